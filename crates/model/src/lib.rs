@@ -1,0 +1,17 @@
+//! What users say: resources, names, identities, validation, and where each came from. Pure: no clock, no entropy, no I/O.
+//!
+//! Two layers live here. *Input* (`tree`, `schema`, `kinds`, `problem`, `merge`) reads the YAML and JSON that users write, in
+//! the dialect they write it, and says what is wrong with it. *Meaning* (`service`, `workload`, `route`, `destination`,
+//! `policy`) is the one neutral model that every dialect is translated into and everything downstream works on.
+
+pub mod destination;
+pub mod host;
+pub mod identity;
+pub mod kinds;
+pub mod object;
+pub mod origin;
+pub mod policy;
+pub mod problem;
+pub mod route;
+pub mod service;
+pub mod workload;

@@ -1,0 +1,117 @@
+//! One record per exchange or connection, written once at its end. Metrics, access logs and `taut why` come from it.
+
+use serde::{Deserialize, Serialize};
+use taut_model::origin::Origin;
+
+/// A workload as records name it; unknown parts are `unknown`, as in Istio's metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Party {
+    pub workload: String,
+    pub namespace: String,
+    pub app: String,
+    pub version: String,
+    /// `spiffe://…`, or `unknown`.
+    pub principal: String,
+}
+
+impl Party {
+    pub fn unknown() -> Self {
+        let unknown = || "unknown".to_owned();
+        Self { workload: unknown(), namespace: unknown(), app: unknown(), version: unknown(), principal: unknown() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reporter {
+    Source,
+    Destination,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    Http,
+    Grpc,
+    Tcp,
+}
+
+/// What both kinds of record share, and what labels metrics.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Edge {
+    pub reporter: Reporter,
+    pub source: Party,
+    pub destination: Party,
+    /// Fully qualified host of the service asked for; short name and namespace beside it.
+    pub service_host: String,
+    pub service_name: String,
+    pub service_namespace: String,
+    pub mutual_tls: bool,
+    pub protocol: Protocol,
+}
+
+/// One HTTP exchange.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExchangeRecord {
+    pub edge: Edge,
+    /// RFC 3339 with microseconds, UTC: when the first byte of the request head was read.
+    pub started: String,
+    pub request_id: String,
+    /// W3C trace id, or empty.
+    pub trace_id: String,
+    pub method: String,
+    pub authority: String,
+    /// Path without the query: queries may hold secrets.
+    pub path: String,
+    /// Status sent to the client; 0 when it left before one.
+    pub status: u16,
+    /// gRPC status of the trailers, when the exchange was gRPC.
+    pub grpc_status: Option<u16>,
+    /// `None`: carried. Else who failed, how, and whether a client may safely try again.
+    pub failure: Option<Failure>,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    pub duration_us: u64,
+    /// Until the first byte of the upstream's response head; 0 if none.
+    pub upstream_us: u64,
+    pub attempts: Vec<Attempt>,
+    /// Version of the plan that decided, and the rule.
+    pub plan: u64,
+    pub rule: Option<Origin>,
+    pub route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// `client`, `mesh`, `upstream`.
+    pub side: String,
+    /// A stable name: `connect_failed`, `reset`, `timeout`, `authorization_denied`, …
+    pub reason: String,
+    pub retry_safe: bool,
+    pub detail: String,
+    pub origin: Option<Origin>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Attempt {
+    pub endpoint: String,
+    pub address: String,
+    /// Status, or the failure's reason.
+    pub result: String,
+    pub duration_us: u64,
+}
+
+/// One TCP (or upgraded, or passed-through TLS) connection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConnectionRecord {
+    pub edge: Edge,
+    pub started: String,
+    pub connection_id: String,
+    pub failure: Option<Failure>,
+    pub received_bytes: u64,
+    pub sent_bytes: u64,
+    pub duration_us: u64,
+    pub endpoint: String,
+    pub plan: u64,
+    pub rule: Option<Origin>,
+}

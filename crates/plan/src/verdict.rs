@@ -1,0 +1,166 @@
+//! What a decision says: go (and how), ask (and what), or refuse (and why).
+
+use crate::cluster::Cluster;
+use std::sync::Arc;
+use std::time::Duration;
+use taut_model::origin::Origin;
+use taut_model::route::{AbortWith, HeaderChange, Retry};
+
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    Go(Box<Go>),
+    /// The plan does not know enough: find out, then ask again.
+    Ask(Question),
+    Refuse(Refusal),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Subscribe to these hosts (candidates for one name, most likely first).
+    Services(Vec<String>),
+}
+
+/// How to carry an exchange or a connection.
+#[derive(Clone, Debug)]
+pub struct Go {
+    /// The rule that decided; the built-in default route when no user's rule matched.
+    pub rule: Arc<RulePlan>,
+    pub action: Action,
+    /// Injected by a fault, before the action.
+    pub delay: Option<Duration>,
+    /// The service asked for, for records: fully qualified host (or the authority when unknown).
+    pub service_host: Arc<str>,
+    /// AUDIT policies that matched.
+    pub audit: Vec<Origin>,
+}
+
+/// What all exchanges of one rule share.
+#[derive(Clone, Debug)]
+pub struct RulePlan {
+    pub origin: Origin,
+    /// The name users gave the rule, or empty. Becomes the route label.
+    pub name: String,
+    pub timeout: Option<Duration>,
+    pub retry: Retry,
+    pub request_headers: HeaderChange,
+    pub response_headers: HeaderChange,
+}
+
+#[derive(Clone, Debug)]
+pub enum Action {
+    Forward(Forward),
+    /// Inbound: to the application on this port of the workload.
+    Local {
+        port: u16,
+    },
+    Redirect {
+        status: u16,
+        location: String,
+    },
+    Respond {
+        status: u16,
+        body: String,
+    },
+    /// An injected fault.
+    Abort {
+        with: AbortWith,
+        origin: Origin,
+    },
+    /// The destination is not a service of the mesh: dial what the client named (ALLOW_ANY).
+    Passthrough {
+        host: String,
+        port: u16,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct Forward {
+    pub cluster: Arc<Cluster>,
+    pub backend: Arc<BackendPlan>,
+    /// New path and query, when rewritten.
+    pub path_and_query: Option<String>,
+    /// New authority, when rewritten.
+    pub authority: Option<String>,
+    /// For consistent hashing: the hash of the key, when the request has one.
+    pub hash: Option<u64>,
+    /// Cookie to set on the response for cookie hashing: a whole `Set-Cookie` value without its random value, and the
+    /// value is `hash` in hexadecimal.
+    pub set_cookie: Option<String>,
+    /// Copies to send.
+    pub mirrors: Vec<Arc<Cluster>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct BackendPlan {
+    pub origin: Origin,
+    pub request_headers: HeaderChange,
+    pub response_headers: HeaderChange,
+}
+
+/// Whose fault a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    Client,
+    Mesh,
+    Upstream,
+}
+
+/// A decision not to carry the exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub side: Side,
+    pub reason: Reason,
+    /// Status for HTTP; for TCP the connection is closed.
+    pub status: u16,
+    /// The policy and rule that decided, if one did.
+    pub origin: Option<Origin>,
+    /// One sentence for the person who reads `taut why`.
+    pub detail: String,
+}
+
+/// The stable names of refusals, as in `x-taut-reason`, metrics and access logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The control plane says there is no such service, and the name is not an address or an outside name.
+    UnknownService,
+    UnknownPort,
+    /// A matching HTTPRoute exists but none of its rules matched (Gateway API: 404).
+    NoRouteMatched,
+    /// All weights zero or the reference cannot be followed (500).
+    BackendUnresolved,
+    SubsetUndefined,
+    NoEndpoint,
+    MutualTlsRequired,
+    AuthorizationDenied,
+    PoliciesNotReceived,
+    /// Inbound: this workload does not serve that port.
+    NotServedHere,
+}
+
+impl Reason {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UnknownService => "unknown_service",
+            Self::UnknownPort => "unknown_port",
+            Self::NoRouteMatched => "no_route_matched",
+            Self::BackendUnresolved => "backend_unresolved",
+            Self::SubsetUndefined => "subset_undefined",
+            Self::NoEndpoint => "no_endpoint",
+            Self::MutualTlsRequired => "mutual_tls_required",
+            Self::AuthorizationDenied => "authorization_denied",
+            Self::PoliciesNotReceived => "policies_not_received",
+            Self::NotServedHere => "not_served_here",
+        }
+    }
+}
+
+/// Random numbers for one decision, drawn by the caller. Each is uniform over `u64`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rolls {
+    pub backend: u64,
+    pub delay: u64,
+    pub abort: u64,
+    pub mirror: u64,
+    /// The value of a new hash cookie.
+    pub cookie: u64,
+}

@@ -1,0 +1,129 @@
+//! The network seam: both binaries reach sockets and DNS only through [`Network`], so that `sim` can replace them.
+//! Real sockets are a variant of their own, so that the simulation costs the data path nothing.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Sockets and names.
+pub trait Network: Send + Sync + 'static {
+    /// Connects with TCP_NODELAY. No time limit: the caller sets one.
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Stream>>;
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Listener>>;
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
+}
+
+/// The operating system's network.
+pub struct OsNetwork;
+
+impl Network for OsNetwork {
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
+        Box::pin(async move {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Ok(Stream::Tcp(stream))
+        })
+    }
+
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Listener>> {
+        Box::pin(async move { Ok(Listener::Tcp(TcpListener::bind(address).await?)) })
+    }
+
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+    }
+}
+
+/// A byte stream other than a TCP socket.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Sync + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + 'static> Duplex for T {}
+
+pub enum Stream {
+    Tcp(TcpStream),
+    Other(Pin<Box<dyn Duplex>>),
+}
+
+/// Accepts connections other than TCP sockets.
+pub trait Accept: Send + Sync + 'static {
+    fn accept(&self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>>;
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+pub enum Listener {
+    Tcp(TcpListener),
+    Other(Box<dyn Accept>),
+}
+
+impl Listener {
+    /// The next connection, with TCP_NODELAY set.
+    pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // A peer that is already gone is found out at the first read.
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Tcp(stream), peer))
+            }
+            Self::Other(listener) => listener.accept().await,
+        }
+    }
+
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr(),
+            Self::Other(listener) => listener.local_addr(),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Other(stream) => stream.as_mut().poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Other(stream) => stream.as_mut().poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Other(stream) => stream.as_mut().poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Other(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Other(stream) => stream.as_mut().poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Other(stream) => stream.as_mut().poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The bookstore that the demo, the end-to-end tests and the fault lab run.
