@@ -82,7 +82,8 @@ impl Upstreams {
             match sender.send_request(request).await {
                 Ok(response) => {
                     let status = response.status();
-                    let body = Limited::new(response.into_body(), 4 << 20).collect().await.map_err(|e| format!("the answer broke off: {e}"))?.to_bytes();
+                    let body =
+                        Limited::new(response.into_body(), 4 << 20).collect().await.map_err(|e| format!("the answer broke off: {e}"))?.to_bytes();
                     self.keep(dial, sender);
                     return Ok(Reply { status, body });
                 }

@@ -37,9 +37,5 @@ impl Service for Details {
 pub async fn serve_stock(app: &App) -> io::Result<()> {
     let address = SocketAddr::new(app.address, GRPC_PORT);
     let service = stock::StockServer::new(StockService { version: app.version.clone() });
-    tonic::transport::Server::builder()
-        .add_service(service)
-        .serve(address)
-        .await
-        .map_err(|e| io::Error::other(format!("gRPC on {address}: {e:?}")))
+    tonic::transport::Server::builder().add_service(service).serve(address).await.map_err(|e| io::Error::other(format!("gRPC on {address}: {e:?}")))
 }

@@ -11,6 +11,7 @@
 pub mod app;
 mod client;
 mod details;
+mod generated;
 pub mod load;
 mod page;
 mod productpage;

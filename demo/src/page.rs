@@ -32,7 +32,9 @@ pub fn render(page: &Page<'_>) -> String {
 
 fn details(page: &Page<'_>) -> String {
     let stock = match &page.stock {
-        Ok(stock) => format!("<dt>In stock</dt><dd>{} copies <small>(gRPC, details {})</small></dd>", text(&stock["copies"]), text(&stock["served_by"])),
+        Ok(stock) => {
+            format!("<dt>In stock</dt><dd>{} copies <small>(gRPC, details {})</small></dd>", text(&stock["copies"]), text(&stock["served_by"]))
+        }
         Err(why) => format!("<dt>In stock</dt><dd class=bad>{}</dd>", escape(why)),
     };
     if !page.details_status.is_success() {

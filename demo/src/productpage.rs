@@ -47,8 +47,8 @@ impl ProductPage {
     }
 
     async fn stock(&self, book: u32) -> Result<Value, String> {
-        let asked = StockClient::new(self.stock.clone()).get(StockRequest { book });
-        match tokio::time::timeout(PATIENCE, async { asked.await }).await {
+        let mut client = StockClient::new(self.stock.clone());
+        match tokio::time::timeout(PATIENCE, client.get(StockRequest { book })).await {
             Err(_) => Err("no answer within 3 s".to_owned()),
             Ok(Err(status)) => Err(format!("{:?}: {}", status.code(), status.message())),
             Ok(Ok(reply)) => {

@@ -5,14 +5,8 @@ use std::time::Duration;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
-#[rustfmt::skip]
-#[path = "generated/bookstore.v1.rs"]
-#[allow(clippy::all, unreachable_pub, missing_docs)]
-mod generated;
-
-pub use generated::stock_server::StockServer;
-use generated::stock_server::Stock;
-pub use generated::{StockReply, StockRequest, stock_client::StockClient};
+use crate::generated::bookstore::stock_server::Stock;
+pub use crate::generated::bookstore::{StockReply, StockRequest, stock_client::StockClient, stock_server::StockServer};
 
 pub struct StockService {
     pub version: String,
