@@ -1,5 +1,6 @@
 //! Project chores: `cargo xtask <chore>`.
 
+mod bench;
 mod proto;
 mod tidy;
 
@@ -27,12 +28,28 @@ enum Chore {
         #[arg(long)]
         update: bool,
     },
+    /// Benchmarks against other proxies on this machine
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// The two-proxy mutual-TLS path beside HAProxy's: CPU per request, latency, memory
+    Proxy {
+        /// Length of a round
+        #[arg(long, default_value_t = 5)]
+        seconds: u32,
+    },
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Proto { check } => proto::run(check),
         Chore::Tidy { update } => tidy::run(update),
+        Chore::Bench { what: Bench::Proxy { seconds } } => bench::proxy(seconds),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

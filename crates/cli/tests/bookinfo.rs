@@ -103,7 +103,11 @@ fn every_manifest_moves_traffic_as_it_says() {
 }
 
 fn clear(mesh: &Mesh) {
-    mesh.kubectl_ok(&["delete", "virtualservices.networking.istio.io,destinationrules.networking.istio.io,httproutes.gateway.networking.k8s.io", "--all"]);
+    mesh.kubectl_ok(&[
+        "delete",
+        "virtualservices.networking.istio.io,destinationrules.networking.istio.io,httproutes.gateway.networking.k8s.io",
+        "--all",
+    ]);
 }
 
 /// Applies the files (subsets first) and waits until they are live; milliseconds from the end of `kubectl apply`.
@@ -156,7 +160,11 @@ impl Check {
             Expected::Delay(delay) => {
                 let (low, high) = (replies.iter().map(|r| r.took).min().unwrap(), replies.iter().map(|r| r.took).max().unwrap());
                 let good = failed == 0 && low >= *delay && high < *delay + Duration::from_secs(2);
-                (format!("{who}200 after {} s", delay.as_secs()), format!("200 after {:.2} to {:.2} s (n={requests})", low.as_secs_f64(), high.as_secs_f64()), good)
+                (
+                    format!("{who}200 after {} s", delay.as_secs()),
+                    format!("200 after {:.2} to {:.2} s (n={requests})", low.as_secs_f64(), high.as_secs_f64()),
+                    good,
+                )
             }
         }
     }

@@ -81,11 +81,8 @@ fn the_control_plane_dies_and_comes_back_and_nobody_notices() {
 fn a_killed_replica_costs_no_request_that_is_safe_to_retry() {
     let mut mesh = Mesh::start();
     mesh.apply_text(taut_demo::manifests::BOOKSTORE);
-    let members = [
-        Member::new("productpage", "v1", 1),
-        Member::new("details", "v1", 2).named("details-a"),
-        Member::new("details", "v1", 3).named("details-b"),
-    ];
+    let members =
+        [Member::new("productpage", "v1", 1), Member::new("details", "v1", 2).named("details-a"), Member::new("details", "v1", 3).named("details-b")];
     members.iter().for_each(|m| mesh.run(m));
     mesh.wait_ready(members.len());
     let (sent, failed, ()) = steady(&mut mesh, 1, "http://details:9080/details/0", 200, |mesh| {
@@ -130,11 +127,8 @@ fn a_sidecar_that_starts_before_the_control_plane_waits_and_says_so() {
 fn a_stopped_workload_drains_and_is_forgotten() {
     let mut mesh = Mesh::start();
     mesh.apply_text(taut_demo::manifests::BOOKSTORE);
-    let members = [
-        Member::new("productpage", "v1", 1),
-        Member::new("details", "v1", 2).named("details-a"),
-        Member::new("details", "v1", 3).named("details-b"),
-    ];
+    let members =
+        [Member::new("productpage", "v1", 1), Member::new("details", "v1", 2).named("details-a"), Member::new("details", "v1", 3).named("details-b")];
     members.iter().for_each(|m| mesh.run(m));
     mesh.wait_ready(members.len());
     let (sent, failed, code) = steady(&mut mesh, 1, "http://details:9080/details/0", 200, |mesh| {
@@ -182,7 +176,8 @@ fn mistakes_of_the_operator_get_one_clear_line() {
     let elsewhere = mesh.directory.path().join("elsewhere");
     let taken = mesh.taut(&["--state", elsewhere.to_str().unwrap(), "up", "--api", &format!("{}:15443", mesh.address(250))]);
     assert!(!taken.status.success() && text(&taken.stderr).contains("15443"), "{}", text(&taken.stderr));
-    let unreadable = mesh.taut(&["--state", elsewhere.to_str().unwrap(), "up", "--config", "/nonexistent/mesh", "--api", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]);
+    let unreadable =
+        mesh.taut(&["--state", elsewhere.to_str().unwrap(), "up", "--config", "/nonexistent/mesh", "--api", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]);
     assert!(!unreadable.status.success() && text(&unreadable.stderr).contains("/nonexistent/mesh"), "{}", text(&unreadable.stderr));
     let wrong = mesh.taut(&["run", "--service", "x", "--token", "taut1.nonsense", "--", "true"]);
     assert!(!wrong.status.success() && text(&wrong.stderr).contains("token") && !text(&wrong.stderr).contains("nonsense"), "{}", text(&wrong.stderr));

@@ -18,8 +18,7 @@ const EDGES: [(&str, &[&str]); 8] = [
 
 /// Pure crates get time and dice from their callers, so they may not even link what gives them.
 const PURE: [&str; 2] = ["model", "plan"];
-const IMPURE: [&str; 12] =
-    ["tokio", "hyper", "tonic", "axum", "rustls", "rand", "fastrand", "getrandom", "socket2", "nix", "notify", "redb"];
+const IMPURE: [&str; 12] = ["tokio", "hyper", "tonic", "axum", "rustls", "rand", "fastrand", "getrandom", "socket2", "nix", "notify", "redb"];
 
 pub fn check(root: &Path) -> Result<Vec<Untidy>, String> {
     let mut untidy = Vec::new();

@@ -18,8 +18,12 @@ pub fn check(root: &Path, files: &[SourceFile], update: bool) -> Result<Vec<Unti
     let mut untidy = Vec::new();
     for (name, lines) in &found {
         match allowed.get(name) {
-            None => untidy.push(Untidy::new(name, format!("{lines} lines: at most {FILE_LINES} for a file, {FUNCTION_LINES} for a function; split it"))),
-            Some(limit) if lines > limit => untidy.push(Untidy::new(name, format!("{lines} lines, and the ratchet stands at {limit}: it may only shrink"))),
+            None => {
+                untidy.push(Untidy::new(name, format!("{lines} lines: at most {FILE_LINES} for a file, {FUNCTION_LINES} for a function; split it")))
+            }
+            Some(limit) if lines > limit => {
+                untidy.push(Untidy::new(name, format!("{lines} lines, and the ratchet stands at {limit}: it may only shrink")))
+            }
             Some(limit) if lines < limit && !update => {
                 untidy.push(Untidy::new(name, format!("{lines} lines now: lower the ratchet with `cargo xtask tidy --update`")));
             }

@@ -236,7 +236,14 @@ impl Mesh {
     }
 
     pub fn apply_text(&self, manifest: &str) {
-        let mut child = self.command().args(["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("taut apply");
+        let mut child = self
+            .command()
+            .args(["apply", "-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("taut apply");
         child.stdin.take().expect("piped").write_all(manifest.as_bytes()).expect("write the manifest");
         let output = child.wait_with_output().expect("taut apply");
         assert!(output.status.success(), "taut apply: {}{}", text(&output.stdout), text(&output.stderr));
