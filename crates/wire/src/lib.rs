@@ -5,6 +5,7 @@ mod convert;
 mod generated;
 pub mod net;
 pub mod resource;
+pub mod session;
 
 pub use convert::Malformed;
 pub use generated::{certificate, desk, discovery};
