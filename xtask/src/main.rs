@@ -2,9 +2,11 @@
 
 mod bench;
 mod proto;
+mod schemas;
 mod tidy;
 
 use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -33,6 +35,8 @@ enum Chore {
         #[command(subcommand)]
         what: Bench,
     },
+    /// Write crates/model/schemas from a directory of CustomResourceDefinitions and JSON Schema documents
+    Schemas { directory: PathBuf },
 }
 
 #[derive(Subcommand)]
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Chore::Proto { check } => proto::run(check),
         Chore::Tidy { update } => tidy::run(update),
         Chore::Bench { what: Bench::Proxy { seconds } } => bench::proxy(seconds),
+        Chore::Schemas { directory } => schemas::run(&directory),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
