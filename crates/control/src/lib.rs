@@ -1,1 +1,3 @@
 //! The control plane: API, sources, translation, authority, delivery.
+
+pub mod store;
