@@ -1,3 +1,4 @@
 //! The control plane: API, sources, translation, authority, delivery.
 
+pub mod api;
 pub mod store;

@@ -6,7 +6,7 @@ use super::asked::Asked;
 use super::refusal::Refusal;
 use super::target::Address;
 use serde_json::Value;
-use taut_model::kinds::{self, Kind};
+use taut_model::kinds;
 use taut_model::object::Object;
 use taut_model::problem::{Problem, Severity};
 use taut_model::schema;
@@ -16,8 +16,7 @@ use taut_model::schema;
 /// # Errors
 /// All that is wrong with it, at once.
 pub(super) fn admit(api: &Api, asked: &Asked, address: &Address, object: &Object) -> Result<Vec<String>, Refusal> {
-    let mut problems = check_names(object);
-    problems.extend(schema::check(object.kind, &object.value));
+    let mut problems = schema::check(object.kind, &object.value);
     if !problems.iter().any(is_error) {
         problems.extend((api.admit)(object));
     }
@@ -89,108 +88,4 @@ fn explained(mut problems: Vec<Problem>, lenient: bool) -> Vec<Problem> {
         problem.help = Some(problem.help.take().map_or_else(|| refused.to_owned(), |help| format!("{help}; {refused}")));
     }
     problems
-}
-
-/// Names of objects and namespaces (RFC 1123), and the types of what stands in `metadata`.
-fn check_names(object: &Object) -> Vec<Problem> {
-    let metadata = &object.value["metadata"];
-    let mut problems = Vec::new();
-    let mut wrong = |path: String, message: &str| problems.push(problem(object, path, message));
-    if let Err(message) = check_name(object.kind, &object.name) {
-        wrong("metadata.name".into(), message);
-    }
-    for field in ["labels", "annotations"] {
-        match &metadata[field] {
-            Value::Null => {}
-            Value::Object(entries) => {
-                for (name, value) in entries.iter().filter(|(_, value)| !value.is_string()) {
-                    wrong(format!("metadata.{field}[{name:?}]"), &format!("must be a string, and is {value}: put it in quotes"));
-                }
-                for (name, value) in entries.iter().filter(|_| field == "labels") {
-                    if !is_label_key(name) || !value.as_str().is_none_or(is_label_value) {
-                        let rule = "a label's name and value are at most 63 letters, digits, '-', '_' and '.', starting and ending with a letter or digit; \
-                                    the name may have a DNS prefix before a '/'";
-                        wrong(format!("metadata.labels[{name:?}]"), rule);
-                    }
-                }
-            }
-            _ => wrong(format!("metadata.{field}"), "must be a map of strings"),
-        }
-    }
-    match &metadata["finalizers"] {
-        Value::Null => {}
-        Value::Array(items) if items.iter().all(Value::is_string) => {}
-        _ => wrong("metadata.finalizers".into(), "must be a list of strings"),
-    }
-    problems
-}
-
-fn check_name(kind: &Kind, name: &str) -> Result<(), &'static str> {
-    let is_label = |part: &str| {
-        let bytes = part.as_bytes();
-        let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        bytes.first().is_some_and(plain) && bytes.last().is_some_and(plain) && bytes.iter().all(|byte| plain(byte) || *byte == b'-')
-    };
-    match kind.kind {
-        "Namespace" | "Service" if !is_label(name) || name.len() > 63 => {
-            Err("must be at most 63 lower case letters, digits and '-', and start and end with a letter or digit (RFC 1123 label)")
-        }
-        _ if name.is_empty() => Err("is required (or metadata.generateName)"),
-        _ if name.len() > 253 || !name.split('.').all(is_label) => {
-            Err("must be at most 253 lower case letters, digits, '-' and '.', and start and end with a letter or digit (RFC 1123 subdomain)")
-        }
-        _ => Ok(()),
-    }
-}
-
-fn is_label_key(key: &str) -> bool {
-    let (prefix, name) = key.rsplit_once('/').unwrap_or(("", key));
-    !name.is_empty() && is_label_value(name) && prefix.len() <= 253 && !prefix.contains('/')
-}
-
-fn is_label_value(value: &str) -> bool {
-    let ends = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
-    let all = value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    all && value.len() <= 63 && ends(value.chars().next()) && ends(value.chars().last())
-}
-
-fn problem(object: &Object, path: String, message: &str) -> Problem {
-    Problem {
-        severity: Severity::Error,
-        code: "InvalidValue",
-        object: Some(object.reference()),
-        location: object.location(&path),
-        path,
-        message: message.to_owned(),
-        help: None,
-        excerpt: None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn names_are_those_of_kubernetes() {
-        let service = kinds::by_kind("v1", "Service").expect("a kind");
-        let route = kinds::by_kind("networking.istio.io/v1", "VirtualService").expect("a kind");
-        assert!(check_name(service, "reviews-1").is_ok());
-        assert!(check_name(service, "reviews.v1").is_err());
-        assert!(check_name(route, "reviews.v1").is_ok());
-        for bad in ["", "Reviews", "-a", "a-", "a..b", "a/b", "ä", &"a".repeat(254)] {
-            assert!(check_name(route, bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn metadata_is_checked() {
-        let kind = kinds::by_kind("v1", "ConfigMap").expect("a kind");
-        let object = |metadata: Value| Object { kind, namespace: "default".into(), name: "a".into(), value: json!({"metadata": metadata}), places: None };
-        assert_eq!(check_names(&object(json!({"labels": {"app.kubernetes.io/name": "a", "x": ""}, "finalizers": ["a/b"]}))), []);
-        for bad in [json!({"labels": {"a": 1}}), json!({"labels": []}), json!({"labels": {"a": "b c"}}), json!({"labels": {"/": "b"}}), json!({"finalizers": "a"})] {
-            assert_eq!(check_names(&object(bad.clone())).len(), 1, "{bad}");
-        }
-    }
 }

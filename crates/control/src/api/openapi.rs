@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::LazyLock;
 use taut_model::kinds::Kind;
-use taut_model::merge::shape::object_meta;
 use taut_model::schema;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
@@ -51,11 +50,12 @@ fn group_document(group: &str, version: &str) -> Value {
     let mut schemas = Map::new();
     for kind in kinds(group, version) {
         let component = component(kind, version);
-        schemas.insert(component.clone(), kind_schema(kind, version));
+        let (schema, metadata) = kind_schema(kind, version);
+        schemas.insert(component.clone(), schema);
+        schemas.insert(META.into(), metadata);
         schemas.insert(format!("{component}List"), list_schema(kind, version, &component));
         add_paths(&mut paths, kind, version, &component);
     }
-    schemas.insert(META.into(), object_meta().clone());
     schemas.insert(LIST_META.into(), json!({"type": "object", "description": "What every list has.", "properties": {
         "resourceVersion": {"type": "string", "description": "The version at which the list is consistent: watch from here."},
         "continue": {"type": "string", "description": "Always empty: lists are never cut."},
@@ -77,21 +77,13 @@ fn group_version_kind(kind: &Kind, version: &str, suffix: &str) -> Value {
     json!({"group": kind.group, "version": version, "kind": format!("{}{suffix}", kind.kind)})
 }
 
-fn kind_schema(kind: &'static Kind, version: &str) -> Value {
+/// The schema of a kind, and that of its `metadata`, which all kinds of the document share.
+fn kind_schema(kind: &'static Kind, version: &str) -> (Value, Value) {
     let mut schema = schema::of(kind).clone();
-    if !schema.is_object() {
-        schema = json!({"type": "object"});
-    }
-    if !schema["properties"].is_object() {
-        schema["properties"] = json!({});
-    }
-    let text = |description: &str| json!({"type": "string", "description": description});
-    schema["properties"]["apiVersion"] = text("The group and version of the API that this object is written in.");
-    schema["properties"]["kind"] = text("What sort of object this is.");
-    schema["properties"]["metadata"] =
-        json!({"description": "Standard object's metadata.", "default": {}, "allOf": [{"$ref": format!("#/components/schemas/{META}")}]});
+    let reference = json!({"description": "Standard object's metadata.", "default": {}, "allOf": [{"$ref": format!("#/components/schemas/{META}")}]});
+    let metadata = schema.pointer_mut("/properties/metadata").map(|place| std::mem::replace(place, reference)).unwrap_or_default();
     schema["x-kubernetes-group-version-kind"] = json!([group_version_kind(kind, version, "")]);
-    schema
+    (schema, metadata)
 }
 
 fn list_schema(kind: &Kind, version: &str, component: &str) -> Value {
