@@ -8,6 +8,7 @@ pub mod destination;
 pub mod host;
 pub mod identity;
 pub mod kinds;
+pub mod merge;
 pub mod object;
 pub mod origin;
 pub mod policy;

@@ -1,0 +1,1 @@
+//! The patches against the cases their specifications name.
