@@ -1,0 +1,13 @@
+//! The neutral model as protobuf and back, field by field. Encoding cannot fail; decoding names the field that is wrong.
+
+mod action;
+mod destination;
+mod field;
+mod matching;
+mod origin;
+mod policy;
+mod route;
+mod service;
+mod workload;
+
+pub use field::Malformed;
