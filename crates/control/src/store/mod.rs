@@ -37,6 +37,7 @@ struct Inner {
     memory: RwLock<Memory>,
     /// The newest version, for watches to wait on.
     newest: tokio::sync::watch::Sender<u64>,
+    durable: bool,
 }
 
 /// Who writes, when, and with what chance.
@@ -56,6 +57,9 @@ pub struct Write {
     pub status_only: bool,
 }
 
+/// Makes the new value of an object out of the stored one.
+type Edit<'a> = &'a mut dyn FnMut(&Object) -> Result<Value, StoreError>;
+
 /// An object by its key.
 type Key<'a> = (&'static Kind, &'a str, &'a str);
 
@@ -73,7 +77,8 @@ impl Store {
             }
         };
         let newest = tokio::sync::watch::Sender::new(memory.version());
-        Ok(Store { inner: Arc::new(Inner { writer: Mutex::new(disk), memory: RwLock::new(memory), newest }) })
+        let durable = disk.is_some();
+        Ok(Store { inner: Arc::new(Inner { writer: Mutex::new(disk), memory: RwLock::new(memory), newest, durable }) })
     }
 
     /// The newest `resourceVersion`; at least 1.
@@ -104,13 +109,16 @@ impl Store {
     /// `AlreadyExists`; `Disk` when it could not be made durable, and then nothing has changed.
     pub fn create(&self, object: Object, write: &Write) -> Result<Arc<Object>, StoreError> {
         let mut writer = self.inner.writer.lock();
-        if self.get(object.kind, &object.namespace, &object.name).is_some() {
-            return Err(StoreError::AlreadyExists { object: object.reference() });
-        }
-        let version = self.version() + 1;
-        let value = metadata::created(&object, write, version);
-        let object = Arc::new(Object { value, places: write.places.clone().or(object.places), ..object });
-        self.commit(&mut writer, version, Change::Added, object)
+        let step = self.creation(object, write)?;
+        self.commit(&mut writer, step)
+    }
+
+    /// What `create` would answer; nothing is stored.
+    ///
+    /// # Errors
+    /// As `create`.
+    pub fn preview_create(&self, object: Object, write: &Write) -> Result<Arc<Object>, StoreError> {
+        self.creation(object, write).map(|step| step.object)
     }
 
     /// Stores what `change` makes of the object. It is called once, and no other write comes in between; it must not
@@ -121,30 +129,30 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`, `Conflict`, `Disk`, or whatever `change` returns.
-    pub fn update(
+    pub fn update(&self, kind: &'static Kind, namespace: &str, name: &str, write: &Write, change: Edit<'_>) -> Result<Arc<Object>, StoreError> {
+        let mut writer = self.inner.writer.lock();
+        match self.modification((kind, namespace, name), write, change)? {
+            Modification::Nothing(old) => Ok(old),
+            Modification::Step(step) => self.commit(&mut writer, step),
+        }
+    }
+
+    /// What `update` would answer; nothing is stored.
+    ///
+    /// # Errors
+    /// As `update`.
+    pub fn preview_update(
         &self,
         kind: &'static Kind,
         namespace: &str,
         name: &str,
         write: &Write,
-        change: &mut dyn FnMut(&Object) -> Result<Value, StoreError>,
+        change: Edit<'_>,
     ) -> Result<Arc<Object>, StoreError> {
-        let mut writer = self.inner.writer.lock();
-        let old = self.get(kind, namespace, name).ok_or_else(|| StoreError::NotFound { object: reference((kind, namespace, name)) })?;
-        let wanted = change(&old)?;
-        metadata::same_version(&old, wanted["metadata"]["resourceVersion"].as_str())?;
-        let mut value = metadata::updated(&old, wanted, write);
-        let same_value = metadata::same_but_for_times(&old.value, &value);
-        let same_spec = metadata::same_specification(&old.value, &value);
-        let places = write.places.clone().or_else(|| if same_spec { old.places.clone() } else { None });
-        if same_value && places == old.places {
-            return Ok(old);
+        match self.modification((kind, namespace, name), write, change)? {
+            Modification::Nothing(old) => Ok(old),
+            Modification::Step(step) => Ok(step.object),
         }
-        let version = self.version() + 1;
-        metadata::stamp(&mut value, version, old.generation() + i64::from(!same_spec));
-        let gone = metadata::is_finished(&value);
-        let object = Arc::new(Object { kind, namespace: namespace.to_owned(), name: name.to_owned(), value, places });
-        self.commit(&mut writer, version, if gone { Change::Deleted } else { Change::Modified }, object)
     }
 
     /// Removes the object at once, finalizers or not, and returns it as it was, with the version of its deletion.
@@ -153,12 +161,12 @@ impl Store {
     /// `NotFound`, `Disk`; `Conflict` when `precondition` is not its `resourceVersion`.
     pub fn delete(&self, kind: &'static Kind, namespace: &str, name: &str, precondition: Option<&str>) -> Result<Arc<Object>, StoreError> {
         let mut writer = self.inner.writer.lock();
-        let old = self.get(kind, namespace, name).ok_or_else(|| StoreError::NotFound { object: reference((kind, namespace, name)) })?;
+        let old = self.stored((kind, namespace, name))?;
         metadata::same_version(&old, precondition)?;
         let version = self.version() + 1;
         let mut last = Object::clone(&old);
         metadata::stamp(&mut last.value, version, old.generation());
-        self.commit(&mut writer, version, Change::Deleted, Arc::new(last))
+        self.commit(&mut writer, StoreEvent { version, kind: Change::Deleted, object: Arc::new(last), before: Some(old) })
     }
 
     /// Events after version `from`, exclusive.
@@ -170,18 +178,58 @@ impl Store {
         Ok(Watch::new(self.clone(), from, self.inner.newest.subscribe()))
     }
 
+    /// Whether writes go to a disk, and so take milliseconds.
+    pub fn is_durable(&self) -> bool {
+        self.inner.durable
+    }
+
+    fn stored(&self, key: Key<'_>) -> Result<Arc<Object>, StoreError> {
+        self.inner.memory.read().get(key).ok_or_else(|| StoreError::NotFound { object: ObjectRef::new(key.0.kind, key.1, key.2) })
+    }
+
+    fn creation(&self, object: Object, write: &Write) -> Result<StoreEvent, StoreError> {
+        if self.get(object.kind, &object.namespace, &object.name).is_some() {
+            return Err(StoreError::AlreadyExists { object: object.reference() });
+        }
+        let version = self.version() + 1;
+        let value = metadata::created(&object, write, version);
+        let object = Arc::new(Object { value, places: write.places.clone().or(object.places), ..object });
+        Ok(StoreEvent { version, kind: Change::Added, object, before: None })
+    }
+
+    fn modification(&self, key: Key<'_>, write: &Write, change: Edit<'_>) -> Result<Modification, StoreError> {
+        let old = self.stored(key)?;
+        let wanted = change(&old)?;
+        metadata::same_version(&old, wanted["metadata"]["resourceVersion"].as_str())?;
+        let mut value = metadata::updated(&old, wanted, write);
+        let same_specification = metadata::same_specification(&old.value, &value);
+        let places = write.places.clone().or_else(|| if same_specification { old.places.clone() } else { None });
+        if metadata::same_but_for_times(&old.value, &value) && places == old.places {
+            return Ok(Modification::Nothing(old));
+        }
+        let version = self.version() + 1;
+        metadata::stamp(&mut value, version, old.generation() + i64::from(!same_specification));
+        let kind = if metadata::is_finished(&value) { Change::Deleted } else { Change::Modified };
+        let object = Arc::new(Object { kind: key.0, namespace: key.1.to_owned(), name: key.2.to_owned(), value, places });
+        Ok(Modification::Step(StoreEvent { version, kind, object, before: Some(old) }))
+    }
+
     /// The disk first: what readers have seen is never lost.
-    fn commit(&self, disk: &mut Option<Disk>, version: u64, change: Change, object: Arc<Object>) -> Result<Arc<Object>, StoreError> {
+    fn commit(&self, disk: &mut Option<Disk>, step: StoreEvent) -> Result<Arc<Object>, StoreError> {
+        let object = step.object.clone();
+        let version = step.version;
         if let Some(disk) = disk {
-            let row = if change == Change::Deleted { Row::Gone } else { Row::Is(&object) };
+            let row = if step.kind == Change::Deleted { Row::Gone } else { Row::Is(&object) };
             disk.write(version, (object.kind, &object.namespace, &object.name), row)?;
         }
-        self.inner.memory.write().publish(StoreEvent { version, kind: change, object: object.clone() });
+        self.inner.memory.write().publish(step);
         self.inner.newest.send_replace(version);
         Ok(object)
     }
 }
 
-fn reference((kind, namespace, name): Key<'_>) -> ObjectRef {
-    ObjectRef::new(kind.kind, namespace, name)
+/// What comes of a change.
+enum Modification {
+    Nothing(Arc<Object>),
+    Step(StoreEvent),
 }

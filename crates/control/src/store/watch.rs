@@ -19,6 +19,8 @@ pub struct StoreEvent {
     pub kind: Change,
     /// As it is now; for `Deleted`, as it was last, with `version` as its `resourceVersion`.
     pub object: Arc<Object>,
+    /// As it was before; `None` for `Added`.
+    pub before: Option<Arc<Object>>,
 }
 
 /// The watcher asked for events that are not held (any more): it must list again.
