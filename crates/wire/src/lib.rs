@@ -5,6 +5,8 @@ mod convert;
 mod generated;
 pub mod net;
 pub mod resource;
+pub mod session;
+pub mod token;
 
 pub use convert::Malformed;
 pub use generated::{certificate, desk, discovery};

@@ -8,6 +8,10 @@ mod origin;
 mod policy;
 mod route;
 mod service;
+#[cfg(test)]
+mod strategy;
+#[cfg(test)]
+mod tests;
 mod workload;
 
 pub use field::Malformed;
