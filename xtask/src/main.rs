@@ -1,8 +1,10 @@
 //! Project chores: `cargo xtask <chore>`.
 
 mod proto;
+mod schemas;
 
 use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -20,11 +22,14 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Write crates/model/schemas from a directory of CustomResourceDefinitions and JSON Schema documents
+    Schemas { directory: PathBuf },
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Proto { check } => proto::run(check),
+        Chore::Schemas { directory } => schemas::run(&directory),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

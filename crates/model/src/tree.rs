@@ -76,7 +76,7 @@ impl Node {
         }
     }
 
-    /// As JSON. A map entry that is null is left out: the Kubernetes API takes it for a field that is not set.
+    /// As JSON.
     pub fn value(&self) -> Value {
         match &self.content {
             Content::Null => Value::Null,
@@ -84,10 +84,7 @@ impl Node {
             Content::Number(number) => Value::Number(number.clone()),
             Content::Text(text) => Value::String(text.clone()),
             Content::List(items) => items.iter().map(Node::value).collect(),
-            Content::Map(entries) => {
-                let set = entries.iter().filter(|entry| entry.value.content != Content::Null);
-                Value::Object(set.map(|entry| (entry.key.clone(), entry.value.value())).collect())
-            }
+            Content::Map(entries) => Value::Object(entries.iter().map(|entry| (entry.key.clone(), entry.value.value())).collect()),
         }
     }
 
