@@ -5,4 +5,4 @@ mod generated;
 
 pub mod net;
 
-pub use generated::{certificate, desk, discovery};
+pub use generated::{certificate, desk, discovery, mesh};
