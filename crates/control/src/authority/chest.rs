@@ -95,7 +95,7 @@ impl Chest {
 }
 
 /// Creates the directory with mode 0700 if it is not there.
-pub(crate) fn private_directory(path: &Path) -> Result<(), Fault> {
+pub fn private_directory(path: &Path) -> Result<(), Fault> {
     match fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
         Ok(()) => {}
         Err(error) => {
@@ -112,7 +112,7 @@ pub(crate) fn private_directory(path: &Path) -> Result<(), Fault> {
 }
 
 /// Writes a file of mode 0600 whole or not at all: a reader (or a restart after a crash) sees the old or the new content.
-pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<(), Fault> {
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), Fault> {
     let write = || -> std::io::Result<()> {
         let beside = path.with_extension("new");
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;

@@ -110,7 +110,7 @@ pub(super) fn from_request(
 }
 
 /// SHA-256 of the public key of a request, which must be signed by that key.
-pub(crate) fn request_key(request: &str) -> Result<[u8; 32], CertificateFault> {
+pub fn request_key(request: &str) -> Result<[u8; 32], CertificateFault> {
     let request = parse(request)?;
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, request.public_key.der_bytes());
     digest.as_ref().try_into().map_err(|_| CertificateFault::UnsupportedKey)

@@ -7,7 +7,9 @@ mod chest;
 mod leaf;
 pub mod tokens;
 
-pub use leaf::{CertificateFault, Issued};
+pub use chest::{private_directory, write_private};
+pub use leaf::{CertificateFault, Issued, request_key};
+pub use tokens::random_text;
 
 use crate::fault::Fault;
 use jiff::Timestamp;

@@ -34,7 +34,7 @@ pub struct Grant {
 /// A new token: its public name and its secret, which is not kept.
 pub struct Minted {
     pub id: String,
-    pub secret: Zeroizing<String>,
+    pub secret: Zeroizing<[u8; 32]>,
     pub expires: Timestamp,
 }
 
@@ -104,11 +104,12 @@ impl Tokens {
     /// No entropy, or the token could not be kept.
     pub fn mint(&self, grant: Grant, lifetime: Duration, now: Timestamp) -> Result<Minted, Fault> {
         let id = random_text(9)?;
-        let secret = Zeroizing::new(random_text(32)?);
+        let mut secret = Zeroizing::new([0; 32]);
+        rand::fill(&mut *secret).map_err(|_| no_entropy())?;
         let expires = now.checked_add(lifetime).map_err(|_| Fault::new("the token's lifetime is too long", "Ask for less"))?;
         let mut kept = self.kept.lock();
         kept.retain(|_, token| token.expires + REMEMBER.as_secs() as i64 > now.as_second());
-        kept.insert(id.clone(), Kept { hash: hash(secret.as_bytes()), grant, expires: expires.as_second(), used_by: None });
+        kept.insert(id.clone(), Kept { hash: hash(&*secret), grant, expires: expires.as_second(), used_by: None });
         self.write(&kept)?;
         Ok(Minted { id, secret, expires })
     }
@@ -117,10 +118,10 @@ impl Tokens {
     ///
     /// # Errors
     /// See [`TokenFault`]; the token stays as it was.
-    pub fn redeem(&self, id: &str, secret: &str, service_account: Option<&str>, key: &[u8; 32], now: Timestamp) -> Result<Grant, TokenFault> {
+    pub fn redeem(&self, id: &str, secret: &[u8; 32], service_account: Option<&str>, key: &[u8; 32], now: Timestamp) -> Result<Grant, TokenFault> {
         let mut kept = self.kept.lock();
         let token = kept.get_mut(id).ok_or(TokenFault::Unknown)?;
-        if constant_time::verify_slices_are_equal(hash(secret.as_bytes()).as_bytes(), token.hash.as_bytes()).is_err() {
+        if constant_time::verify_slices_are_equal(hash(secret).as_bytes(), token.hash.as_bytes()).is_err() {
             return Err(TokenFault::WrongSecret);
         }
         if token.expires <= now.as_second() {
@@ -160,8 +161,12 @@ fn hash(secret: &[u8]) -> String {
 }
 
 /// `bytes` random bytes as URL-safe text.
-pub(crate) fn random_text(bytes: usize) -> Result<String, Fault> {
+pub fn random_text(bytes: usize) -> Result<String, Fault> {
     let mut random = Zeroizing::new(vec![0; bytes]);
-    rand::fill(&mut random).map_err(|_| Fault::new("the machine gave no entropy", "Check /dev/urandom"))?;
+    rand::fill(&mut random).map_err(|_| no_entropy())?;
     Ok(URL_SAFE_NO_PAD.encode(&*random))
+}
+
+fn no_entropy() -> Fault {
+    Fault::new("the machine gave no entropy", "Check /dev/urandom")
 }

@@ -3,6 +3,7 @@
 use super::desk::proven;
 use crate::proxies::Proxies;
 use crate::publish::{Encoded, Published};
+use crate::stopping::Stopping;
 use crate::view::{Viewer, view};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,7 +35,7 @@ const OPENING: Duration = Duration::from_millis(200);
 pub struct AdsService {
     pub published: watch::Receiver<Arc<Published>>,
     pub proxies: Proxies,
-    pub stopping: watch::Receiver<bool>,
+    pub stopping: Stopping,
 }
 
 type Outgoing = mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>;
@@ -79,7 +80,7 @@ impl AdsService {
             let waits = delivery.opening;
             tokio::select! {
                 biased;
-                _ = stopping.wait_for(|stopping| *stopping) => return Err(Status::unavailable("the control plane is stopping")),
+                () = stopping.wait() => return Err(Status::unavailable("the control plane is stopping")),
                 request = incoming.message() => match request? {
                     Some(request) => {
                         delivery.request(request)?;

@@ -3,12 +3,13 @@
 use super::accept::Client;
 use crate::proxies::{Line, Proxies};
 use crate::registry::{Presence, Registry, RegistryFault};
+use crate::stopping::Stopping;
 use crate::world::World;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
 use taut_wire::desk::{FromProxy, Hello, Readiness, ToProxy, Welcome, ask, desk_server, from_proxy, readiness, to_proxy};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -22,7 +23,7 @@ pub struct DeskService {
     pub proxies: Proxies,
     pub world: World,
     pub trust_domain: Arc<str>,
-    pub stopping: watch::Receiver<bool>,
+    pub stopping: Stopping,
 }
 
 type Outgoing = mpsc::Sender<Result<ToProxy, Status>>;
@@ -75,7 +76,7 @@ impl DeskService {
                 tokio::select! {
                     biased;
                     () = line.displaced.notified() => return Err(Status::aborted(format!("another proxy said hello as {uid}"))),
-                    _ = stopping.wait_for(|stopping| *stopping) => return Err(Status::unavailable("the control plane is stopping")),
+                    () = stopping.wait() => return Err(Status::unavailable("the control plane is stopping")),
                     Some(question) = asked.recv() => send(outgoing, to_proxy::Say::Ask(question)).await?,
                     message = incoming.message() => match message? {
                         Some(message) => leaves = self.listen(&uid, &line, message)?,
@@ -86,7 +87,7 @@ impl DeskService {
             Ok(())
         }
         .await;
-        if self.proxies.leave(&uid, line.number) && !*self.stopping.borrow() {
+        if self.proxies.leave(&uid, line.number) && !self.stopping.now() {
             match leaves {
                 true => self.registry.forget(&uid).map_err(refused)?,
                 false => self.registry.suspect(&uid),
