@@ -1,5 +1,6 @@
 //! The control plane: API, sources, translation, authority, delivery.
 
+pub mod api;
 pub mod authority;
 mod condition;
 pub mod fault;

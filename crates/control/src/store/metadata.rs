@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use taut_model::kinds::Kind;
 use taut_model::merge::managed::{self, Writer};
 use taut_model::object::Object;
+use taut_model::schema;
 
 /// The value of a new object.
 pub(super) fn created(object: &Object, write: &Write, version: u64) -> Value {
@@ -112,7 +113,7 @@ fn track(kind: &'static Kind, old: &Value, value: &mut Value, write: &Write) {
     if !write.manager.is_empty() {
         let subresource = if write.status_only { "status" } else { "" };
         let writer = Writer { manager: &write.manager, now: &write.now, subresource };
-        managed::track_update(old, value, writer, schema_of(kind));
+        managed::track_update(old, value, writer, schema::of(kind));
     }
 }
 
@@ -150,8 +151,4 @@ fn metadata(value: &mut Value) -> &mut Map<String, Value> {
     }
     #[expect(clippy::expect_used, reason = "it was made a map in the line above")]
     metadata.as_object_mut().expect("metadata is a map")
-}
-
-fn schema_of(_kind: &'static Kind) -> &'static Value {
-    &Value::Null
 }

@@ -1,0 +1,1 @@
+//! The API over its router, without sockets.
