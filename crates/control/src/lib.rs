@@ -1,5 +1,20 @@
 //! The control plane: API, sources, translation, authority, delivery.
 
-pub mod translate;
 pub mod api;
+pub mod authority;
+mod condition;
+pub mod fault;
+pub mod proxies;
+pub mod publish;
+pub mod registry;
+pub mod serve;
+pub mod source;
+pub mod status;
+pub mod stopping;
 pub mod store;
+pub mod translate;
+pub mod view;
+pub mod world;
+
+pub use fault::Fault;
+pub use world::World;
