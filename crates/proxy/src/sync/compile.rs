@@ -35,7 +35,7 @@ pub(super) fn candidate(known: &mut Known, workload: &OwnWorkload) -> Snapshot {
     known.version += 1;
     let own = own(&known.session, workload);
     let policies = [ResourceType::Workload, ResourceType::PeerAuthentication, ResourceType::AuthorizationPolicy];
-    let policies_complete = own.is_some() && policies.iter().all(|of_type| known.answered.contains(of_type)) && !known.receipts.lacks_a_policy();
+    let policies_complete = own.is_some() && policies.iter().all(|of_type| known.answered.contains(of_type)) && !known.receipts.lacks_a_policy(&known.session);
     let mut snapshot = Snapshot {
         version: known.version,
         trust_domain: known.trust_domain.clone(),
@@ -127,8 +127,6 @@ fn put_back(candidate: &mut Snapshot, good: &Snapshot, (of_type, name): &Key) ->
 pub(super) struct Receipts {
     /// Received and not readable: version and reason. The last good version may be held beside it.
     unreadable: BTreeMap<Key, (String, String)>,
-    /// Policies that are unreadable and have no good version.
-    lacking: BTreeSet<Key>,
     now: BTreeMap<Key, ResourceAck>,
     told: BTreeMap<Key, ResourceAck>,
     gone: BTreeSet<Key>,
@@ -155,9 +153,10 @@ impl Receipts {
     }
 
     /// Whether there is a policy that was never readable: what it forbids is not known, so nothing may come in.
-    pub fn lacks_a_policy(&self) -> bool {
-        let policy = |of_type: ResourceType| matches!(of_type, ResourceType::PeerAuthentication | ResourceType::AuthorizationPolicy);
-        self.unreadable.keys().any(|key| policy(key.0) && self.lacking.contains(key))
+    pub fn lacks_a_policy(&self, session: &ClientSession) -> bool {
+        let is_policy = |of_type: ResourceType| matches!(of_type, ResourceType::PeerAuthentication | ResourceType::AuthorizationPolicy);
+        let held = |(of_type, name): &Key| session.held(*of_type).any(|(held, ..)| held == name);
+        self.unreadable.keys().any(|key| is_policy(key.0) && !held(key))
     }
 
     /// Brings the receipts up to date with what is held and what the plan refused.

@@ -3,11 +3,10 @@
 use super::compile::{self, Compiled};
 use super::{Known, Sync, desk};
 use crate::backoff::Backoff;
-use crate::current::Wanted;
+use crate::current::{Wanted, backends};
 use crate::status::Readiness;
 use std::sync::Arc;
 use std::time::Duration;
-use taut_model::route::HttpAction;
 use taut_model::service::{Place, Resolution};
 use taut_wire::desk::desk_client::DeskClient;
 use taut_wire::desk::{FromProxy, ToProxy, from_proxy, to_proxy};
@@ -204,13 +203,7 @@ impl<'a> Line<'a> {
         }
         for (_, _, resource) in session.held(ResourceType::Route) {
             let Resource::Route(route) = resource else { continue };
-            for rule in &route.http {
-                if let HttpAction::Forward(backends) = &rule.action {
-                    hosts.extend(backends.iter().map(|backend| backend.host.clone()));
-                }
-                hosts.extend(rule.mirrors.iter().map(|mirror| mirror.backend.host.clone()));
-            }
-            hosts.extend(route.tcp.iter().flat_map(|rule| &rule.backends).map(|backend| backend.host.clone()));
+            hosts.extend(backends(route).map(str::to_owned));
         }
         hosts
     }
