@@ -64,12 +64,7 @@ impl Source {
         let state = original.0.borrow();
         let ended = state.incoming.as_ref().is_none_or(Body::is_end_stream);
         (ended && !state.lost && !state.broken).then(|| {
-            Self(Rc::new(RefCell::new(State {
-                incoming: None,
-                kept: state.kept.clone(),
-                trailers: state.trailers.clone(),
-                ..State::empty()
-            })))
+            Self(Rc::new(RefCell::new(State { incoming: None, kept: state.kept.clone(), trailers: state.trailers.clone(), ..State::empty() })))
         })
     }
 

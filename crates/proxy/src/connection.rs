@@ -61,7 +61,9 @@ pub async fn serve(engine: Rc<Engine>, entry: Entry, stream: Stream, from: Socke
     let arrival = Arrival { direction: Direction::Outbound, destination: None, peer: None, from: from.ip(), sni: None };
     match entry {
         Entry::Outbound => outbound(engine, arrival, stream.into()).await,
-        Entry::Upstream { host, port } => onward(engine, Arrival { destination: Some((host, port)), ..arrival }, stream.into(), Greeting::Nothing).await,
+        Entry::Upstream { host, port } => {
+            onward(engine, Arrival { destination: Some((host, port)), ..arrival }, stream.into(), Greeting::Nothing).await
+        }
         Entry::Peer => peer(engine, Arrival { direction: Direction::Inbound, ..arrival }, stream).await,
         Entry::Exposed => {
             // Stands for the application's first port, as the application itself would.

@@ -16,7 +16,12 @@ pub struct Fault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The plan decided against it.
-    Refused { side: Side, reason: Reason, status: u16, origin: Option<Origin> },
+    Refused {
+        side: Side,
+        reason: Reason,
+        status: u16,
+        origin: Option<Origin>,
+    },
     /// The control plane did not say in time whether the service exists.
     NotLearned,
     /// A circuit limit of the destination.
@@ -48,14 +53,19 @@ pub enum Kind {
     /// The upstream's answer cannot be passed on.
     BadResponse,
     /// Another proxy of the mesh failed the exchange and said why in `x-taut-reason`.
-    Reported { reason: String },
+    Reported {
+        reason: String,
+    },
     BadRequest,
     /// CONNECT from a peer: tunnels are not carried inbound.
     MethodNotAllowed,
     /// The request would come back to this proxy for ever.
     Loop,
     /// An injected abort.
-    Injected { with: AbortWith, origin: Origin },
+    Injected {
+        with: AbortWith,
+        origin: Origin,
+    },
     ClientLeft,
     /// The client's request body broke off.
     ClientBroke,
@@ -76,7 +86,9 @@ impl Fault {
     pub fn side(&self) -> Side {
         match &self.kind {
             Kind::Refused { side, .. } => *side,
-            Kind::NotLearned | Kind::Overflow | Kind::NoIdentity | Kind::NoSystemRoots | Kind::Loop | Kind::Injected { .. } | Kind::Closed => Side::Mesh,
+            Kind::NotLearned | Kind::Overflow | Kind::NoIdentity | Kind::NoSystemRoots | Kind::Loop | Kind::Injected { .. } | Kind::Closed => {
+                Side::Mesh
+            }
             Kind::Timeout | Kind::PerTryTimeout | Kind::BadResponse | Kind::Reported { .. } => Side::Upstream,
             Kind::NoEndpoint | Kind::NameNotFound | Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::PeerUntrusted => Side::Upstream,
             Kind::AppUnreachable | Kind::RefusedStream | Kind::ResetBeforeRequest | Kind::Reset | Kind::ResponseBroken => Side::Upstream,

@@ -16,6 +16,8 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +87,8 @@ struct Idle {
 struct Http2 {
     sender: http2::SendRequest<RequestBody>,
     streams: Cell<usize>,
+    /// Streams that the peer allows at the same time (its SETTINGS).
+    allowed: Rc<Cell<usize>>,
     served: Cell<u32>,
     used: Cell<Instant>,
 }
@@ -288,11 +292,15 @@ async fn open_shared(dialer: &Dialer, target: &Target, held: Option<Arc<HeldIden
         .handshake(TokioIo::new(io))
         .await
         .map_err(|error| broken(&error))?;
-    tokio::task::spawn_local(async move {
-        // As above.
-        let _ = connection.await;
-    });
-    Ok(Rc::new(Http2 { sender, streams: Cell::new(0), served: Cell::new(0), used: Cell::new(Instant::now()) }))
+    let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
+    let (known, mut connection) = (allowed.clone(), connection);
+    // What ends the connection is told to whoever waits for a response on it.
+    tokio::task::spawn_local(poll_fn(move |cx| {
+        let polled = Pin::new(&mut connection).poll(cx);
+        known.set(connection.current_max_send_streams());
+        polled
+    }));
+    Ok(Rc::new(Http2 { sender, streams: Cell::new(0), allowed, served: Cell::new(0), used: Cell::new(Instant::now()) }))
 }
 
 impl Slot {
@@ -311,7 +319,7 @@ impl Slot {
     fn free_http2(&self, most: u32) -> Option<Rc<Http2>> {
         let mut connections = self.http2.borrow_mut();
         connections.retain(|connection| !connection.sender.is_closed() && connection.served.get() < most);
-        let room = |connection: &&Rc<Http2>| connection.streams.get() < connection.sender.current_max_send_streams().min(STREAMS);
+        let room = |connection: &&Rc<Http2>| connection.streams.get() < connection.allowed.get().min(STREAMS);
         connections.iter().find(room).cloned()
     }
 }

@@ -20,11 +20,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use taut_observe::record::Protocol;
+use taut_plan::Plan;
 use taut_plan::cluster::{Dial, Transport};
 use taut_plan::live::Outcome;
 use taut_plan::retry;
 use taut_plan::verdict::{Action, Forward, Go, Question, Verdict};
-use taut_plan::Plan;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -106,9 +106,9 @@ async fn connect(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go) -> Res
             let own = engine.current.workload();
             let address = SocketAddr::new(own.address, *port);
             own.namespace.clone_into(&mut open.record.edge.service_namespace);
-            direct(engine, open, Dial::Address(address)).await.map_err(|fault| {
-                Fault::new(Kind::AppUnreachable, format!("the application does not answer at {address}: {}", fault.detail))
-            })
+            direct(engine, open, Dial::Address(address))
+                .await
+                .map_err(|fault| Fault::new(Kind::AppUnreachable, format!("the application does not answer at {address}: {}", fault.detail)))
         }
         Action::Passthrough { host, port } => direct(engine, open, forward::named(host, *port)).await,
         Action::Redirect { .. } | Action::Respond { .. } | Action::Abort { .. } => {
