@@ -155,7 +155,8 @@ fn options(arguments: &Arguments, sidecar: IpAddr) -> Options {
         ports: arguments.ports.clone(),
         locality: String::new(),
     };
-    let upstream = |(host, port, listen): &(String, u16, Option<SocketAddr>)| Upstream { host: host.clone(), port: *port, listen: listen.unwrap_or(at(*port)) };
+    let upstream =
+        |(host, port, listen): &(String, u16, Option<SocketAddr>)| Upstream { host: host.clone(), port: *port, listen: listen.unwrap_or(at(*port)) };
     let format = match arguments.access_log {
         Log::Off => AccessLogFormat::Off,
         Log::Text => AccessLogFormat::Text,
