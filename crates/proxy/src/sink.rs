@@ -61,6 +61,11 @@ impl Sink {
         self.shared.ring.find(request_id)
     }
 
+    /// The newest `count` records, newest first.
+    pub fn newest(&self, count: usize) -> Vec<Arc<crate::ring::Kept>> {
+        self.shared.ring.newest(count)
+    }
+
     pub fn registry(&self) -> &Arc<Registry> {
         &self.shared.registry
     }
