@@ -40,3 +40,6 @@ pub mod transform;
 pub mod tunnel;
 pub mod worker;
 pub mod world;
+
+#[cfg(test)]
+mod tests;
