@@ -1,8 +1,7 @@
 //! What a VirtualService's HTTP rule does with a request that it matched: forward, redirect, respond, rewrite, retry, fault, mirror.
 
 use super::api;
-use super::http::header_change;
-use super::virtual_service::{backend, weight};
+use super::parts::{backend, header_change, weight};
 use crate::translate::reader::{Reader, code};
 use crate::translate::retry_on;
 use crate::translate::values;
