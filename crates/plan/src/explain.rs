@@ -40,7 +40,7 @@ impl Plan {
     }
 }
 
-fn outcome(verdict: &Verdict) -> String {
+pub(crate) fn outcome(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Go(go) => carried(go),
         Verdict::Ask(Question::Services(hosts)) => format!("not known yet: the control plane is asked for {}", hosts.join(", ")),

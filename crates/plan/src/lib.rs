@@ -26,6 +26,8 @@ pub mod retry;
 mod rules;
 pub mod snapshot;
 mod table;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod transform;
 pub mod verdict;

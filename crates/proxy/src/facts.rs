@@ -198,10 +198,11 @@ fn default_port(head: &Parts) -> u16 {
 pub fn split_authority(authority: &str, default_port: u16) -> (String, u16) {
     let Ok(parsed) = authority.parse::<http::uri::Authority>() else { return (String::new(), default_port) };
     let host = parsed.host().trim_start_matches('[').trim_end_matches(']');
-    let port_is_valid = parsed.port().is_none() || parsed.port_u16().is_some();
-    match port_is_valid {
-        true => (host.to_owned(), parsed.port_u16().unwrap_or(default_port)),
-        false => (String::new(), default_port),
+    let named = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest).len() > parsed.host().len();
+    match parsed.port_u16() {
+        // `reviews:99999`
+        None if named => (String::new(), default_port),
+        port => (host.to_owned(), port.unwrap_or(default_port)),
     }
 }
 

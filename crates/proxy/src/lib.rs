@@ -52,3 +52,5 @@ pub mod worker;
 pub mod world;
 
 pub use start::{Fault, run};
+#[cfg(test)]
+mod tests;

@@ -297,7 +297,9 @@ async fn open_shared(dialer: &Dialer, target: &Target, held: Option<Arc<HeldIden
     // What ends the connection is told to whoever waits for a response on it.
     tokio::task::spawn_local(poll_fn(move |cx| {
         let polled = Pin::new(&mut connection).poll(cx);
-        known.set(connection.current_max_send_streams());
+        if polled.is_pending() {
+            known.set(connection.current_max_send_streams());
+        }
         polled
     }));
     Ok(Rc::new(Http2 { sender, streams: Cell::new(0), allowed, served: Cell::new(0), used: Cell::new(Instant::now()) }))
