@@ -143,7 +143,7 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    pub fn new(engine: &Rc<Engine>, cluster: &Arc<Cluster>) -> Result<Self, taut_plan::live::Overflow> {
+    pub fn new(engine: &Rc<Engine>, cluster: &Arc<Cluster>) -> Result<Self, taut_plan::Overflow> {
         engine.live().admit(cluster)?;
         Ok(Self { engine: engine.clone(), cluster: cluster.clone(), retry: false })
     }

@@ -12,8 +12,11 @@
 //!
 //! [`exchange::serve`] is steps 3 to 7 in a row; [`tunnel::carry`] is the same for a TCP connection.
 
+pub mod admin;
+mod backoff;
 pub mod body;
 pub mod capture;
+pub mod channel;
 pub mod connection;
 pub mod current;
 pub mod dial;
@@ -30,16 +33,24 @@ pub mod metadata;
 pub mod mirror;
 pub mod options;
 pub mod pool;
+mod process;
+pub mod ready;
 pub mod record;
 pub mod respond;
 pub mod ring;
+pub mod signer;
 pub mod sink;
+pub mod start;
+pub mod status;
+pub mod sync;
 pub mod tls;
 pub mod trace;
 pub mod transform;
+pub mod trust;
 pub mod tunnel;
 pub mod worker;
 pub mod world;
 
+pub use start::{Fault, run};
 #[cfg(test)]
 mod tests;

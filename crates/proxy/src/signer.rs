@@ -32,7 +32,8 @@ impl Signer for ControlSigner {
             (Some(held), _) => self.control.live(held).await.map_err(|error| refused(&error))?,
             (None, Some(token)) => {
                 let bearer = zeroize::Zeroizing::new(format!("Bearer {}", token.text().as_str()));
-                let mut value = MetadataValue::try_from(bearer.as_str()).map_err(|_| Refused("the join token cannot be sent: it holds odd characters".to_owned()))?;
+                let mut value = MetadataValue::try_from(bearer.as_str())
+                    .map_err(|_| Refused("the join token cannot be sent: it holds odd characters".to_owned()))?;
                 value.set_sensitive(true);
                 message.metadata_mut().insert("authorization", value);
                 self.control.joining(token.ca_pin).await.map_err(|error| refused(&error))?

@@ -77,11 +77,6 @@ impl Sink {
         self.shared.access_log.as_ref().map_or(0, AccessLog::dropped)
     }
 
-    /// The newest `count` records, newest first.
-    pub fn newest(&self, count: usize) -> Vec<Arc<crate::ring::Kept>> {
-        self.shared.ring.newest(count)
-    }
-
     pub fn registry(&self) -> &Arc<Registry> {
         &self.shared.registry
     }

@@ -139,7 +139,10 @@ impl Status {
         let mut hosts: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
         for workload in snapshot.workloads.values() {
             for serves in workload.serves.iter().filter(|serves| snapshot.services.contains_key(&serves.host)) {
-                let until = ejected.values().flatten().filter(|(cluster, uid, until)| *cluster.host == *serves.host && **uid == *workload.uid && *until > now);
+                let until = ejected
+                    .values()
+                    .flatten()
+                    .filter(|(cluster, uid, until)| *cluster.host == *serves.host && **uid == *workload.uid && *until > now);
                 let left = until.map(|(.., until)| (*until - now).as_secs_f64()).reduce(f64::max);
                 let endpoint = json!({
                     "workload": workload.uid, "port": serves.port, "target": serves.target, "address": workload.address,

@@ -43,10 +43,8 @@ pub fn live(world: &World, held: &HeldIdentity) -> Result<ClientConfig, Error> {
     let trust = Trust::Bundle { anchors, trust_domain: held.identity.trust_domain.clone() };
     let verifier = ControlVerifier { algorithms: provider.signature_verification_algorithms, trust };
     let own = CertifiedKey::new(held.chain.clone(), held.key.clone());
-    let mut config = builder
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
+    let mut config =
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
     finish(&mut config);
     Ok(config)
 }
@@ -114,12 +112,16 @@ impl ControlVerifier {
         let chained = |anchors: &[TrustAnchor<'_>]| {
             let usage = webpki::KeyUsage::server_auth();
             let checked = leaf.verify_for_usage(self.algorithms.all, anchors, rest, now, usage, None, None);
-            checked.map(drop).map_err(|error| Error::General(format!("the control plane's certificate does not lead to the trusted authority: {error}")))
+            checked
+                .map(drop)
+                .map_err(|error| Error::General(format!("the control plane's certificate does not lead to the trusted authority: {error}")))
         };
         let trust_domain = match &self.trust {
             Trust::Pinned(pin) => {
                 let root = rest.iter().find(|certificate| fingerprint(certificate) == *pin).ok_or_else(|| {
-                    Error::General("the control plane's authority is not the one that the join token names: is this the right control plane?".to_owned())
+                    Error::General(
+                        "the control plane's authority is not the one that the join token names: is this the right control plane?".to_owned(),
+                    )
                 })?;
                 chained(&[anchor(root)?])?;
                 None
@@ -139,7 +141,9 @@ fn is_control_plane(leaf: &webpki::EndEntityCert<'_>, trust_domain: Option<&str>
         return Err(Error::General("the server's certificate does not carry exactly one SPIFFE id".to_owned()));
     };
     let found = Identity::parse(uri).map_err(|error| Error::General(error.to_string()))?;
-    let right = found.namespace == ROOT_NAMESPACE && found.service_account == CONTROL_ACCOUNT && trust_domain.is_none_or(|domain| domain == found.trust_domain);
+    let right = found.namespace == ROOT_NAMESPACE
+        && found.service_account == CONTROL_ACCOUNT
+        && trust_domain.is_none_or(|domain| domain == found.trust_domain);
     match right {
         true => Ok(()),
         false => Err(Error::General(format!("the server is {found}, which is not the control plane"))),

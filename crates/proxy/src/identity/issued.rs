@@ -31,7 +31,10 @@ pub(super) fn accept(chain: &[String], request: &Request, current: &Current, now
     }
     let before = current.identity();
     if let Some(before) = before.filter(|before| before.identity.trust_domain != identity.trust_domain) {
-        return Err(Refused(format!("the authority's certificate is of trust domain {}, expected {}", identity.trust_domain, before.identity.trust_domain)));
+        return Err(Refused(format!(
+            "the authority's certificate is of trust domain {}, expected {}",
+            identity.trust_domain, before.identity.trust_domain
+        )));
     }
     valid_now(leaf.not_before, leaf.not_after, now)?;
     Ok(HeldIdentity { serial, chain: certificates, key, roots: vec![root], identity, not_before: leaf.not_before, not_after: leaf.not_after })
@@ -66,7 +69,8 @@ struct Leaf {
 
 impl Leaf {
     fn read(der: &CertificateDer<'_>) -> Result<Self, Refused> {
-        let (_, certificate) = X509Certificate::from_der(der).map_err(|error| Refused(format!("the authority's certificate cannot be read: {error}")))?;
+        let (_, certificate) =
+            X509Certificate::from_der(der).map_err(|error| Refused(format!("the authority's certificate cannot be read: {error}")))?;
         let uris = certificate.extensions().iter().filter_map(|extension| match extension.parsed_extension() {
             ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
             _ => None,

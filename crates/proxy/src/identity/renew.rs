@@ -119,7 +119,8 @@ impl Drop for Request {
 
 impl Request {
     fn new(current: &Current) -> Result<Self, Refused> {
-        let failed = |error: rcgen::Error| Refused(format!("no certificate request could be made: {error}; this is a fault of the program, please report it"));
+        let failed =
+            |error: rcgen::Error| Refused(format!("no certificate request could be made: {error}; this is a fault of the program, please report it"));
         let own = current.workload();
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         let mut params = CertificateParams::default();

@@ -35,7 +35,8 @@ pub(super) fn candidate(known: &mut Known, workload: &OwnWorkload) -> Snapshot {
     known.version += 1;
     let own = own(&known.session, workload);
     let policies = [ResourceType::Workload, ResourceType::PeerAuthentication, ResourceType::AuthorizationPolicy];
-    let policies_complete = own.is_some() && policies.iter().all(|of_type| known.answered.contains(of_type)) && !known.receipts.lacks_a_policy(&known.session);
+    let policies_complete =
+        own.is_some() && policies.iter().all(|of_type| known.answered.contains(of_type)) && !known.receipts.lacks_a_policy(&known.session);
     let mut snapshot = Snapshot {
         version: known.version,
         trust_domain: known.trust_domain.clone(),
@@ -85,7 +86,12 @@ fn put(snapshot: &mut Snapshot, name: String, resource: Resource) {
 
 /// The resources that came from one object of a user.
 fn of_object(snapshot: &Snapshot, object: &ObjectRef) -> Vec<Key> {
-    fn find<'a, T>(of_type: ResourceType, map: &'a BTreeMap<String, Arc<T>>, origin: fn(&T) -> &Origin, object: &'a ObjectRef) -> impl Iterator<Item = Key> + 'a
+    fn find<'a, T>(
+        of_type: ResourceType,
+        map: &'a BTreeMap<String, Arc<T>>,
+        origin: fn(&T) -> &Origin,
+        object: &'a ObjectRef,
+    ) -> impl Iterator<Item = Key> + 'a
     where
         T: 'a,
     {

@@ -50,6 +50,8 @@ pub(super) struct Line<'a> {
     /// When the first and the last message came that no plan has taken up.
     news: Option<(Instant, Instant)>,
     compiling: Option<JoinHandle<Compiled>>,
+    /// The readiness that the control plane was told last.
+    told: Option<Readiness>,
     /// Nothing was acknowledged on this line yet, so the first acknowledgement is of everything.
     fresh: bool,
 }
@@ -57,7 +59,7 @@ pub(super) struct Line<'a> {
 impl<'a> Line<'a> {
     pub fn new(sync: &'a Sync, known: &'a mut Known) -> Self {
         let (say, said) = mpsc::unbounded_channel();
-        Self { sync, known, say, said: Some(said), news: None, compiling: None, fresh: true }
+        Self { sync, known, say, said: Some(said), news: None, compiling: None, told: None, fresh: true }
     }
 
     pub async fn attend(mut self, channel: Channel, wanted: &mut Wanted, backoff: &mut Backoff) -> Ended {
@@ -86,8 +88,9 @@ impl<'a> Line<'a> {
     /// Says hello and waits for the welcome, after which the workload is registered.
     async fn open_desk(&mut self, channel: Channel) -> Result<Streaming<ToProxy>, Status> {
         let Some(said) = self.said.take() else { return Err(Status::internal("a line is attended once")) };
-        let readiness = self.sync.status.readiness().borrow().clone();
+        let readiness = self.readiness();
         self.say(from_proxy::Say::Hello(desk::hello(self.sync, &readiness)));
+        self.told = Some(readiness);
         let mut client = DeskClient::new(channel);
         let welcome = async {
             let mut desk = client.attend(UnboundedReceiverStream::new(said)).await?.into_inner();
@@ -120,9 +123,8 @@ impl<'a> Line<'a> {
             tokio::select! {
                 biased;
                 Ok(()) = readiness.changed() => {
-                    let now = readiness.borrow_and_update().clone();
-                    self.say(from_proxy::Say::Readiness(desk::readiness(&now)));
-                    if now == Readiness::Gone {
+                    self.tell_readiness();
+                    if self.told == Some(Readiness::Gone) {
                         return self.say_goodbye(desk).await;
                     }
                 }
@@ -147,6 +149,23 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// An application that is ready gets no traffic before its policies are here: all of it would be refused.
+    fn readiness(&self) -> Readiness {
+        let now = self.sync.status.readiness().borrow().clone();
+        match now {
+            Readiness::Ready if !self.sync.current.snapshot().policies_complete => Readiness::NotReady("waiting for the first plan".to_owned()),
+            now => now,
+        }
+    }
+
+    fn tell_readiness(&mut self) {
+        let now = self.readiness();
+        if self.told.as_ref() != Some(&now) {
+            self.say(from_proxy::Say::Readiness(desk::readiness(&now)));
+            self.told = Some(now);
+        }
+    }
+
     /// When a plan is to be made of the news, if there are any and none is being made.
     fn due(&self) -> Option<Instant> {
         if self.compiling.is_some() {
@@ -164,7 +183,8 @@ impl<'a> Line<'a> {
         session.held(ResourceType::Service).any(|(host, _, resource)| {
             let Resource::Service(service) = resource else { return false };
             let expects = service.place == Place::Mesh && service.resolution == Resolution::Static;
-            let served = |(_, _, resource): (&str, &str, &Resource)| matches!(resource, Resource::Workload(w) if w.serves.iter().any(|s| s.host == host));
+            let served =
+                |(_, _, resource): (&str, &str, &Resource)| matches!(resource, Resource::Workload(w) if w.serves.iter().any(|s| s.host == host));
             expects && !pinned.services.contains_key(host) && !session.held(ResourceType::Workload).any(served)
         })
     }
@@ -237,6 +257,7 @@ impl<'a> Line<'a> {
         self.sync.current.pin(Arc::new(snapshot), Arc::new(plan));
         let resources = self.known.receipts.news(std::mem::take(&mut self.fresh));
         self.say(from_proxy::Say::Acknowledge(taut_wire::desk::Acknowledge { plan: version, resources }));
+        self.tell_readiness();
     }
 
     fn answer(&self, message: ToProxy) {
