@@ -130,3 +130,4 @@ fn retry(reader: &mut Reader<'_>, at: &str, written: Option<&api::Retry>, timeou
         backoff: reader.positive_duration(&format!("{at}.backoff"), backoff).unwrap_or(retry_on::BACKOFF),
     })
 }
+

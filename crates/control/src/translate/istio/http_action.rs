@@ -194,8 +194,7 @@ fn abort_with(reader: &mut Reader<'_>, at: &str, abort: &api::FaultAbort) -> Abo
     match (abort.http_status, abort.grpc_status.as_deref()) {
         (Some(written), None) => AbortWith::Http(status(reader, &format!("{at}.httpStatus"), Some(written))),
         (None, Some(written)) => {
-            let known =
-                retry_on::grpc_code(written).ok_or_else(|| format!("{written:?} is not a gRPC status: a name such as UNAVAILABLE, or 0 to 16"));
+            let known = retry_on::grpc_code(written).ok_or_else(|| format!("{written:?} is not a gRPC status: a name such as UNAVAILABLE, or 0 to 16"));
             AbortWith::Grpc(reader.taken(&format!("{at}.grpcStatus"), known).unwrap_or(2))
         }
         _ => {

@@ -11,7 +11,8 @@ use taut_model::route::{Backend, Dialect, HeaderChange, Parent, Route, TcpRule};
 pub const MESH: &str = "mesh";
 
 /// Names for statistics and logs, and a switch whose only effect is on localities, by which the mesh does not hold back retries.
-const HARMLESS: &[&str] = &["spec.http[].match[].statPrefix", "spec.http[].match[].name", "spec.http[].retries.retryRemoteLocalities"];
+const HARMLESS: &[&str] =
+    &["spec.http[].match[].statPrefix", "spec.http[].match[].name", "spec.http[].retries.retryRemoteLocalities"];
 
 pub fn virtual_service(reader: &mut Reader<'_>) -> Meaning {
     let gateways = reader.part::<Gateways>("spec").gateways;
