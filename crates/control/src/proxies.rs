@@ -102,13 +102,7 @@ impl Proxies {
 
     /// A proxy has said hello. One that was there under the same name is displaced.
     pub fn arrive(&self, uid: &str, hello: Hello, since: String, questions: mpsc::Sender<Ask>) -> Arc<Line> {
-        let line = Arc::new(Line {
-            number: self.number(),
-            questions,
-            waiting: Mutex::default(),
-            next: AtomicU64::new(1),
-            displaced: Notify::new(),
-        });
+        let line = Arc::new(Line { number: self.number(), questions, waiting: Mutex::default(), next: AtomicU64::new(1), displaced: Notify::new() });
         let mut table = self.table.lock();
         let hosts = table.subscriptions.get(uid).map(|(_, hosts)| hosts.clone()).unwrap_or_default();
         let viewer = Viewer { uid: uid.to_owned(), namespace: hello.namespace.clone(), hosts };

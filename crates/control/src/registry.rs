@@ -148,13 +148,8 @@ impl Registry {
         self.ensure(self.kinds.account, &hello.namespace, &hello.service_account, json!({}))?;
         let ports = self.service_ports(hello)?;
         let entry = entry_value(self.kinds.entry, hello, &ports);
-        let object = Object {
-            kind: self.kinds.entry,
-            namespace: hello.namespace.clone(),
-            name: hello.name.clone(),
-            value: entry.clone(),
-            places: None,
-        };
+        let object =
+            Object { kind: self.kinds.entry, namespace: hello.namespace.clone(), name: hello.name.clone(), value: entry.clone(), places: None };
         match self.store.create(object, &self.write(false)) {
             Ok(_) => {}
             Err(StoreError::AlreadyExists { .. }) => {
@@ -206,9 +201,8 @@ impl Registry {
     pub fn judge(&self, uid: &str, presence: Presence, message: &str) -> Result<(), RegistryFault> {
         let Some((namespace, name)) = uid.split_once('/') else { return Ok(()) };
         let now = self.world.wall_text();
-        let done = self.store.update(self.kinds.entry, namespace, name, &self.write(true), &mut |entry| {
-            Ok(with_health(entry, presence, message, &now))
-        });
+        let done =
+            self.store.update(self.kinds.entry, namespace, name, &self.write(true), &mut |entry| Ok(with_health(entry, presence, message, &now)));
         match done {
             Ok(_) | Err(StoreError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),

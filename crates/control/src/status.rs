@@ -221,7 +221,11 @@ fn message(live: &Liveness, delivered: bool, idle: Option<&String>) -> String {
     let mut text = format!("{}/{}", live.have, live.need);
     if !live.lagging.is_empty() {
         let more = if live.lagging.len() > NAMED { ", …" } else { "" };
-        text.push_str(&format!(", {} lagging: {}{more}", live.lagging.len(), live.lagging.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ")));
+        text.push_str(&format!(
+            ", {} lagging: {}{more}",
+            live.lagging.len(),
+            live.lagging.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ")
+        ));
     }
     if let Some((uid, why)) = live.refused.first_key_value() {
         text.push_str(&format!(", {} refused: {uid}: {why}", live.refused.len()));

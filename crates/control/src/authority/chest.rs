@@ -80,7 +80,10 @@ impl Chest {
         let Some(text) = self.read(name)? else { return Ok(None) };
         let path = self.directory.join(name);
         CertificateDer::from_pem_slice(&text).map(Some).map_err(|error| {
-            Fault::new(format!("{} is not a PEM certificate: {error}", path.display()), "Put the right file there, or remove it to have a new one made")
+            Fault::new(
+                format!("{} is not a PEM certificate: {error}", path.display()),
+                "Put the right file there, or remove it to have a new one made",
+            )
         })
     }
 
@@ -121,7 +124,9 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), Fault> {
         file.sync_all()?;
         fs::rename(&beside, path)
     };
-    write().map_err(|error| Fault::new(format!("cannot write {}: {error}", path.display()), "Make the directory writable for this user, or name another one with --state"))
+    write().map_err(|error| {
+        Fault::new(format!("cannot write {}: {error}", path.display()), "Make the directory writable for this user, or name another one with --state")
+    })
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Fault {

@@ -164,6 +164,13 @@ impl Authority {
         leaf::pem("CERTIFICATE", &self.root)
     }
 
+    /// SHA-256 of the root certificate, with which join tokens let a workload recognise this mesh.
+    pub fn root_digest(&self) -> [u8; 32] {
+        let mut digest = [0; 32];
+        digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.root).as_ref());
+        digest
+    }
+
     /// Replaces the intermediate when little of its life is left. Does nothing when the root's key is offline.
     ///
     /// # Errors
@@ -248,7 +255,10 @@ fn first_intermediate(
     now: Timestamp,
 ) -> Result<Intermediate, Fault> {
     let root_key = root_key.ok_or_else(|| {
-        Fault::new("the state directory has ca/root.pem but neither ca/root.key nor an intermediate", "Put one of them back, or start on a new state directory")
+        Fault::new(
+            "the state directory has ca/root.pem but neither ca/root.key nor an intermediate",
+            "Put one of them back, or start on a new state directory",
+        )
     })?;
     let intermediate = new_intermediate(trust_domain, root, root_key, now)?;
     if let Some(chest) = chest {

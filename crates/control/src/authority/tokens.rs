@@ -43,9 +43,13 @@ pub struct Minted {
 pub enum TokenFault {
     Unknown,
     WrongSecret,
-    Expired { at: Timestamp },
+    Expired {
+        at: Timestamp,
+    },
     Used,
-    OtherServiceAccount { granted: String },
+    OtherServiceAccount {
+        granted: String,
+    },
     /// The redemption could not be written down, so it did not happen.
     NotKept,
 }

@@ -141,7 +141,10 @@ impl Delivery {
         }
         let (namespace, name) = node.split_once('/').unwrap_or((&self.viewer.namespace, node));
         if namespace != self.viewer.namespace {
-            return Err(Status::permission_denied(format!("node {node:?} is not of namespace {:?}, which the certificate proves", self.viewer.namespace)));
+            return Err(Status::permission_denied(format!(
+                "node {node:?} is not of namespace {:?}, which the certificate proves",
+                self.viewer.namespace
+            )));
         }
         self.viewer.uid = format!("{namespace}/{name}");
         Ok(())

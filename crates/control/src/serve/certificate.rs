@@ -36,7 +36,9 @@ impl IstioCertificateService for CertificateService {
             (Some(token), _) => self.redeem(token, text(&request, SERVICE_ACCOUNT_METADATA)?, &key)?,
             (None, Some(identity)) => identity,
             (None, None) => {
-                return Err(Status::unauthenticated("a certificate needs a join token (make one with `taut token`) or a certificate that is still valid"));
+                return Err(Status::unauthenticated(
+                    "a certificate needs a join token (make one with `taut token`) or a certificate that is still valid",
+                ));
             }
         };
         let seconds = u64::try_from(request.get_ref().validity_duration).unwrap_or(0);

@@ -53,7 +53,8 @@ impl desk_server::Desk for DeskService {
 /// `Unauthenticated` when it showed none.
 pub fn proven<T>(request: &Request<T>) -> Result<Identity, Status> {
     let identity = request.extensions().get::<Client>().and_then(|client| client.identity.clone());
-    identity.ok_or_else(|| Status::unauthenticated("this method needs a client certificate of the mesh; get one with a join token first (`taut token`)"))
+    identity
+        .ok_or_else(|| Status::unauthenticated("this method needs a client certificate of the mesh; get one with a join token first (`taut token`)"))
 }
 
 impl DeskService {
@@ -127,11 +128,8 @@ impl DeskService {
     }
 
     async fn welcome(&self, uid: &str, outgoing: &Outgoing) -> Result<(), Status> {
-        let welcome = Welcome {
-            trust_domain: self.trust_domain.to_string(),
-            uid: uid.to_owned(),
-            control_plane_version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
+        let welcome =
+            Welcome { trust_domain: self.trust_domain.to_string(), uid: uid.to_owned(), control_plane_version: env!("CARGO_PKG_VERSION").to_owned() };
         send(outgoing, to_proxy::Say::Welcome(welcome)).await
     }
 

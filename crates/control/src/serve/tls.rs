@@ -94,7 +94,8 @@ impl OwnCertificate {
 fn make(authority: &Authority, world: &World) -> Result<(CertifiedKey, Duration), Fault> {
     let identity = Identity::new(authority.trust_domain(), ROOT_NAMESPACE, SERVICE_ACCOUNT);
     let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-    let failed = |error: String| Fault::new(format!("the control plane's own certificate could not be made: {error}"), "Look at ca/ in the state directory");
+    let failed =
+        |error: String| Fault::new(format!("the control plane's own certificate could not be made: {error}"), "Look at ca/ in the state directory");
     let now = world.wall();
     let server = authority.server(&identity, &["localhost"], &addresses, now).map_err(|error| failed(error.to_string()))?;
     let lifetime = Duration::try_from(server.not_after.duration_since(now)).unwrap_or_default();
@@ -128,8 +129,9 @@ struct MeshClients {
 
 impl MeshClients {
     fn new(authority: &Authority, provider: &CryptoProvider) -> Result<Self, Fault> {
-        let anchor = webpki::anchor_from_trusted_cert(authority.root())
-            .map_err(|error| Fault::new(format!("the root certificate cannot be used: {error}"), "Put a working ca/root.pem into the state directory"))?;
+        let anchor = webpki::anchor_from_trusted_cert(authority.root()).map_err(|error| {
+            Fault::new(format!("the root certificate cannot be used: {error}"), "Put a working ca/root.pem into the state directory")
+        })?;
         let algorithms = provider.signature_verification_algorithms;
         Ok(Self { trust_domain: authority.trust_domain().to_owned(), anchor: anchor.to_owned(), algorithms })
     }

@@ -202,7 +202,9 @@ impl Directory {
         }
         let broken: BTreeSet<_> = self.files.iter().filter(|(_, file)| file.broken).map(|(path, _)| path.display().to_string()).collect();
         for object in self.store.all().0 {
-            let Some((file, _)) = object.value["metadata"]["annotations"][SOURCE].as_str().and_then(|source| source.rsplit_once(':')) else { continue };
+            let Some((file, _)) = object.value["metadata"]["annotations"][SOURCE].as_str().and_then(|source| source.rsplit_once(':')) else {
+                continue;
+            };
             if wanted.contains(&key(&object)) || broken.contains(file) {
                 continue;
             }
