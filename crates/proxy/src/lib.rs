@@ -55,4 +55,6 @@ pub use start::{Fault, Proxy, run};
 pub use world::World;
 
 #[cfg(test)]
+mod fake;
+#[cfg(test)]
 mod tests;
