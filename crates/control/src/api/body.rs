@@ -1,6 +1,7 @@
 //! Reading what a client sent. A field that is written twice is refused: the reader could not know which one counts.
 
 use super::asked::Asked;
+use super::protobuf;
 use super::refusal::Refusal;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -11,6 +12,7 @@ use taut_model::tree;
 pub(super) fn object(asked: &Asked) -> Result<Value, Refusal> {
     match asked.content_type.as_str() {
         "" | "application/json" => Ok(without_nulls(json(&asked.body)?)),
+        protobuf::MEDIA_TYPE => protobuf::object(&asked.body).map_err(|why| Refusal::unsupported_body(&why)),
         "application/yaml" | "application/x-yaml" | "text/yaml" => yaml(&asked.body),
         other => Err(Refusal::unsupported_media_type(other, &["application/json", "application/yaml"])),
     }

@@ -1,7 +1,7 @@
 //! The Kubernetes API over the store, complete enough that stock `kubectl` manages a mesh that has no Kubernetes.
 //!
-//! JSON and YAML only; a client that asks for protobuf is told so and falls back. Nothing here decides what objects mean:
-//! `model` checks them, `Api::admit` may refuse more, the store keeps them.
+//! Answers are JSON; a client that would rather have protobuf takes that. Nothing here decides what objects mean: `model`
+//! checks them, `Api::admit` may refuse more, the store keeps them.
 //!
 //! Source of the semantics: "Kubernetes API Concepts" and the API conventions of sig-architecture.
 
@@ -16,6 +16,7 @@ mod discovery;
 mod jsonpath;
 mod look;
 mod openapi;
+mod protobuf;
 mod refusal;
 mod remove;
 mod review;

@@ -67,6 +67,11 @@ impl Refusal {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
     }
 
+    /// A body of a known type that holds what cannot be read.
+    pub fn unsupported_body(why: &str) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", format!("protobuf: {why}"))
+    }
+
     pub fn too_large(limit: usize) -> Self {
         let message = format!("the body of the request is larger than {limit} bytes, or ended early");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
