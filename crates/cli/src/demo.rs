@@ -225,8 +225,8 @@ async fn all_ready(api: &Api, children: &mut [Child], logs: &Path) -> Outcome {
         }
         let status = api.get("/taut/v1/status").await?.good()?;
         let proxies = status["proxies"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let ready = proxies.iter().filter(|p| p["state"] == "Ready").count();
-        let lagging = status["lagging"].as_array().map_or(0, Vec::len);
+        let ready = proxies.iter().filter(|p| p["readiness"] == "Ready").count();
+        let lagging = crate::status::lagging(&status).len();
         if ready == MEMBERS.len() && lagging == 0 {
             return Ok(());
         }

@@ -3,8 +3,8 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestLine {
     pub method: String,
-    pub path: String,
-    pub query: String,
+    /// Path and query.
+    pub target: String,
 }
 
 /// `GET /path?query`, `/path`, or `POST /path HTTP/1.1`.
@@ -18,8 +18,7 @@ pub fn line(text: &str) -> Result<RequestLine, String> {
     if method.parse::<http::Method>().is_err() {
         return Err(format!("{method:?} is not a method"));
     }
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    Ok(RequestLine { method: method.to_owned(), path: path.to_owned(), query: query.to_owned() })
+    Ok(RequestLine { method: method.to_owned(), target: target.to_owned() })
 }
 
 /// `name: value`
@@ -38,10 +37,10 @@ mod tests {
 
     #[test]
     fn request_lines() {
-        let get = |path: &str, query: &str| Ok(RequestLine { method: "GET".into(), path: path.into(), query: query.into() });
-        assert_eq!(line("GET /reviews/1"), get("/reviews/1", ""));
-        assert_eq!(line("/a?b=c"), get("/a", "b=c"));
-        assert_eq!(line("GET /a HTTP/1.1"), get("/a", ""));
+        let get = |target: &str| Ok(RequestLine { method: "GET".into(), target: target.into() });
+        assert_eq!(line("GET /reviews/1"), get("/reviews/1"));
+        assert_eq!(line("/a?b=c"), get("/a?b=c"));
+        assert_eq!(line("GET /a HTTP/1.1"), get("/a"));
         for bad in ["", "GET", "reviews", "G{T /x"] {
             assert!(line(bad).is_err(), "{bad}");
         }

@@ -11,8 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use taut_proxy::{Proxy, World};
 use taut_proxy::options::{AccessLog, AccessLogFormat, Options, OwnPort, OwnWorkload, Secret, Upstream};
+use taut_proxy::{Proxy, World};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 

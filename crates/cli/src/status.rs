@@ -20,34 +20,48 @@ pub async fn status(place: &Place, arguments: Arguments) -> Outcome {
     }
 }
 
+/// Objects that are accepted and not yet live everywhere.
+pub fn lagging(status: &Value) -> Vec<&Value> {
+    let resources = status["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
+    resources.iter().filter(|r| r["live"]["accepted"] == true && r["live"]["live"] == false).collect()
+}
+
 fn render(status: &Value) -> String {
     let list = |key: &str| status[key].as_array().map(Vec::as_slice).unwrap_or_default();
-    let text = |value: &Value, key: &str| {
-        value[key].as_str().map_or_else(|| if value[key].is_null() { String::new() } else { value[key].to_string() }, str::to_owned)
-    };
+    let text = |value: &Value| value.as_str().map_or_else(|| if value.is_null() { String::new() } else { value.to_string() }, str::to_owned);
+    let name = |r: &Value| format!("{} {}/{}", text(&r["kind"]), text(&r["namespace"]), text(&r["name"]));
+    let (resources, problems, proxies, late) = (list("resources"), list("problems"), list("proxies"), lagging(status));
     let mut out = String::new();
-    let (problems, lagging, proxies) = (list("problems"), list("lagging"), list("proxies"));
     for problem in problems {
-        out += &format!("✗ {}: {}\n", text(problem, "object"), text(problem, "message"));
+        let mark = match problem["severity"].as_str() {
+            Some("error") => '✗',
+            Some("warning") => '!',
+            _ => continue,
+        };
+        out += &format!("{mark} {}\n", text(&problem["text"]));
     }
-    for object in lagging {
-        out += &format!("… {}: {}\n", text(object, "object"), text(object, "message"));
+    for resource in &late {
+        out += &format!("… {} is not live: {}\n", name(resource), text(&resource["live"]["message"]));
     }
-    for proxy in proxies.iter().filter(|p| p["state"] != "Ready") {
-        out += &format!("✗ {} is {}: {}\n", text(proxy, "uid"), text(proxy, "state"), text(proxy, "why"));
+    for proxy in proxies.iter().filter(|p| p["readiness"] != "Ready") {
+        out += &format!("✗ {} is {}\n", text(&proxy["uid"]), text(&proxy["readiness"]));
     }
     if out.is_empty() {
         out += "✓ nothing is wrong\n";
     }
-    out +=
-        &format!("\n{} objects live, {} lagging, {} with problems; version {}\n\n", status["live"], lagging.len(), problems.len(), status["version"]);
+    let live = resources.iter().filter(|r| r["live"]["live"] == true).count();
+    out += &format!(
+        "\n{live} of {} objects are live in {} proxies; control plane {}\n\n",
+        resources.len(),
+        proxies.len(),
+        text(&status["controlPlaneVersion"])
+    );
     if proxies.is_empty() {
         return out + "No proxies are connected. Start one: taut run --service hello --port 8080 -- ./hello\n";
     }
-    out + &output::table(
-        &["proxy", "state", "identity", "peer", "live", "version"],
-        proxies.iter().map(|p| ["uid", "state", "identity", "peer", "live", "proxyVersion"].map(|key| text(p, key)).to_vec()),
-    )
+    let keys = ["uid", "readiness", "serviceAccount", "peer", "plan", "resources", "lagging", "proxyVersion"];
+    let headers = ["proxy", "state", "account", "peer", "plan", "resources", "lagging", "version"];
+    out + &output::table(&headers, proxies.iter().map(|p| keys.map(|key| text(&p[key])).to_vec()))
 }
 
 #[cfg(test)]
@@ -58,9 +72,11 @@ mod tests {
     #[test]
     fn trouble_comes_first() {
         let shown = render(&json!({
-            "version": 7, "live": 3, "problems": [{ "object": "VirtualService default/reviews", "message": "spec.http[0]: x" }], "lagging": [],
-            "proxies": [{ "uid": "default/reviews-v1", "state": "NotReady", "why": "disconnected", "identity": "i", "peer": "p", "live": "3/3", "proxyVersion": "0.1.0" }] }));
-        assert!(shown.starts_with("✗ VirtualService default/reviews: spec.http[0]: x\n✗ default/reviews-v1 is NotReady: disconnected\n"), "{shown}");
-        assert!(render(&json!({ "version": 1, "live": 0 })).starts_with("✓ nothing is wrong"));
+            "problems": [{ "severity": "error", "text": "mesh.yaml:3:5: error[UnknownField]: x" }, { "severity": "info", "text": "quiet" }],
+            "resources": [{ "kind": "VirtualService", "namespace": "default", "name": "reviews", "live": { "accepted": true, "live": false, "message": "1/2, 1 lagging: b" } }],
+            "proxies": [{ "uid": "default/reviews-v1", "readiness": "NotReady", "peer": "p" }] }));
+        let expected = "✗ mesh.yaml:3:5: error[UnknownField]: x\n… VirtualService default/reviews is not live: 1/2, 1 lagging: b\n✗ default/reviews-v1 is NotReady\n";
+        assert!(shown.starts_with(expected), "{shown}");
+        assert!(render(&json!({})).starts_with("✓ nothing is wrong"));
     }
 }

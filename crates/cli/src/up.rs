@@ -48,8 +48,8 @@ pub async fn up(place: &Place, arguments: Arguments) -> Outcome {
     output::print(&format!(
         "Tautline control plane {}\n  api      https://{}\n  proxies  {}\n  state    {}\n\n  kubectl --kubeconfig {} get services -A\n",
         env!("CARGO_PKG_VERSION"),
-        running.api(),
-        running.grpc(),
+        running.api,
+        running.grpc,
         place.state.display(),
         kubeconfig.display()
     ))?;

@@ -73,7 +73,7 @@ pub async fn until_live(api: &Api, targets: &[Target], limit: Duration) -> Outco
                 return Err(Failure::no(format!("there is no {}", shown(kind, name))));
             }
             let value = answer.good()?;
-            if value["rejected"].as_bool() == Some(true) {
+            if value["accepted"].as_bool() == Some(false) {
                 return Err(Failure::no(format!("{} is not accepted: {}", shown(kind, name), value["message"].as_str().unwrap_or_default())));
             }
             let message = value["message"].as_str().unwrap_or_default().to_owned();
@@ -94,7 +94,7 @@ async fn until_all_live(api: &Api, limit: Duration) -> Outcome {
     let started = Instant::now();
     for pause in pauses() {
         let status = api.get("/taut/v1/status").await?.good()?;
-        let lagging = status["lagging"].as_array().map_or(0, Vec::len);
+        let lagging = crate::status::lagging(&status).len();
         if lagging == 0 {
             println!("everything is live in {} proxies after {} ms", status["proxies"].as_array().map_or(0, Vec::len), started.elapsed().as_millis());
             return Ok(());

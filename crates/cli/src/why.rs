@@ -5,6 +5,7 @@ use crate::place::Place;
 use crate::request::{self, RequestLine};
 use crate::{Failure, Outcome};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use taut_plan::Explanation;
 
 #[derive(clap::Args, Debug)]
@@ -37,41 +38,42 @@ pub async fn why(place: &Place, arguments: Arguments) -> Outcome {
     let value = match &arguments.request_id {
         Some(id) => api.get(&format!("/taut/v1/why/{}", crate::get::escape(id))).await?.good()?,
         None => {
-            let line = arguments.request.as_ref();
-            let body = json!({
-                "from": arguments.from, "to": arguments.to, "method": line.map(|l| &l.method), "path": line.map(|l| &l.path),
-                "query": line.map(|l| &l.query), "headers": arguments.headers,
-            });
+            let headers: BTreeMap<_, _> = arguments.headers.iter().cloned().collect();
+            let mut body = json!({ "from": arguments.from, "to": arguments.to, "headers": headers });
+            if let Some(line) = &arguments.request {
+                body["method"] = line.method.as_str().into();
+                body["path"] = line.target.as_str().into();
+            }
             api.post("/taut/v1/why", &body).await?.good()?
         }
     };
     match arguments.output {
-        Format::Table => output::print(&render(&value)?),
+        Format::Table => match value["text"].as_str() {
+            Some(text) => output::print(text),
+            None => output::print(&happened(&value)?),
+        },
         format => output::structured(format, &value),
     }
 }
 
-/// Halves in the order a request passes them: the caller's proxy, then the destination's.
-fn render(value: &Value) -> Outcome<String> {
+/// The halves in the order a request passes them: the caller's proxy, then the destination's.
+fn happened(value: &Value) -> Outcome<String> {
     let mut text = String::new();
     for half in value["halves"].as_array().into_iter().flatten() {
         if !text.is_empty() {
             text.push('\n');
         }
-        text += half["title"].as_str().unwrap_or_default();
-        text.push('\n');
-        let explanation: Explanation = serde_json::from_value(half["explanation"].clone())
+        let answer = &half["answer"];
+        let side = answer["record"]["edge"]["reporter"].as_str().unwrap_or("some");
+        text += &format!("{} ({side} side)\n", half["proxy"].as_str().unwrap_or_default());
+        let explanation: Explanation = serde_json::from_value(answer["explanation"].clone())
             .map_err(|e| Failure::cannot(format!("the control plane's answer does not read: {e}")))?;
-        text += &explanation.to_string();
-        if !text.ends_with('\n') {
-            text.push('\n');
-        }
-        if let Some(happened) = half.get("record").filter(|r| r.is_object()) {
-            text += &record(happened);
-        }
+        text += explanation.to_string().trim_end();
+        text.push('\n');
+        text += &record(&answer["record"]);
     }
     match text.is_empty() {
-        true => Err(Failure::no(value["message"].as_str().unwrap_or("no proxy remembers this request"))),
+        true => Err(Failure::no("no proxy remembers this request")),
         false => Ok(text),
     }
 }

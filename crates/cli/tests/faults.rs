@@ -100,7 +100,7 @@ fn a_killed_replica_costs_no_request_that_is_safe_to_retry() {
         let dead = status["proxies"].as_array().into_iter().flatten().find(|p| p["uid"] == "default/details-a").cloned();
         match dead {
             None => Ok(()),
-            Some(proxy) if proxy["state"] != "Ready" => Ok(()),
+            Some(proxy) if proxy["readiness"] != "Ready" => Ok(()),
             Some(proxy) => Err(proxy.to_string()),
         }
     });

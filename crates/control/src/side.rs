@@ -22,7 +22,6 @@ use std::time::Duration;
 use taut_model::kinds;
 use taut_model::problem::Problem;
 use taut_observe::names;
-use taut_wire::token::JoinToken;
 use tokio::sync::watch;
 
 /// The user behind a bearer token, or why it is not let in.
@@ -125,23 +124,13 @@ async fn tokens(State(side): State<Arc<Side>>, body: Bytes) -> Response {
         Ok(wanted) => wanted,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("the body must be {{namespace, serviceAccount?, ttlSeconds?}}: {error}")),
     };
-    let account = wanted.service_account.clone().filter(|account| !account.is_empty());
+    let account = wanted.service_account.filter(|account| !account.is_empty());
     let lifetime = wanted.ttl_seconds.map_or(DEFAULT_LIFETIME, Duration::from_secs);
-    let grant = Grant { namespace: wanted.namespace.clone(), service_account: account.clone() };
-    let minted = match side.authority.tokens.mint(grant, lifetime, side.world.wall()) {
-        Ok(minted) => minted,
-        Err(fault) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, fault.to_string()),
-    };
-    let token = JoinToken {
-        control: side.advertised.clone(),
-        ca_pin: side.authority.root_digest(),
-        namespace: wanted.namespace,
-        service_account: account,
-        expires: minted.expires.as_second(),
-        id: minted.id,
-        secret: *minted.secret,
-    };
-    Json(json!({"token": token.text().as_str(), "id": token.id, "expires": minted.expires.to_string()})).into_response()
+    let grant = Grant { namespace: wanted.namespace, service_account: account };
+    match side.authority.join_token(&side.advertised, grant, lifetime, side.world.wall()) {
+        Ok((token, expires)) => Json(json!({"token": token.text().as_str(), "id": token.id, "expires": expires.to_string()})).into_response(),
+        Err(fault) => refuse(StatusCode::INTERNAL_SERVER_ERROR, fault.to_string()),
+    }
 }
 
 #[derive(Deserialize)]

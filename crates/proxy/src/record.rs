@@ -105,13 +105,7 @@ impl Drop for OpenConnection {
 
 /// What is left of a record that was handed on. Allocates nothing.
 fn nothing() -> ExchangeRecord {
-    let party = || Party {
-        workload: String::new(),
-        namespace: String::new(),
-        app: String::new(),
-        version: String::new(),
-        principal: String::new(),
-    };
+    let party = || Party { workload: String::new(), namespace: String::new(), app: String::new(), version: String::new(), principal: String::new() };
     let edge = Edge {
         reporter: Reporter::Source,
         source: party(),

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use taut_control::authority::Grant;
+use taut_control::authority::tokens::Grant;
 use taut_proxy::options::{Options, OwnPort, OwnWorkload, Secret};
 
 const CONTROL: u16 = 15012;
@@ -108,8 +108,7 @@ impl Tokens {
             if let Some(running) = held {
                 let grant = Grant { namespace: "default".to_owned(), service_account: Some(account.to_owned()) };
                 let now = epoch() + jiff::SignedDuration::try_from(turmoil::sim_elapsed().unwrap_or_default())?;
-                let minted = running.authority.tokens().mint(grant, Duration::from_secs(600), now).map_err(|f| f.to_string())?;
-                let token = running.join_token(&minted);
+                let (token, _) = running.authority.join_token(&running.advertised, grant, Duration::from_secs(600), now)?;
                 return Ok(Secret::new(token.text().to_string()));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -217,7 +216,8 @@ async fn request(number: usize, outbound: SocketAddr, start: Duration, events: &
     if seen.reason.is_empty() {
         return Err(format!("request {number} failed without a name: {line}"));
     }
-    let touched = |e: &&Event| matches!(e.trouble, Trouble::RestartBackend(_) | Trouble::CutBackend(_)) && e.at <= ended && sent <= e.at + e.lasts + RECOVERY;
+    let touched =
+        |e: &&Event| matches!(e.trouble, Trouble::RestartBackend(_) | Trouble::CutBackend(_)) && e.at <= ended && sent <= e.at + e.lasts + RECOVERY;
     match events.iter().find(touched) {
         Some(_) => Ok(()),
         None => Err(format!("request {number} failed while both backends were there: {line}")),

@@ -30,7 +30,12 @@ fn a_hundred_seeds_of_trouble() {
         }
     });
     let failures = failures.into_inner().unwrap();
-    assert!(failures.is_empty(), "{} of {seeds} seeds failed; replay one with TAUT_SEED=N cargo test -p taut-sim -- --nocapture\n{}", failures.len(), failures[0]);
+    assert!(
+        failures.is_empty(),
+        "{} of {seeds} seeds failed; replay one with TAUT_SEED=N cargo test -p taut-sim -- --nocapture\n{}",
+        failures.len(),
+        failures[0]
+    );
 }
 
 #[test]

@@ -216,8 +216,8 @@ impl Mesh {
     pub fn wait_ready(&self, count: usize) {
         eventually(Duration::from_secs(60), "sidecars are ready", || {
             let status = self.status();
-            let ready = status["proxies"].as_array().map_or(0, |all| all.iter().filter(|p| p["state"] == "Ready").count());
-            match ready >= count && status["lagging"].as_array().is_some_and(Vec::is_empty) {
+            let ready = status["proxies"].as_array().map_or(0, |all| all.iter().filter(|p| p["readiness"] == "Ready").count());
+            match ready >= count && lagging(&status) == 0 {
                 true => Ok(()),
                 false => Err(format!("{ready} of {count} ready: {status:#}")),
             }
@@ -302,6 +302,12 @@ impl Mesh {
     pub fn admin(&self, last: u8, path: &str) -> Reply {
         Connection::open(&format!("{}:15000", self.address(last))).expect("admin").get(path, "localhost", &[]).expect("admin answers")
     }
+}
+
+/// Objects that are accepted and not live everywhere.
+pub fn lagging(status: &Value) -> usize {
+    let resources = status["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
+    resources.iter().filter(|r| r["live"]["accepted"] == true && r["live"]["live"] == false).count()
 }
 
 pub fn signal(pid: u32, signal: nix::sys::signal::Signal) {

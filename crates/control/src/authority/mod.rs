@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
+use taut_wire::token::JoinToken;
 use zeroize::Zeroize;
 
 /// Certificates are valid from this long before they are issued, for peers whose clocks are behind.
@@ -162,6 +163,15 @@ impl Authority {
 
     pub fn root_pem(&self) -> String {
         leaf::pem("CERTIFICATE", &self.root)
+    }
+
+    /// A token that lets one workload join, once: what it is good for, where the control plane (`host:port`) is, and how to recognise it.
+    pub fn join_token(&self, control: &str, grant: tokens::Grant, lifetime: Duration, now: Timestamp) -> Result<(JoinToken, Timestamp), Fault> {
+        let (namespace, service_account) = (grant.namespace.clone(), grant.service_account.clone());
+        let minted = self.tokens.mint(grant, lifetime, now)?;
+        let (expires, ca_pin) = (minted.expires.as_second(), self.root_digest());
+        let token = JoinToken { control: control.to_owned(), ca_pin, namespace, service_account, expires, id: minted.id, secret: *minted.secret };
+        Ok((token, minted.expires))
     }
 
     /// SHA-256 of the root certificate, with which join tokens let a workload recognise this mesh.
