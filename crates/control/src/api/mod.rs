@@ -76,7 +76,9 @@ async fn serve(State(api): State<Arc<Api>>, request: Request) -> Response {
     let writes = asked.method != Method::GET;
     let answer = match writes && api.store.is_durable() {
         // A write waits for the disk, and other clients should not wait with it.
-        true => tokio::task::spawn_blocking(move || answer(&api, &asked)).await.unwrap_or_else(|_| Err(Refusal::internal("the request was given up"))),
+        true => {
+            tokio::task::spawn_blocking(move || answer(&api, &asked)).await.unwrap_or_else(|_| Err(Refusal::internal("the request was given up")))
+        }
         false => answer(&api, &asked),
     };
     answer.map_or_else(IntoResponse::into_response, Answer::into_response)

@@ -64,10 +64,17 @@ static SERVICE_SPEC: &[Field] = &[
     (13, "publishNotReadyAddresses", Truth),
     (18, "clusterIPs", Texts),
 ];
-static SERVICE_PORT: &[Field] =
-    &[(1, "name", Text), (2, "protocol", Text), (3, "port", Number), (4, "targetPort", IntOrString), (5, "nodePort", Number), (6, "appProtocol", Text)];
+static SERVICE_PORT: &[Field] = &[
+    (1, "name", Text),
+    (2, "protocol", Text),
+    (3, "port", Number),
+    (4, "targetPort", IntOrString),
+    (5, "nodePort", Number),
+    (6, "appProtocol", Text),
+];
 static ACCESS_REVIEW: &[Field] = &[(1, "metadata", One(METADATA)), (2, "spec", One(ACCESS_SPEC)), (3, "status", Ignored)];
-static ACCESS_SPEC: &[Field] = &[(1, "resourceAttributes", One(RESOURCE)), (2, "nonResourceAttributes", One(&[(1, "path", Text), (2, "verb", Text)]))];
+static ACCESS_SPEC: &[Field] =
+    &[(1, "resourceAttributes", One(RESOURCE)), (2, "nonResourceAttributes", One(&[(1, "path", Text), (2, "verb", Text)]))];
 static RESOURCE: &[Field] = &[
     (1, "namespace", Text),
     (2, "verb", Text),
