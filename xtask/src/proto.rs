@@ -11,7 +11,9 @@ const SCHEMAS: [(&str, &str); 2] = [("crates/wire/proto", "crates/wire/src/gener
 
 /// Writes the generated modules, or with `check` only compares them with what is there.
 pub fn run(check: bool) -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask has no parent directory")?;
+    // Asked for at run time: several checkouts may share one target directory, and so one built xtask.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("run this as `cargo xtask proto`")?;
+    let root = Path::new(&package).parent().ok_or("xtask has no parent directory")?;
     SCHEMAS.iter().try_for_each(|(schema, generated)| refresh(root, schema, &root.join(generated), check))
 }
 

@@ -41,7 +41,7 @@ pub fn yaml(text: &str, file: &str) -> Reading {
 /// Checks one object that came without a text, as through an API. A missing `metadata.name` is allowed where
 /// `generateName` is set: the name of the object is then empty. Warnings are dropped when there is no error.
 pub fn json(value: Value) -> Result<Object, Vec<Problem>> {
-    let kind = lookup::kind(&value).map_err(|problem| vec![problem])?;
+    let kind = lookup::kind(&value).map_err(|problem| vec![*problem])?;
     let mut problems = schema::check(kind, &value);
     if !problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Ok(object(kind, value, None));
@@ -60,7 +60,7 @@ fn node(root: &Node, file: &str, reading: &mut Reading) {
     }
     let places = Located::new(root, file);
     let mut problems = match lookup::kind(&value) {
-        Err(problem) => vec![problem],
+        Err(problem) => vec![*problem],
         Ok(kind) => {
             let mut problems = schema::check(kind, &value);
             if problems.iter().all(|problem| problem.severity != Severity::Error) {
@@ -169,5 +169,7 @@ fn collect(node: &Node, key_place: Place, path: String, places: &mut BTreeMap<St
     places.insert(path, (key_place, node.place));
 }
 
+#[cfg(test)]
+mod mistakes;
 #[cfg(test)]
 mod tests;

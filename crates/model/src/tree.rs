@@ -150,7 +150,8 @@ fn read_chunk(chunk: &str, lines_before: u32, file: &str, found: &mut Vec<Docume
                 }
             }
             Err(error) => {
-                builder.problems.push(syntax::problem(&error, chunk, lines_before, file));
+                let open = builder.frames.last().map(Frame::place);
+                builder.problems.push(syntax::problem(&error, chunk, lines_before, open, file));
                 found.push(builder.finish());
                 return;
             }
@@ -164,6 +165,14 @@ struct Abandoned;
 enum Frame {
     List { place: Place, anchor: usize, items: Vec<Node> },
     Map { place: Place, anchor: usize, entries: Vec<Entry>, seen: BTreeMap<String, Place>, merged: Vec<Entry>, key: Option<Key> },
+}
+
+impl Frame {
+    fn place(&self) -> Place {
+        match self {
+            Self::List { place, .. } | Self::Map { place, .. } => *place,
+        }
+    }
 }
 
 struct Key {
@@ -280,7 +289,7 @@ impl<'a> Builder<'a> {
                 Content::Text(text.to_owned())
             }
             Err(scalar::Unreadable::Number(message)) => {
-                self.problem(place, "WrongType", message, Some(format!("put it in quotes if it is text: {text:?}")));
+                self.problem(place, "WrongType", message.to_owned(), Some("put it in quotes if it is text".to_owned()));
                 Content::Text(text.to_owned())
             }
         };

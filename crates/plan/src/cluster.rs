@@ -1,5 +1,6 @@
 //! A cluster: one (host, port, subset) that requests can be sent to, with its endpoints and its settings, immutable.
 
+use crate::balance::table::HashTable;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub struct Cluster {
     pub idle_timeout: Duration,
     /// The settings above came from here (DestinationRule), if from anywhere.
     pub origin: Option<Origin>,
+    /// For consistent hashing: built on first use, shared by all threads.
+    pub table: HashTable,
 }
 
 #[derive(Clone, Debug)]

@@ -5,54 +5,45 @@
 //! exchange or connection; [`Live`] holds what changes from request to request (loads, ejections, budgets) beside the plan,
 //! keyed so that it survives a new plan; [`Plan::explain`] says why, step by step, with origins.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should panic"))]
+
+mod authorization;
+mod balance;
 pub mod cluster;
+mod clusters;
+mod compile;
+mod decide;
+mod dice;
+mod explain;
 pub mod facts;
+mod inbound;
+mod limits;
+pub mod live;
+mod matching;
+mod outlier;
+mod path;
+mod pattern;
+mod plan;
+pub mod retry;
+mod rules;
 pub mod snapshot;
+mod table;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod transform;
 pub mod verdict;
+mod words;
 
+pub use balance::table::HashTable;
 pub use cluster::{Cluster, ClusterKey, Endpoint};
+pub use dice::stable_hash;
 pub use facts::{Direction, Facts, HttpFacts, Peer};
+pub use limits::Overflow;
+pub use live::{Live, NoEndpoint, Outcome, Picked};
+pub use path::normalise;
+pub use plan::Plan;
+pub use retry::{Failure, backoff, default_retry, should_retry};
 pub use snapshot::Snapshot;
-pub use verdict::{Go, Question, Refusal, Side, Verdict};
-
-// The rest of the interface, to be written by the owner of this crate exactly so (the proxy is written against it):
-//
-// impl Plan {
-//     pub fn compile(snapshot: &Snapshot) -> Plan;                 // never fails; what cannot be compiled is in `problems()`
-//     pub fn version(&self) -> u64;
-//     pub fn own(&self) -> Option<&Arc<Workload>>;
-//     pub fn problems(&self) -> &[(Origin, String)];               // per object: why it is rejected (the shell NACKs those)
-//     pub fn decide(&self, facts: &Facts<'_>, rolls: &Rolls) -> Verdict;
-//     pub fn protocol(&self, host: &str, port: u16) -> Option<AppProtocol>;  // of an outbound (host as named, port)
-//     pub fn inbound_protocol(&self, host: &str, port: u16) -> AppProtocol;
-//     pub fn headers_used(&self) -> &BTreeSet<String>;             // lower-case names any rule or policy looks at
-//     pub fn explain(&self, facts: &Facts<'_>, rolls: Option<&Rolls>) -> Explanation;
-// }
-// pub struct Explanation { pub steps: Vec<Step>, pub outcome: String }      // serde, Display renders the text of `taut why`
-// pub struct Step { pub mark: Mark, pub text: String, pub origin: Option<Origin> }
-// pub enum Mark { Info, Match, NoMatch, Chosen, Refused }
-//
-// live.rs: what changes beside the plan; one per worker thread, single-threaded, no locks.
-// impl Live {
-//     pub fn new() -> Live;
-//     /// Call when a new plan is pinned: drops state of clusters and endpoints that are gone.
-//     pub fn retain(&mut self, plan: &Plan);
-//     /// Admits a request to a cluster or says which limit it ran into; `finish_request` must follow.
-//     pub fn admit(&mut self, cluster: &Cluster) -> Result<(), Overflow>;
-//     pub fn finish_request(&mut self, cluster: &Cluster);
-//     /// Picks an endpoint and counts a request in flight on it; `report` must follow with the same token.
-//     /// `tried`: endpoints (uids) of earlier attempts, avoided while others exist. `roll`: uniform u64 source.
-//     pub fn pick(&mut self, cluster: &Cluster, now: Duration, hash: Option<u64>, tried: &[Arc<str>], roll: &mut dyn FnMut() -> u64) -> Result<Picked, NoEndpoint>;
-//     pub fn report(&mut self, cluster: &Cluster, picked: &Picked, now: Duration, outcome: Outcome);
-//     /// Whether one more retry fits the cluster's retry budget; if so it is counted until `finish_retry`.
-//     pub fn try_retry(&mut self, cluster: &Cluster) -> bool;
-//     pub fn finish_retry(&mut self, cluster: &Cluster);
-//     pub fn ejected(&self, now: Duration) -> Vec<(ClusterKey, Arc<str>, Duration)>;   // for /config
-// }
-// pub struct Picked { pub endpoint: Endpoint, pub uid: Arc<str>, .. }  (Clone)
-// pub enum Outcome { Status{ status: u16, latency: Duration }, ConnectFailed, Reset, TimedOut, Cancelled }
-//
-// retry.rs:
-// pub fn should_retry(retry: &Retry, failure: &Failure<'_>, method: &str) -> bool;
-// pub enum Failure<'a> { Connect, RefusedStream, ResetBeforeRequest, Reset, PerTryTimeout, Status{ status: u16, grpc: Option<u16> }, .. }
-// pub fn backoff(retry: &Retry, attempt: u32, roll: u64) -> Duration;        // full jitter, base x 2^n, at most 10 x base
+pub use trace::{Explanation, Mark, Step};
+pub use verdict::{Go, Question, Refusal, Rolls, Side, Verdict};

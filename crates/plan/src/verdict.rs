@@ -83,8 +83,8 @@ pub struct Forward {
     pub authority: Option<String>,
     /// For consistent hashing: the hash of the key, when the request has one.
     pub hash: Option<u64>,
-    /// Cookie to set on the response for cookie hashing: a whole `Set-Cookie` value without its random value, and the
-    /// value is `hash` in hexadecimal.
+    /// Cookie to set on the response for cookie hashing, when the client sent none: a whole `Set-Cookie` value, ready to
+    /// send. The cookie's own value is `hash` as 16 hexadecimal digits.
     pub set_cookie: Option<String>,
     /// Copies to send.
     pub mirrors: Vec<Arc<Cluster>>,

@@ -5,24 +5,35 @@ use crate::problem::Problem;
 /// Longer lines are cut around the caret.
 const WIDEST: usize = 100;
 
-/// Gives every problem that has a place its excerpt of `text`. Documents that hold a Secret are not shown.
+/// Gives every problem that has a place its excerpt of `text`. Lines of a Secret are not shown.
 pub fn attach(text: &str, problems: &mut [Problem]) {
     let lines: Vec<&str> = text.strip_prefix('\u{feff}').unwrap_or(text).split('\n').collect();
+    let secret = in_secret(&lines);
     for problem in problems {
         let Some(location) = &problem.location else { continue };
         let Some(index) = usize::try_from(location.line).ok().and_then(|line| line.checked_sub(1)) else { continue };
-        if index < lines.len() && !in_secret(&lines, index) {
+        let hidden = match &problem.object {
+            Some(object) => object.kind == "Secret",
+            None => secret.get(index).copied().unwrap_or(true),
+        };
+        if !hidden && index < lines.len() {
             problem.excerpt = Some(excerpt(lines[index].trim_end_matches('\r'), location.line, location.column));
         }
     }
 }
 
-/// Whether the document around line `index` says that it is, or holds, a Secret. By its text, as it may not parse.
-fn in_secret(lines: &[&str], index: usize) -> bool {
-    let is_separator = |line: &&str| line.starts_with("---");
-    let start = lines[..=index].iter().rposition(is_separator).unwrap_or(0);
-    let end = lines[index + 1..].iter().position(is_separator).map_or(lines.len(), |end| index + 1 + end);
-    lines[start..end].iter().any(|line| line.contains("kind") && line.contains("Secret"))
+/// For each line, whether its document says that it is, or mentions, a Secret. By its text, as the document may not parse.
+fn in_secret(lines: &[&str]) -> Vec<bool> {
+    let mut secret = Vec::with_capacity(lines.len());
+    let mut start = 0;
+    for end in 1..=lines.len() {
+        if end == lines.len() || lines[end].starts_with("---") {
+            let says_so = lines[start..end].iter().any(|line| line.contains("kind") && line.contains("Secret"));
+            secret.extend(std::iter::repeat_n(says_so, end - start));
+            start = end;
+        }
+    }
+    secret
 }
 
 fn excerpt(line: &str, number: u32, column: u32) -> String {

@@ -6,7 +6,7 @@ use crate::schema::nearest;
 use serde_json::Value;
 
 /// The kind of `value` by its `apiVersion` and `kind`.
-pub fn kind(value: &Value) -> Result<&'static Kind, Problem> {
+pub fn kind(value: &Value) -> Result<&'static Kind, Box<Problem>> {
     if !value.is_object() {
         return Err(problem("WrongType", "", "this is no object: apiVersion, kind and metadata are expected".to_owned(), None));
     }
@@ -19,7 +19,7 @@ pub fn kind(value: &Value) -> Result<&'static Kind, Problem> {
     by_kind(api_version, kind).ok_or_else(|| unknown(api_version, kind))
 }
 
-fn missing(key: &str, value: &Value) -> Problem {
+fn missing(key: &str, value: &Value) -> Box<Problem> {
     let misspelt = || value.as_object()?.keys().map(String::as_str).find(|name| *name != key && nearest(name, [key]).is_some());
     let known_kind = || KINDS.iter().find(|known| value["kind"] == known.kind);
     let help = match (misspelt(), key) {
@@ -30,7 +30,7 @@ fn missing(key: &str, value: &Value) -> Problem {
     problem("MissingField", "", format!("this object has no {key}"), help)
 }
 
-fn unknown(api_version: &str, kind: &str) -> Problem {
+fn unknown(api_version: &str, kind: &str) -> Box<Problem> {
     let served: Vec<String> = KINDS
         .iter()
         .filter(|known| known.kind == kind)
@@ -49,16 +49,21 @@ fn unknown(api_version: &str, kind: &str) -> Problem {
     let near = in_group.or_else(|| nearest(kind, KINDS.iter().map(|known| known.kind)));
     let help = match near {
         Some(near) => format!("did you mean {near:?}?"),
-        None => format!("known in {}: {}", if group.is_empty() { "the core group" } else { group }, known_in(group)),
+        None => known_in(group),
     };
     problem("UnknownKind", "kind", format!("{kind:?} of {api_version} is not a kind that the mesh reads"), Some(help))
 }
 
 fn known_in(group: &str) -> String {
     let names: Vec<&str> = KINDS.iter().filter(|known| known.group == group).map(|known| known.kind).collect();
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    match (group, names.join(", ")) {
+        (group, names) if names.is_empty() => format!("it reads nothing of {group}: keep this object in another file"),
+        ("", names) => format!("of the core group it reads {names}"),
+        (group, names) => format!("of {group} it reads {names}"),
+    }
 }
 
-fn problem(code: &'static str, path: &str, message: String, help: Option<String>) -> Problem {
-    Problem { severity: Severity::Error, code, object: None, path: path.to_owned(), location: None, message, help, excerpt: None }
+fn problem(code: &'static str, path: &str, message: String, help: Option<String>) -> Box<Problem> {
+    let path = path.to_owned();
+    Box::new(Problem { severity: Severity::Error, code, object: None, path, location: None, message, help, excerpt: None })
 }

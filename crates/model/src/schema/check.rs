@@ -101,8 +101,9 @@ impl Walk<'_> {
             ("array", value) if is_of(schema["items"]["type"].as_str().unwrap_or_default(), value) && !self.secret => {
                 Some(format!("make it a list: [{value}]"))
             }
-            ("object", Value::Array(_)) => Some("make it a map: remove the `- `".to_owned()),
+            ("object", Value::Array(_)) => Some("make it a map: `key: value`, without `- `".to_owned()),
             ("object", Value::Null) => Some("write {} for an empty map".to_owned()),
+            ("object", _) => schema["properties"].as_object().and_then(choices),
             _ => None,
         };
         self.report("WrongType", path, message, help);
@@ -127,8 +128,11 @@ impl Walk<'_> {
             } else if !open {
                 let unset = properties.keys().filter(|name| !fields.contains_key(*name)).map(String::as_str);
                 let near = nearest(key, unset);
+                let below = below(key, schema);
                 meant.extend(near);
-                let help = near.map(|near| format!("did you mean {near:?}?")).or_else(|| elsewhere(key, &scope)).or_else(|| choices(properties));
+                meant.extend(below.iter().copied());
+                let known_elsewhere = || around(key, &scope).or_else(|| put_below(key, &below));
+                let help = near.map(|near| format!("did you mean {near:?}?")).or_else(known_elsewhere).or_else(|| choices(properties));
                 let message = format!("unknown field {} in {}", quoted(key), self.name(path));
                 self.report("UnknownField", &at, message, help);
             }
@@ -187,7 +191,7 @@ impl Walk<'_> {
             && !text::fits(pattern, text)
         {
             let message = format!("{} cannot be {shown}", self.name(path));
-            self.report("InvalidValue", path, message, Some(format!("it must match {pattern}")));
+            self.report("InvalidValue", path, message, Some(text::wanted(pattern)));
         }
     }
 
@@ -284,8 +288,8 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// Where a field that is unknown here is known: around, or one or two levels below.
-fn elsewhere(key: &str, scope: &Scope<'_>) -> Option<String> {
+/// Where a field that is unknown here is known further out.
+fn around(key: &str, scope: &Scope<'_>) -> Option<String> {
     let mut outer = scope.outer;
     while let Some(around) = outer {
         if !around.schema["properties"][key].is_null() {
@@ -294,12 +298,17 @@ fn elsewhere(key: &str, scope: &Scope<'_>) -> Option<String> {
         }
         outer = around.outer;
     }
-    let below = |schema: &Value| -> Vec<String> {
-        let inner = |child: &Value| if child["items"].is_object() { child["items"].clone() } else { child.clone() };
-        let has = |child: &Value| !inner(child)["properties"][key].is_null();
-        schema["properties"].as_object().into_iter().flatten().filter(|(_, child)| has(child)).map(|(name, _)| name.clone()).collect()
-    };
-    match below(scope.schema).as_slice() {
+    None
+}
+
+/// The fields of `schema` that have a field `key` themselves, or in their items.
+fn below<'s>(key: &str, schema: &'s Value) -> Vec<&'s str> {
+    let has = |child: &Value| [child, &child["items"]].iter().any(|inner| !inner["properties"][key].is_null());
+    schema["properties"].as_object().into_iter().flatten().filter(|(_, child)| has(child)).map(|(name, _)| name.as_str()).collect()
+}
+
+fn put_below(key: &str, places: &[&str]) -> Option<String> {
+    match places {
         [] => None,
         [only] => Some(format!("{key:?} is a field of {only:?}: put it below that")),
         several => Some(format!("{key:?} is a field of {}: put it below one of them", several.join(", "))),

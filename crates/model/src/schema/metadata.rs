@@ -1,5 +1,6 @@
 //! Names, labels and annotations: the rules that Kubernetes keeps beside the schema of `metadata`.
 
+use super::nearest::nearest;
 use super::text;
 use crate::kinds::Kind;
 use crate::path;
@@ -33,8 +34,10 @@ pub fn check(kind: &Kind, value: &Value) -> Vec<Problem> {
 fn name(kind: &Kind, metadata: &Value, problems: &mut Vec<Problem>) {
     let Some(name) = metadata["name"].as_str().filter(|name| !name.is_empty()) else {
         let generated = metadata["generateName"].as_str().is_some_and(|prefix| !prefix.is_empty());
-        // A name of the wrong type is the schema check's to say.
-        if !generated && matches!(metadata["name"], Value::Null | Value::String(_)) && matches!(metadata, Value::Null | Value::Object(_)) {
+        let misspelt = metadata.as_object().is_some_and(|fields| fields.keys().any(|key| key != "namespace" && nearest(key, ["name"]).is_some()));
+        // A name that is misspelt or of the wrong type is the schema check's to say.
+        if !generated && !misspelt && matches!(metadata["name"], Value::Null | Value::String(_)) && matches!(metadata, Value::Null | Value::Object(_))
+        {
             let message = format!("this {} has no name", kind.kind);
             problems.push(problem("MissingField", "metadata.name".to_owned(), message, "set metadata.name"));
         }

@@ -21,6 +21,17 @@ pub fn compiled(pattern: &str) -> Option<Regex> {
     }
 }
 
+/// What text of `pattern` looks like, in words where people meet the pattern often.
+pub fn wanted(pattern: &str) -> String {
+    const DURATION: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
+    const HOST: &str = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+    match pattern {
+        DURATION => "write a duration such as 500ms, 5s or 1h30m".to_owned(),
+        HOST => "write a DNS name in lower case; *. in front covers every name below".to_owned(),
+        _ => format!("it must match {pattern}"),
+    }
+}
+
 /// What `text` should be, when it is not of `format`. Formats that Kubernetes does not check are not checked here either.
 pub fn misses(format: &str, text: &str) -> Option<&'static str> {
     let (fits, wanted) = match format {

@@ -7,8 +7,8 @@ use serde_json::Number;
 pub enum Unreadable {
     /// A tag that is not one of the core schema's scalar tags.
     Tag,
-    /// Meant as a number, and none that JSON can hold. The message says why.
-    Number(String),
+    /// Meant as a number, and none that JSON can hold. The message says why, without the value: it may be a secret.
+    Number(&'static str),
 }
 
 /// `yes`, `no`, `on` and `off` stay text; where a boolean is expected, the schema check says what to write.
@@ -26,7 +26,7 @@ pub fn read(text: &str, plain: bool, tag: Option<&Tag>) -> Result<Content, Unrea
     match (tag.suffix.as_str(), content) {
         ("str", _) => Ok(Content::Text(text.to_owned())),
         ("int" | "float", content @ Content::Number(_)) | ("bool", content @ Content::Bool(_)) | ("null", content @ Content::Null) => Ok(content),
-        ("int" | "float", _) => Err(Unreadable::Number(format!("{text:?} is tagged as a number and is none"))),
+        ("int" | "float", _) => Err(Unreadable::Number("this is tagged as a number and is none")),
         _ => Err(Unreadable::Tag),
     }
 }
@@ -37,7 +37,7 @@ fn read_plain(text: &str) -> Result<Content, Unreadable> {
         "true" | "True" | "TRUE" => Ok(Content::Bool(true)),
         "false" | "False" | "FALSE" => Ok(Content::Bool(false)),
         _ => match text.strip_prefix(['+', '-']).unwrap_or(text).to_ascii_lowercase().as_str() {
-            ".inf" | ".nan" => Err(Unreadable::Number(format!("{text} is not a number that JSON can hold"))),
+            ".inf" | ".nan" => Err(Unreadable::Number("infinity and not-a-number cannot be held by JSON")),
             _ => number(text),
         },
     }
@@ -89,7 +89,7 @@ fn decimal(text: &str) -> Result<Content, Unreadable> {
     if let Ok(number) = text.parse::<u64>() {
         return Ok(Content::Number(Number::from(number)));
     }
-    let too_large = || Unreadable::Number(format!("{text} is too large for a number"));
+    let too_large = || Unreadable::Number("this number is too large");
     let float: f64 = text.parse().map_err(|_| too_large())?;
     // JSON as Kubernetes writes it does not tell 1.0 from 1, so an integer field takes either.
     const EXACT: f64 = 9_007_199_254_740_992.0;

@@ -4,8 +4,9 @@ use super::Place;
 use crate::problem::{Problem, Severity};
 use saphyr_parser::ScanError;
 
-/// The problem for a parser's error in `chunk`, which starts after `lines_before` lines of the file.
-pub fn problem(error: &ScanError, chunk: &str, lines_before: u32, file: &str) -> Problem {
+/// The problem for a parser's error in `chunk`, which starts after `lines_before` lines of the file. `open` is where the
+/// innermost list or map starts.
+pub fn problem(error: &ScanError, chunk: &str, lines_before: u32, open: Option<Place>, file: &str) -> Problem {
     let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let (line, column) = (small(error.marker().line()), small(error.marker().col() + 1));
     let (line, column, message, help) = match indenting_tab(chunk, line) {
@@ -15,7 +16,11 @@ pub fn problem(error: &ScanError, chunk: &str, lines_before: u32, file: &str) ->
             (line, column, message, help)
         }
     };
-    let place = Place { line: line + lines_before, column, width: 1 };
+    let place = match open {
+        // The parser notices at the next line or at the end; the bracket is what people look for.
+        Some(open) if message.ends_with("is not closed") && open.line < line + lines_before => open,
+        _ => Place { line: line + lines_before, column, width: 1 },
+    };
     Problem {
         severity: Severity::Error,
         code: "SyntaxError",
@@ -63,12 +68,13 @@ fn say(info: &str) -> (String, Option<&'static str>) {
             "the line does not fit the list it stands in",
             "start it with `- `, or indent it like the key that the list belongs to",
         ),
-        ("expected ',' or '}'", "a `{` is not closed", "close it with `}`, or put a comma between the entries"),
-        ("expected ',' or ']'", "a `[` is not closed", "close it with `]`, or put a comma between the items"),
+        ("expected ',' or '}'", "this `{` is not closed", "close it with `}`, or put a comma between the entries"),
+        ("expected ',' or ']'", "this `[` is not closed", "close it with `]`, or put a comma between the items"),
         ("quoted scalar, found unexpected end of stream", "a quote is not closed", "add the closing quote"),
         ("quoted scalar, found unexpected document indicator", "a quote is not closed", "add the closing quote"),
         ("unknown escape character", "an unknown escape in double quotes", "write \\\\ for a backslash, or use single quotes"),
         ("trailing content after double-quoted", "text follows a closing quote", "put the whole value in quotes"),
+        ("scanning an anchor or alias", "a value that starts with `*` or `&` is an alias or an anchor, and this is neither", "put it in quotes"),
         (
             "unknown anchor",
             "an alias refers to an anchor that is not defined above",

@@ -63,7 +63,7 @@ fn what_cannot_be_read_is_said_with_its_place_and_hides_nothing_after_it() {
         ("a: .nan\n", vec![("WrongType", 1, 4)]),
         ("{a: 1}: b\n", vec![("SyntaxError", 1, 1)]),
         ("a: {<<: 1}\n", vec![("WrongType", 1, 5)]),
-        ("a: b: c\n---\na: 1\na: 2\n---\nc: [1\n---\nd: 1\n", vec![("SyntaxError", 1, 5), ("DuplicateKey", 4, 1), ("SyntaxError", 7, 1)]),
+        ("a: b: c\n---\na: 1\na: 2\n---\nc: [1\n---\nd: 1\n", vec![("SyntaxError", 1, 5), ("DuplicateKey", 4, 1), ("SyntaxError", 6, 4)]),
     ] {
         assert_eq!(problems(text), want, "{text}");
     }

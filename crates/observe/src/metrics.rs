@@ -1,0 +1,288 @@
+//! Metrics: fed by records, read as Prometheus text (exposition format 0.0.4), under Istio's names and labels.
+//!
+//! Memory is bounded: a family holds at most its limit of series, about 1 KiB each; what comes beyond is counted in one series
+//! per reporter whose labels are `other`, and in `taut_metric_series_overflow_total`.
+
+use crate::flags;
+use crate::names::{self, label};
+use crate::record::{ConnectionRecord, Edge, ExchangeRecord};
+use crate::series::{Family, Labels, pair};
+use std::fmt::Write;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// Upper bounds of Envoy's default histogram buckets, which Istio uses for durations (ms) and sizes (bytes) alike.
+pub const BUCKETS: [f64; 19] = [
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1000.0,
+    2500.0,
+    5000.0,
+    10000.0,
+    30000.0,
+    60000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
+];
+
+/// The `Content-Type` of [`Registry::render`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const DEFAULT_SERIES: usize = 2000;
+
+/// Counts of one proxy, shared by its workers.
+pub struct Registry {
+    exchanges: Family<Exchanges>,
+    connections: Family<Connections>,
+    exchange_overflow: AtomicU64,
+    connection_overflow: AtomicU64,
+    connections_open: AtomicI64,
+    retries: AtomicU64,
+    mirrors_dropped: AtomicU64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Exchanges {
+    duration_ms: Histogram,
+    request_bytes: Histogram,
+    response_bytes: Histogram,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Connections {
+    opened: u64,
+    closed: u64,
+    sent: u64,
+    received: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Histogram {
+    /// Not cumulative; the last one is +Inf.
+    counts: [u64; BUCKETS.len() + 1],
+    sum: f64,
+}
+
+impl Histogram {
+    fn observe(&mut self, value: f64) {
+        self.counts[BUCKETS.partition_point(|bound| *bound < value)] += 1;
+        self.sum += value;
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new(DEFAULT_SERIES)
+    }
+}
+
+impl Registry {
+    /// `series`: the limit of each family.
+    pub fn new(series: usize) -> Self {
+        Self {
+            exchanges: Family::new(series, true),
+            connections: Family::new(series, false),
+            exchange_overflow: AtomicU64::new(0),
+            connection_overflow: AtomicU64::new(0),
+            connections_open: AtomicI64::new(0),
+            retries: AtomicU64::new(0),
+            mirrors_dropped: AtomicU64::new(0),
+        }
+    }
+
+    pub fn exchange(&self, record: &ExchangeRecord) {
+        let labels = Labels { edge: &record.edge, code: Some((record.status, record.grpc_status)), flags: flags::of(record.failure.as_ref()) };
+        let kept = self.exchanges.update(&labels, |value| {
+            value.duration_ms.observe(record.duration_us as f64 / 1000.0);
+            value.request_bytes.observe(record.request_bytes as f64);
+            value.response_bytes.observe(record.response_bytes as f64);
+        });
+        if !kept {
+            self.exchange_overflow.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A TCP connection has reached its destination, or is about to try.
+    pub fn connection_opened(&self, edge: &Edge) {
+        self.count_connection(&Labels { edge, code: None, flags: flags::NONE }, |value| value.opened += 1);
+    }
+
+    /// A TCP connection has ended. Bytes are as seen by the application's side of the client: sent is what the destination
+    /// sent (Istio: "size of total bytes sent during response").
+    pub fn connection(&self, record: &ConnectionRecord) {
+        let labels = Labels { edge: &record.edge, code: None, flags: flags::of(record.failure.as_ref()) };
+        self.count_connection(&labels, |value| {
+            value.closed += 1;
+            value.sent += record.sent_bytes;
+            value.received += record.received_bytes;
+        });
+    }
+
+    fn count_connection(&self, labels: &Labels<'_>, change: impl FnOnce(&mut Connections)) {
+        if !self.connections.update(labels, change) {
+            self.connection_overflow.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub fn connections_open(&self, delta: i64) {
+        self.connections_open.fetch_add(delta, Ordering::Relaxed);
+    }
+
+    pub fn retried(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn mirror_dropped(&self) {
+        self.mirrors_dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Everything, with `others` (what only the process knows) at the end.
+    pub fn render(&self, others: &[Sample<'_>]) -> String {
+        let mut out = String::with_capacity(16 << 10);
+        self.render_exchanges(&mut out);
+        self.render_connections(&mut out);
+        for (family, overflow) in [(names::REQUESTS, &self.exchange_overflow), (names::TCP_CLOSED, &self.connection_overflow)] {
+            let labels = [(label::FAMILY, family)];
+            let help = "Records counted in the overflow series of a full family.";
+            let sample = Sample { name: names::SERIES_OVERFLOW, help, kind: Kind::Counter, labels: &labels, value: relaxed(overflow) };
+            sample.render(&mut out, family == names::REQUESTS);
+        }
+        let open = self.connections_open.load(Ordering::Relaxed) as f64;
+        Sample::gauge(names::CONNECTIONS_OPEN, "Connections that stand, of any kind.", open).render(&mut out, true);
+        Sample::counter(names::RETRIES, "Attempts beyond the first.", relaxed(&self.retries)).render(&mut out, true);
+        let dropped = relaxed(&self.mirrors_dropped);
+        Sample::counter(names::MIRRORS_DROPPED, "Mirrored copies that were not sent.", dropped).render(&mut out, true);
+        for sample in others {
+            sample.render(&mut out, true);
+        }
+        out
+    }
+
+    fn render_exchanges(&self, out: &mut String) {
+        let all = self.exchanges.read(|value| *value);
+        if all.is_empty() {
+            return;
+        }
+        head(out, names::REQUESTS, "Requests, by source, destination and result.", Kind::Counter);
+        for (labels, value) in &all {
+            let count: u64 = value.duration_ms.counts.iter().sum();
+            line(out, names::REQUESTS, "", labels, count as f64);
+        }
+        type Pick = fn(&Exchanges) -> &Histogram;
+        let histograms: [(&str, &str, Pick); 3] = [
+            (names::REQUEST_DURATION, "Milliseconds from the first byte of a request to the last of its response.", |v| &v.duration_ms),
+            (names::REQUEST_BYTES, "Bytes of request bodies.", |v| &v.request_bytes),
+            (names::RESPONSE_BYTES, "Bytes of response bodies.", |v| &v.response_bytes),
+        ];
+        for (name, help, pick) in histograms {
+            head(out, name, help, Kind::Histogram);
+            for (labels, value) in &all {
+                render_histogram(out, name, labels, pick(value));
+            }
+        }
+    }
+
+    fn render_connections(&self, out: &mut String) {
+        let all = self.connections.read(|value| *value);
+        if all.is_empty() {
+            return;
+        }
+        type Pick = fn(&Connections) -> u64;
+        let counters: [(&str, &str, Pick); 4] = [
+            (names::TCP_OPENED, "TCP connections opened.", |v| v.opened),
+            (names::TCP_CLOSED, "TCP connections closed.", |v| v.closed),
+            (names::TCP_SENT, "Bytes that destinations sent over TCP connections.", |v| v.sent),
+            (names::TCP_RECEIVED, "Bytes that destinations received over TCP connections.", |v| v.received),
+        ];
+        for (name, help, pick) in counters {
+            head(out, name, help, Kind::Counter);
+            for (labels, value) in &all {
+                line(out, name, "", labels, pick(value) as f64);
+            }
+        }
+    }
+}
+
+/// One metric without records behind it.
+pub struct Sample<'a> {
+    pub name: &'a str,
+    pub help: &'a str,
+    pub kind: Kind,
+    pub labels: &'a [(&'a str, &'a str)],
+    pub value: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl<'a> Sample<'a> {
+    pub fn gauge(name: &'a str, help: &'a str, value: f64) -> Self {
+        Self { name, help, kind: Kind::Gauge, labels: &[], value }
+    }
+
+    pub fn counter(name: &'a str, help: &'a str, value: f64) -> Self {
+        Self { name, help, kind: Kind::Counter, labels: &[], value }
+    }
+
+    fn render(&self, out: &mut String, with_head: bool) {
+        if with_head {
+            head(out, self.name, self.help, self.kind);
+        }
+        let mut labels = String::new();
+        for (name, value) in self.labels {
+            pair(&mut labels, name, value);
+        }
+        line(out, self.name, "", &labels, self.value);
+    }
+}
+
+fn relaxed(value: &AtomicU64) -> f64 {
+    value.load(Ordering::Relaxed) as f64
+}
+
+// Writing to a String cannot fail, so results of `write!` are dropped below.
+
+fn head(out: &mut String, name: &str, help: &str, kind: Kind) {
+    let kind = match kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
+    };
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+fn line(out: &mut String, name: &str, suffix: &str, labels: &str, value: f64) {
+    let _ = match labels.is_empty() {
+        true => writeln!(out, "{name}{suffix} {value}"),
+        false => writeln!(out, "{name}{suffix}{{{labels}}} {value}"),
+    };
+}
+
+fn render_histogram(out: &mut String, name: &str, labels: &str, histogram: &Histogram) {
+    let mut cumulative = 0;
+    let bounds = BUCKETS.iter().map(Some).chain([None]);
+    for (count, bound) in histogram.counts.iter().zip(bounds) {
+        cumulative += count;
+        let _ = match bound {
+            Some(bound) => writeln!(out, "{name}_bucket{{{labels},{}=\"{bound}\"}} {cumulative}", label::LE),
+            None => writeln!(out, "{name}_bucket{{{labels},{}=\"+Inf\"}} {cumulative}", label::LE),
+        };
+    }
+    line(out, name, "_sum", labels, histogram.sum);
+    line(out, name, "_count", labels, cumulative as f64);
+}
+
+#[cfg(test)]
+mod tests;

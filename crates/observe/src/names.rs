@@ -1,0 +1,74 @@
+//! Every name that leaves the program in metrics and logs, once.
+
+/// Istio's standard metrics (istio.io, "Istio Standard Metrics").
+pub const REQUESTS: &str = "istio_requests_total";
+pub const REQUEST_DURATION: &str = "istio_request_duration_milliseconds";
+pub const REQUEST_BYTES: &str = "istio_request_bytes";
+pub const RESPONSE_BYTES: &str = "istio_response_bytes";
+pub const TCP_OPENED: &str = "istio_tcp_connections_opened_total";
+pub const TCP_CLOSED: &str = "istio_tcp_connections_closed_total";
+pub const TCP_SENT: &str = "istio_tcp_sent_bytes_total";
+pub const TCP_RECEIVED: &str = "istio_tcp_received_bytes_total";
+
+/// Tautline's own.
+pub const CERTIFICATE_EXPIRY: &str = "taut_certificate_expiry_seconds";
+pub const CONNECTED: &str = "taut_control_plane_connected";
+pub const PLAN_VERSION: &str = "taut_plan_version";
+pub const CONNECTIONS_OPEN: &str = "taut_connections_open";
+pub const RETRIES: &str = "taut_retries_total";
+pub const MIRRORS_DROPPED: &str = "taut_mirrors_dropped_total";
+pub const SERIES_OVERFLOW: &str = "taut_metric_series_overflow_total";
+pub const ACCESS_LOG_DROPPED: &str = "taut_access_log_dropped_total";
+pub const BUILD: &str = "taut_build_info";
+
+/// The control plane's.
+pub const CONTROL_PROXIES: &str = "taut_control_proxies";
+pub const CONTROL_VERSION: &str = "taut_control_store_version";
+pub const CONTROL_OBJECTS: &str = "taut_control_objects";
+pub const CONTROL_RESOURCES: &str = "taut_control_resources";
+pub const CONTROL_LAGGING: &str = "taut_control_objects_lagging";
+pub const CONTROL_REFUSED: &str = "taut_control_objects_refused";
+pub const CONTROL_PROBLEMS: &str = "taut_control_problems";
+
+/// The names that Prometheus client libraries give them.
+pub const PROCESS_MEMORY: &str = "process_resident_memory_bytes";
+pub const PROCESS_CPU: &str = "process_cpu_seconds_total";
+pub const PROCESS_START: &str = "process_start_time_seconds";
+
+/// Labels, in the order they are written.
+pub mod label {
+    pub const REPORTER: &str = "reporter";
+    pub const SOURCE_WORKLOAD: &str = "source_workload";
+    pub const SOURCE_WORKLOAD_NAMESPACE: &str = "source_workload_namespace";
+    pub const SOURCE_PRINCIPAL: &str = "source_principal";
+    pub const SOURCE_APP: &str = "source_app";
+    pub const SOURCE_VERSION: &str = "source_version";
+    pub const SOURCE_CANONICAL_SERVICE: &str = "source_canonical_service";
+    pub const SOURCE_CANONICAL_REVISION: &str = "source_canonical_revision";
+    pub const DESTINATION_WORKLOAD: &str = "destination_workload";
+    pub const DESTINATION_WORKLOAD_NAMESPACE: &str = "destination_workload_namespace";
+    pub const DESTINATION_PRINCIPAL: &str = "destination_principal";
+    pub const DESTINATION_APP: &str = "destination_app";
+    pub const DESTINATION_VERSION: &str = "destination_version";
+    pub const DESTINATION_CANONICAL_SERVICE: &str = "destination_canonical_service";
+    pub const DESTINATION_CANONICAL_REVISION: &str = "destination_canonical_revision";
+    pub const DESTINATION_SERVICE: &str = "destination_service";
+    pub const DESTINATION_SERVICE_NAME: &str = "destination_service_name";
+    pub const DESTINATION_SERVICE_NAMESPACE: &str = "destination_service_namespace";
+    pub const REQUEST_PROTOCOL: &str = "request_protocol";
+    pub const RESPONSE_CODE: &str = "response_code";
+    pub const GRPC_RESPONSE_STATUS: &str = "grpc_response_status";
+    pub const RESPONSE_FLAGS: &str = "response_flags";
+    pub const CONNECTION_SECURITY_POLICY: &str = "connection_security_policy";
+    /// Upper bound of a histogram's bucket.
+    pub const LE: &str = "le";
+    pub const FAMILY: &str = "family";
+    pub const VERSION: &str = "version";
+}
+
+/// The value of a label that is not known.
+pub const UNKNOWN: &str = "unknown";
+/// The value of every label of a family's overflow series.
+pub const OTHER: &str = "other";
+/// The revision of a workload without a version label, as in Istio.
+pub const LATEST: &str = "latest";

@@ -1,0 +1,214 @@
+//! Interned series: what a set of labels has counted. Finding one is a hash and a comparison, without formatting.
+
+use crate::names::label::*;
+use crate::names::{LATEST, OTHER, UNKNOWN};
+use crate::record::{Edge, Party, Protocol, Reporter};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What tells one series from another. `code`: status and gRPC status of an exchange; `None` for a connection.
+pub(crate) struct Labels<'a> {
+    pub edge: &'a Edge,
+    pub code: Option<(u16, Option<u16>)>,
+    pub flags: &'static str,
+}
+
+struct Interned<V> {
+    edge: Edge,
+    code: Option<(u16, Option<u16>)>,
+    flags: &'static str,
+    /// `reporter="source",…`, escaped.
+    text: Box<str>,
+    value: V,
+}
+
+impl<V> Interned<V> {
+    fn is(&self, labels: &Labels<'_>) -> bool {
+        self.code == labels.code && self.flags == labels.flags && same_edge(&self.edge, labels.edge)
+    }
+}
+
+const SHARDS: usize = 8;
+
+/// The series of one family by their labels, at most `limit`; what comes beyond it goes to one series per reporter.
+pub(crate) struct Family<V> {
+    hasher: RandomState,
+    shards: [Mutex<HashMap<u64, Vec<Interned<V>>>>; SHARDS],
+    count: AtomicUsize,
+    limit: usize,
+    overflow: [Mutex<Option<V>>; 2],
+    with_code: bool,
+}
+
+impl<V: Default> Family<V> {
+    pub fn new(limit: usize, with_code: bool) -> Self {
+        Self { hasher: RandomState::new(), shards: Default::default(), count: AtomicUsize::new(0), limit, overflow: Default::default(), with_code }
+    }
+
+    /// Changes the series of these labels. `false`: the family is full, and the overflow series was changed instead.
+    pub fn update(&self, labels: &Labels<'_>, change: impl FnOnce(&mut V)) -> bool {
+        let hash = self.hasher.hash_one(Hashed(labels));
+        let mut shard = self.shards[hash as usize % SHARDS].lock();
+        if let Some(found) = shard.get_mut(&hash).and_then(|bucket| bucket.iter_mut().find(|series| series.is(labels))) {
+            change(&mut found.value);
+            return true;
+        }
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.limit {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            drop(shard);
+            change(self.overflow[labels.edge.reporter as usize].lock().get_or_insert_default());
+            return false;
+        }
+        let mut value = V::default();
+        change(&mut value);
+        let Labels { edge, code, flags } = *labels;
+        shard.entry(hash).or_default().push(Interned { edge: edge.clone(), code, flags, text: text(labels).into(), value });
+        true
+    }
+
+    /// Every series with its label text, sorted by it, the overflow series last.
+    pub fn read<R>(&self, mut look: impl FnMut(&V) -> R) -> Vec<(Box<str>, R)> {
+        let mut all = Vec::with_capacity(self.count.load(Ordering::Relaxed));
+        for shard in &self.shards {
+            all.extend(shard.lock().values().flatten().map(|series| (series.text.clone(), look(&series.value))));
+        }
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (reporter, overflow) in [Reporter::Source, Reporter::Destination].into_iter().zip(&self.overflow) {
+            if let Some(value) = overflow.lock().as_ref() {
+                all.push((overflow_text(reporter, self.with_code).into(), look(value)));
+            }
+        }
+        all
+    }
+}
+
+/// Hashes what [`Interned::is`] compares.
+struct Hashed<'a, 'b>(&'a Labels<'b>);
+
+impl Hash for Hashed<'_, '_> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let edge = self.0.edge;
+        (self.0.code, self.0.flags, edge.reporter, edge.mutual_tls, edge.protocol).hash(state);
+        (&edge.service_host, &edge.destination, &edge.source).hash(state);
+    }
+}
+
+fn same_edge(a: &Edge, b: &Edge) -> bool {
+    (a.reporter, a.mutual_tls, a.protocol) == (b.reporter, b.mutual_tls, b.protocol)
+        && a.service_host == b.service_host
+        && a.service_name == b.service_name
+        && a.service_namespace == b.service_namespace
+        && a.destination == b.destination
+        && a.source == b.source
+}
+
+fn text(labels: &Labels<'_>) -> String {
+    let Labels { edge, code, flags } = labels;
+    let mut out = String::with_capacity(900);
+    pair(&mut out, REPORTER, reporter_name(edge.reporter));
+    party(&mut out, &SOURCE, &edge.source);
+    party(&mut out, &DESTINATION, &edge.destination);
+    pair(&mut out, DESTINATION_SERVICE, &edge.service_host);
+    pair(&mut out, DESTINATION_SERVICE_NAME, &edge.service_name);
+    pair(&mut out, DESTINATION_SERVICE_NAMESPACE, &edge.service_namespace);
+    pair(&mut out, REQUEST_PROTOCOL, protocol_name(edge.protocol));
+    if let Some((status, grpc)) = code {
+        pair(&mut out, RESPONSE_CODE, &status.to_string());
+        raw_pair(&mut out, GRPC_RESPONSE_STATUS, &grpc.map(|code| code.to_string()).unwrap_or_default());
+    }
+    pair(&mut out, RESPONSE_FLAGS, flags);
+    pair(&mut out, CONNECTION_SECURITY_POLICY, security(edge));
+    out
+}
+
+fn overflow_text(reporter: Reporter, with_code: bool) -> String {
+    let mut out = String::new();
+    pair(&mut out, REPORTER, reporter_name(reporter));
+    for name in SOURCE.iter().chain(&DESTINATION) {
+        pair(&mut out, name, OTHER);
+    }
+    for name in [DESTINATION_SERVICE, DESTINATION_SERVICE_NAME, DESTINATION_SERVICE_NAMESPACE, REQUEST_PROTOCOL] {
+        pair(&mut out, name, OTHER);
+    }
+    if with_code {
+        pair(&mut out, RESPONSE_CODE, OTHER);
+        pair(&mut out, GRPC_RESPONSE_STATUS, OTHER);
+    }
+    pair(&mut out, RESPONSE_FLAGS, OTHER);
+    pair(&mut out, CONNECTION_SECURITY_POLICY, OTHER);
+    out
+}
+
+const SOURCE: [&str; 7] =
+    [SOURCE_WORKLOAD, SOURCE_WORKLOAD_NAMESPACE, SOURCE_PRINCIPAL, SOURCE_APP, SOURCE_VERSION, SOURCE_CANONICAL_SERVICE, SOURCE_CANONICAL_REVISION];
+const DESTINATION: [&str; 7] = [
+    DESTINATION_WORKLOAD,
+    DESTINATION_WORKLOAD_NAMESPACE,
+    DESTINATION_PRINCIPAL,
+    DESTINATION_APP,
+    DESTINATION_VERSION,
+    DESTINATION_CANONICAL_SERVICE,
+    DESTINATION_CANONICAL_REVISION,
+];
+
+fn party(out: &mut String, names: &[&str; 7], party: &Party) {
+    let revision = if known(&party.version) == UNKNOWN { LATEST } else { &party.version };
+    let values = [&party.workload, &party.namespace, &party.principal, &party.app, &party.version, &party.app, revision];
+    for (name, value) in names.iter().zip(values) {
+        pair(out, name, value);
+    }
+}
+
+fn known(value: &str) -> &str {
+    if value.is_empty() { UNKNOWN } else { value }
+}
+
+/// Appends `name="value"`, an empty value as `unknown`.
+pub(crate) fn pair(out: &mut String, name: &str, value: &str) {
+    raw_pair(out, name, known(value));
+}
+
+/// Escapes as the text format asks: backslash, quote and line feed.
+pub(crate) fn raw_pair(out: &mut String, name: &str, value: &str) {
+    if !out.is_empty() {
+        out.push(',');
+    }
+    // Writing to a String cannot fail.
+    let _ = write!(out, "{name}=\"");
+    for c in value.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+pub(crate) fn reporter_name(reporter: Reporter) -> &'static str {
+    match reporter {
+        Reporter::Source => "source",
+        Reporter::Destination => "destination",
+    }
+}
+
+pub(crate) fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http => "http",
+        Protocol::Grpc => "grpc",
+        Protocol::Tcp => "tcp",
+    }
+}
+
+/// Istio's `connection_security_policy`: told by the destination only.
+fn security(edge: &Edge) -> &'static str {
+    match (edge.reporter, edge.mutual_tls) {
+        (Reporter::Source, _) => UNKNOWN,
+        (Reporter::Destination, true) => "mutual_tls",
+        (Reporter::Destination, false) => "none",
+    }
+}

@@ -1,0 +1,323 @@
+//! AuthorizationPolicy rules: whether one matches an inbound exchange or connection.
+//!
+//! Attributes of HTTP do not exist on other connections, and a value in a policy that cannot be read says nothing. Both are
+//! *unknown*: an ALLOW rule that needs one never matches, a DENY rule takes it as matched, so a policy is never weaker than
+//! it reads.
+
+use crate::facts::HttpFacts;
+use crate::matching::header;
+use crate::path::{fits_template, split_authority};
+use crate::rules::bare_plan;
+use crate::verdict::RulePlan;
+use ipnet::IpNet;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use taut_model::identity::Identity;
+use taut_model::origin::Origin;
+use taut_model::policy::{AuthorizationAction, AuthorizationPolicy, AuthorizationRule, Condition, ConditionKey, OperationMatch, SourceMatch};
+
+/// Istio reads this trust domain in a policy as the mesh's own, whatever that is called.
+const LOCAL_TRUST_DOMAIN: &str = "cluster.local/";
+
+/// What rules are held against.
+pub(crate) struct Visit<'a> {
+    pub(crate) identity: Option<&'a Identity>,
+    pub(crate) principal: Option<String>,
+    pub(crate) address: Option<IpAddr>,
+    /// The workload's own port.
+    pub(crate) port: u16,
+    /// The workload's own address.
+    pub(crate) own_address: Option<IpAddr>,
+    pub(crate) sni: Option<&'a str>,
+    pub(crate) http: Option<&'a HttpFacts<'a>>,
+    /// Normalised.
+    pub(crate) path: &'a str,
+}
+
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) origin: Origin,
+    pub(crate) action: AuthorizationAction,
+    pub(crate) rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Rule {
+    /// Carries the rule's origin; what an exchange allowed by it is recorded under.
+    pub(crate) plan: Arc<RulePlan>,
+    from: Vec<Source>,
+    to: Vec<Operation>,
+    when: Vec<When>,
+}
+
+/// `(values, not_values)`.
+type Lists<T> = (Vec<T>, Vec<T>);
+/// `None`: cannot be read.
+type Blocks = Lists<Option<IpNet>>;
+
+#[derive(Debug)]
+struct Source {
+    principals: Lists<Glob>,
+    namespaces: Lists<Glob>,
+    accounts: Lists<String>,
+    blocks: Blocks,
+}
+
+#[derive(Debug)]
+struct Operation {
+    hosts: Lists<Glob>,
+    ports: Lists<u16>,
+    methods: Lists<Glob>,
+    paths: Lists<PathGlob>,
+}
+
+#[derive(Debug)]
+enum When {
+    Header(String, Lists<Glob>),
+    SourceIp(Blocks),
+    DestinationIp(Blocks),
+    Namespace(Lists<Glob>),
+    Principal(Lists<Glob>),
+    Port(Lists<Option<u16>>),
+    Sni(Lists<Glob>),
+}
+
+/// Exact, `prefix*`, `*suffix`, or `*` (present).
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Glob {
+    Exact(String),
+    Prefix(String),
+    Suffix(String),
+    Present,
+}
+
+impl Glob {
+    pub(crate) fn parse(text: &str) -> Self {
+        match (text, text.strip_suffix('*'), text.strip_prefix('*')) {
+            ("*", ..) => Self::Present,
+            (_, Some(prefix), _) => Self::Prefix(prefix.to_owned()),
+            (_, None, Some(suffix)) => Self::Suffix(suffix.to_owned()),
+            _ => Self::Exact(text.to_owned()),
+        }
+    }
+
+    fn matches(&self, value: &str) -> bool {
+        match self {
+            Self::Exact(text) => text == value,
+            Self::Prefix(text) => value.starts_with(text.as_str()),
+            Self::Suffix(text) => value.ends_with(text.as_str()),
+            // Istio: present means not empty.
+            Self::Present => !value.is_empty(),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum PathGlob {
+    Glob(Glob),
+    Template(String),
+}
+
+impl Policy {
+    /// Values that cannot be read are told in `problems`, and unknown in the sense of the module.
+    pub(crate) fn compile(said: &AuthorizationPolicy, trust_domain: &str, problems: &mut Vec<(Origin, String)>) -> Self {
+        let mut reader = Reader { trust_domain, problems, origin: &said.origin };
+        let rules = said.rules.iter().map(|rule| reader.rule(rule)).collect();
+        Self { origin: said.origin.clone(), action: said.action, rules }
+    }
+
+    /// The first rule that matches.
+    pub(crate) fn matching(&self, visit: &Visit<'_>) -> Option<&Rule> {
+        let unknown = self.action != AuthorizationAction::Allow;
+        self.rules.iter().find(|rule| rule.matches(visit, unknown))
+    }
+
+    pub(crate) fn header_names(&self, into: &mut BTreeSet<String>) {
+        for when in self.rules.iter().flat_map(|rule| &rule.when) {
+            if let When::Header(name, _) = when {
+                into.insert(name.clone());
+            }
+        }
+    }
+}
+
+struct Reader<'a> {
+    trust_domain: &'a str,
+    problems: &'a mut Vec<(Origin, String)>,
+    origin: &'a Origin,
+}
+
+impl Reader<'_> {
+    fn rule(&mut self, said: &AuthorizationRule) -> Rule {
+        Rule {
+            plan: Arc::new(bare_plan(said.origin.clone())),
+            from: said.from.iter().map(|source| self.source(source)).collect(),
+            to: said.to.iter().map(operation).collect(),
+            when: said.when.iter().map(|condition| self.condition(condition)).collect(),
+        }
+    }
+
+    fn source(&mut self, said: &SourceMatch) -> Source {
+        Source {
+            principals: (self.principals(&said.principals), self.principals(&said.not_principals)),
+            namespaces: globs(&said.namespaces, &said.not_namespaces),
+            accounts: (said.service_accounts.clone(), said.not_service_accounts.clone()),
+            blocks: (self.blocks(&said.ip_blocks), self.blocks(&said.not_ip_blocks)),
+        }
+    }
+
+    fn condition(&mut self, said: &Condition) -> When {
+        let lists = || globs(&said.values, &said.not_values);
+        match &said.key {
+            ConditionKey::RequestHeader(name) => When::Header(name.to_ascii_lowercase(), lists()),
+            ConditionKey::SourceIp => When::SourceIp((self.blocks(&said.values), self.blocks(&said.not_values))),
+            ConditionKey::DestinationIp => When::DestinationIp((self.blocks(&said.values), self.blocks(&said.not_values))),
+            ConditionKey::SourceNamespace => When::Namespace(lists()),
+            ConditionKey::SourcePrincipal => When::Principal((self.principals(&said.values), self.principals(&said.not_values))),
+            ConditionKey::DestinationPort => When::Port((self.ports(&said.values), self.ports(&said.not_values))),
+            ConditionKey::ConnectionSni => When::Sni(lists()),
+        }
+    }
+
+    fn principals(&self, said: &[String]) -> Vec<Glob> {
+        let local = |text: &String| {
+            let text = text.strip_prefix("spiffe://").unwrap_or(text);
+            match text.strip_prefix(LOCAL_TRUST_DOMAIN).filter(|_| !self.trust_domain.is_empty()) {
+                Some(rest) => Glob::parse(&format!("{}/{rest}", self.trust_domain)),
+                None => Glob::parse(text),
+            }
+        };
+        said.iter().map(local).collect()
+    }
+
+    fn blocks(&mut self, said: &[String]) -> Vec<Option<IpNet>> {
+        said.iter()
+            .map(|text| self.read(text, "an address or a CIDR block", |text| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from))))
+            .collect()
+    }
+
+    fn ports(&mut self, said: &[String]) -> Vec<Option<u16>> {
+        said.iter().map(|text| self.read(text, "a port number", str::parse)).collect()
+    }
+
+    fn read<T, E>(&mut self, text: &str, expected: &str, parse: impl Fn(&str) -> Result<T, E>) -> Option<T> {
+        let value = parse(text).ok();
+        if value.is_none() {
+            self.problems.push((self.origin.clone(), format!("{text:?} is not {expected}; the rule is read so that it never allows more")));
+        }
+        value
+    }
+}
+
+fn operation(said: &OperationMatch) -> Operation {
+    let lower = |hosts: &[String]| hosts.iter().map(|host| Glob::parse(&host.to_ascii_lowercase())).collect();
+    let paths = |paths: &[String]| paths.iter().map(|path| PathGlob::parse(path)).collect();
+    Operation {
+        hosts: (lower(&said.hosts), lower(&said.not_hosts)),
+        ports: (said.ports.clone(), said.not_ports.clone()),
+        methods: globs(&said.methods, &said.not_methods),
+        paths: (paths(&said.paths), paths(&said.not_paths)),
+    }
+}
+
+fn globs(values: &[String], not_values: &[String]) -> Lists<Glob> {
+    let parse = |texts: &[String]| texts.iter().map(|text| Glob::parse(text)).collect();
+    (parse(values), parse(not_values))
+}
+
+impl PathGlob {
+    fn parse(text: &str) -> Self {
+        if text.contains("{*}") || text.contains("{**}") { Self::Template(text.to_owned()) } else { Self::Glob(Glob::parse(text)) }
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Glob(glob) => glob.matches(path),
+            Self::Template(template) => fits_template(template, path),
+        }
+    }
+}
+
+/// Whether a pair of lists holds: some value matches (or none is given), and no negated value does. `matches` answers
+/// `None` when it cannot tell; then `unknown` stands for the answer of that list.
+fn holds<T>((values, not_values): &Lists<T>, unknown: bool, matches: impl Fn(&T) -> Option<bool>) -> bool {
+    // Yes if any says yes; else unknown if any is; else no.
+    let any = |list: &[T]| {
+        let answers: Vec<Option<bool>> = list.iter().map(&matches).collect();
+        if answers.contains(&Some(true)) { Some(true) } else { (!answers.contains(&None)).then_some(false) }
+    };
+    let wanted = values.is_empty() || any(values).unwrap_or(unknown);
+    let unwanted = !not_values.is_empty() && any(not_values).unwrap_or(!unknown);
+    wanted && !unwanted
+}
+
+/// As [`holds`], for an attribute that some exchanges do not have: absent is a known answer, and matches nothing.
+fn holds_text<T>(lists: &Lists<T>, value: Option<&str>, matches: impl Fn(&T, &str) -> bool) -> bool {
+    holds(lists, false, |want| Some(value.is_some_and(|value| matches(want, value))))
+}
+
+fn holds_address(blocks: &Blocks, unknown: bool, address: Option<IpAddr>) -> bool {
+    // An IPv4 client on an IPv6 socket is still an IPv4 client.
+    let address = address.map(|address| address.to_canonical());
+    holds(blocks, unknown, |block| Some(block.as_ref()?.contains(&address?)))
+}
+
+impl Rule {
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.plan.origin
+    }
+
+    fn matches(&self, visit: &Visit<'_>, unknown: bool) -> bool {
+        (self.from.is_empty() || self.from.iter().any(|source| source.matches(visit, unknown)))
+            && (self.to.is_empty() || self.to.iter().any(|operation| operation.matches(visit, unknown)))
+            && self.when.iter().all(|when| when.matches(visit, unknown))
+    }
+}
+
+impl Source {
+    fn matches(&self, visit: &Visit<'_>, unknown: bool) -> bool {
+        let namespace = visit.identity.map(|identity| identity.namespace.as_str());
+        let is_account = |want: &String| {
+            let written = want.split_once('/');
+            visit.identity.is_some_and(|identity| written == Some((&identity.namespace, &identity.service_account)))
+        };
+        holds_text(&self.principals, visit.principal.as_deref(), Glob::matches)
+            && holds_text(&self.namespaces, namespace, Glob::matches)
+            && holds(&self.accounts, unknown, |want| Some(is_account(want)))
+            && holds_address(&self.blocks, unknown, visit.address)
+    }
+}
+
+impl Operation {
+    fn matches(&self, visit: &Visit<'_>, unknown: bool) -> bool {
+        let http = visit.http;
+        // With and without its port: a client could else slip past a DENY by writing the port out.
+        let host_is = |glob: &Glob| {
+            let authority = http?.authority.to_ascii_lowercase();
+            Some(glob.matches(&authority) || glob.matches(split_authority(&authority).0))
+        };
+        holds(&self.ports, unknown, |port| Some(*port == visit.port))
+            && holds(&self.hosts, unknown, host_is)
+            && holds(&self.methods, unknown, |glob| Some(glob.matches(http?.method)))
+            && holds(&self.paths, unknown, |glob| http.map(|_| glob.matches(visit.path)))
+    }
+}
+
+impl When {
+    fn matches(&self, visit: &Visit<'_>, unknown: bool) -> bool {
+        match self {
+            Self::Header(name, lists) => holds(lists, unknown, |glob| {
+                let http = visit.http?;
+                let each = http.headers.get_all(name.as_str()).iter().any(|value| glob.matches(&String::from_utf8_lossy(value.as_bytes())));
+                Some(each || header(http, name).is_some_and(|joined| glob.matches(&joined)))
+            }),
+            Self::SourceIp(blocks) => holds_address(blocks, unknown, visit.address),
+            Self::DestinationIp(blocks) => holds_address(blocks, unknown, visit.own_address),
+            Self::Namespace(lists) => holds_text(lists, visit.identity.map(|identity| identity.namespace.as_str()), Glob::matches),
+            Self::Principal(lists) => holds_text(lists, visit.principal.as_deref(), Glob::matches),
+            Self::Port(lists) => holds(lists, unknown, |port| port.map(|port| port == visit.port)),
+            Self::Sni(lists) => holds_text(lists, visit.sni, Glob::matches),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Building clusters: which workloads serve a service port and subset, with which settings, reached how.
+
+use crate::cluster::{Cluster, ClusterKey, Dial, Endpoint, Transport};
+use crate::snapshot::Snapshot;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use taut_model::destination::{Balancer, ClientTls, Destination, Subset, TrafficPolicy};
+use taut_model::host;
+use taut_model::identity::Identity;
+use taut_model::origin::Origin;
+use taut_model::policy::ROOT_NAMESPACE;
+use taut_model::service::{Place, Resolution, Service, ServicePort};
+use taut_model::workload::{Health, Serves, Workload};
+
+/// Istio's defaults.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+pub(crate) type Clusters = BTreeMap<ClusterKey, Built>;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Built {
+    pub(crate) cluster: Arc<Cluster>,
+    /// Ready workloads left out because the settings demand mutual TLS and they have no proxy that speaks it.
+    pub(crate) without_peer: usize,
+    /// Whether requests go to whatever address the client named.
+    pub(crate) passthrough: bool,
+}
+
+/// One cluster for every known service port, and one for every subset of it.
+pub(crate) fn build(snapshot: &Snapshot) -> Clusters {
+    let mut serving: BTreeMap<(&str, u16), Vec<&Arc<Workload>>> = BTreeMap::new();
+    for workload in snapshot.workloads.values().filter(|workload| workload.health == Health::Ready) {
+        for serves in &workload.serves {
+            serving.entry((serves.host.as_str(), serves.port)).or_default().push(workload);
+        }
+    }
+    let own_namespace = snapshot.own.as_ref().map_or("", |own| own.namespace.as_str());
+    let mut built = Clusters::new();
+    for service in snapshot.services.values() {
+        let (destinations, subsets) = settings_for(snapshot, service, own_namespace);
+        let host: Arc<str> = service.host.as_str().into();
+        for port in &service.ports {
+            let mut workloads = serving.get(&(service.host.as_str(), port.number)).cloned().unwrap_or_default();
+            workloads.sort_by(|a, b| a.uid.cmp(&b.uid));
+            workloads.dedup_by(|a, b| a.uid == b.uid);
+            let base = destinations.first().map_or_else(TrafficPolicy::default, |d| overlay(&TrafficPolicy::default(), &d.policy, port.number));
+            let origin = destinations.first().map(|d| d.origin.clone());
+            let whole = Wanted { service, port, host: &host, workloads: &workloads };
+            let cluster = whole.cluster(None, &base, origin.clone());
+            built.insert(cluster.cluster.key.clone(), cluster);
+            for subset in &subsets {
+                let policy = overlay(&base, &subset.policy, port.number);
+                let cluster = whole.cluster(Some(subset), &policy, Some(subset.origin.clone()));
+                built.insert(cluster.cluster.key.clone(), cluster);
+            }
+        }
+    }
+    built
+}
+
+/// The destinations that hold for a service as seen from `own_namespace`, and their subsets. Namespaces are asked in Istio's
+/// order (the client's, the service's, the root); in the first that has any, the most specific host wins. Several
+/// destinations for that host are merged as Istio does: the first (by name) gives the policy, the subsets are joined.
+fn settings_for<'a>(snapshot: &'a Snapshot, service: &Service, own_namespace: &str) -> (Vec<&'a Destination>, Vec<&'a Subset>) {
+    for namespace in [own_namespace, service.namespace.as_str(), ROOT_NAMESPACE] {
+        let covers = |d: &&Arc<Destination>| d.namespace == namespace && host::matches(&d.host, &service.host);
+        let mut found: Vec<&Destination> = snapshot.destinations.values().filter(covers).map(Arc::as_ref).collect();
+        let Some(best) = found.iter().map(|d| specificity(&d.host)).max() else { continue };
+        found.retain(|d| specificity(&d.host) == best);
+        found.sort_by(|a, b| a.origin.object.cmp(&b.origin.object));
+        let mut subsets: Vec<&Subset> = Vec::new();
+        for subset in found.iter().flat_map(|d| &d.subsets) {
+            if !subsets.iter().any(|known| known.name == subset.name) {
+                subsets.push(subset);
+            }
+        }
+        return (found, subsets);
+    }
+    (Vec::new(), Vec::new())
+}
+
+/// Orders host patterns: exact names above wildcards, longer wildcards above shorter ones.
+pub(crate) fn specificity(pattern: &str) -> (bool, usize) {
+    (!pattern.starts_with('*'), pattern.len())
+}
+
+/// What `above` sets wins over `below`, setting by setting; then its settings for the port replace all of them, set or not
+/// (Istio: "fields omitted are not inherited"). The retry budget has no port level, so it stays.
+fn overlay(below: &TrafficPolicy, above: &TrafficPolicy, port: u16) -> TrafficPolicy {
+    let retry_budget = above.retry_budget.clone().or_else(|| below.retry_budget.clone());
+    if let Some((_, at_port)) = above.ports.iter().find(|(number, _)| *number == port) {
+        return TrafficPolicy { retry_budget: at_port.retry_budget.clone().or(retry_budget), ports: Vec::new(), ..at_port.clone() };
+    }
+    TrafficPolicy {
+        balancer: above.balancer.clone().or_else(|| below.balancer.clone()),
+        limits: above.limits.clone().or_else(|| below.limits.clone()),
+        outlier: above.outlier.clone().or_else(|| below.outlier.clone()),
+        tls: above.tls.clone().or_else(|| below.tls.clone()),
+        retry_budget,
+        ports: Vec::new(),
+    }
+}
+
+struct Wanted<'a> {
+    service: &'a Service,
+    port: &'a ServicePort,
+    host: &'a Arc<str>,
+    /// Ready, by uid.
+    workloads: &'a [&'a Arc<Workload>],
+}
+
+impl Wanted<'_> {
+    fn cluster(&self, subset: Option<&Subset>, policy: &TrafficPolicy, origin: Option<Origin>) -> Built {
+        let mut without_peer = 0;
+        let mut endpoints = Vec::new();
+        let outside = self.outside_name();
+        let candidates = self.workloads.iter().copied().chain(outside.as_ref());
+        for workload in candidates.filter(|workload| subset.is_none_or(|subset| workload.has_labels(&subset.labels))) {
+            match self.endpoint(workload, policy.tls.as_ref()) {
+                Some(endpoint) => endpoints.push(endpoint),
+                None => without_peer += 1,
+            }
+        }
+        let limits = policy.limits.clone().unwrap_or_default();
+        let cluster = Cluster {
+            key: ClusterKey { host: self.host.clone(), port: self.port.number, subset: subset.map(|subset| subset.name.as_str().into()) },
+            protocol: self.port.protocol,
+            service_namespace: self.service.namespace.clone(),
+            service_name: self.service.name.clone(),
+            endpoints,
+            balancer: policy.balancer.clone().unwrap_or(Balancer::LeastRequest),
+            outlier: policy.outlier.clone(),
+            retry_budget: policy.retry_budget.clone().unwrap_or_default(),
+            connect_timeout: limits.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+            idle_timeout: limits.idle_timeout.unwrap_or(IDLE_TIMEOUT),
+            limits,
+            origin,
+            table: Default::default(),
+        };
+        let passthrough = self.service.resolution == Resolution::Passthrough
+            || (self.service.resolution == Resolution::Dns && self.workloads.is_empty() && self.service.host.starts_with('*'));
+        Built { cluster: Arc::new(cluster), without_peer, passthrough }
+    }
+
+    /// A service resolved by DNS that lists no endpoints stands for its own name.
+    fn outside_name(&self) -> Option<Arc<Workload>> {
+        let service = self.service;
+        let stands_for_itself = service.resolution == Resolution::Dns && self.workloads.is_empty() && !service.host.contains('*');
+        stands_for_itself.then(|| {
+            Arc::new(Workload {
+                origin: service.origin.clone(),
+                uid: format!("{}/{}", service.namespace, service.host),
+                name: service.host.clone(),
+                namespace: service.namespace.clone(),
+                identity: Identity::new("", "", ""),
+                labels: BTreeMap::new(),
+                address: service.host.clone(),
+                serves: vec![Serves { host: service.host.clone(), port: self.port.number, target: self.port.number }],
+                peer: None,
+                health: Health::Ready,
+                weight: 1,
+                locality: String::new(),
+            })
+        })
+    }
+
+    /// `None` when mutual TLS is demanded and the workload cannot speak it: never plain text instead.
+    fn endpoint(&self, workload: &Arc<Workload>, tls: Option<&ClientTls>) -> Option<Endpoint> {
+        let target = workload.target(&self.service.host, self.port.number).unwrap_or(self.port.number);
+        let direct = |transport| (dial(&workload.address, target), transport);
+        // A workload outside the mesh has no proxy, whatever it says.
+        let peer = workload.peer.filter(|_| self.service.place == Place::Mesh);
+        let (address, transport) = match (tls, peer) {
+            (Some(ClientTls::Disable), _) | (None, None) => direct(Transport::Plain),
+            (Some(ClientTls::Simple { sni, subject_alt_names }), _) => direct(Transport::Tls {
+                server_name: sni.as_deref().unwrap_or(&self.service.host).into(),
+                subject_alt_names: subject_alt_names.clone(),
+            }),
+            (Some(ClientTls::Mesh), None) => return None,
+            (Some(ClientTls::Mesh) | None, Some(peer)) => {
+                let server_name = format!("{}.{}", self.port.number, self.service.host).into();
+                (Dial::Address(peer), Transport::Mesh { expect: workload.identity.clone(), server_name })
+            }
+        };
+        Some(Endpoint { workload: workload.clone(), address, transport, weight: workload.weight.max(1) })
+    }
+}
+
+fn dial(address: &str, port: u16) -> Dial {
+    match address.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        Ok(address) => Dial::Address(SocketAddr::new(address, port)),
+        Err(_) => Dial::Name(address.into(), port),
+    }
+}
+
+/// The one endpoint that a client dials by its own address and port: the same cluster, with only that endpoint.
+pub(crate) fn only(cluster: &Cluster, endpoint: &Endpoint) -> Cluster {
+    Cluster {
+        key: cluster.key.clone(),
+        protocol: cluster.protocol,
+        service_namespace: cluster.service_namespace.clone(),
+        service_name: cluster.service_name.clone(),
+        endpoints: vec![endpoint.clone()],
+        balancer: cluster.balancer.clone(),
+        limits: cluster.limits.clone(),
+        outlier: cluster.outlier.clone(),
+        retry_budget: cluster.retry_budget.clone(),
+        connect_timeout: cluster.connect_timeout,
+        idle_timeout: cluster.idle_timeout,
+        origin: cluster.origin.clone(),
+        table: Default::default(),
+    }
+}

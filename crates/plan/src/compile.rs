@@ -1,0 +1,277 @@
+//! Compiling a snapshot into a plan: for every host and port, the rules in the order in which they are tried.
+
+use crate::cluster::ClusterKey;
+use crate::clusters::{self, specificity};
+use crate::inbound::InboundPlan;
+use crate::plan::Plan;
+use crate::rules::{Matchers, Scope};
+use crate::snapshot::Snapshot;
+use crate::table::{Direct, Entry, HostPlan, Rule, Table, TcpEntry};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use taut_model::destination::{Balancer, HashKey};
+use taut_model::host;
+use taut_model::origin::Origin;
+use taut_model::route::{Dialect, PathMatch, Route};
+use taut_model::service::AppProtocol;
+
+impl Plan {
+    /// Never fails: an object that cannot be compiled is left out and told in [`Plan::problems`]. A policy is never left
+    /// out; a value in one that cannot be read matches nothing in an ALLOW rule and everything in a DENY rule.
+    pub fn compile(snapshot: &Snapshot) -> Plan {
+        let mut problems = Vec::new();
+        let mut routes: Vec<Compiled<'_>> = Vec::new();
+        for route in snapshot.routes.values() {
+            match Matchers::compile(route) {
+                Ok(matchers) => routes.push(Compiled { route, matchers }),
+                Err(because) => problems.push((route.origin.clone(), because)),
+            }
+        }
+        routes.sort_by(|a, b| a.age().cmp(&b.age()));
+        let clusters = clusters::build(snapshot);
+        let inbound = InboundPlan::compile(snapshot, &mut problems);
+        let mut compiler = Compiler { snapshot, routes: &routes, clusters: &clusters, notes: Vec::new() };
+        let mut hosts: BTreeMap<String, HostPlan> = BTreeMap::new();
+        for name in snapshot.services.keys() {
+            hosts.insert(name.clone(), compiler.host(name));
+        }
+        for name in routes.iter().flat_map(|route| &route.route.parents).map(|parent| &parent.host) {
+            if !hosts.contains_key(name) && !name.starts_with('*') {
+                hosts.insert(name.clone(), compiler.host(name));
+            }
+        }
+        let mut notes = std::mem::take(&mut compiler.notes);
+        notes.sort();
+        notes.dedup();
+        let (virtual_addresses, endpoint_addresses) = addresses(snapshot, &clusters);
+        let mut headers_used = inbound.header_names();
+        routes.iter().for_each(|route| route.header_names(&mut headers_used));
+        clusters.values().for_each(|built| balancer_headers(&built.cluster.balancer, &mut headers_used));
+        let mut namespaces: BTreeSet<String> = snapshot.services.values().map(|service| service.namespace.clone()).collect();
+        namespaces.extend(snapshot.workloads.values().chain(&snapshot.own).map(|workload| workload.namespace.clone()));
+        Plan {
+            version: snapshot.version,
+            own: snapshot.own.clone(),
+            hosts,
+            absent: snapshot.absent.clone(),
+            namespaces,
+            virtual_addresses,
+            endpoint_addresses,
+            clusters: clusters.into_iter().map(|(key, built)| (key, built.cluster)).collect(),
+            inbound,
+            passthrough: Arc::new(crate::rules::bare_plan(Origin::built_in("hosts outside the mesh are passed through"))),
+            problems,
+            notes,
+            headers_used,
+        }
+    }
+}
+
+struct Compiled<'a> {
+    route: &'a Arc<Route>,
+    matchers: Matchers,
+}
+
+impl Compiled<'_> {
+    /// Oldest first, then by namespace and name.
+    fn age(&self) -> (&str, &str, &str, &str) {
+        let object = &self.route.origin.object;
+        (&self.route.created, &object.namespace, &object.name, &object.kind)
+    }
+
+    fn header_names(&self, into: &mut BTreeSet<String>) {
+        (0..self.route.http.len()).flat_map(|rule| self.matchers.of(rule)).for_each(|matcher| matcher.header_names(into));
+    }
+
+    /// How closely a parent of this route names the host and port; `None` if none does.
+    fn attached(&self, name: &str, port: Option<u16>) -> Option<(bool, usize)> {
+        let parents = self.route.parents.iter();
+        let here = parents.filter(|parent| host::matches(&parent.host, name) && (parent.port.is_none() || port.is_none() || parent.port == port));
+        here.map(|parent| specificity(&parent.host)).max()
+    }
+}
+
+fn balancer_headers(balancer: &Balancer, into: &mut BTreeSet<String>) {
+    if let Balancer::RingHash { key, .. } | Balancer::Maglev { key, .. } = balancer {
+        match key {
+            HashKey::Header(name) => drop(into.insert(name.to_ascii_lowercase())),
+            HashKey::Cookie { .. } => drop(into.insert("cookie".to_owned())),
+            HashKey::Query(_) | HashKey::SourceIp => {}
+        }
+    }
+}
+
+/// A route that is attached somewhere, and how closely it names it.
+type Attached<'a> = (&'a Compiled<'a>, (bool, usize));
+
+struct Compiler<'a> {
+    snapshot: &'a Snapshot,
+    /// Oldest first.
+    routes: &'a [Compiled<'a>],
+    clusters: &'a clusters::Clusters,
+    /// Objects that lose to others.
+    notes: Vec<(Origin, String)>,
+}
+
+/// The routes that hold for one host and port, for HTTP or for connections.
+struct Winners<'a> {
+    routes: Vec<&'a Compiled<'a>>,
+    shadowed: Vec<(Origin, String)>,
+}
+
+impl<'a> Compiler<'a> {
+    fn host(&mut self, name: &str) -> HostPlan {
+        let service = self.snapshot.services.get(name).cloned();
+        let mut ports = BTreeMap::new();
+        for port in service.iter().flat_map(|service| &service.ports) {
+            let table = self.table(name, Some(port.number), port.protocol);
+            ports.insert(port.number, table);
+        }
+        let any_port = service.is_none().then(|| self.table(name, None, AppProtocol::Unknown));
+        HostPlan { host: name.into(), service, ports, any_port }
+    }
+
+    fn table(&mut self, name: &str, port: Option<u16>, protocol: AppProtocol) -> Table {
+        let scope = Scope { snapshot: self.snapshot, clusters: self.clusters, port: port.unwrap_or(0) };
+        let http = self.winners(name, port, |route| !route.http.is_empty());
+        let tcp = self.winners(name, port, |route| !route.tcp.is_empty());
+        let mut shadowed = http.shadowed;
+        shadowed.extend(tcp.shadowed);
+        shadowed.sort();
+        shadowed.dedup();
+        self.notes.extend(shadowed.iter().cloned());
+        let routes: Vec<Origin> = http.routes.iter().map(|route| route.route.origin.clone()).collect();
+        let tcp = tcp.routes.iter().flat_map(|route| tcp_entries(&scope, route)).collect();
+        let fallback = Arc::new(scope.default_rule(name));
+        Table { protocol, http: (!routes.is_empty()).then(|| http_entries(&scope, &http.routes)), routes, tcp, shadowed, fallback }
+    }
+
+    /// HTTPRoutes win over VirtualServices. Among HTTPRoutes, those of the client's own namespace (consumer routes) win over
+    /// those of the service's owner as a whole (GEP-1426: the two are not merged). Among VirtualServices the one that names
+    /// the host most closely wins, then the oldest, as a whole: sidecars do not merge them.
+    fn winners(&self, name: &str, port: Option<u16>, relevant: impl Fn(&Route) -> bool) -> Winners<'a> {
+        let own_namespace = self.snapshot.own.as_ref().map(|own| own.namespace.as_str());
+        let for_me = |route: &Route| route.consumer_namespace.is_none() || route.consumer_namespace.as_deref() == own_namespace;
+        let attached = self.routes.iter().filter(|route| relevant(route.route) && for_me(route.route));
+        let attached: Vec<(&Compiled<'_>, (bool, usize))> = attached.filter_map(|route| Some((route, route.attached(name, port)?))).collect();
+        let (gateway, istio): (Vec<_>, Vec<_>) = attached.into_iter().partition(|(route, _)| route.route.dialect == Dialect::GatewayApi);
+        let (consumer, producer): (Vec<_>, Vec<_>) = gateway.into_iter().partition(|(route, _)| route.route.consumer_namespace.is_some());
+        let closest = istio.iter().map(|(_, closeness)| *closeness).max();
+        // The routes are in order of age, so the first of the closest is the oldest.
+        let (winner, losers): (Vec<_>, Vec<_>) = match istio.iter().position(|(_, closeness)| Some(*closeness) == closest) {
+            Some(position) => istio.into_iter().enumerate().partition(|(at, _)| *at == position),
+            None => Default::default(),
+        };
+        let strip = |group: Vec<Attached<'a>>| group.into_iter().map(|(route, _)| route).collect::<Vec<_>>();
+        let unnumber = |group: Vec<(usize, Attached<'a>)>| group.into_iter().map(|(_, (route, _))| route).collect::<Vec<_>>();
+        let groups = [strip(consumer), strip(producer), unnumber(winner), unnumber(losers)];
+        let mut groups = groups.into_iter().filter(|group| !group.is_empty());
+        let routes = groups.next().unwrap_or_default();
+        let at = port.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
+        let loses = |route: &Compiled<'_>| (route.route.origin.clone(), why_it_loses(route.route, routes[0].route, &at));
+        let shadowed = groups.flatten().map(loses).collect();
+        Winners { routes, shadowed }
+    }
+}
+
+fn why_it_loses(loser: &Route, winner: &Route, at: &str) -> String {
+    let winner_name = &winner.origin.object;
+    match (loser.dialect, winner.dialect) {
+        (Dialect::Istio, Dialect::GatewayApi) => format!("not used for {at}: {winner_name} is attached to it, and wins over a VirtualService"),
+        (Dialect::GatewayApi, _) => {
+            format!("not used for {at}: {winner_name} of the client's own namespace wins over the routes of the service's owner")
+        }
+        (Dialect::Istio, Dialect::Istio) => format!("not used for {at}: {winner_name} names the same host and is older or names it more closely"),
+    }
+}
+
+fn tcp_entries<'a>(scope: &'a Scope<'_>, route: &'a Compiled<'_>) -> impl Iterator<Item = TcpEntry> + 'a {
+    route.route.tcp.iter().map(|rule| TcpEntry {
+        rule: Arc::new(scope.tcp_rule(route.route.dialect, rule)),
+        source: crate::matching::Source { port: rule.port, labels: rule.source_labels.clone(), namespace: rule.source_namespace.clone() },
+        sni: rule.sni.iter().map(|name| name.to_ascii_lowercase()).collect(),
+    })
+}
+
+/// Gateway API's precedence (HTTPRoute `matches`): hostname, exact path, regular expression, longest prefix, method, number
+/// of headers, number of query parameters, oldest, namespace and name, then the order written. The API leaves the place of
+/// regular expressions to implementations; here they come between exact paths and prefixes. Smaller sorts first.
+type Precedence<'a> =
+    (Reverse<(bool, usize)>, Reverse<(u8, usize)>, Reverse<bool>, Reverse<usize>, Reverse<usize>, (&'a str, &'a str, &'a str, &'a str), usize, usize);
+
+fn http_entries(scope: &Scope<'_>, routes: &[&Compiled<'_>]) -> Vec<Entry> {
+    let mut entries: Vec<(Option<Precedence<'_>>, Entry)> = Vec::new();
+    for route in routes {
+        for (number, rule) in route.route.http.iter().enumerate() {
+            let compiled: Arc<Rule> = Arc::new(scope.http_rule(route.route.dialect, rule));
+            let matchers = route.matchers.of(number);
+            let matches: Vec<Option<usize>> = if matchers.is_empty() { vec![None] } else { (0..matchers.len()).map(Some).collect() };
+            for position in matches {
+                for hostname in hostnames(route.route) {
+                    let precedence = (route.route.dialect == Dialect::GatewayApi).then(|| precedence(route, number, position, hostname.as_deref()));
+                    let matcher = position.and_then(|position| matchers.get(position).cloned());
+                    entries.push((precedence, Entry { rule: compiled.clone(), matcher, hostname }));
+                }
+            }
+        }
+    }
+    // Stable, so Istio's rules (no precedence) stay in the order written.
+    #[expect(clippy::unnecessary_sort_by, reason = "a key function would have to copy what the precedence borrows")]
+    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+    entries.into_iter().map(|(_, entry)| entry).collect()
+}
+
+fn hostnames(route: &Route) -> Vec<Option<String>> {
+    match route.hostnames.is_empty() {
+        true => vec![None],
+        false => route.hostnames.iter().map(|name| Some(name.trim_end_matches('.').to_ascii_lowercase())).collect(),
+    }
+}
+
+fn precedence<'a>(route: &'a Compiled<'_>, rule: usize, position: Option<usize>, hostname: Option<&str>) -> Precedence<'a> {
+    let said = position.and_then(|position| route.route.http.get(rule)?.matches.get(position));
+    let path = match said.and_then(|said| said.path.as_ref()) {
+        Some(PathMatch::Exact(path)) => (3, path.len()),
+        Some(PathMatch::Regex(pattern)) => (2, pattern.len()),
+        Some(PathMatch::Prefix(path) | PathMatch::Segments(path)) => (1, path.len()),
+        // The API's default is the prefix `/`.
+        None => (1, 1),
+    };
+    (
+        Reverse(hostname.map_or((false, 0), specificity)),
+        Reverse(path),
+        Reverse(said.is_some_and(|said| said.method.is_some())),
+        Reverse(said.map_or(0, |said| said.headers.len())),
+        Reverse(said.map_or(0, |said| said.query.len())),
+        route.age(),
+        rule,
+        position.unwrap_or(0),
+    )
+}
+
+type Addresses = (BTreeMap<(std::net::IpAddr, u16), String>, BTreeMap<std::net::SocketAddr, Direct>);
+
+/// The services and endpoints that clients may dial by address. Where two claim one address, the first host by name has it.
+fn addresses(snapshot: &Snapshot, clusters: &clusters::Clusters) -> Addresses {
+    let mut services = BTreeMap::new();
+    for service in snapshot.services.values() {
+        for (address, port) in service.addresses.iter().flat_map(|address| service.ports.iter().map(move |port| (*address, port.number))) {
+            services.entry((address, port)).or_insert_with(|| service.host.clone());
+        }
+    }
+    let mut endpoints: BTreeMap<std::net::SocketAddr, Direct> = BTreeMap::new();
+    for built in clusters.values().filter(|built| built.cluster.key.subset.is_none() && !built.passthrough) {
+        for endpoint in &built.cluster.endpoints {
+            let key: &ClusterKey = &built.cluster.key;
+            let target = endpoint.workload.target(&key.host, key.port);
+            let (Ok(address), Some(target)) = (endpoint.workload.address.parse(), target) else { continue };
+            endpoints.entry(std::net::SocketAddr::new(address, target)).or_insert_with(|| {
+                let scope = Scope { snapshot, clusters, port: key.port };
+                let cluster = Arc::new(clusters::only(&built.cluster, endpoint));
+                Direct { key: key.clone(), rule: Arc::new(scope.direct_rule(cluster)) }
+            });
+        }
+    }
+    (services, endpoints)
+}

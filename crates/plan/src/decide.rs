@@ -1,0 +1,342 @@
+//! Deciding one outbound exchange or connection: the service, the rule, the dice, the backend. The one path of code that
+//! answers and that explains: what it looks at, it tells its trace.
+
+use crate::cluster::{Cluster, Transport};
+use crate::dice::{chance, mix, weighted};
+use crate::facts::{Direction, Facts};
+use crate::matching::Asked;
+use crate::plan::{Found, Plan};
+use crate::rules::cluster_name;
+use crate::table::{Entry, HostPlan, Rule, RuleAction, Share, Table, Target};
+use crate::trace::{Mark, Silent, Trace};
+use crate::transform::{affinity, location, new_path, with_query};
+use crate::verdict::{Action, Forward, Go, Question, Reason, Refusal, Rolls, Side, Verdict};
+use crate::words;
+use std::sync::Arc;
+use std::time::Duration;
+use taut_model::host;
+use taut_model::origin::Origin;
+
+/// The dice: cast, or left open so that every outcome is told.
+#[derive(Clone, Copy)]
+pub(crate) enum Dice<'a> {
+    Cast(&'a Rolls),
+    Open,
+}
+
+impl Plan {
+    /// What to do with one exchange or connection. The same facts and rolls give the same answer, always.
+    pub fn decide(&self, facts: &Facts<'_>, rolls: &Rolls) -> Verdict {
+        self.decide_with(facts, Dice::Cast(rolls), &mut Silent)
+    }
+
+    pub(crate) fn decide_with<T: Trace>(&self, facts: &Facts<'_>, dice: Dice<'_>, trace: &mut T) -> Verdict {
+        match facts.direction {
+            Direction::Inbound => self.inbound(facts, trace),
+            Direction::Outbound => self.outbound(facts, dice, trace),
+        }
+    }
+
+    fn outbound<T: Trace>(&self, facts: &Facts<'_>, dice: Dice<'_>, trace: &mut T) -> Verdict {
+        match self.find(facts.host, facts.port) {
+            Found::Service(found, table) => {
+                let origin = found.service.as_ref().map(|service| &service.origin);
+                trace.step(Mark::Match, "service", || format!("{}:{} ({})", found.host, facts.port, protocol_name(table)), origin);
+                for (loser, because) in &table.shadowed {
+                    trace.step(Mark::Info, "shadowed", || because.clone(), Some(loser));
+                }
+                let chosen = match facts.http {
+                    Some(_) => self.http_rule(facts, table, trace),
+                    None => Ok((self.tcp_rule(facts, table, trace), None)),
+                };
+                match chosen {
+                    Ok((rule, entry)) => self.apply(facts, dice, rule, entry, &found.host, trace),
+                    Err(refusal) => refuse(*refusal, trace),
+                }
+            }
+            Found::Endpoint(direct) => {
+                trace.step(Mark::Match, "endpoint", || format!("the address of an endpoint of {}", cluster_name(&direct.key)), None);
+                self.apply(facts, dice, &direct.rule, None, &direct.key.host, trace)
+            }
+            Found::NoPort(found) => refuse(no_port(found, facts.port), trace),
+            Found::Outside(because) => self.pass_through(facts, because, trace),
+            Found::Ask(candidates) => ask(candidates, trace),
+            Found::Nowhere(candidates) => {
+                let detail = format!("there is no service {:?} in the mesh; looked for {}", facts.host, candidates.join(", "));
+                refuse(Refusal { side: Side::Client, reason: Reason::UnknownService, status: 503, origin: None, detail }, trace)
+            }
+        }
+    }
+
+    /// The first entry that matches. When routes are attached and none matches, the answer is 404: Gateway API says so, and
+    /// Envoy does so for a VirtualService.
+    fn http_rule<'a, T: Trace>(
+        &self,
+        facts: &Facts<'_>,
+        table: &'a Table,
+        trace: &mut T,
+    ) -> Result<(&'a Arc<Rule>, Option<&'a Entry>), Box<Refusal>> {
+        let (Some(http), Some(entries)) = (facts.http, &table.http) else {
+            trace.step(Mark::Match, "route", || "no route is attached: to the service itself".to_owned(), Some(&table.fallback.plan.origin));
+            return Ok((&table.fallback, None));
+        };
+        let asked = Asked { http, port: facts.port, own: self.own.as_deref() };
+        let name = http.authority.trim_end_matches('.').to_ascii_lowercase();
+        let name = crate::path::split_authority(&name).0;
+        for entry in entries {
+            let origin = entry.matcher.as_ref().map(|matcher| &matcher.origin).unwrap_or(&entry.rule.plan.origin);
+            if let Some(want) = entry.hostname.as_ref().filter(|want| !host::matches(want, name)) {
+                trace.step(Mark::NoMatch, "no match", || format!("hostname is {want}: it is {name:?}"), Some(origin));
+                continue;
+            }
+            match entry.matcher.as_ref().map_or(Ok(()), |matcher| matcher.check(&asked)) {
+                Err(miss) => trace.step(Mark::NoMatch, "no match", || miss.describe(&asked), Some(origin)),
+                Ok(()) => {
+                    let words = || entry.matcher.as_ref().map_or_else(|| "no conditions".to_owned(), |matcher| matcher.describe());
+                    trace.step(Mark::Match, "match", words, Some(origin));
+                    return Ok((&entry.rule, Some(entry)));
+                }
+            }
+        }
+        let names = table.routes.iter().map(|route| route.object.to_string()).collect::<Vec<_>>().join(", ");
+        let detail = format!("no rule matches the request; looked at {names}");
+        Err(Box::new(Refusal { side: Side::Client, reason: Reason::NoRouteMatched, status: 404, origin: table.routes.first().cloned(), detail }))
+    }
+
+    /// Rules for connections fall back to the service itself when none matches, as Istio's filter chains do.
+    fn tcp_rule<'a, T: Trace>(&self, facts: &Facts<'_>, table: &'a Table, trace: &mut T) -> &'a Arc<Rule> {
+        for entry in &table.tcp {
+            let origin = Some(&entry.rule.plan.origin);
+            if let Err(miss) = entry.source.check(facts.port, self.own.as_deref()) {
+                trace.step(Mark::NoMatch, "no match", || miss.describe_source(facts.port, self.own.as_deref()), origin);
+                continue;
+            }
+            let sni = facts.sni.map(str::to_ascii_lowercase);
+            if !entry.sni.is_empty() && !sni.as_deref().is_some_and(|sni| entry.sni.iter().any(|want| host::matches(want, sni))) {
+                trace.step(Mark::NoMatch, "no match", || format!("server name is one of {}: {sni:?}", entry.sni.join(", ")), origin);
+                continue;
+            }
+            trace.step(Mark::Match, "match", || "a rule for connections".to_owned(), origin);
+            return &entry.rule;
+        }
+        let origin = &table.fallback.plan.origin;
+        trace.step(Mark::Match, "route", || "no rule for connections matches: to the service itself".to_owned(), Some(origin));
+        &table.fallback
+    }
+
+    fn apply<T: Trace>(&self, facts: &Facts<'_>, dice: Dice<'_>, rule: &Rule, entry: Option<&Entry>, host: &Arc<str>, trace: &mut T) -> Verdict {
+        let (delay, abort) = fault(rule, dice, trace);
+        let matcher = entry.and_then(|entry| entry.matcher.as_deref());
+        let action = match (abort, &rule.action, facts.http) {
+            (Some(action), ..) => Ok(action),
+            (None, RuleAction::Redirect(redirect, change), Some(http)) => {
+                let location = location(redirect, change.as_ref(), matcher, rule.dialect, &http);
+                trace.step(Mark::Chosen, "redirect", || format!("{} to {location}", redirect.status), Some(&rule.plan.origin));
+                Ok(Action::Redirect { status: redirect.status, location })
+            }
+            (None, RuleAction::Respond(response), Some(_)) => {
+                trace.step(Mark::Chosen, "respond", || format!("{} without calling anybody", response.status), Some(&rule.plan.origin));
+                Ok(Action::Respond { status: response.status, body: response.body.clone() })
+            }
+            (None, RuleAction::Forward(shares), _) => self.forward(facts, dice, rule, matcher, shares, trace),
+            // Rules for connections only forward, so this is not reached; if it were, it is refused.
+            (None, ..) => Err(refuse(unusable(rule), trace).into()),
+        };
+        match action {
+            Ok(action) => Verdict::Go(Box::new(Go { rule: rule.plan.clone(), action, delay, service_host: host.clone(), audit: Vec::new() })),
+            Err(verdict) => *verdict,
+        }
+    }
+
+    fn forward<T: Trace>(
+        &self,
+        facts: &Facts<'_>,
+        dice: Dice<'_>,
+        rule: &Rule,
+        matcher: Option<&crate::matching::Matcher>,
+        shares: &[Share],
+        trace: &mut T,
+    ) -> Result<Action, Box<Verdict>> {
+        let Some(share) = choose(rule, shares, dice, trace) else { return Err(refuse(unusable(rule), trace).into()) };
+        let cluster = match &share.target {
+            Target::Cluster(cluster) => cluster.clone(),
+            Target::Passthrough => {
+                trace.step(Mark::Chosen, "passthrough", || "to the address the client named".to_owned(), Some(&share.backend.origin));
+                return Ok(Action::Passthrough { host: facts.host.to_owned(), port: facts.port });
+            }
+            Target::Unknown(host) => return Err(ask(vec![host.clone()], trace).into()),
+            Target::Refused(refusal) => return Err(refuse((**refusal).clone(), trace).into()),
+        };
+        tell_cluster(&cluster, trace);
+        tell_rule(rule, trace);
+        let rolls = match dice {
+            Dice::Cast(rolls) => *rolls,
+            Dice::Open => Rolls::default(),
+        };
+        let own = self.own.as_ref().and_then(|own| own.address.parse().ok());
+        let affinity = affinity(&cluster, facts, own, rolls.cookie);
+        let path_and_query = rule.rewrite.as_ref().zip(facts.http).map(|(change, http)| {
+            let new = with_query(new_path(change, matcher, rule.dialect, http.path), http.query);
+            trace.step(Mark::Info, "rewrite", || format!("path becomes {:?}", new.split('?').next().unwrap_or_default()), Some(&rule.plan.origin));
+            new
+        });
+        let authority = share.authority.clone().or_else(|| rule.authority.clone());
+        if let Some(authority) = &authority {
+            trace.step(Mark::Info, "rewrite", || format!("authority becomes {authority}"), Some(&rule.plan.origin));
+        }
+        let mirrors = mirrors(rule, dice, trace).map_err(|unknown| Box::new(ask(vec![unknown], trace)))?;
+        let backend = share.backend.clone();
+        Ok(Action::Forward(Forward { cluster, backend, path_and_query, authority, hash: affinity.hash, set_cookie: affinity.set_cookie, mirrors }))
+    }
+
+    /// ALLOW_ANY, Istio's default: what is not of the mesh is dialled as the client named it.
+    fn pass_through<T: Trace>(&self, facts: &Facts<'_>, because: &str, trace: &mut T) -> Verdict {
+        let rule = self.passthrough.clone();
+        trace.step(Mark::Chosen, "passthrough", || format!("{}:{} is {because}", facts.host, facts.port), Some(&rule.origin));
+        let action = Action::Passthrough { host: facts.host.to_owned(), port: facts.port };
+        Verdict::Go(Box::new(Go { rule, action, delay: None, service_host: facts.host.to_ascii_lowercase().into(), audit: Vec::new() }))
+    }
+}
+
+fn refuse<T: Trace>(refusal: Refusal, trace: &mut T) -> Verdict {
+    trace.step(Mark::Refused, "refused", || refusal.detail.clone(), refusal.origin.as_ref());
+    Verdict::Refuse(refusal)
+}
+
+fn ask<T: Trace>(hosts: Vec<String>, trace: &mut T) -> Verdict {
+    trace.step(Mark::Info, "not known", || format!("ask the control plane for {}", hosts.join(", ")), None);
+    Verdict::Ask(Question::Services(hosts))
+}
+
+fn no_port(found: &HostPlan, port: u16) -> Refusal {
+    let known = found.ports.keys().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    let origin = found.service.as_ref().map(|service| service.origin.clone());
+    let detail = format!("{} has no port {port}; it has {known}", found.host);
+    Refusal { side: Side::Client, reason: Reason::UnknownPort, status: 503, origin, detail }
+}
+
+fn unusable(rule: &Rule) -> Refusal {
+    let detail = "the rule names no backend with a weight above zero".to_owned();
+    Refusal { side: Side::Mesh, reason: Reason::BackendUnresolved, status: 500, origin: Some(rule.plan.origin.clone()), detail }
+}
+
+/// The delay and the abort that fall on this exchange. They are independent, and the delay comes first.
+fn fault<T: Trace>(rule: &Rule, dice: Dice<'_>, trace: &mut T) -> (Option<Duration>, Option<Action>) {
+    let Some(fault) = &rule.fault else { return (None, None) };
+    let origin = Some(&fault.origin);
+    let mut falls = |what: String, percent: f64, roll: fn(&Rolls) -> u64| match dice {
+        Dice::Open => {
+            trace.step(Mark::Info, "fault", || format!("{what} for {percent} % of requests"), origin);
+            trace.possible(|| format!("{what} ({percent} %)"));
+            false
+        }
+        Dice::Cast(rolls) => {
+            let hit = chance(percent, roll(rolls));
+            let (mark, result) = if hit { (Mark::Chosen, "injected here") } else { (Mark::NoMatch, "not here") };
+            trace.step(mark, "fault", || format!("{what} for {percent} % of requests: {result}"), origin);
+            hit
+        }
+    };
+    let delay = fault.delay.as_ref().filter(|delay| falls(format!("delay of {:?}", delay.duration), delay.percent, |rolls| rolls.delay));
+    let abort = fault.abort.as_ref().filter(|abort| falls(format!("abort with {}", words::abort(abort.with)), abort.percent, |rolls| rolls.abort));
+    (delay.map(|delay| delay.duration), abort.map(|abort| Action::Abort { with: abort.with, origin: fault.origin.clone() }))
+}
+
+/// `None` when all weights are zero. With open dice, tells all and returns the heaviest.
+fn choose<'a, T: Trace>(rule: &Rule, shares: &'a [Share], dice: Dice<'_>, trace: &mut T) -> Option<&'a Share> {
+    let weights = shares.iter().map(|share| u64::from(share.weight));
+    let total: u64 = weights.clone().sum();
+    let weight = |share: &Share| format!("{} (weight {} of {total})", share.label, share.weight);
+    let one = shares.iter().filter(|share| share.weight > 0).count() == 1;
+    let chosen = match dice {
+        Dice::Cast(rolls) => shares.get(weighted(weights, rolls.backend)?)?,
+        // The first of the heaviest.
+        Dice::Open => shares.iter().rev().max_by_key(|share| share.weight).filter(|share| share.weight > 0)?,
+    };
+    if matches!(dice, Dice::Open) && !one {
+        for share in shares {
+            trace.step(Mark::Info, "possible", || format!("{}{}", weight(share), trouble(&share.target)), Some(&share.backend.origin));
+            trace.possible(|| format!("{} {}", percentage(share.weight, total), share.label));
+        }
+        trace.step(Mark::Info, "of these", || format!("{} is followed below", chosen.label), Some(&rule.plan.origin));
+    } else {
+        trace.step(Mark::Chosen, "chosen", || weight(chosen), Some(&chosen.backend.origin));
+    }
+    Some(chosen)
+}
+
+fn percentage(weight: u32, total: u64) -> String {
+    let percent = f64::from(weight) * 100.0 / total.max(1) as f64;
+    format!("{} %", (percent * 100.0).round() / 100.0)
+}
+
+fn trouble(target: &Target) -> String {
+    match target {
+        Target::Refused(refusal) => format!(": {}", refusal.detail),
+        Target::Unknown(_) => ": not known yet".to_owned(),
+        Target::Cluster(_) | Target::Passthrough => String::new(),
+    }
+}
+
+/// The clusters that get a copy. A mirror that cannot be reached is left out: copies never harm the original.
+///
+/// # Errors
+/// The host of a mirror that is due and not known yet.
+fn mirrors<T: Trace>(rule: &Rule, dice: Dice<'_>, trace: &mut T) -> Result<Vec<Arc<Cluster>>, String> {
+    let mut due = Vec::new();
+    for (position, (share, percent)) in rule.mirrors.iter().enumerate() {
+        // Each mirror has a roll of its own, drawn from the one.
+        let hit = match dice {
+            Dice::Cast(rolls) => chance(*percent, if position == 0 { rolls.mirror } else { mix(rolls.mirror ^ mix(position as u64)) }),
+            Dice::Open => false,
+        };
+        let mark = if hit { Mark::Chosen } else { Mark::Info };
+        let origin = Some(&share.backend.origin);
+        trace.step(mark, "mirror", || format!("a copy of {percent} % of requests to {}{}", share.label, trouble(&share.target)), origin);
+        match &share.target {
+            Target::Cluster(cluster) if hit => due.push(cluster.clone()),
+            Target::Unknown(host) if hit => return Err(host.clone()),
+            _ => {}
+        }
+    }
+    Ok(due)
+}
+
+fn tell_cluster<T: Trace>(cluster: &Cluster, trace: &mut T) {
+    let origin = cluster.origin.as_ref();
+    trace.step(Mark::Info, "endpoints", || format!("{} ready, balanced by {}", cluster.endpoints.len(), words::balancer(&cluster.balancer)), origin);
+    for endpoint in &cluster.endpoints {
+        let how = || match &endpoint.transport {
+            Transport::Mesh { expect, .. } => format!("{}, mutual TLS, must prove {expect}", endpoint.workload.uid),
+            Transport::Tls { server_name, .. } => format!("{}, TLS to {server_name}", endpoint.workload.uid),
+            Transport::Plain => format!("{}, plain text", endpoint.workload.uid),
+        };
+        trace.step(Mark::Info, "endpoint", how, Some(&endpoint.workload.origin));
+    }
+    if let Some(outlier) = &cluster.outlier {
+        trace.step(Mark::Info, "ejection", || format!("after {} consecutive 5xx for {:?}", outlier.consecutive_5xx, outlier.base_ejection), origin);
+    }
+}
+
+fn tell_rule<T: Trace>(rule: &Rule, trace: &mut T) {
+    let plan = &rule.plan;
+    let timeout = || match (plan.timeout, rule.fault_disarms) {
+        (Some(timeout), _) => format!("{timeout:?} for the whole exchange"),
+        (None, true) => "none: a rule with a fault has none".to_owned(),
+        (None, false) => "none".to_owned(),
+    };
+    trace.step(Mark::Info, "timeout", timeout, Some(&plan.origin));
+    let retries = || match (plan.retry.attempts, rule.fault_disarms) {
+        (0, true) => "none: a rule with a fault has none".to_owned(),
+        (0, false) => "none".to_owned(),
+        (attempts, _) => format!("up to {attempts} on {}", words::retry_on(&plan.retry.on)),
+    };
+    match rule.default_retry {
+        true => trace.step(Mark::Info, "retries", retries, Some(&Origin::built_in("retries"))),
+        false => trace.step(Mark::Info, "retries", retries, Some(&plan.origin)),
+    }
+}
+
+fn protocol_name(table: &Table) -> String {
+    format!("{:?}", table.protocol).to_ascii_lowercase()
+}

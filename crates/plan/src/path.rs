@@ -1,0 +1,190 @@
+//! Paths of requests: normalising them before authorization, and rewriting them. Owns no matching of routes.
+
+use std::borrow::Cow;
+
+/// What Istio calls `BASE` normalisation, the default before authorization: backslashes become slashes, percent-encoded
+/// unreserved characters are decoded (RFC 3986 section 6.2.2.2), dot segments are removed (section 5.2.4). Slashes are not
+/// merged and `%2F` stays. The query is not part of `path`. A caller that authorizes the result should forward the result.
+pub fn normalise(path: &str) -> Cow<'_, str> {
+    let touched = path.contains(['\\', '%']) || path.split('/').any(|segment| matches!(segment, "." | ".."));
+    if !touched {
+        return Cow::Borrowed(path);
+    }
+    let decoded = decode(&path.replace('\\', "/"), |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'));
+    if !decoded.starts_with('/') {
+        return Cow::Owned(decoded);
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    let segments: Vec<&str> = decoded.split('/').skip(1).collect();
+    for (position, segment) in segments.iter().enumerate() {
+        let last = position + 1 == segments.len();
+        match *segment {
+            "." | ".." => {
+                if *segment == ".." {
+                    kept.pop();
+                }
+                if last {
+                    kept.push("");
+                }
+            }
+            segment => kept.push(segment),
+        }
+    }
+    Cow::Owned(format!("/{}", kept.join("/")))
+}
+
+/// Decodes those percent-encoded bytes that `wanted` names; everything else stays as it is.
+fn decode(text: &str, wanted: impl Fn(u8) -> bool) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let value = (*byte == b'%').then(|| Some(hex(*bytes.get(at + 1)?)? << 4 | hex(*bytes.get(at + 2)?)?)).flatten();
+        match value {
+            Some(value) if wanted(value) => {
+                out.push(value);
+                at += 3;
+            }
+            _ => {
+                out.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    (digit as char).to_digit(16).map(|value| value as u8)
+}
+
+/// The first value of a query parameter, percent-decoded (`+` stays, as in Envoy).
+pub(crate) fn query_value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    let unescape = |text: &'a str| match text.contains('%') {
+        true => Cow::Owned(decode(text, |_| true)),
+        false => Cow::Borrowed(text),
+    };
+    query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).find(|(key, _)| unescape(key) == name).map(|(_, value)| unescape(value))
+}
+
+/// Gateway API `ReplacePrefixMatch`: whole segments are replaced, and slashes between prefix and rest are never doubled or
+/// lost (the table in HTTPRoute's `HTTPPathModifier`).
+pub(crate) fn replace_segments(path: &str, prefix: &str, replacement: &str) -> String {
+    let rest = path.strip_prefix(prefix.trim_end_matches('/')).unwrap_or(path);
+    match format!("{}{rest}", replacement.trim_end_matches('/')) {
+        whole if whole.starts_with('/') => whole,
+        whole => format!("/{whole}"),
+    }
+}
+
+/// Istio `rewrite.uri` for a prefix match: the matched text is replaced, nothing is added.
+pub(crate) fn replace_prefix(path: &str, prefix: &str, replacement: &str) -> String {
+    // The prefix matched, perhaps ignoring case, so it has the same length in bytes.
+    format!("{replacement}{}", path.get(prefix.len()..).unwrap_or_default())
+}
+
+/// Whether `path` fits a template of AuthorizationPolicy: `{*}` is one non-empty segment, `{**}` is one or more segments
+/// (the last may be empty, so `/a/{**}` covers `/a/`, not `/a`).
+pub(crate) fn fits_template(template: &str, path: &str) -> bool {
+    fits(&template.split('/').collect::<Vec<_>>(), &path.split('/').collect::<Vec<_>>())
+}
+
+fn fits(template: &[&str], path: &[&str]) -> bool {
+    match (template.split_first(), path.split_first()) {
+        (None, None) => true,
+        (Some((&"{**}", [])), Some(_)) => true,
+        // Istio allows one `{**}`, so this does not explode.
+        (Some((&"{**}", rest)), Some(_)) => (1..=path.len()).any(|taken| fits(rest, &path[taken..])),
+        (Some((want, rest)), Some((have, path))) => {
+            let this = if *want == "{*}" { !have.is_empty() } else { want == have };
+            this && fits(rest, path)
+        }
+        _ => false,
+    }
+}
+
+/// Host and port of an authority; the port is empty when there is none. IPv6 literals keep their brackets.
+pub(crate) fn split_authority(authority: &str) -> (&str, &str) {
+    let after_literal = authority.rfind(']').map_or(0, |end| end + 1);
+    match authority[after_literal..].rfind(':') {
+        Some(colon) => (&authority[..after_literal + colon], &authority[after_literal + colon + 1..]),
+        None => (authority, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_normalisation() {
+        for (path, want) in [
+            ("/a/b", "/a/b"),
+            ("/a/../b", "/b"),
+            ("/a/./b/.", "/a/b/"),
+            ("/a/b/..", "/a/"),
+            ("/../../etc", "/etc"),
+            ("/admin\\..\\x", "/x"),
+            ("/%61dmin", "/admin"),
+            ("/public/%2e%2E/admin", "/admin"),
+            ("/a%2Fb", "/a%2Fb"),
+            ("/a//b", "/a//b"),
+            ("/%", "/%"),
+            ("/%zz", "/%zz"),
+            ("", ""),
+            ("*", "*"),
+        ] {
+            assert_eq!(normalise(path), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_table_of_replace_prefix_match() {
+        for (path, prefix, replacement, want) in [
+            ("/foo/bar", "/foo", "/xyz", "/xyz/bar"),
+            ("/foo/bar", "/foo", "/xyz/", "/xyz/bar"),
+            ("/foo/bar", "/foo/", "/xyz", "/xyz/bar"),
+            ("/foo/bar", "/foo/", "/xyz/", "/xyz/bar"),
+            ("/foo", "/foo", "/xyz", "/xyz"),
+            ("/foo/", "/foo", "/xyz", "/xyz/"),
+            ("/foo/bar", "/foo", "", "/bar"),
+            ("/foo/", "/foo", "", "/"),
+            ("/foo", "/foo", "", "/"),
+            ("/foo/", "/foo", "/", "/"),
+            ("/foo", "/foo", "/", "/"),
+        ] {
+            assert_eq!(replace_segments(path, prefix, replacement), want, "{path} {prefix} {replacement}");
+        }
+        assert_eq!(replace_prefix("/foobar", "/foo", "/x"), "/xbar");
+    }
+
+    #[test]
+    fn templates() {
+        for (template, path, want) in [
+            ("/a/{*}", "/a/b", true),
+            ("/a/{*}", "/a/b/c", false),
+            ("/a/{*}", "/a/", false),
+            ("/a/{*}/c", "/a/b/c", true),
+            ("/a/{**}", "/a/b/c", true),
+            ("/a/{**}", "/a/", true),
+            ("/a/{**}", "/a", false),
+            ("/{**}/end", "/x/y/end", true),
+            ("/{**}/end", "/end", false),
+        ] {
+            assert_eq!(fits_template(template, path), want, "{template} {path}");
+        }
+    }
+
+    #[test]
+    fn queries_and_authorities() {
+        assert_eq!(query_value("a=1&b=x%20y&a=2", "b").as_deref(), Some("x y"));
+        assert_eq!(query_value("a=1&a=2", "a").as_deref(), Some("1"));
+        assert_eq!(query_value("flag", "flag").as_deref(), Some(""));
+        assert_eq!(query_value("", "a"), None);
+        for (authority, want) in
+            [("reviews:9080", ("reviews", "9080")), ("reviews", ("reviews", "")), ("[::1]:80", ("[::1]", "80")), ("[::1]", ("[::1]", ""))]
+        {
+            assert_eq!(split_authority(authority), want);
+        }
+    }
+}

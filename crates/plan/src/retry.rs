@@ -1,0 +1,123 @@
+//! When a failed attempt is tried again, and after how long. Budgets are in `limits`.
+
+use crate::dice::below;
+use std::time::Duration;
+use taut_model::route::{Retry, RetryOn};
+
+/// Why an attempt failed, as far as it matters for trying again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure<'a> {
+    /// No connection: nothing was sent.
+    Connect,
+    /// HTTP/2 REFUSED_STREAM or a graceful GOAWAY below this stream: the peer did not process the request (RFC 9113 8.7).
+    RefusedStream,
+    /// The connection ended before the request was sent.
+    ResetBeforeRequest,
+    /// The connection or stream ended after the request was sent (in part), before a response.
+    Reset,
+    PerTryTimeout,
+    /// A response. `grpc`: the status of a trailers-only response.
+    Status {
+        status: u16,
+        grpc: Option<u16>,
+    },
+    /// Anything else, by name; never retried.
+    Other(&'a str),
+}
+
+/// Istio's default for HTTP routes without a `retries` field: two retries, 25 ms base (istio `pilot/pkg/networking/core/route/retry`).
+pub fn default_retry() -> Retry {
+    let on = vec![RetryOn::ConnectFailure, RetryOn::RefusedStream, RetryOn::Grpc(14), RetryOn::Grpc(1), RetryOn::Status(503)];
+    Retry { attempts: 2, per_try_timeout: None, on, backoff: Duration::from_millis(25) }
+}
+
+/// No retries.
+pub(crate) fn never() -> Retry {
+    Retry { attempts: 0, per_try_timeout: None, on: Vec::new(), backoff: Duration::ZERO }
+}
+
+/// Whether the policy names this failure and a second try is safe. Envoy's `5xx`, `gateway-error` and `reset` cover every
+/// failure without a response, and so they do here, with one difference on purpose: when the request was sent and no
+/// response came (`Reset`, `PerTryTimeout`), the peer may have acted on it, so only idempotent methods are tried again
+/// (RFC 9110 section 9.2.2). How many attempts were made already is the caller's to count.
+pub fn should_retry(retry: &Retry, failure: &Failure<'_>, method: &str) -> bool {
+    use RetryOn::{Conflict, ConnectFailure, GatewayError, Grpc, RefusedStream, Reset, ResetBeforeRequest, ServerError, Status};
+    if retry.attempts == 0 {
+        return false;
+    }
+    let named = |on: &RetryOn| match failure {
+        Failure::Connect => matches!(on, ConnectFailure | ServerError | GatewayError | Reset),
+        Failure::RefusedStream => matches!(on, RefusedStream | ServerError | GatewayError | Reset),
+        Failure::ResetBeforeRequest => matches!(on, ResetBeforeRequest | ServerError | GatewayError | Reset),
+        Failure::Reset | Failure::PerTryTimeout => idempotent(method) && matches!(on, ServerError | GatewayError | Reset),
+        Failure::Status { status, grpc } => match on {
+            ServerError => (500..=599).contains(status),
+            GatewayError => (502..=504).contains(status),
+            Conflict => *status == 409,
+            Status(want) => want == status,
+            Grpc(want) => *grpc == Some(*want),
+            _ => false,
+        },
+        Failure::Other(_) => false,
+    };
+    retry.on.iter().any(named)
+}
+
+/// RFC 9110 section 9.2.2.
+fn idempotent(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
+}
+
+/// How long to wait before retry number `attempt` (the first retry is 1): uniform between nothing and
+/// base x 2^(attempt - 1), which is at most 10 x base (full jitter; the bound is Envoy's default `max_interval`).
+pub fn backoff(retry: &Retry, attempt: u32, roll: u64) -> Duration {
+    let factor = 1_u64.checked_shl(attempt.saturating_sub(1)).unwrap_or(u64::MAX).clamp(1, 10);
+    let base = u64::try_from(retry.backoff.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(below(roll, base.saturating_mul(factor)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_retried() {
+        let on = |on: &[RetryOn]| Retry { on: on.to_vec(), ..default_retry() };
+        let status = |status| Failure::Status { status, grpc: None };
+        for (retry, failure, method, want) in [
+            (default_retry(), Failure::Connect, "POST", true),
+            (default_retry(), Failure::RefusedStream, "POST", true),
+            (default_retry(), status(503), "POST", true),
+            (default_retry(), status(500), "GET", false),
+            (default_retry(), Failure::Status { status: 200, grpc: Some(14) }, "POST", true),
+            (default_retry(), Failure::Status { status: 200, grpc: Some(13) }, "POST", false),
+            (default_retry(), Failure::Reset, "GET", false),
+            (on(&[RetryOn::Reset]), Failure::Reset, "GET", true),
+            (on(&[RetryOn::Reset]), Failure::Reset, "POST", false),
+            (on(&[RetryOn::Reset]), Failure::ResetBeforeRequest, "POST", true),
+            (on(&[RetryOn::ResetBeforeRequest]), Failure::Reset, "GET", false),
+            (on(&[RetryOn::ServerError]), status(599), "POST", true),
+            (on(&[RetryOn::ServerError]), status(499), "POST", false),
+            (on(&[RetryOn::ServerError]), Failure::PerTryTimeout, "PUT", true),
+            (on(&[RetryOn::ServerError]), Failure::PerTryTimeout, "POST", false),
+            (on(&[RetryOn::GatewayError]), status(501), "GET", false),
+            (on(&[RetryOn::GatewayError]), status(504), "GET", true),
+            (on(&[RetryOn::Conflict]), status(409), "POST", true),
+            (on(&[RetryOn::ServerError]), Failure::Other("cancelled"), "GET", false),
+            (never(), Failure::Connect, "GET", false),
+        ] {
+            assert_eq!(should_retry(&retry, &failure, method), want, "{:?} {failure:?} {method}", retry.on);
+        }
+    }
+
+    #[test]
+    fn back_off_grows_and_is_bounded() {
+        let retry = default_retry();
+        for (attempt, limit_ms) in [(0, 25), (1, 25), (2, 50), (3, 100), (4, 200), (5, 250), (64, 250), (u32::MAX, 250)] {
+            let longest = backoff(&retry, attempt, u64::MAX);
+            assert!(longest <= Duration::from_millis(limit_ms) && longest > Duration::from_millis(limit_ms - 1), "{attempt} {longest:?}");
+            assert_eq!(backoff(&retry, attempt, 0), Duration::ZERO);
+        }
+        assert_eq!(backoff(&never(), 3, u64::MAX), Duration::ZERO);
+    }
+}

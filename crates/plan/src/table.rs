@@ -1,0 +1,112 @@
+//! The compiled forms that decisions read: the rules of one service port, in the order in which they are tried.
+
+use crate::cluster::{Cluster, ClusterKey};
+use crate::matching::{Matcher, Source};
+use crate::verdict::{BackendPlan, Refusal, RulePlan};
+use regex::Regex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use taut_model::origin::Origin;
+use taut_model::route::{Dialect, DirectResponse, Fault, Redirect};
+use taut_model::service::{AppProtocol, Service};
+
+/// One host that clients can name.
+#[derive(Debug)]
+pub(crate) struct HostPlan {
+    pub(crate) host: Arc<str>,
+    /// `None`: only routes know this host.
+    pub(crate) service: Option<Arc<Service>>,
+    pub(crate) ports: BTreeMap<u16, Table>,
+    /// For a host that only routes know, whatever its port.
+    pub(crate) any_port: Option<Table>,
+}
+
+/// The rules of one service port.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) protocol: AppProtocol,
+    /// `None`: no route is attached. The first entry that matches decides; the dialect's precedence is in the order.
+    pub(crate) http: Option<Vec<Entry>>,
+    /// The objects the entries came from.
+    pub(crate) routes: Vec<Origin>,
+    pub(crate) tcp: Vec<TcpEntry>,
+    /// Objects that would apply if others did not win, and why they lose.
+    pub(crate) shadowed: Vec<(Origin, String)>,
+    /// To the service itself.
+    pub(crate) fallback: Arc<Rule>,
+}
+
+/// One match of one rule.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) rule: Arc<Rule>,
+    /// `None`: no conditions.
+    pub(crate) matcher: Option<Arc<Matcher>>,
+    /// HTTPRoute hostname that the request's authority must have.
+    pub(crate) hostname: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct TcpEntry {
+    pub(crate) rule: Arc<Rule>,
+    pub(crate) source: Source,
+    pub(crate) sni: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) plan: Arc<RulePlan>,
+    /// No user said how to retry.
+    pub(crate) default_retry: bool,
+    /// A fault switched the timeout or the retries off.
+    pub(crate) fault_disarms: bool,
+    pub(crate) dialect: Dialect,
+    pub(crate) action: RuleAction,
+    pub(crate) rewrite: Option<PathChange>,
+    pub(crate) authority: Option<String>,
+    pub(crate) fault: Option<Fault>,
+    pub(crate) mirrors: Vec<(Share, f64)>,
+}
+
+#[derive(Debug)]
+pub(crate) enum RuleAction {
+    Forward(Vec<Share>),
+    Redirect(Redirect, Option<PathChange>),
+    Respond(DirectResponse),
+}
+
+#[derive(Debug)]
+pub(crate) enum PathChange {
+    Full(String),
+    Prefix(String),
+    Regex(Regex, String),
+}
+
+/// One weighted backend.
+#[derive(Debug)]
+pub(crate) struct Share {
+    pub(crate) weight: u32,
+    /// `reviews v1`, for people.
+    pub(crate) label: String,
+    pub(crate) backend: Arc<BackendPlan>,
+    pub(crate) target: Target,
+    /// Authority that this backend's header changes set.
+    pub(crate) authority: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Target {
+    Cluster(Arc<Cluster>),
+    /// Whatever the client named.
+    Passthrough,
+    /// The plan has not been told of this host yet.
+    Unknown(String),
+    Refused(Box<Refusal>),
+}
+
+/// An endpoint that clients may dial by its own address.
+#[derive(Debug)]
+pub(crate) struct Direct {
+    pub(crate) key: ClusterKey,
+    pub(crate) rule: Arc<Rule>,
+}

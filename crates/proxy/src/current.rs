@@ -1,0 +1,192 @@
+//! What the data path reads: the plan, the identity, and whether to leave. One per proxy, shared by its workers.
+
+use crate::identity::HeldIdentity;
+use crate::options::OwnWorkload;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use taut_model::route::{Backend, HttpAction, Route};
+use taut_plan::{Plan, Snapshot};
+use tokio::sync::{mpsc, watch};
+
+pub struct Current {
+    workload: OwnWorkload,
+    plan: ArcSwap<Plan>,
+    snapshot: ArcSwap<Snapshot>,
+    plan_version: AtomicU64,
+    identity: ArcSwapOption<HeldIdentity>,
+    /// Carries the version of the pinned plan to those who wait for one.
+    pinned: watch::Sender<u64>,
+    renewed: watch::Sender<u64>,
+    draining: watch::Sender<bool>,
+    connected: AtomicBool,
+    wanted: mpsc::UnboundedSender<Vec<String>>,
+}
+
+/// The hosts that the data path asks for; read by the task that subscribes.
+pub type Wanted = mpsc::UnboundedReceiver<Vec<String>>;
+
+impl Current {
+    /// Starts with an empty plan, which refuses inbound traffic, and without an identity.
+    pub fn new(workload: OwnWorkload) -> (Arc<Self>, Wanted) {
+        let (wanted, receiver) = mpsc::unbounded_channel();
+        let snapshot = Snapshot::default();
+        let current = Self {
+            workload,
+            plan: ArcSwap::from_pointee(Plan::compile(&snapshot)),
+            snapshot: ArcSwap::from_pointee(snapshot),
+            plan_version: AtomicU64::new(0),
+            identity: ArcSwapOption::empty(),
+            pinned: watch::Sender::new(0),
+            renewed: watch::Sender::new(0),
+            draining: watch::Sender::new(false),
+            connected: AtomicBool::new(false),
+            wanted,
+        };
+        (Arc::new(current), receiver)
+    }
+
+    /// The plan to decide by. Pin it once per exchange.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.plan.load_full()
+    }
+
+    /// Cheap: tells a worker that it is time for `Live::retain`.
+    pub fn plan_version(&self) -> u64 {
+        self.plan_version.load(Ordering::Acquire)
+    }
+
+    /// What the plan was compiled from.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// `None` until the first certificate.
+    pub fn identity(&self) -> Option<Arc<HeldIdentity>> {
+        self.identity.load_full()
+    }
+
+    pub fn workload(&self) -> &OwnWorkload {
+        &self.workload
+    }
+
+    /// Subscribes to `hosts` (the candidates of one name, most likely first) and waits, at most `limit`, until a pinned
+    /// plan can choose among them: a host that exists with only absent ones before it (and what its routes lead to is known
+    /// too), or all of them absent.
+    /// `false`: not known in time.
+    pub async fn learn(&self, hosts: &[String], limit: Duration) -> bool {
+        // Subscribe to changes before the first look, so that none is missed.
+        let mut pinned = self.pinned.subscribe();
+        if knows(&self.snapshot.load(), hosts) {
+            return true;
+        }
+        // The receiver is gone only when the proxy stops.
+        if self.wanted.send(hosts.to_vec()).is_err() {
+            return false;
+        }
+        let known = async {
+            while !knows(&self.snapshot.load(), hosts) {
+                if pinned.changed().await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(limit, known).await.unwrap_or(false)
+    }
+
+    pub fn draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Resolves when a drain starts (at once when it has).
+    pub async fn drained(&self) {
+        // The sender lives as long as `self`, so this ends only by the condition.
+        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
+    }
+
+    pub fn start_draining(&self) {
+        self.draining.send_replace(true);
+    }
+
+    /// Whether the control plane is reached at this moment.
+    pub fn connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_connected(&self, connected: bool) {
+        self.connected.store(connected, Ordering::Relaxed);
+    }
+
+    /// Pins a new plan and wakes whoever waits in [`Current::learn`].
+    pub fn pin(&self, snapshot: Arc<Snapshot>, plan: Arc<Plan>) {
+        let version = snapshot.version;
+        self.plan.store(plan);
+        self.plan_version.store(version, Ordering::Release);
+        self.snapshot.store(snapshot);
+        self.pinned.send_replace(version);
+    }
+
+    /// Takes up a new certificate or bundle. Handshakes from now on use it; connections that stand are not touched.
+    pub fn hold(&self, identity: Arc<HeldIdentity>) {
+        let serial = identity.serial;
+        self.identity.store(Some(identity));
+        self.renewed.send_replace(serial);
+    }
+
+    /// Changes with each pinned plan.
+    pub fn pinned(&self) -> watch::Receiver<u64> {
+        self.pinned.subscribe()
+    }
+
+    /// Resolves when the proxy can carry what its workload sends: it has a certificate, and the control plane has said who it is.
+    pub async fn carries(&self) {
+        let (mut pinned, mut renewed) = (self.pinned.subscribe(), self.renewed.subscribe());
+        while self.identity.load().is_none() || self.snapshot.load().own.is_none() {
+            // The senders live as long as `self`.
+            tokio::select! {
+                biased;
+                _ = pinned.changed() => {}
+                _ = renewed.changed() => {}
+            }
+        }
+    }
+
+    /// Changes with each certificate.
+    pub fn renewed(&self) -> watch::Receiver<u64> {
+        self.renewed.subscribe()
+    }
+}
+
+fn knows(snapshot: &Snapshot, hosts: &[String]) -> bool {
+    for host in hosts {
+        if snapshot.services.contains_key(host) {
+            return snapshot.routes.values().filter(|route| is_about(route, host)).flat_map(|route| backends(route)).all(|to| settled(snapshot, to));
+        }
+        if !snapshot.absent.contains(host) {
+            return false;
+        }
+    }
+    true
+}
+
+fn settled(snapshot: &Snapshot, host: &str) -> bool {
+    snapshot.services.contains_key(host) || snapshot.absent.contains(host)
+}
+
+fn is_about(route: &Route, host: &str) -> bool {
+    route.parents.iter().any(|parent| taut_model::host::matches(&parent.host, host))
+}
+
+/// The hosts that a route can send traffic to.
+pub(crate) fn backends(route: &Route) -> impl Iterator<Item = &str> {
+    let http = route.http.iter().flat_map(|rule| {
+        let forward: &[Backend] = match &rule.action {
+            HttpAction::Forward(backends) => backends,
+            HttpAction::Redirect(_) | HttpAction::Respond(_) => &[],
+        };
+        forward.iter().chain(rule.mirrors.iter().map(|mirror| &mirror.backend))
+    });
+    http.chain(route.tcp.iter().flat_map(|rule| &rule.backends)).map(|backend| backend.host.as_str())
+}

@@ -1,0 +1,143 @@
+//! What a proxy is told when it starts: the workload it stands beside, where it listens, and whom it asks.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// Filled by `taut-proxy`'s command line and by `taut run`.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub workload: OwnWorkload,
+    /// Service to create if the mesh has none of this name; empty for none.
+    pub service: String,
+    /// HTTP proxy, SOCKS5 and CONNECT for the application; `None` to take no outbound traffic this way.
+    pub outbound: Option<SocketAddr>,
+    /// Listeners that stand for one service each.
+    pub upstreams: Vec<Upstream>,
+    /// Mutual TLS from other proxies.
+    pub peer: SocketAddr,
+    /// What other proxies dial to reach `peer`; `None` says the bound address (with the workload's address for a wildcard).
+    pub peer_advertised: Option<String>,
+    /// Plain text for the application, subject to PeerAuthentication.
+    pub exposed: Option<SocketAddr>,
+    /// `/ready`, `/metrics`, `/config`, `/records`: loopback addresses.
+    pub admin: Vec<SocketAddr>,
+    /// `host:port` of the control plane's gRPC listener.
+    pub control: String,
+    /// Join token, for the first certificate.
+    pub token: Option<Secret>,
+    pub workers: usize,
+    /// How long exchanges in flight may go on after a stop was asked for.
+    pub drain: Duration,
+    /// How long the first request to a service may wait until the control plane has told about it.
+    pub learn: Duration,
+    pub probe: Probe,
+    pub access_log: AccessLog,
+    /// Records kept for `taut why REQUEST-ID`, the newest.
+    pub records: usize,
+}
+
+impl Options {
+    /// The usual ports on loopback, for a workload; callers change what they want otherwise.
+    pub fn new(workload: OwnWorkload, control: impl Into<String>) -> Self {
+        let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        Self {
+            workload,
+            service: String::new(),
+            outbound: Some(loopback(15001)),
+            upstreams: Vec::new(),
+            peer: loopback(15008),
+            peer_advertised: None,
+            exposed: None,
+            admin: vec![loopback(15000)],
+            control: control.into(),
+            token: None,
+            workers: 1,
+            drain: Duration::from_secs(30),
+            learn: Duration::from_secs(5),
+            probe: Probe::Tcp,
+            access_log: AccessLog::default(),
+            records: 1024,
+        }
+    }
+}
+
+/// The workload beside the proxy: facts that do not change while it runs.
+#[derive(Clone, Debug)]
+pub struct OwnWorkload {
+    pub namespace: String,
+    pub name: String,
+    pub service_account: String,
+    pub labels: BTreeMap<String, String>,
+    /// Where the application listens.
+    pub address: IpAddr,
+    pub ports: Vec<OwnPort>,
+    /// `region/zone/subzone`, empty if not known.
+    pub locality: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnPort {
+    /// The service's port.
+    pub port: u16,
+    /// The application's own port.
+    pub target: u16,
+    /// Its prefix declares the protocol (`http-web`, `grpc`), as in Kubernetes.
+    pub name: String,
+    pub app_protocol: String,
+}
+
+/// A listener on loopback that leads to one service: for applications that know neither HTTP proxies nor SOCKS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    pub host: String,
+    pub port: u16,
+    pub listen: SocketAddr,
+}
+
+/// How to find out that the application is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Its first port accepts a connection. A workload without ports is ready at once.
+    Tcp,
+    /// A GET of this path on its first port answers 200 to 399.
+    Http(String),
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct AccessLog {
+    pub format: AccessLogFormat,
+    /// `None`: standard output.
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    #[default]
+    Off,
+    Text,
+    Json,
+}
+
+/// A value that must not appear in logs. Wiped from memory when dropped.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    pub fn new(value: String) -> Self {
+        Self(Zeroizing::new(value))
+    }
+
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}

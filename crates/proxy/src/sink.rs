@@ -1,0 +1,83 @@
+//! Where finished records go: metrics, the access log, and the ring that `taut why REQUEST-ID` reads.
+
+use crate::evidence::Evidence;
+use crate::ring::{Kept, Ring};
+use std::sync::Arc;
+use taut_observe::access_log::AccessLog;
+use taut_observe::metrics::Registry;
+use taut_observe::record::{ConnectionRecord, Edge, ExchangeRecord};
+
+/// Takes records from all workers. Cheap to clone; never blocks.
+#[derive(Clone)]
+pub struct Sink {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    registry: Arc<Registry>,
+    access_log: Option<AccessLog>,
+    ring: Ring,
+}
+
+impl Sink {
+    pub fn new(registry: Arc<Registry>, access_log: Option<AccessLog>, keep: usize) -> Self {
+        Self { shared: Arc::new(Shared { registry, access_log, ring: Ring::new(keep) }) }
+    }
+
+    /// One HTTP exchange has ended.
+    pub fn exchange(&self, record: ExchangeRecord, evidence: Evidence) {
+        self.shared.registry.exchange(&record);
+        if let Some(log) = &self.shared.access_log {
+            log.exchange(&record);
+        }
+        self.shared.ring.push_exchange(record, evidence);
+    }
+
+    /// One connection has ended.
+    pub fn connection(&self, record: ConnectionRecord, evidence: Option<Evidence>) {
+        self.shared.registry.connection(&record);
+        if let Some(log) = &self.shared.access_log {
+            log.connection(&record);
+        }
+        self.shared.ring.push_connection(record, evidence);
+    }
+
+    /// A TCP connection has reached its destination; [`Sink::connection`] follows at its end.
+    pub fn connection_opened(&self, edge: &Edge) {
+        self.shared.registry.connection_opened(edge);
+    }
+
+    /// Connections that stand, of any kind: +1 when one is accepted, -1 when it ends.
+    pub fn connections_open(&self, delta: i64) {
+        self.shared.registry.connections_open(delta);
+    }
+
+    /// An attempt beyond the first was made.
+    pub fn retried(&self) {
+        self.shared.registry.retried();
+    }
+
+    /// A mirrored copy was not sent, because too many were under way.
+    pub fn mirror_dropped(&self) {
+        self.shared.registry.mirror_dropped();
+    }
+
+    /// The records with this request id (or connection id) and what they were decided from, newest first.
+    pub fn find(&self, id: &str) -> Vec<Arc<Kept>> {
+        self.shared.ring.find(id)
+    }
+
+    /// The newest records, newest first.
+    pub fn newest(&self, count: usize) -> Vec<Arc<Kept>> {
+        self.shared.ring.newest(count)
+    }
+
+    /// Access log lines that were lost.
+    pub fn access_log_dropped(&self) -> u64 {
+        self.shared.access_log.as_ref().map_or(0, AccessLog::dropped)
+    }
+
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.shared.registry
+    }
+}

@@ -1,0 +1,241 @@
+//! Destinations: subsets, balancing, limits, outlier ejection, TLS.
+
+use super::field::{Malformed, choice, encoded, list, optional, optional_duration, percent, required, required_duration, short, to_duration};
+use crate::generated::mesh as proto;
+use taut_model::destination as model;
+
+impl From<&model::Destination> for proto::Destination {
+    fn from(destination: &model::Destination) -> Self {
+        Self {
+            origin: Some((&destination.origin).into()),
+            host: destination.host.clone(),
+            namespace: destination.namespace.clone(),
+            policy: Some((&destination.policy).into()),
+            subsets: encoded(&destination.subsets),
+        }
+    }
+}
+
+impl TryFrom<proto::Destination> for model::Destination {
+    type Error = Malformed;
+    fn try_from(destination: proto::Destination) -> Result<Self, Malformed> {
+        Ok(Self {
+            origin: required("origin", destination.origin)?,
+            host: destination.host,
+            namespace: destination.namespace,
+            policy: required("policy", destination.policy)?,
+            subsets: list("subsets", destination.subsets)?,
+        })
+    }
+}
+
+impl From<&model::Subset> for proto::Subset {
+    fn from(subset: &model::Subset) -> Self {
+        Self {
+            origin: Some((&subset.origin).into()),
+            name: subset.name.clone(),
+            labels: subset.labels.clone(),
+            policy: Some((&subset.policy).into()),
+        }
+    }
+}
+
+impl TryFrom<proto::Subset> for model::Subset {
+    type Error = Malformed;
+    fn try_from(subset: proto::Subset) -> Result<Self, Malformed> {
+        Ok(Self { origin: required("origin", subset.origin)?, name: subset.name, labels: subset.labels, policy: required("policy", subset.policy)? })
+    }
+}
+
+impl From<&model::TrafficPolicy> for proto::TrafficPolicy {
+    fn from(policy: &model::TrafficPolicy) -> Self {
+        let port = |(port, policy): &(u16, model::TrafficPolicy)| proto::PortPolicy { port: (*port).into(), policy: Some(policy.into()) };
+        Self {
+            balancer: policy.balancer.as_ref().map(Into::into),
+            limits: policy.limits.as_ref().map(Into::into),
+            outlier: policy.outlier.as_ref().map(Into::into),
+            tls: policy.tls.as_ref().map(Into::into),
+            retry_budget: policy
+                .retry_budget
+                .as_ref()
+                .map(|budget| proto::RetryBudget { percent: budget.percent, min_concurrency: budget.min_concurrency }),
+            ports: policy.ports.iter().map(port).collect(),
+        }
+    }
+}
+
+impl TryFrom<proto::TrafficPolicy> for model::TrafficPolicy {
+    type Error = Malformed;
+    fn try_from(policy: proto::TrafficPolicy) -> Result<Self, Malformed> {
+        let port = |(index, value): (usize, proto::PortPolicy)| {
+            let inside = |fault: Malformed| fault.inside(&format!("ports[{index}]"));
+            Ok((short("port", value.port).map_err(inside)?, required("policy", value.policy).map_err(inside)?))
+        };
+        Ok(Self {
+            balancer: optional("balancer", policy.balancer)?,
+            limits: optional("limits", policy.limits)?,
+            outlier: optional("outlier", policy.outlier)?,
+            tls: optional("tls", policy.tls)?,
+            retry_budget: optional("retry_budget", policy.retry_budget)?,
+            ports: policy.ports.into_iter().enumerate().map(port).collect::<Result<_, Malformed>>()?,
+        })
+    }
+}
+
+impl From<&model::Balancer> for proto::Balancer {
+    fn from(balancer: &model::Balancer) -> Self {
+        use proto::SimpleBalancer as Simple;
+        use proto::balancer::By;
+        let simple = |simple: Simple| By::Simple(simple.into());
+        let by = match balancer {
+            model::Balancer::LeastRequest => simple(Simple::LeastRequest),
+            model::Balancer::PeakEwma => simple(Simple::PeakEwma),
+            model::Balancer::RoundRobin => simple(Simple::RoundRobin),
+            model::Balancer::Random => simple(Simple::Random),
+            model::Balancer::RingHash { key, min_size } => By::RingHash(proto::RingHash { key: Some(key.into()), min_size: *min_size }),
+            model::Balancer::Maglev { key, table_size } => By::Maglev(proto::Maglev { key: Some(key.into()), table_size: *table_size }),
+        };
+        Self { by: Some(by) }
+    }
+}
+
+impl TryFrom<proto::Balancer> for model::Balancer {
+    type Error = Malformed;
+    fn try_from(balancer: proto::Balancer) -> Result<Self, Malformed> {
+        use proto::balancer::By;
+        match balancer.by {
+            None => Err(Malformed::unspecified("")),
+            Some(By::Simple(simple)) => choice::<proto::SimpleBalancer, _>("simple", simple),
+            Some(By::RingHash(ring)) => Ok(Self::RingHash { key: required("ring_hash.key", ring.key)?, min_size: ring.min_size }),
+            Some(By::Maglev(maglev)) => Ok(Self::Maglev { key: required("maglev.key", maglev.key)?, table_size: maglev.table_size }),
+        }
+    }
+}
+
+impl TryFrom<proto::SimpleBalancer> for model::Balancer {
+    type Error = Malformed;
+    fn try_from(simple: proto::SimpleBalancer) -> Result<Self, Malformed> {
+        match simple {
+            proto::SimpleBalancer::Unspecified => Err(Malformed::unspecified("")),
+            proto::SimpleBalancer::LeastRequest => Ok(Self::LeastRequest),
+            proto::SimpleBalancer::PeakEwma => Ok(Self::PeakEwma),
+            proto::SimpleBalancer::RoundRobin => Ok(Self::RoundRobin),
+            proto::SimpleBalancer::Random => Ok(Self::Random),
+        }
+    }
+}
+
+impl From<&model::HashKey> for proto::HashKey {
+    fn from(key: &model::HashKey) -> Self {
+        use proto::hash_key::Of;
+        let of = match key.clone() {
+            model::HashKey::Header(name) => Of::Header(name),
+            model::HashKey::Query(name) => Of::Query(name),
+            model::HashKey::SourceIp => Of::SourceIp(()),
+            model::HashKey::Cookie { name, path, ttl } => Of::Cookie(proto::Cookie { name, path, ttl: ttl.map(to_duration) }),
+        };
+        Self { of: Some(of) }
+    }
+}
+
+impl TryFrom<proto::HashKey> for model::HashKey {
+    type Error = Malformed;
+    fn try_from(key: proto::HashKey) -> Result<Self, Malformed> {
+        use proto::hash_key::Of;
+        match key.of {
+            None => Err(Malformed::unspecified("")),
+            Some(Of::Header(name)) => Ok(Self::Header(name)),
+            Some(Of::Query(name)) => Ok(Self::Query(name)),
+            Some(Of::SourceIp(())) => Ok(Self::SourceIp),
+            Some(Of::Cookie(cookie)) => Ok(Self::Cookie { name: cookie.name, path: cookie.path, ttl: optional_duration("cookie.ttl", cookie.ttl)? }),
+        }
+    }
+}
+
+impl From<&model::Limits> for proto::Limits {
+    fn from(limits: &model::Limits) -> Self {
+        Self {
+            max_connections: limits.max_connections,
+            max_pending: limits.max_pending,
+            max_requests: limits.max_requests,
+            max_retries: limits.max_retries,
+            max_requests_per_connection: limits.max_requests_per_connection,
+            connect_timeout: limits.connect_timeout.map(to_duration),
+            idle_timeout: limits.idle_timeout.map(to_duration),
+        }
+    }
+}
+
+impl TryFrom<proto::Limits> for model::Limits {
+    type Error = Malformed;
+    fn try_from(limits: proto::Limits) -> Result<Self, Malformed> {
+        Ok(Self {
+            max_connections: limits.max_connections,
+            max_pending: limits.max_pending,
+            max_requests: limits.max_requests,
+            max_retries: limits.max_retries,
+            max_requests_per_connection: limits.max_requests_per_connection,
+            connect_timeout: optional_duration("connect_timeout", limits.connect_timeout)?,
+            idle_timeout: optional_duration("idle_timeout", limits.idle_timeout)?,
+        })
+    }
+}
+
+impl From<&model::OutlierPolicy> for proto::OutlierPolicy {
+    fn from(outlier: &model::OutlierPolicy) -> Self {
+        Self {
+            consecutive_5xx: outlier.consecutive_5xx,
+            consecutive_gateway_errors: outlier.consecutive_gateway_errors,
+            interval: Some(to_duration(outlier.interval)),
+            base_ejection: Some(to_duration(outlier.base_ejection)),
+            max_ejection_percent: outlier.max_ejection_percent,
+            min_health_percent: outlier.min_health_percent,
+        }
+    }
+}
+
+impl TryFrom<proto::OutlierPolicy> for model::OutlierPolicy {
+    type Error = Malformed;
+    fn try_from(outlier: proto::OutlierPolicy) -> Result<Self, Malformed> {
+        Ok(Self {
+            consecutive_5xx: outlier.consecutive_5xx,
+            consecutive_gateway_errors: outlier.consecutive_gateway_errors,
+            interval: required_duration("interval", outlier.interval)?,
+            base_ejection: required_duration("base_ejection", outlier.base_ejection)?,
+            max_ejection_percent: outlier.max_ejection_percent,
+            min_health_percent: outlier.min_health_percent,
+        })
+    }
+}
+
+impl From<&model::ClientTls> for proto::ClientTls {
+    fn from(tls: &model::ClientTls) -> Self {
+        use proto::client_tls::Mode;
+        let mode = match tls.clone() {
+            model::ClientTls::Disable => Mode::Disable(()),
+            model::ClientTls::Simple { sni, subject_alt_names } => Mode::Simple(proto::SimpleTls { sni, subject_alt_names }),
+            model::ClientTls::Mesh => Mode::Mesh(()),
+        };
+        Self { mode: Some(mode) }
+    }
+}
+
+impl TryFrom<proto::ClientTls> for model::ClientTls {
+    type Error = Malformed;
+    fn try_from(tls: proto::ClientTls) -> Result<Self, Malformed> {
+        use proto::client_tls::Mode;
+        match tls.mode {
+            None => Err(Malformed::unspecified("")),
+            Some(Mode::Disable(())) => Ok(Self::Disable),
+            Some(Mode::Simple(simple)) => Ok(Self::Simple { sni: simple.sni, subject_alt_names: simple.subject_alt_names }),
+            Some(Mode::Mesh(())) => Ok(Self::Mesh),
+        }
+    }
+}
+
+impl TryFrom<proto::RetryBudget> for model::RetryBudget {
+    type Error = Malformed;
+    fn try_from(budget: proto::RetryBudget) -> Result<Self, Malformed> {
+        Ok(Self { percent: percent("percent", budget.percent)?, min_concurrency: budget.min_concurrency })
+    }
+}

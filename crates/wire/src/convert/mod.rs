@@ -1,0 +1,17 @@
+//! The neutral model as protobuf and back, field by field. Encoding cannot fail; decoding names the field that is wrong.
+
+mod action;
+mod destination;
+mod field;
+mod matching;
+mod origin;
+mod policy;
+mod route;
+mod service;
+#[cfg(test)]
+mod strategy;
+#[cfg(test)]
+mod tests;
+mod workload;
+
+pub use field::Malformed;

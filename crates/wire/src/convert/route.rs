@@ -1,0 +1,214 @@
+//! Routes, their rules and their backends.
+
+use super::field::{Malformed, choice, encoded, list, optional, optional_duration, optional_short, percent, required, to_duration};
+use crate::generated::mesh as proto;
+use proto::http_rule::Action;
+use taut_model::route as model;
+
+impl From<&model::Route> for proto::Route {
+    fn from(route: &model::Route) -> Self {
+        Self {
+            origin: Some((&route.origin).into()),
+            dialect: proto::Dialect::from(route.dialect).into(),
+            parents: encoded(&route.parents),
+            consumer_namespace: route.consumer_namespace.clone(),
+            hostnames: route.hostnames.clone(),
+            created: route.created.clone(),
+            http: encoded(&route.http),
+            tcp: encoded(&route.tcp),
+        }
+    }
+}
+
+impl TryFrom<proto::Route> for model::Route {
+    type Error = Malformed;
+    fn try_from(route: proto::Route) -> Result<Self, Malformed> {
+        Ok(Self {
+            origin: required("origin", route.origin)?,
+            dialect: choice::<proto::Dialect, _>("dialect", route.dialect)?,
+            parents: list("parents", route.parents)?,
+            consumer_namespace: route.consumer_namespace,
+            hostnames: route.hostnames,
+            created: route.created,
+            http: list("http", route.http)?,
+            tcp: list("tcp", route.tcp)?,
+        })
+    }
+}
+
+impl From<model::Dialect> for proto::Dialect {
+    fn from(dialect: model::Dialect) -> Self {
+        match dialect {
+            model::Dialect::Istio => Self::Istio,
+            model::Dialect::GatewayApi => Self::GatewayApi,
+        }
+    }
+}
+
+impl TryFrom<proto::Dialect> for model::Dialect {
+    type Error = Malformed;
+    fn try_from(dialect: proto::Dialect) -> Result<Self, Malformed> {
+        match dialect {
+            proto::Dialect::Unspecified => Err(Malformed::unspecified("")),
+            proto::Dialect::Istio => Ok(Self::Istio),
+            proto::Dialect::GatewayApi => Ok(Self::GatewayApi),
+        }
+    }
+}
+
+impl From<&model::Parent> for proto::Parent {
+    fn from(parent: &model::Parent) -> Self {
+        Self { host: parent.host.clone(), port: parent.port.map(Into::into) }
+    }
+}
+
+impl TryFrom<proto::Parent> for model::Parent {
+    type Error = Malformed;
+    fn try_from(parent: proto::Parent) -> Result<Self, Malformed> {
+        Ok(Self { host: parent.host, port: optional_short("port", parent.port)? })
+    }
+}
+
+impl From<&model::HttpRule> for proto::HttpRule {
+    fn from(rule: &model::HttpRule) -> Self {
+        Self {
+            origin: Some((&rule.origin).into()),
+            name: rule.name.clone(),
+            matches: encoded(&rule.matches),
+            action: Some((&rule.action).into()),
+            rewrite: rule.rewrite.as_ref().map(Into::into),
+            request_headers: to_header_change(&rule.request_headers),
+            response_headers: to_header_change(&rule.response_headers),
+            timeout: rule.timeout.map(to_duration),
+            retry: rule.retry.as_ref().map(Into::into),
+            fault: rule.fault.as_ref().map(Into::into),
+            mirrors: encoded(&rule.mirrors),
+        }
+    }
+}
+
+impl TryFrom<proto::HttpRule> for model::HttpRule {
+    type Error = Malformed;
+    fn try_from(rule: proto::HttpRule) -> Result<Self, Malformed> {
+        Ok(Self {
+            origin: required("origin", rule.origin)?,
+            name: rule.name,
+            matches: list("matches", rule.matches)?,
+            // The cases of a oneof are fields of the rule itself, so their faults already name them.
+            action: rule.action.ok_or_else(|| Malformed::missing("action"))?.try_into()?,
+            rewrite: optional("rewrite", rule.rewrite)?,
+            request_headers: header_change(rule.request_headers),
+            response_headers: header_change(rule.response_headers),
+            timeout: optional_duration("timeout", rule.timeout)?,
+            retry: optional("retry", rule.retry)?,
+            fault: optional("fault", rule.fault)?,
+            mirrors: list("mirrors", rule.mirrors)?,
+        })
+    }
+}
+
+impl From<&model::HttpAction> for Action {
+    fn from(action: &model::HttpAction) -> Self {
+        match action {
+            model::HttpAction::Forward(backends) => Self::Forward(proto::Forward { backends: encoded(backends) }),
+            model::HttpAction::Redirect(redirect) => Self::Redirect(redirect.into()),
+            model::HttpAction::Respond(response) => Self::Respond(response.into()),
+        }
+    }
+}
+
+impl TryFrom<Action> for model::HttpAction {
+    type Error = Malformed;
+    fn try_from(action: Action) -> Result<Self, Malformed> {
+        Ok(match action {
+            Action::Forward(forward) => Self::Forward(list("forward.backends", forward.backends)?),
+            Action::Redirect(redirect) => Self::Redirect(required("redirect", Some(redirect))?),
+            Action::Respond(response) => Self::Respond(required("respond", Some(response))?),
+        })
+    }
+}
+
+impl From<&model::Backend> for proto::Backend {
+    fn from(backend: &model::Backend) -> Self {
+        Self {
+            origin: Some((&backend.origin).into()),
+            host: backend.host.clone(),
+            port: backend.port.map(Into::into),
+            subset: backend.subset.clone(),
+            weight: backend.weight,
+            request_headers: to_header_change(&backend.request_headers),
+            response_headers: to_header_change(&backend.response_headers),
+            unresolved: backend.unresolved.clone(),
+        }
+    }
+}
+
+impl TryFrom<proto::Backend> for model::Backend {
+    type Error = Malformed;
+    fn try_from(backend: proto::Backend) -> Result<Self, Malformed> {
+        Ok(Self {
+            origin: required("origin", backend.origin)?,
+            host: backend.host,
+            port: optional_short("port", backend.port)?,
+            subset: backend.subset,
+            weight: backend.weight,
+            request_headers: header_change(backend.request_headers),
+            response_headers: header_change(backend.response_headers),
+            unresolved: backend.unresolved,
+        })
+    }
+}
+
+/// No change is no message.
+fn to_header_change(change: &model::HeaderChange) -> Option<proto::HeaderChange> {
+    let headers = |list: &[(String, String)]| -> Vec<_> {
+        list.iter().map(|(name, value)| proto::Header { name: name.clone(), value: value.clone() }).collect()
+    };
+    (!change.is_empty()).then(|| proto::HeaderChange { set: headers(&change.set), add: headers(&change.add), remove: change.remove.clone() })
+}
+
+fn header_change(change: Option<proto::HeaderChange>) -> model::HeaderChange {
+    let headers = |list: Vec<proto::Header>| list.into_iter().map(|header| (header.name, header.value)).collect();
+    let change = change.unwrap_or_default();
+    model::HeaderChange { set: headers(change.set), add: headers(change.add), remove: change.remove }
+}
+
+impl From<&model::Mirror> for proto::Mirror {
+    fn from(mirror: &model::Mirror) -> Self {
+        Self { backend: Some((&mirror.backend).into()), percent: mirror.percent }
+    }
+}
+
+impl TryFrom<proto::Mirror> for model::Mirror {
+    type Error = Malformed;
+    fn try_from(mirror: proto::Mirror) -> Result<Self, Malformed> {
+        Ok(Self { backend: required("backend", mirror.backend)?, percent: percent("percent", mirror.percent)? })
+    }
+}
+
+impl From<&model::TcpRule> for proto::TcpRule {
+    fn from(rule: &model::TcpRule) -> Self {
+        Self {
+            origin: Some((&rule.origin).into()),
+            port: rule.port.map(Into::into),
+            source_labels: rule.source_labels.clone(),
+            source_namespace: rule.source_namespace.clone(),
+            sni: rule.sni.clone(),
+            backends: encoded(&rule.backends),
+        }
+    }
+}
+
+impl TryFrom<proto::TcpRule> for model::TcpRule {
+    type Error = Malformed;
+    fn try_from(rule: proto::TcpRule) -> Result<Self, Malformed> {
+        Ok(Self {
+            origin: required("origin", rule.origin)?,
+            port: optional_short("port", rule.port)?,
+            source_labels: rule.source_labels,
+            source_namespace: rule.source_namespace,
+            sni: rule.sni,
+            backends: list("backends", rule.backends)?,
+        })
+    }
+}

@@ -1,0 +1,415 @@
+//! Any value that the model can hold, for properties. Most are boxed: their trees would not fit on a test's stack.
+
+use crate::resource::Resource;
+use proptest::collection::{btree_map, vec};
+use proptest::option::of;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use taut_model::destination::*;
+use taut_model::identity::Identity;
+use taut_model::origin::{Location, ObjectRef, Origin};
+use taut_model::policy::*;
+use taut_model::route::*;
+use taut_model::service::*;
+use taut_model::workload::*;
+
+pub fn resource() -> impl Strategy<Value = Resource> {
+    prop_oneof![
+        service().prop_map(|service| Resource::Service(Arc::new(service))),
+        workload().prop_map(|workload| Resource::Workload(Arc::new(workload))),
+        route().prop_map(|route| Resource::Route(Arc::new(route))),
+        destination().prop_map(|destination| Resource::Destination(Arc::new(destination))),
+        peer_authentication().prop_map(|policy| Resource::PeerAuthentication(Arc::new(policy))),
+        authorization_policy().prop_map(|policy| Resource::AuthorizationPolicy(Arc::new(policy))),
+    ]
+}
+
+/// Empty now and then: the empty text is what protobuf leaves out.
+fn text() -> impl Strategy<Value = String> + Clone {
+    prop_oneof![Just(String::new()), "[a-zA-Z0-9./*é-]{1,8}"]
+}
+
+fn texts() -> impl Strategy<Value = Vec<String>> {
+    vec(text(), 0..3)
+}
+
+fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
+    btree_map(text(), text(), 0..3)
+}
+
+fn percent() -> impl Strategy<Value = f64> {
+    prop_oneof![Just(0.0), Just(100.0), 0.0..100.0]
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        Just(Duration::ZERO),
+        Just(Duration::from_secs(315_576_000_000)),
+        (0..315_576_000_000_u64, 0..1_000_000_000_u32).prop_map(|(seconds, nanos)| Duration::new(seconds, nanos)),
+    ]
+}
+
+fn origin() -> BoxedStrategy<Origin> {
+    let location = (text(), any::<u32>(), any::<u32>()).prop_map(|(file, line, column)| Location { file, line, column });
+    (text(), text(), text(), any::<i64>(), text(), of(location))
+        .prop_map(|(kind, namespace, name, generation, path, location)| Origin {
+            object: ObjectRef { kind, namespace, name },
+            generation,
+            path,
+            location,
+        })
+        .boxed()
+}
+
+fn service() -> BoxedStrategy<Service> {
+    let protocol = prop::sample::select(vec![
+        AppProtocol::Http,
+        AppProtocol::Http2,
+        AppProtocol::Grpc,
+        AppProtocol::Tcp,
+        AppProtocol::Tls,
+        AppProtocol::Unknown,
+    ]);
+    let port = (any::<u16>(), text(), protocol).prop_map(|(number, name, protocol)| ServicePort { number, name, protocol });
+    let place = prop::sample::select(vec![Place::Mesh, Place::External]);
+    let resolution = prop::sample::select(vec![Resolution::Static, Resolution::Dns, Resolution::Passthrough]);
+    (origin(), text(), text(), text(), vec(port, 0..3), place, resolution, vec(any::<std::net::IpAddr>(), 0..3))
+        .prop_map(|(origin, host, name, namespace, ports, place, resolution, addresses)| Service {
+            origin,
+            host,
+            name,
+            namespace,
+            ports,
+            place,
+            resolution,
+            addresses,
+        })
+        .boxed()
+}
+
+/// Without the IPv6 flow label, which is not carried.
+fn socket_address() -> impl Strategy<Value = SocketAddr> {
+    any::<SocketAddr>().prop_map(|mut address| {
+        if let SocketAddr::V6(address) = &mut address {
+            address.set_flowinfo(0);
+        }
+        address
+    })
+}
+
+fn workload() -> BoxedStrategy<Workload> {
+    let identity = (text(), text(), text()).prop_map(|(trust, namespace, account)| Identity::new(trust, namespace, account));
+    let serves = (text(), any::<u16>(), any::<u16>()).prop_map(|(host, port, target)| Serves { host, port, target });
+    let health = prop::sample::select(vec![Health::Ready, Health::Draining, Health::NotReady]);
+    let names = (text(), text(), text(), text(), text());
+    (origin(), names, identity, labels(), vec(serves, 0..3), of(socket_address()), health, any::<u32>())
+        .prop_map(|(origin, (uid, name, namespace, address, locality), identity, labels, serves, peer, health, weight)| Workload {
+            origin,
+            uid,
+            name,
+            namespace,
+            identity,
+            labels,
+            address,
+            serves,
+            peer,
+            health,
+            weight,
+            locality,
+        })
+        .boxed()
+}
+
+fn route() -> BoxedStrategy<Route> {
+    let dialect = prop::sample::select(vec![Dialect::Istio, Dialect::GatewayApi]);
+    let parent = (text(), of(any::<u16>())).prop_map(|(host, port)| Parent { host, port });
+    (origin(), dialect, vec(parent, 0..3), of(text()), texts(), text(), vec(http_rule(), 0..3), vec(tcp_rule(), 0..2))
+        .prop_map(|(origin, dialect, parents, consumer_namespace, hostnames, created, http, tcp)| Route {
+            origin,
+            dialect,
+            parents,
+            consumer_namespace,
+            hostnames,
+            created,
+            http,
+            tcp,
+        })
+        .boxed()
+}
+
+fn http_rule() -> BoxedStrategy<HttpRule> {
+    let rewrite = (of(path_rewrite()), of(text())).prop_map(|(path, authority)| Rewrite { path, authority });
+    let mirror = (backend(), percent()).prop_map(|(backend, percent)| Mirror { backend, percent });
+    let headers = (header_change(), header_change());
+    let trouble = (of(duration()), of(retry()), of(fault()));
+    (origin(), text(), vec(http_match(), 0..2), http_action(), of(rewrite), headers, trouble, vec(mirror, 0..2))
+        .prop_map(|(origin, name, matches, action, rewrite, (request_headers, response_headers), (timeout, retry, fault), mirrors)| HttpRule {
+            origin,
+            name,
+            matches,
+            action,
+            rewrite,
+            request_headers,
+            response_headers,
+            timeout,
+            retry,
+            fault,
+            mirrors,
+        })
+        .boxed()
+}
+
+fn http_action() -> BoxedStrategy<HttpAction> {
+    let port = prop_oneof![Just(RedirectPort::Keep), any::<u16>().prop_map(RedirectPort::Number), Just(RedirectPort::FromScheme)];
+    let redirect = (any::<u16>(), of(text()), of(text()), port, of(path_rewrite())).prop_map(|(status, scheme, authority, port, path)| Redirect {
+        status,
+        scheme,
+        authority,
+        port,
+        path,
+    });
+    let respond = (any::<u16>(), text()).prop_map(|(status, body)| DirectResponse { status, body });
+    prop_oneof![vec(backend(), 0..3).prop_map(HttpAction::Forward), redirect.prop_map(HttpAction::Redirect), respond.prop_map(HttpAction::Respond),]
+        .boxed()
+}
+
+fn path_rewrite() -> impl Strategy<Value = PathRewrite> {
+    prop_oneof![
+        text().prop_map(PathRewrite::Full),
+        text().prop_map(PathRewrite::Prefix),
+        (text(), text()).prop_map(|(pattern, substitution)| PathRewrite::Regex { pattern, substitution }),
+    ]
+}
+
+fn header_change() -> BoxedStrategy<HeaderChange> {
+    let headers = || vec((text(), text()), 0..2);
+    (headers(), headers(), texts()).prop_map(|(set, add, remove)| HeaderChange { set, add, remove }).boxed()
+}
+
+fn retry() -> BoxedStrategy<Retry> {
+    let on = prop_oneof![
+        prop::sample::select(vec![
+            RetryOn::ConnectFailure,
+            RetryOn::RefusedStream,
+            RetryOn::Reset,
+            RetryOn::ResetBeforeRequest,
+            RetryOn::ServerError,
+            RetryOn::GatewayError,
+            RetryOn::Conflict,
+        ]),
+        any::<u16>().prop_map(RetryOn::Status),
+        any::<u16>().prop_map(RetryOn::Grpc),
+    ];
+    (any::<u32>(), of(duration()), vec(on, 0..4), duration())
+        .prop_map(|(attempts, per_try_timeout, on, backoff)| Retry { attempts, per_try_timeout, on, backoff })
+        .boxed()
+}
+
+fn fault() -> BoxedStrategy<Fault> {
+    let delay = (percent(), duration()).prop_map(|(percent, duration)| FaultDelay { percent, duration });
+    let with = prop_oneof![any::<u16>().prop_map(AbortWith::Http), any::<u16>().prop_map(AbortWith::Grpc)];
+    let abort = (percent(), with).prop_map(|(percent, with)| FaultAbort { percent, with });
+    (origin(), of(delay), of(abort)).prop_map(|(origin, delay, abort)| Fault { origin, delay, abort }).boxed()
+}
+
+fn http_match() -> BoxedStrategy<HttpMatch> {
+    let path = prop_oneof![
+        text().prop_map(PathMatch::Exact),
+        text().prop_map(PathMatch::Prefix),
+        text().prop_map(PathMatch::Segments),
+        text().prop_map(PathMatch::Regex),
+    ];
+    let value = || {
+        prop_oneof![
+            text().prop_map(TextMatch::Exact),
+            text().prop_map(TextMatch::Prefix),
+            text().prop_map(TextMatch::Regex),
+            Just(TextMatch::Present),
+        ]
+    };
+    let named = || vec((text(), value()).prop_map(|(name, value)| NamedMatch { name, value }), 0..2);
+    let line = (of(path), any::<bool>(), of(value()), of(value()), of(value()));
+    (origin(), line, named(), named(), named(), of(any::<u16>()), labels(), of(text()))
+        .prop_map(
+            |(
+                origin,
+                (path, ignore_path_case, method, scheme, authority),
+                headers,
+                without_headers,
+                query,
+                port,
+                source_labels,
+                source_namespace,
+            )| {
+                HttpMatch {
+                    origin,
+                    path,
+                    ignore_path_case,
+                    method,
+                    scheme,
+                    authority,
+                    headers,
+                    without_headers,
+                    query,
+                    port,
+                    source_labels,
+                    source_namespace,
+                }
+            },
+        )
+        .boxed()
+}
+
+fn backend() -> BoxedStrategy<Backend> {
+    (origin(), text(), of(any::<u16>()), of(text()), any::<u32>(), header_change(), header_change(), of(text()))
+        .prop_map(|(origin, host, port, subset, weight, request_headers, response_headers, unresolved)| Backend {
+            origin,
+            host,
+            port,
+            subset,
+            weight,
+            request_headers,
+            response_headers,
+            unresolved,
+        })
+        .boxed()
+}
+
+fn tcp_rule() -> BoxedStrategy<TcpRule> {
+    (origin(), of(any::<u16>()), labels(), of(text()), texts(), vec(backend(), 0..2))
+        .prop_map(|(origin, port, source_labels, source_namespace, sni, backends)| TcpRule {
+            origin,
+            port,
+            source_labels,
+            source_namespace,
+            sni,
+            backends,
+        })
+        .boxed()
+}
+
+fn destination() -> BoxedStrategy<Destination> {
+    let subset = (origin(), text(), labels(), traffic_policy()).prop_map(|(origin, name, labels, policy)| Subset { origin, name, labels, policy });
+    (origin(), text(), text(), traffic_policy(), vec(subset, 0..3))
+        .prop_map(|(origin, host, namespace, policy, subsets)| Destination { origin, host, namespace, policy, subsets })
+        .boxed()
+}
+
+fn traffic_policy() -> BoxedStrategy<TrafficPolicy> {
+    (flat_policy(), vec((any::<u16>(), flat_policy()), 0..2)).prop_map(|(policy, ports)| TrafficPolicy { ports, ..policy }).boxed()
+}
+
+fn flat_policy() -> BoxedStrategy<TrafficPolicy> {
+    let tls = prop_oneof![
+        Just(ClientTls::Disable),
+        (of(text()), texts()).prop_map(|(sni, subject_alt_names)| ClientTls::Simple { sni, subject_alt_names }),
+        Just(ClientTls::Mesh),
+    ];
+    let budget = (percent(), any::<u32>()).prop_map(|(percent, min_concurrency)| RetryBudget { percent, min_concurrency });
+    (of(balancer()), of(limits()), of(outlier()), of(tls), of(budget))
+        .prop_map(|(balancer, limits, outlier, tls, retry_budget)| TrafficPolicy { balancer, limits, outlier, tls, retry_budget, ports: Vec::new() })
+        .boxed()
+}
+
+fn balancer() -> BoxedStrategy<Balancer> {
+    let key = || {
+        prop_oneof![
+            text().prop_map(HashKey::Header),
+            text().prop_map(HashKey::Query),
+            Just(HashKey::SourceIp),
+            (text(), text(), of(duration())).prop_map(|(name, path, ttl)| HashKey::Cookie { name, path, ttl }),
+        ]
+    };
+    prop_oneof![
+        prop::sample::select(vec![Balancer::LeastRequest, Balancer::PeakEwma, Balancer::RoundRobin, Balancer::Random]),
+        (key(), any::<u64>()).prop_map(|(key, min_size)| Balancer::RingHash { key, min_size }),
+        (key(), any::<u64>()).prop_map(|(key, table_size)| Balancer::Maglev { key, table_size }),
+    ]
+    .boxed()
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let count = || of(any::<u32>());
+    (count(), count(), count(), count(), count(), of(duration()), of(duration())).prop_map(
+        |(max_connections, max_pending, max_requests, max_retries, max_requests_per_connection, connect_timeout, idle_timeout)| Limits {
+            max_connections,
+            max_pending,
+            max_requests,
+            max_retries,
+            max_requests_per_connection,
+            connect_timeout,
+            idle_timeout,
+        },
+    )
+}
+
+fn outlier() -> impl Strategy<Value = OutlierPolicy> {
+    (any::<u32>(), any::<u32>(), duration(), duration(), any::<u32>(), any::<u32>()).prop_map(
+        |(consecutive_5xx, consecutive_gateway_errors, interval, base_ejection, max_ejection_percent, min_health_percent)| OutlierPolicy {
+            consecutive_5xx,
+            consecutive_gateway_errors,
+            interval,
+            base_ejection,
+            max_ejection_percent,
+            min_health_percent,
+        },
+    )
+}
+
+fn peer_authentication() -> BoxedStrategy<PeerAuthentication> {
+    let mode = || prop::sample::select(vec![MtlsMode::Strict, MtlsMode::Permissive, MtlsMode::Disable]);
+    (origin(), text(), labels(), of(mode()), btree_map(any::<u16>(), mode(), 0..3), text())
+        .prop_map(|(origin, namespace, selector, mode, ports, created)| PeerAuthentication { origin, namespace, selector, mode, ports, created })
+        .boxed()
+}
+
+fn authorization_policy() -> BoxedStrategy<AuthorizationPolicy> {
+    let action = prop::sample::select(vec![AuthorizationAction::Allow, AuthorizationAction::Deny, AuthorizationAction::Audit]);
+    let rule = (origin(), vec(source_match(), 0..2), vec(operation_match(), 0..2), vec(condition(), 0..2))
+        .prop_map(|(origin, from, to, when)| AuthorizationRule { origin, from, to, when });
+    (origin(), text(), labels(), action, vec(rule, 0..3))
+        .prop_map(|(origin, namespace, selector, action, rules)| AuthorizationPolicy { origin, namespace, selector, action, rules })
+        .boxed()
+}
+
+fn source_match() -> BoxedStrategy<SourceMatch> {
+    (texts(), texts(), texts(), texts(), texts(), texts(), texts(), texts())
+        .prop_map(|(principals, not_principals, namespaces, not_namespaces, service_accounts, not_service_accounts, ip_blocks, not_ip_blocks)| {
+            SourceMatch { principals, not_principals, namespaces, not_namespaces, service_accounts, not_service_accounts, ip_blocks, not_ip_blocks }
+        })
+        .boxed()
+}
+
+fn operation_match() -> BoxedStrategy<OperationMatch> {
+    let ports = || vec(any::<u16>(), 0..3);
+    (texts(), texts(), ports(), ports(), texts(), texts(), texts(), texts())
+        .prop_map(|(hosts, not_hosts, ports, not_ports, methods, not_methods, paths, not_paths)| OperationMatch {
+            hosts,
+            not_hosts,
+            ports,
+            not_ports,
+            methods,
+            not_methods,
+            paths,
+            not_paths,
+        })
+        .boxed()
+}
+
+fn condition() -> BoxedStrategy<Condition> {
+    let key = prop_oneof![
+        text().prop_map(ConditionKey::RequestHeader),
+        prop::sample::select(vec![
+            ConditionKey::SourceIp,
+            ConditionKey::SourceNamespace,
+            ConditionKey::SourcePrincipal,
+            ConditionKey::DestinationIp,
+            ConditionKey::DestinationPort,
+            ConditionKey::ConnectionSni,
+        ]),
+    ];
+    (key, texts(), texts()).prop_map(|(key, values, not_values)| Condition { key, values, not_values }).boxed()
+}
