@@ -35,7 +35,7 @@ pub(super) fn yaml(body: &[u8]) -> Result<Value, Refusal> {
     }
     let mut roots = documents.iter().filter_map(|document| document.root.as_ref());
     match (roots.next(), roots.next()) {
-        (Some(root), None) => Ok(root.value()),
+        (Some(root), None) => Ok(without_nulls(root.value())),
         (None, _) => Err(Refusal::bad_request("the body of the request is empty")),
         (Some(_), Some(_)) => Err(Refusal::bad_request("the body of the request has more than one document: send them one by one")),
     }

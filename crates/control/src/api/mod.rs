@@ -43,17 +43,22 @@ use target::{Address, Target};
 use taut_model::object::Object;
 use taut_model::problem::Problem;
 
+/// Judges an object beyond its schema.
+pub type Admit = dyn Fn(&Object) -> Vec<Problem> + Send + Sync;
+
+/// The user behind a bearer token (`None`: the client sent none), or why it is not let in.
+pub type Authenticate = dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync;
+
 /// What the API stands on; time, chance and judgement are passed in.
 pub struct Api {
     pub store: Store,
     /// Further admission of an object that fits its schema: errors refuse it, warnings are told to the client.
-    pub admit: Arc<dyn Fn(&Object) -> Vec<Problem> + Send + Sync>,
+    pub admit: Arc<Admit>,
     /// RFC 3339, seconds, UTC.
     pub clock: Arc<dyn Fn() -> String + Send + Sync>,
     /// Fresh random bytes.
     pub dice: Arc<dyn Fn() -> [u8; 16] + Send + Sync>,
-    /// The user behind a bearer token (`None`: the client sent none), or why it is not let in.
-    pub authenticate: Arc<dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync>,
+    pub authenticate: Arc<Authenticate>,
 }
 
 impl Api {
