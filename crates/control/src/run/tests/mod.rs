@@ -18,6 +18,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
 const REVIEWS: &str = "reviews.default.svc.cluster.local";
+/// Served by nobody, so that only those who ask for it need its routes.
+const DETAILS: &str = "details.default.svc.cluster.local";
 
 fn options() -> Options {
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -112,7 +114,7 @@ fn condition(object: Option<&Object>, kind: &str) -> Option<(String, String)> {
 
 fn split(weight: u32) -> String {
     format!(
-        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: reviews, namespace: default}}\nspec:\n  hosts: [reviews]\n  http:\n  \
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: reviews, namespace: default}}\nspec:\n  hosts: [details]\n  http:\n  \
          - route:\n    - destination: {{host: reviews}}\n      weight: {weight}\n    - destination: {{host: ratings}}\n      weight: {}\n",
         100 - weight
     )
@@ -123,7 +125,7 @@ async fn from_token_to_delivered_resource_to_live() {
     let running = up().await;
     let (reviews, page) = (join(&running, "bookinfo-reviews").await, join(&running, "page").await);
     let _reviews = Proxy::connect(&running, &reviews, hello("reviews-v1", "reviews", "bookinfo-reviews", 15008), &[]).await.unwrap();
-    let mut page = Proxy::connect(&running, &page, hello("page-v1", "page", "page", 15009), &[REVIEWS, "nowhere"]).await.unwrap();
+    let mut page = Proxy::connect(&running, &page, hello("page-v1", "page", "page", 15009), &[REVIEWS, DETAILS, "nowhere"]).await.unwrap();
     page.until(|session| session.held(ResourceType::Service).any(|(name, ..)| name == REVIEWS)).await;
     // A service is announced after what belongs to it.
     assert!(page.session.held(ResourceType::Workload).any(|(name, ..)| name == "default/reviews-v1"));
@@ -146,14 +148,17 @@ async fn from_token_to_delivered_resource_to_live() {
     put(&running, &split(10));
     let kind = kinds::named("VirtualService").unwrap();
     let mut published = running.published.clone();
-    soon(published.wait_for(|published| published.generations.iter().any(|(object, generation)| object.kind == "VirtualService" && *generation == 2)))
-        .await
-        .unwrap();
+    soon(
+        published.wait_for(|published| published.generations.iter().any(|(object, generation)| object.kind == "VirtualService" && *generation == 2)),
+    )
+    .await
+    .unwrap();
     let lagging = running.board.liveness(kind, "default", "reviews").unwrap();
     assert_eq!((lagging.live, lagging.message.as_str()), (false, "0/1, 1 lagging: default/page-v1"));
     page.take().await;
     object(&running, "VirtualService", "reviews", |object| {
-        condition(object, "Live").is_some_and(|(live, _)| live == "True") && object.is_some_and(|object| object.value["status"]["observedGeneration"] == 2)
+        condition(object, "Live").is_some_and(|(live, _)| live == "True")
+            && object.is_some_and(|object| object.value["status"]["observedGeneration"] == 2)
     })
     .await;
     running.stop().await;
@@ -164,12 +169,17 @@ async fn a_reconnect_brings_only_what_changed() {
     let running = up().await;
     let identity = join(&running, "page").await;
     put(&running, &split(90));
-    put(&running, "apiVersion: v1\nkind: Service\nmetadata: {name: reviews, namespace: default}\nspec: {selector: {app: reviews}, ports: [{port: 9080, name: http}]}\n");
+    put(
+        &running,
+        "apiVersion: v1\nkind: Service\nmetadata: {name: details, namespace: default}\nspec: {selector: {app: details}, ports: [{port: 9080, name: http}]}\n",
+    );
     let hello = hello("page-v1", "page", "page", 15009);
-    let mut proxy = Proxy::connect(&running, &identity, hello.clone(), &[REVIEWS]).await.unwrap();
+    let mut proxy = Proxy::connect(&running, &identity, hello.clone(), &[DETAILS]).await.unwrap();
     proxy.until(|session| session.complete() && session.held(ResourceType::Route).count() == 1).await;
     let ready = |session: &taut_wire::session::ClientSession| {
-        session.held(ResourceType::Workload).any(|(.., resource)| matches!(resource, Resource::Workload(own) if own.health == taut_model::workload::Health::Ready))
+        session
+            .held(ResourceType::Workload)
+            .any(|(.., resource)| matches!(resource, Resource::Workload(own) if own.health == taut_model::workload::Health::Ready))
     };
     proxy.until(ready).await;
     let Proxy { session, desk, told, requests, .. } = proxy;
@@ -255,7 +265,8 @@ async fn the_http_routes_need_the_admin_token_and_tell_the_state() {
     assert_eq!(http(&running, "GET", "/taut/v1/status", None, "").await.0, 401);
     assert_eq!(http(&running, "GET", "/taut/v1/status", Some("guess"), "").await.0, 401);
     assert_eq!(http(&running, "GET", "/apis/networking.istio.io/v1/virtualservices", None, "").await.0, 401);
-    let (status, body) = http(&running, "POST", "/taut/v1/tokens", Some(&running.admin_token), r#"{"namespace":"default","serviceAccount":"page"}"#).await;
+    let (status, body) =
+        http(&running, "POST", "/taut/v1/tokens", Some(&running.admin_token), r#"{"namespace":"default","serviceAccount":"page"}"#).await;
     let minted: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(status, 200, "{body}");
     let text = minted["token"].as_str().unwrap();
@@ -280,7 +291,8 @@ async fn the_http_routes_need_the_admin_token_and_tell_the_state() {
     assert!(code == 200 && answer.contains("default/page-v1"), "{answer}");
     let (code, text) = http(&running, "GET", "/metrics", Some(&running.admin_token), "").await;
     assert!(code == 200 && text.contains("taut_control_proxies 1\n"), "{text}");
-    let (code, body) = http(&running, "GET", "/apis/networking.istio.io/v1/namespaces/default/workloadentries/page-v1", Some(&running.admin_token), "").await;
+    let (code, body) =
+        http(&running, "GET", "/apis/networking.istio.io/v1/namespaces/default/workloadentries/page-v1", Some(&running.admin_token), "").await;
     assert!(code == 200 && body.contains("page-v1"), "{body}");
     running.stop().await;
 }
