@@ -9,7 +9,10 @@ use taut_model::workload::Workload;
 
 pub enum Meaning {
     /// Services, and workloads that are spelled out with them.
-    Offers { offers: Vec<Offer>, endpoints: Vec<Workload> },
+    Offers {
+        offers: Vec<Offer>,
+        endpoints: Vec<Workload>,
+    },
     Candidate(Candidate),
     Slice(Slice),
     Route(Route),

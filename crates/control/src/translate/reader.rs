@@ -29,16 +29,7 @@ pub mod code {
 
 /// A problem of one node of an object.
 pub fn problem(object: &Object, severity: Severity, code: &'static str, path: &str, message: String, help: Option<String>) -> Problem {
-    Problem {
-        severity,
-        code,
-        object: Some(object.reference()),
-        path: path.to_owned(),
-        location: object.location(path),
-        message,
-        help,
-        excerpt: None,
-    }
+    Problem { severity, code, object: Some(object.reference()), path: path.to_owned(), location: object.location(path), message, help, excerpt: None }
 }
 
 /// Reads one object. Every translation takes a reader, notes what it finds, and returns what it understood; whether the

@@ -97,9 +97,8 @@ impl Pool {
 
     fn serve(&mut self, offer: &Offer) {
         let namespace = &offer.service.namespace;
-        let with_label = |(name, value): (&String, &String)| {
-            self.by_label.get(&(namespace.clone(), name.clone(), value.clone())).map_or(&[][..], Vec::as_slice)
-        };
+        let with_label =
+            |(name, value): (&String, &String)| self.by_label.get(&(namespace.clone(), name.clone(), value.clone())).map_or(&[][..], Vec::as_slice);
         let Some(rarest) = offer.selector.iter().map(with_label).min_by_key(|indices| indices.len()) else { return };
         for index in rarest {
             let candidate = &mut self.candidates[*index];

@@ -1,7 +1,7 @@
 //! The filters of a route's rules and backends.
 
 use super::api;
-use super::rules::backend;
+use super::backend::backend;
 use crate::translate::reader::Reader;
 use crate::translate::values;
 use taut_model::route::{HeaderChange, Mirror, PathRewrite, Redirect, RedirectPort, Rewrite};

@@ -1,6 +1,7 @@
 //! Gateway API's routes for the mesh (a Service as parent) and its grants; `api` is their shape.
 
 mod api;
+mod backend;
 mod filters;
 mod matches;
 mod resolve;

@@ -1,11 +1,11 @@
 //! One rule of a route: its action, its backends, its timeouts and retries.
 
 use super::api;
+use super::backend::backend;
 use super::filters::{self, Filters};
 use crate::translate::reader::Reader;
 use crate::translate::retry_on;
-use taut_model::host::{resolve, service_host};
-use taut_model::route::{Backend, HeaderChange, HttpAction, HttpMatch, HttpRule, PathRewrite, Redirect, Retry, RetryOn};
+use taut_model::route::{Backend, HttpAction, HttpMatch, HttpRule, PathRewrite, Redirect, Retry, RetryOn};
 
 /// Retries when a route asks for them and does not say how many; the API leaves it open, this is the mesh's own default.
 const ATTEMPTS: u32 = 2;
@@ -82,30 +82,6 @@ fn backends(reader: &mut Reader<'_>, at: &str, references: Vec<api::BackendRef>)
         .collect()
 }
 
-/// A reference as written; whether it can be followed is found out by `resolve`, when all objects are known.
-pub fn backend(reader: &mut Reader<'_>, at: &str, reference: &api::BackendRef) -> Backend {
-    let namespace = reference.namespace.as_deref().unwrap_or(reader.namespace());
-    let (host, unresolved) = match (reference.group.as_deref().unwrap_or(""), reference.kind.as_deref().unwrap_or("Service")) {
-        ("" | "core", "Service") => (service_host(&reference.name, namespace), None),
-        // Istio's way to name a ServiceEntry's host.
-        ("networking.istio.io", "Hostname") => (resolve(&reference.name, namespace), None),
-        (group, kind) => (reference.name.clone(), Some(format!("kind {kind} of group {group:?} is not a backend that the mesh knows"))),
-    };
-    if unresolved.is_none() && reference.port.is_none() {
-        reader.invalid(&format!("{at}.port"), "is missing: a Service as backend needs a port");
-    }
-    Backend {
-        origin: reader.origin(at),
-        host,
-        port: reader.port(&format!("{at}.port"), reference.port),
-        subset: None,
-        weight: reader.count(&format!("{at}.weight"), reference.weight).unwrap_or(1),
-        request_headers: HeaderChange::default(),
-        response_headers: HeaderChange::default(),
-        unresolved,
-    }
-}
-
 /// `timeouts.backendRequest` bounds one try, so it needs a retry policy to stand in: the mesh's default one.
 fn retry(reader: &mut Reader<'_>, at: &str, written: Option<&api::Retry>, timeouts: Option<&api::Timeouts>) -> Option<Retry> {
     let per_try = timeouts.and_then(|timeouts| timeouts.backend_request.as_deref());
@@ -130,4 +106,3 @@ fn retry(reader: &mut Reader<'_>, at: &str, written: Option<&api::Retry>, timeou
         backoff: reader.positive_duration(&format!("{at}.backoff"), backoff).unwrap_or(retry_on::BACKOFF),
     })
 }
-

@@ -2,11 +2,11 @@
 
 use super::api;
 use super::http_action;
-use super::virtual_service::for_mesh;
+use super::parts::{for_mesh, header_change};
 use crate::translate::reader::Reader;
 use crate::translate::values;
 use std::collections::BTreeMap;
-use taut_model::route::{HeaderChange, HttpMatch, HttpRule, NamedMatch, PathMatch, Rewrite, TextMatch};
+use taut_model::route::{HttpMatch, HttpRule, NamedMatch, PathMatch, Rewrite, TextMatch};
 
 /// `None` when the rule speaks of gateways only.
 pub fn rule(reader: &mut Reader<'_>, index: usize, mut rule: api::HttpRoute) -> Option<HttpRule> {
@@ -147,42 +147,4 @@ fn rewrite_with(rewrite: Option<Rewrite>, set_authority: Option<String>) -> Opti
         (Some(rewrite), authority) => Some(Rewrite { authority: rewrite.authority.or(authority), ..rewrite }),
         (None, authority) => Some(Rewrite { path: None, authority }),
     }
-}
-
-pub fn header_change(reader: &mut Reader<'_>, at: &str, operations: api::HeaderOperations) -> HeaderChange {
-    let set = header_values(reader, &format!("{at}.set"), operations.set);
-    let add = header_values(reader, &format!("{at}.add"), operations.add);
-    let mut remove = Vec::new();
-    for (index, name) in operations.remove.iter().enumerate() {
-        remove.extend(header_name(reader, &format!("{at}.remove[{index}]"), name));
-    }
-    HeaderChange { set, add, remove }
-}
-
-fn header_values(reader: &mut Reader<'_>, at: &str, headers: BTreeMap<String, String>) -> Vec<(String, String)> {
-    let mut changes = Vec::new();
-    for (name, value) in headers {
-        let at = format!("{at}.{name}");
-        let Some(name) = header_name(reader, &at, &name) else { continue };
-        // Envoy's format operators (%REQ(x)%) are not known here; a percent sign alone is written %%.
-        let literal = value.replace("%%", "");
-        if literal.contains('%') {
-            reader.unsupported_value(&at, format_args!("the format operator in {value:?}"), "write a fixed value, and %% for a percent sign");
-        }
-        let value = value.replace("%%", "%");
-        if let Err(reason) = values::header_value(&value) {
-            reader.invalid(&at, reason);
-        }
-        changes.push((name, value));
-    }
-    changes
-}
-
-/// A header that a rule may change: neither a pseudo-header nor the host, which `rewrite.authority` is for.
-fn header_name(reader: &mut Reader<'_>, at: &str, name: &str) -> Option<String> {
-    if name.starts_with(':') || name.eq_ignore_ascii_case("host") {
-        reader.unsupported_value(at, format_args!("changing {name:?} here"), "use spec.http[].rewrite");
-        return None;
-    }
-    reader.taken(at, values::header_name(name))
 }

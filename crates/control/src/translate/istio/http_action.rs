@@ -1,8 +1,7 @@
 //! What a VirtualService's HTTP rule does with a request that it matched: forward, redirect, respond, rewrite, retry, fault, mirror.
 
 use super::api;
-use super::http::header_change;
-use super::virtual_service::{backend, weight};
+use super::parts::{backend, header_change, weight};
 use crate::translate::reader::{Reader, code};
 use crate::translate::retry_on;
 use crate::translate::values;
@@ -194,7 +193,8 @@ fn abort_with(reader: &mut Reader<'_>, at: &str, abort: &api::FaultAbort) -> Abo
     match (abort.http_status, abort.grpc_status.as_deref()) {
         (Some(written), None) => AbortWith::Http(status(reader, &format!("{at}.httpStatus"), Some(written))),
         (None, Some(written)) => {
-            let known = retry_on::grpc_code(written).ok_or_else(|| format!("{written:?} is not a gRPC status: a name such as UNAVAILABLE, or 0 to 16"));
+            let known =
+                retry_on::grpc_code(written).ok_or_else(|| format!("{written:?} is not a gRPC status: a name such as UNAVAILABLE, or 0 to 16"));
             AbortWith::Grpc(reader.taken(&format!("{at}.grpcStatus"), known).unwrap_or(2))
         }
         _ => {

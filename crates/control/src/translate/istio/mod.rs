@@ -4,6 +4,7 @@ mod api;
 mod destination_rule;
 mod http;
 mod http_action;
+mod parts;
 mod security;
 mod service_entry;
 mod virtual_service;

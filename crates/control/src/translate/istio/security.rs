@@ -63,7 +63,13 @@ pub fn strict(object: &Object) -> PeerAuthentication {
 pub fn deny_everything(object: &Object) -> AuthorizationPolicy {
     let origin = stand_in(object, "not accepted, so everything is denied");
     let rule = AuthorizationRule { origin: origin.clone(), from: Vec::new(), to: Vec::new(), when: Vec::new() };
-    AuthorizationPolicy { origin, namespace: object.namespace.clone(), selector: selector(object), action: AuthorizationAction::Deny, rules: vec![rule] }
+    AuthorizationPolicy {
+        origin,
+        namespace: object.namespace.clone(),
+        selector: selector(object),
+        action: AuthorizationAction::Deny,
+        rules: vec![rule],
+    }
 }
 
 fn stand_in(object: &Object, because: &str) -> Origin {
@@ -152,7 +158,9 @@ fn check(reader: &mut Reader<'_>, at: &str, value: &str, form: Form) {
         Form::Account if value.contains('*') || value.split('/').count() > 2 || value.split('/').any(str::is_empty) => {
             reader.invalid(at, format_args!("{value:?} is neither a service account nor namespace/account"));
         }
-        Form::Path if value.contains('{') => reader.unsupported_value(at, format_args!("the path template {value:?}"), "use a path, prefix* or *suffix"),
+        Form::Path if value.contains('{') => {
+            reader.unsupported_value(at, format_args!("the path template {value:?}"), "use a path, prefix* or *suffix")
+        }
         Form::Text | Form::Path if inner.contains('*') => {
             reader.unsupported_value(at, format_args!("the pattern {value:?}"), "use one * at the start or at the end");
         }
@@ -225,7 +233,8 @@ fn condition_key(reader: &mut Reader<'_>, at: &str, written: &str) -> Option<(Co
         "destination.port" => (ConditionKey::DestinationPort, Form::Port),
         "connection.sni" => (ConditionKey::ConnectionSni, Form::Text),
         other => {
-            let supported = "use request.headers[name], source.ip, source.namespace, source.principal, destination.ip, destination.port or connection.sni";
+            let supported =
+                "use request.headers[name], source.ip, source.namespace, source.principal, destination.ip, destination.port or connection.sni";
             reader.unsupported_value(at, format_args!("{other:?}"), supported);
             return None;
         }

@@ -2,17 +2,14 @@
 
 use super::api;
 use super::http;
+use super::parts::{backend, for_mesh, weight};
 use crate::translate::meaning::Meaning;
 use crate::translate::reader::Reader;
 use std::collections::BTreeMap;
-use taut_model::route::{Backend, Dialect, HeaderChange, Parent, Route, TcpRule};
-
-/// The name of the gateway that stands for all sidecars.
-pub const MESH: &str = "mesh";
+use taut_model::route::{Backend, Dialect, Parent, Route, TcpRule};
 
 /// Names for statistics and logs, and a switch whose only effect is on localities, by which the mesh does not hold back retries.
-const HARMLESS: &[&str] =
-    &["spec.http[].match[].statPrefix", "spec.http[].match[].name", "spec.http[].retries.retryRemoteLocalities"];
+const HARMLESS: &[&str] = &["spec.http[].match[].statPrefix", "spec.http[].match[].name", "spec.http[].retries.retryRemoteLocalities"];
 
 pub fn virtual_service(reader: &mut Reader<'_>) -> Meaning {
     let gateways = reader.part::<Gateways>("spec").gateways;
@@ -50,11 +47,6 @@ pub fn virtual_service(reader: &mut Reader<'_>) -> Meaning {
 #[serde(default)]
 struct Gateways {
     gateways: Vec<String>,
-}
-
-/// Whether a list of gateways speaks of sidecars. An empty one does: `mesh` is the default.
-pub fn for_mesh(gateways: &[String]) -> bool {
-    gateways.is_empty() || gateways.iter().any(|gateway| gateway == MESH)
 }
 
 /// `exportTo` as the namespace whose clients see the object; `None`: all of them.
@@ -154,31 +146,4 @@ fn l4_backends(reader: &mut Reader<'_>, at: &str, route: Vec<api::L4Destination>
             backend(reader, &at, &format!("{at}.destination"), &share.destination, weight)
         })
         .collect()
-}
-
-/// Istio: a single destination takes all traffic whatever its weight; beside others an absent weight is 0.
-pub fn weight(reader: &mut Reader<'_>, at: &str, written: Option<i64>, only: bool) -> u32 {
-    let weight = reader.count(&format!("{at}.weight"), written);
-    match only {
-        true => weight.filter(|weight| *weight > 0).unwrap_or(100),
-        false => weight.unwrap_or(0),
-    }
-}
-
-/// `origin` and `at` are the paths of the share and of its `Destination`, which are the same node for a mirror.
-pub fn backend(reader: &mut Reader<'_>, origin: &str, at: &str, destination: &api::Destination, weight: u32) -> Backend {
-    if destination.host.is_empty() || destination.host.contains('*') {
-        reader.invalid(&format!("{at}.host"), format_args!("{:?} is not a host name", destination.host));
-    }
-    let port = destination.port.as_ref().and_then(|port| reader.port(&format!("{at}.port.number"), port.number));
-    Backend {
-        origin: reader.origin(origin),
-        host: reader.host(&destination.host),
-        port,
-        subset: destination.subset.clone().filter(|subset| !subset.is_empty()),
-        weight,
-        request_headers: HeaderChange::default(),
-        response_headers: HeaderChange::default(),
-        unresolved: None,
-    }
 }

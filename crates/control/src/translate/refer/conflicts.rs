@@ -2,7 +2,7 @@
 
 use super::super::reader::code;
 use super::super::translation::Translation;
-use super::Notes;
+use super::notes::Notes;
 use std::collections::BTreeMap;
 use taut_model::origin::ObjectRef;
 use taut_model::problem::Severity;

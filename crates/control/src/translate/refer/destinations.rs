@@ -2,7 +2,7 @@
 
 use super::super::reader::code;
 use super::super::translation::Translation;
-use super::Notes;
+use super::notes::Notes;
 use super::world::{World, covers};
 use taut_model::destination::Destination;
 use taut_model::problem::Severity;

@@ -1,7 +1,7 @@
 //! AuthorizationPolicies: principals that nobody is.
 
 use super::super::reader::code;
-use super::Notes;
+use super::notes::Notes;
 use super::world::World;
 use taut_model::origin::ObjectRef;
 use taut_model::policy::AuthorizationPolicy;

@@ -2,7 +2,7 @@
 
 use super::super::reader::code;
 use super::super::values::nearest;
-use super::Notes;
+use super::notes::Notes;
 use super::world::World;
 use taut_model::origin::ObjectRef;
 use taut_model::route::{Backend, Dialect, HttpAction, HttpMatch, HttpRule, PathMatch, Route};

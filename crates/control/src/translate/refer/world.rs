@@ -90,7 +90,8 @@ impl<'a> World<'a> {
         let running = self.serving.get(host).into_iter().flatten().map(|workload| &workload.labels);
         let selector = self.selectors.get(host).filter(|selector| !selector.is_empty());
         let namespace = self.service(host).map_or("", |service| &service.namespace);
-        let announced = self.announced.get(namespace).into_iter().flatten().filter(|labels| selector.is_some_and(|selector| covers(selector, labels)));
+        let announced =
+            self.announced.get(namespace).into_iter().flatten().filter(|labels| selector.is_some_and(|selector| covers(selector, labels)));
         running.chain(announced).collect()
     }
 

@@ -16,14 +16,24 @@ fn balancers_have_istio_s_defaults() {
         (json!({"simple": "UNSPECIFIED"}), None),
         (json!({"consistentHash": {"httpHeaderName": "X-User"}}), Some(Balancer::RingHash { key: header(), min_size: 1024 })),
         (json!({"consistentHash": {"httpHeaderName": "X-User", "minimumRingSize": 9}}), Some(Balancer::RingHash { key: header(), min_size: 9 })),
-        (json!({"consistentHash": {"useSourceIp": true, "ringHash": {"minimumRingSize": 8}}}), Some(Balancer::RingHash { key: HashKey::SourceIp, min_size: 8 })),
-        (json!({"consistentHash": {"httpQueryParameterName": "q", "maglev": {}}}), Some(Balancer::Maglev { key: HashKey::Query("q".to_owned()), table_size: 65_537 })),
-        (json!({"consistentHash": {"httpCookie": {"name": "c", "path": "/", "ttl": "0s"}, "maglev": {"tableSize": 251}}}), Some(Balancer::Maglev { key: session, table_size: 251 })),
+        (
+            json!({"consistentHash": {"useSourceIp": true, "ringHash": {"minimumRingSize": 8}}}),
+            Some(Balancer::RingHash { key: HashKey::SourceIp, min_size: 8 }),
+        ),
+        (
+            json!({"consistentHash": {"httpQueryParameterName": "q", "maglev": {}}}),
+            Some(Balancer::Maglev { key: HashKey::Query("q".to_owned()), table_size: 65_537 }),
+        ),
+        (
+            json!({"consistentHash": {"httpCookie": {"name": "c", "path": "/", "ttl": "0s"}, "maglev": {"tableSize": 251}}}),
+            Some(Balancer::Maglev { key: session, table_size: 251 }),
+        ),
     ] {
         let destination = destination_of(json!({"host": "reviews", "trafficPolicy": {"loadBalancer": written}}));
         assert_eq!(destination.policy.balancer, want, "{written}");
     }
-    let annotated = with(named("DestinationRule", "reviews", json!({"host": "reviews"})), "annotations", json!({"tautline.dev/balancer": "PEAK_EWMA"}));
+    let annotated =
+        with(named("DestinationRule", "reviews", json!({"host": "reviews"})), "annotations", json!({"tautline.dev/balancer": "PEAK_EWMA"}));
     assert_eq!(translated(vec![annotated]).destinations["DestinationRule/default/reviews"].policy.balancer, Some(Balancer::PeakEwma));
 }
 

@@ -39,7 +39,10 @@ fn every_match_kind_is_carried() {
         source_namespace: Some("shop".to_owned()),
     };
     assert_eq!(rule.matches, [want]);
-    assert_eq!((rule.name.as_str(), rule.origin.path.as_str(), rule.matches[0].origin.path.as_str()), ("all", "spec.http[0]", "spec.http[0].match[0]"));
+    assert_eq!(
+        (rule.name.as_str(), rule.origin.path.as_str(), rule.matches[0].origin.path.as_str()),
+        ("all", "spec.http[0]", "spec.http[0].match[0]")
+    );
     for (uri, want) in [
         (json!({"exact": "/a"}), PathMatch::Exact("/a".to_owned())),
         (json!({"prefix": "/a"}), PathMatch::Prefix("/a".to_owned())),
@@ -122,7 +125,8 @@ fn retries_name_their_conditions() {
     assert_eq!(http_rule(json!({"retries": {"attempts": 0}})).retry.map(|retry| retry.attempts), Some(0));
     let written = "5xx,gateway-error,reset,reset-before-request,connect-failure,refused-stream,retriable-4xx,retriable-status-codes,\
                    cancelled,deadline-exceeded,internal,resource-exhausted,unavailable, 429";
-    let retry = http_rule(json!({"retries": {"attempts": 3, "perTryTimeout": "2s", "backoff": "10ms", "retryOn": written, "retryRemoteLocalities": true}}));
+    let retry =
+        http_rule(json!({"retries": {"attempts": 3, "perTryTimeout": "2s", "backoff": "10ms", "retryOn": written, "retryRemoteLocalities": true}}));
     use RetryOn::*;
     let want = Retry {
         attempts: 3,
@@ -174,37 +178,56 @@ fn mirrors_of_both_spellings() {
     };
     let v2 = || Some("v2".to_owned());
     assert_eq!(shares(http_rule(json!({"mirror": {"host": "reviews", "subset": "v2"}}))), [(REVIEWS.to_owned(), v2(), 100.0)]);
-    assert_eq!(shares(http_rule(json!({"mirror": {"host": "reviews", "subset": "v2"}, "mirrorPercentage": {"value": 0.5}}))), [(REVIEWS.to_owned(), v2(), 0.5)]);
+    assert_eq!(
+        shares(http_rule(json!({"mirror": {"host": "reviews", "subset": "v2"}, "mirrorPercentage": {"value": 0.5}}))),
+        [(REVIEWS.to_owned(), v2(), 0.5)]
+    );
     assert_eq!(shares(http_rule(json!({"mirror": {"host": "reviews"}, "mirror_percent": 7}))), [(REVIEWS.to_owned(), None, 7.0)]);
-    let list = json!({"mirrors": [{"destination": {"host": "reviews"}}, {"destination": {"host": "reviews", "subset": "v2"}, "percentage": {"value": 3}}]});
+    let list =
+        json!({"mirrors": [{"destination": {"host": "reviews"}}, {"destination": {"host": "reviews", "subset": "v2"}, "percentage": {"value": 3}}]});
     assert_eq!(shares(http_rule(list)), [(REVIEWS.to_owned(), None, 100.0), (REVIEWS.to_owned(), v2(), 3.0)]);
 }
 
 #[test]
 fn tcp_and_tls_rules_become_one_rule_per_match() {
-    let route = route_of(named("VirtualService", "store", json!({
-        "hosts": ["reviews"],
-        "tcp": [{"match": [{"port": 27017, "sourceLabels": {"app": "a"}, "sourceNamespace": "n"}, {"gateways": ["edge"], "port": 1}],
-                 "route": [{"destination": {"host": "reviews", "subset": "v1"}, "weight": 1}, {"destination": {"host": "reviews"}, "weight": 3}]},
-                {"route": [{"destination": {"host": "reviews"}}]}],
-        "tls": [{"match": [{"sniHosts": ["A.example.com", "*.b.com"], "port": 443}], "route": [{"destination": {"host": "reviews"}}]}],
-    })));
-    let rules: Vec<_> = route.tcp.iter().map(|r| (r.origin.path.as_str(), r.port, r.sni.join(" "), r.backends.iter().map(|b| b.weight).collect::<Vec<_>>())).collect();
-    assert_eq!(rules, [
-        ("spec.tls[0].match[0]", Some(443), "a.example.com *.b.com".to_owned(), vec![100]),
-        ("spec.tcp[0].match[0]", Some(27017), String::new(), vec![1, 3]),
-        ("spec.tcp[1]", None, String::new(), vec![100]),
-    ]);
+    let route = route_of(named(
+        "VirtualService",
+        "store",
+        json!({
+            "hosts": ["reviews"],
+            "tcp": [{"match": [{"port": 27017, "sourceLabels": {"app": "a"}, "sourceNamespace": "n"}, {"gateways": ["edge"], "port": 1}],
+                     "route": [{"destination": {"host": "reviews", "subset": "v1"}, "weight": 1}, {"destination": {"host": "reviews"}, "weight": 3}]},
+                    {"route": [{"destination": {"host": "reviews"}}]}],
+            "tls": [{"match": [{"sniHosts": ["A.example.com", "*.b.com"], "port": 443}], "route": [{"destination": {"host": "reviews"}}]}],
+        }),
+    ));
+    let rules: Vec<_> = route
+        .tcp
+        .iter()
+        .map(|r| (r.origin.path.as_str(), r.port, r.sni.join(" "), r.backends.iter().map(|b| b.weight).collect::<Vec<_>>()))
+        .collect();
+    assert_eq!(
+        rules,
+        [
+            ("spec.tls[0].match[0]", Some(443), "a.example.com *.b.com".to_owned(), vec![100]),
+            ("spec.tcp[0].match[0]", Some(27017), String::new(), vec![1, 3]),
+            ("spec.tcp[1]", None, String::new(), vec![100]),
+        ]
+    );
     assert_eq!(route.tcp[1].source_namespace.as_deref(), Some("n"));
 }
 
 #[test]
 fn rules_for_gateways_never_turn_into_rules_for_everybody() {
-    let route = route_of(named("VirtualService", "both", json!({
-        "hosts": ["reviews"], "gateways": ["edge", "mesh"],
-        "http": [{"match": [{"gateways": ["edge"]}], "route": [{"destination": {"host": "reviews"}}]},
-                 {"match": [{"gateways": ["edge"], "uri": {"exact": "/a"}}, {"gateways": ["mesh"], "uri": {"exact": "/b"}}], "route": [{"destination": {"host": "reviews"}}]}],
-    })));
+    let route = route_of(named(
+        "VirtualService",
+        "both",
+        json!({
+            "hosts": ["reviews"], "gateways": ["edge", "mesh"],
+            "http": [{"match": [{"gateways": ["edge"]}], "route": [{"destination": {"host": "reviews"}}]},
+                     {"match": [{"gateways": ["edge"], "uri": {"exact": "/a"}}, {"gateways": ["mesh"], "uri": {"exact": "/b"}}], "route": [{"destination": {"host": "reviews"}}]}],
+        }),
+    ));
     let paths: Vec<_> = route.http.iter().map(|rule| (rule.origin.path.as_str(), rule.matches.len(), rule.matches[0].path.clone())).collect();
     assert_eq!(paths, [("spec.http[1]", 1, Some(PathMatch::Exact("/b".to_owned())))]);
     let translation = translated(vec![named("VirtualService", "edge", json!({"hosts": ["*"], "gateways": ["edge"], "http": [{"corsPolicy": {}}]}))]);
@@ -224,7 +247,9 @@ fn visibility_and_age_are_kept() {
 
 #[test]
 fn a_host_pattern_covers_what_nobody_names_better() {
-    let vs = |name: &str, hosts: Value| named("VirtualService", name, json!({"hosts": hosts, "http": [{"route": [{"destination": {"host": "reviews"}}]}]}));
+    let vs = |name: &str, hosts: Value| {
+        named("VirtualService", name, json!({"hosts": hosts, "http": [{"route": [{"destination": {"host": "reviews"}}]}]}))
+    };
     let translation = translated(vec![
         service("reviews"),
         service("ratings"),
