@@ -27,7 +27,7 @@ pub fn error(message: &str) {
 /// Rows under headers, aligned, without lines: what `kubectl get` looks like.
 pub fn table(headers: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(headers.iter().map(|h| h.to_ascii_uppercase()));
     for row in rows {
         table.add_row(row);

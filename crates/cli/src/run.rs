@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use taut_proxy::World;
+use taut_proxy::{Proxy, World};
 use taut_proxy::options::{AccessLog, AccessLogFormat, Options, OwnPort, OwnWorkload, Secret, Upstream};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -98,9 +98,9 @@ pub async fn run(place: &Place, arguments: Arguments) -> Outcome<ExitCode> {
     });
     let environment = environment(&arguments, &options);
     let (asked_to_stop, told_to_stop) = tokio::sync::oneshot::channel::<()>();
-    let proxy = taut_proxy::start(World::os(), options).await.map_err(|fault| Failure::cannot(fault.to_string()))?;
-    let current = proxy.current();
-    let mut proxy = tokio::task::spawn_local(proxy.run_until(async move {
+    let proxy = Proxy::start(World::os(), options).await.map_err(|fault| Failure::cannot(fault.to_string()))?;
+    let current = proxy.status().current().clone();
+    let mut proxy = tokio::task::spawn_local(proxy.run(async move {
         let _ = told_to_stop.await;
     }));
     tokio::select! {
@@ -120,20 +120,18 @@ pub async fn run(place: &Place, arguments: Arguments) -> Outcome<ExitCode> {
         status = program.wait() => Some(status.ok().and_then(|s| s.code()).unwrap_or(1)),
     };
     let _ = asked_to_stop.send(());
-    let drained = proxy.await;
+    if let Err(error) = proxy.await {
+        tracing::warn!(%error, "the sidecar did not stop cleanly");
+    }
     if code.is_none() {
         end(&mut program).await;
-    }
-    if let Ok(Err(fault)) = drained {
-        tracing::warn!(%fault, "the sidecar did not stop cleanly");
     }
     Ok(ExitCode::from(u8::try_from(code.unwrap_or(0)).unwrap_or(1)))
 }
 
-fn ended_early(ended: Result<Result<(), taut_proxy::Fault>, tokio::task::JoinError>) -> String {
+fn ended_early(ended: Result<(), tokio::task::JoinError>) -> String {
     match ended {
-        Ok(Err(fault)) => fault.to_string(),
-        Ok(Ok(())) => "the sidecar stopped".to_owned(),
+        Ok(()) => "the sidecar stopped".to_owned(),
         Err(error) => format!("the sidecar failed: {error}"),
     }
 }
@@ -155,7 +153,8 @@ fn options(arguments: &Arguments, sidecar: IpAddr) -> Options {
         ports: arguments.ports.clone(),
         locality: String::new(),
     };
-    let upstream = |(host, port, listen): &(String, u16, Option<SocketAddr>)| Upstream { host: host.clone(), port: *port, listen: listen.unwrap_or(at(*port)) };
+    let upstream =
+        |(host, port, listen): &(String, u16, Option<SocketAddr>)| Upstream { host: host.clone(), port: *port, listen: listen.unwrap_or(at(*port)) };
     let format = match arguments.access_log {
         Log::Off => AccessLogFormat::Off,
         Log::Text => AccessLogFormat::Text,

@@ -1,8 +1,8 @@
 //! `taut status`: what is wrong now, first; then who is connected and what is live.
 
+use crate::Outcome;
 use crate::output::{self, Format};
 use crate::place::Place;
-use crate::Outcome;
 use serde_json::Value;
 
 #[derive(clap::Args, Debug)]
@@ -22,7 +22,9 @@ pub async fn status(place: &Place, arguments: Arguments) -> Outcome {
 
 fn render(status: &Value) -> String {
     let list = |key: &str| status[key].as_array().map(Vec::as_slice).unwrap_or_default();
-    let text = |value: &Value, key: &str| value[key].as_str().map_or_else(|| if value[key].is_null() { String::new() } else { value[key].to_string() }, str::to_owned);
+    let text = |value: &Value, key: &str| {
+        value[key].as_str().map_or_else(|| if value[key].is_null() { String::new() } else { value[key].to_string() }, str::to_owned)
+    };
     let mut out = String::new();
     let (problems, lagging, proxies) = (list("problems"), list("lagging"), list("proxies"));
     for problem in problems {
@@ -37,7 +39,8 @@ fn render(status: &Value) -> String {
     if out.is_empty() {
         out += "✓ nothing is wrong\n";
     }
-    out += &format!("\n{} objects live, {} lagging, {} with problems; version {}\n\n", status["live"], lagging.len(), problems.len(), status["version"]);
+    out +=
+        &format!("\n{} objects live, {} lagging, {} with problems; version {}\n\n", status["live"], lagging.len(), problems.len(), status["version"]);
     if proxies.is_empty() {
         return out + "No proxies are connected. Start one: taut run --service hello --port 8080 -- ./hello\n";
     }

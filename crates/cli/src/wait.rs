@@ -46,7 +46,8 @@ pub async fn wait(place: &Place, arguments: Arguments) -> Outcome {
     let namespace = arguments.namespace.as_deref().unwrap_or_else(|| api.default_namespace());
     let mut targets = Vec::new();
     for object in &arguments.objects {
-        let (kind, name) = object.split_once('/').ok_or_else(|| Failure::cannot(format!("{object:?}: expected KIND/NAME, e.g. virtualservice/reviews")))?;
+        let (kind, name) =
+            object.split_once('/').ok_or_else(|| Failure::cannot(format!("{object:?}: expected KIND/NAME, e.g. virtualservice/reviews")))?;
         let kind = kinds::named(kind).ok_or_else(|| Failure::cannot(unknown_kind(kind)))?;
         targets.push((kind, namespace.to_owned(), name.to_owned()));
     }

@@ -60,8 +60,8 @@ fn render(value: &Value) -> Outcome<String> {
         }
         text += half["title"].as_str().unwrap_or_default();
         text.push('\n');
-        let explanation: Explanation =
-            serde_json::from_value(half["explanation"].clone()).map_err(|e| Failure::cannot(format!("the control plane's answer does not read: {e}")))?;
+        let explanation: Explanation = serde_json::from_value(half["explanation"].clone())
+            .map_err(|e| Failure::cannot(format!("the control plane's answer does not read: {e}")))?;
         text += &explanation.to_string();
         if !text.ends_with('\n') {
             text.push('\n');
@@ -80,10 +80,24 @@ fn render(value: &Value) -> Outcome<String> {
 fn record(record: &Value) -> String {
     let text = |key: &str| record[key].as_str().unwrap_or_default();
     let ms = |value: &Value| value.as_f64().unwrap_or(0.0) / 1000.0;
-    let mut lines = format!("  happened     {} {} at {}: {} in {:.1} ms\n", text("method"), text("path"), text("started"), record["status"], ms(&record["duration_us"]));
+    let mut lines = format!(
+        "  happened     {} {} at {}: {} in {:.1} ms\n",
+        text("method"),
+        text("path"),
+        text("started"),
+        record["status"],
+        ms(&record["duration_us"])
+    );
     for (number, attempt) in record["attempts"].as_array().into_iter().flatten().enumerate() {
         let field = |key: &str| attempt[key].as_str().unwrap_or_default();
-        lines += &format!("  attempt {}    {} ({}): {} after {:.1} ms\n", number + 1, field("endpoint"), field("address"), field("result"), ms(&attempt["duration_us"]));
+        lines += &format!(
+            "  attempt {}    {} ({}): {} after {:.1} ms\n",
+            number + 1,
+            field("endpoint"),
+            field("address"),
+            field("result"),
+            ms(&attempt["duration_us"])
+        );
     }
     if let Some(failure) = record["failure"].as_object() {
         let field = |key: &str| failure.get(key).and_then(Value::as_str).unwrap_or_default();

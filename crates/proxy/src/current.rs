@@ -6,6 +6,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use taut_model::route::{Backend, HttpAction, Route};
 use taut_plan::{Plan, Snapshot};
 use tokio::sync::{mpsc, watch};
 
@@ -71,7 +72,8 @@ impl Current {
     }
 
     /// Subscribes to `hosts` (the candidates of one name, most likely first) and waits, at most `limit`, until a pinned
-    /// plan can choose among them: a host that exists with only absent ones before it, or all of them absent.
+    /// plan can choose among them: a host that exists with only absent ones before it (and what its routes lead to is known
+    /// too), or all of them absent.
     /// `false`: not known in time.
     pub async fn learn(&self, hosts: &[String], limit: Duration) -> bool {
         // Subscribe to changes before the first look, so that none is missed.
@@ -138,6 +140,19 @@ impl Current {
         self.pinned.subscribe()
     }
 
+    /// Resolves when the proxy can carry what its workload sends: it has a certificate, and the control plane has said who it is.
+    pub async fn carries(&self) {
+        let (mut pinned, mut renewed) = (self.pinned.subscribe(), self.renewed.subscribe());
+        while self.identity.load().is_none() || self.snapshot.load().own.is_none() {
+            // The senders live as long as `self`.
+            tokio::select! {
+                biased;
+                _ = pinned.changed() => {}
+                _ = renewed.changed() => {}
+            }
+        }
+    }
+
     /// Changes with each certificate.
     pub fn renewed(&self) -> watch::Receiver<u64> {
         self.renewed.subscribe()
@@ -147,11 +162,31 @@ impl Current {
 fn knows(snapshot: &Snapshot, hosts: &[String]) -> bool {
     for host in hosts {
         if snapshot.services.contains_key(host) {
-            return true;
+            return snapshot.routes.values().filter(|route| is_about(route, host)).flat_map(|route| backends(route)).all(|to| settled(snapshot, to));
         }
         if !snapshot.absent.contains(host) {
             return false;
         }
     }
     true
+}
+
+fn settled(snapshot: &Snapshot, host: &str) -> bool {
+    snapshot.services.contains_key(host) || snapshot.absent.contains(host)
+}
+
+fn is_about(route: &Route, host: &str) -> bool {
+    route.parents.iter().any(|parent| taut_model::host::matches(&parent.host, host))
+}
+
+/// The hosts that a route can send traffic to.
+pub(crate) fn backends(route: &Route) -> impl Iterator<Item = &str> {
+    let http = route.http.iter().flat_map(|rule| {
+        let forward: &[Backend] = match &rule.action {
+            HttpAction::Forward(backends) => backends,
+            HttpAction::Redirect(_) | HttpAction::Respond(_) => &[],
+        };
+        forward.iter().chain(rule.mirrors.iter().map(|mirror| &mirror.backend))
+    });
+    http.chain(route.tcp.iter().flat_map(|rule| &rule.backends)).map(|backend| backend.host.as_str())
 }

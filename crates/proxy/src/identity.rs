@@ -1,5 +1,10 @@
 //! Who this proxy is: the certificate it holds now. Getting and renewing one is in `identity/renew.rs`.
 
+mod issued;
+pub mod renew;
+#[cfg(test)]
+mod tests;
+
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
@@ -14,5 +19,6 @@ pub struct HeldIdentity {
     pub key: Arc<dyn rustls::sign::SigningKey>,
     pub roots: Vec<CertificateDer<'static>>,
     pub identity: Identity,
+    pub not_before: Timestamp,
     pub not_after: Timestamp,
 }

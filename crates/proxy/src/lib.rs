@@ -1,9 +1,61 @@
 //! The data plane: the only crate that touches application traffic.
+//!
+//! A request, from accept to finish, in seven steps, each one function:
+//!
+//! 1. [`listen::listen`] takes a connection in.
+//! 2. [`connection::serve`] learns where it wants to go, who is on it, and what is spoken.
+//! 3. [`facts::gather`] says what is known about a request.
+//! 4. `taut_plan::Plan::decide` says go, ask, or refuse.
+//! 5. [`transform::request`] changes what changes on the way.
+//! 6. [`forward::attempts`] carries it to an upstream.
+//! 7. [`respond::finish`] turns the outcome into the response, which ends the one record.
+//!
+//! [`exchange::serve`] is steps 3 to 7 in a row; [`tunnel::carry`] is the same for a TCP connection.
 
+pub mod admin;
+mod backoff;
+pub mod body;
+pub mod capture;
+pub mod channel;
+pub mod connection;
 pub mod current;
+pub mod dial;
+pub mod engine;
 pub mod evidence;
+pub mod exchange;
+pub mod facts;
+pub mod fault;
+pub mod forward;
+mod gate;
 pub mod identity;
+pub mod io;
+pub mod listen;
+pub mod metadata;
+pub mod mirror;
 pub mod options;
+pub mod pool;
+mod process;
+pub mod ready;
+pub mod record;
+pub mod respond;
 pub mod ring;
+pub mod signer;
 pub mod sink;
+pub mod start;
+pub mod status;
+pub mod sync;
+pub mod tls;
+pub mod trace;
+pub mod transform;
+pub mod trust;
+pub mod tunnel;
+pub mod worker;
 pub mod world;
+
+pub use start::{Fault, Proxy, run};
+pub use world::World;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

@@ -27,18 +27,23 @@ impl Kept {
         }
     }
 
-    /// `{"record": …, "explanation": …, "plan": …}`. The explanation is made by the plan that decided, not by today's.
+    /// `{"record": …, "explanation": …, "text": …}`. The explanation is made by the plan that decided, not by today's.
     pub fn to_json(&self) -> Value {
+        let explanation = self.evidence.as_ref().map(|evidence| evidence.plan.explain(&evidence.facts.as_facts(), Some(&evidence.rolls)));
+        json!({
+            "record": self.record_json(),
+            "explanation": explanation.as_ref().map(|e| serde_json::to_value(e).unwrap_or_default()),
+            "text": explanation.map(|e| e.to_string()),
+        })
+    }
+
+    pub fn record_json(&self) -> Value {
         let record = match &self.record {
             Record::Exchange(record) => serde_json::to_value(record),
             Record::Connection(record) => serde_json::to_value(record),
         };
-        let explanation = self.evidence.as_ref().map(|evidence| evidence.plan.explain(&evidence.facts.as_facts(), Some(&evidence.rolls)));
-        json!({
-            "record": record.unwrap_or_default(),
-            "explanation": explanation.as_ref().map(|e| serde_json::to_value(e).unwrap_or_default()),
-            "text": explanation.map(|e| e.to_string()),
-        })
+        // Records hold nothing that JSON cannot say.
+        record.unwrap_or_default()
     }
 }
 
@@ -76,8 +81,9 @@ impl Ring {
         drop(oldest);
     }
 
-    pub fn find(&self, id: &str) -> Option<Arc<Kept>> {
-        self.kept.lock().iter().rev().find(|kept| kept.id() == id).cloned()
+    /// Newest first. A request that came in and caused others has several records under one id.
+    pub fn find(&self, id: &str) -> Vec<Arc<Kept>> {
+        self.kept.lock().iter().rev().filter(|kept| kept.id() == id).cloned().collect()
     }
 
     /// The newest `count`, newest first.

@@ -1,10 +1,11 @@
 //! Where finished records go: metrics, the access log, and the ring that `taut why REQUEST-ID` reads.
 
 use crate::evidence::Evidence;
+use crate::ring::{Kept, Ring};
 use std::sync::Arc;
 use taut_observe::access_log::AccessLog;
 use taut_observe::metrics::Registry;
-use taut_observe::record::{ConnectionRecord, ExchangeRecord};
+use taut_observe::record::{ConnectionRecord, Edge, ExchangeRecord};
 
 /// Takes records from all workers. Cheap to clone; never blocks.
 #[derive(Clone)]
@@ -15,12 +16,12 @@ pub struct Sink {
 struct Shared {
     registry: Arc<Registry>,
     access_log: Option<AccessLog>,
-    ring: crate::ring::Ring,
+    ring: Ring,
 }
 
 impl Sink {
     pub fn new(registry: Arc<Registry>, access_log: Option<AccessLog>, keep: usize) -> Self {
-        Self { shared: Arc::new(Shared { registry, access_log, ring: crate::ring::Ring::new(keep) }) }
+        Self { shared: Arc::new(Shared { registry, access_log, ring: Ring::new(keep) }) }
     }
 
     /// One HTTP exchange has ended.
@@ -41,6 +42,11 @@ impl Sink {
         self.shared.ring.push_connection(record, evidence);
     }
 
+    /// A TCP connection has reached its destination; [`Sink::connection`] follows at its end.
+    pub fn connection_opened(&self, edge: &Edge) {
+        self.shared.registry.connection_opened(edge);
+    }
+
     /// Connections that stand, of any kind: +1 when one is accepted, -1 when it ends.
     pub fn connections_open(&self, delta: i64) {
         self.shared.registry.connections_open(delta);
@@ -56,9 +62,19 @@ impl Sink {
         self.shared.registry.mirror_dropped();
     }
 
-    /// The newest record of an exchange with this request id, and what it was decided from.
-    pub fn find(&self, request_id: &str) -> Option<Arc<crate::ring::Kept>> {
-        self.shared.ring.find(request_id)
+    /// The records with this request id (or connection id) and what they were decided from, newest first.
+    pub fn find(&self, id: &str) -> Vec<Arc<Kept>> {
+        self.shared.ring.find(id)
+    }
+
+    /// The newest records, newest first.
+    pub fn newest(&self, count: usize) -> Vec<Arc<Kept>> {
+        self.shared.ring.newest(count)
+    }
+
+    /// Access log lines that were lost.
+    pub fn access_log_dropped(&self) -> u64 {
+        self.shared.access_log.as_ref().map_or(0, AccessLog::dropped)
     }
 
     pub fn registry(&self) -> &Arc<Registry> {

@@ -41,7 +41,8 @@ impl Accept {
 
     /// Whether the client prefers aggregated discovery of `apidiscovery.k8s.io/v2`.
     pub fn wants_aggregated_discovery(&self) -> bool {
-        let wanted = |range: &&Range| range.is_json() && (range.parameters.is_empty() || range.is("apidiscovery.k8s.io", "v2", "APIGroupDiscoveryList"));
+        let wanted =
+            |range: &&Range| range.is_json() && (range.parameters.is_empty() || range.is("apidiscovery.k8s.io", "v2", "APIGroupDiscoveryList"));
         self.ranges.iter().find(wanted).is_some_and(|range| !range.parameters.is_empty())
     }
 }
@@ -116,6 +117,8 @@ mod tests {
         let kubectl = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
         assert!(Accept::parse(kubectl).wants_aggregated_discovery());
         assert!(!Accept::parse("application/json").wants_aggregated_discovery());
-        assert!(!Accept::parse("application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json").wants_aggregated_discovery());
+        assert!(
+            !Accept::parse("application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json").wants_aggregated_discovery()
+        );
     }
 }

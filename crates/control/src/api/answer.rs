@@ -2,8 +2,8 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, WARNING};
 use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, WARNING};
 use serde_json::Value;
 use taut_model::object::Object;
 use taut_model::problem::Problem;
@@ -47,7 +47,9 @@ impl IntoResponse for Answer {
         for warning in self.warnings.iter().filter_map(|text| warning(text)) {
             response.headers_mut().append(WARNING, warning);
         }
-        response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)).filter_map(|(name, value)| Some((name?, value))));
+        response
+            .headers_mut()
+            .extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)).filter_map(|(name, value)| Some((name?, value))));
         response
     }
 }

@@ -1,10 +1,10 @@
 //! Reading a request: who asks, for what, with which options, and what they sent.
 
+use super::Api;
 use super::accept::Accept;
 use super::refusal::Refusal;
 use super::selector::Selector;
 use super::target::{self, Target};
-use super::Api;
 use axum::extract::{Query, Request};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};

@@ -1,6 +1,7 @@
 //! Reading what a client sent. A field that is written twice is refused: the reader could not know which one counts.
 
 use super::asked::Asked;
+use super::protobuf;
 use super::refusal::Refusal;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -11,6 +12,7 @@ use taut_model::tree;
 pub(super) fn object(asked: &Asked) -> Result<Value, Refusal> {
     match asked.content_type.as_str() {
         "" | "application/json" => Ok(without_nulls(json(&asked.body)?)),
+        protobuf::MEDIA_TYPE => protobuf::object(&asked.body).map_err(|why| Refusal::unsupported_body(&why)),
         "application/yaml" | "application/x-yaml" | "text/yaml" => yaml(&asked.body),
         other => Err(Refusal::unsupported_media_type(other, &["application/json", "application/yaml"])),
     }
@@ -33,7 +35,7 @@ pub(super) fn yaml(body: &[u8]) -> Result<Value, Refusal> {
     }
     let mut roots = documents.iter().filter_map(|document| document.root.as_ref());
     match (roots.next(), roots.next()) {
-        (Some(root), None) => Ok(root.value()),
+        (Some(root), None) => Ok(without_nulls(root.value())),
         (None, _) => Err(Refusal::bad_request("the body of the request is empty")),
         (Some(_), Some(_)) => Err(Refusal::bad_request("the body of the request has more than one document: send them one by one")),
     }

@@ -1,7 +1,7 @@
 //! The Kubernetes API over the store, complete enough that stock `kubectl` manages a mesh that has no Kubernetes.
 //!
-//! JSON and YAML only; a client that asks for protobuf is told so and falls back. Nothing here decides what objects mean:
-//! `model` checks them, `Api::admit` may refuse more, the store keeps them.
+//! Answers are JSON; a client that would rather have protobuf takes that. Nothing here decides what objects mean: `model`
+//! checks them, `Api::admit` may refuse more, the store keeps them.
 //!
 //! Source of the semantics: "Kubernetes API Concepts" and the API conventions of sig-architecture.
 
@@ -16,6 +16,7 @@ mod discovery;
 mod jsonpath;
 mod look;
 mod openapi;
+mod protobuf;
 mod refusal;
 mod remove;
 mod review;
@@ -75,7 +76,9 @@ async fn serve(State(api): State<Arc<Api>>, request: Request) -> Response {
     let writes = asked.method != Method::GET;
     let answer = match writes && api.store.is_durable() {
         // A write waits for the disk, and other clients should not wait with it.
-        true => tokio::task::spawn_blocking(move || answer(&api, &asked)).await.unwrap_or_else(|_| Err(Refusal::internal("the request was given up"))),
+        true => {
+            tokio::task::spawn_blocking(move || answer(&api, &asked)).await.unwrap_or_else(|_| Err(Refusal::internal("the request was given up")))
+        }
         false => answer(&api, &asked),
     };
     answer.map_or_else(IntoResponse::into_response, Answer::into_response)

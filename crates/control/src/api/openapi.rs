@@ -30,9 +30,8 @@ static DOCUMENTS: LazyLock<BTreeMap<String, (Bytes, String)>> = LazyLock::new(||
 });
 
 pub(super) fn index() -> Value {
-    let entry = |(path, (_, hash)): (&String, &(Bytes, String))| {
-        (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}))
-    };
+    let entry =
+        |(path, (_, hash)): (&String, &(Bytes, String))| (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}));
     json!({"paths": DOCUMENTS.iter().map(entry).collect::<Map<_, _>>()})
 }
 
@@ -56,10 +55,13 @@ fn group_document(group: &str, version: &str) -> Value {
         schemas.insert(format!("{component}List"), list_schema(kind, version, &component));
         add_paths(&mut paths, kind, version, &component);
     }
-    schemas.insert(LIST_META.into(), json!({"type": "object", "description": "What every list has.", "properties": {
-        "resourceVersion": {"type": "string", "description": "The version at which the list is consistent: watch from here."},
-        "continue": {"type": "string", "description": "Always empty: lists are never cut."},
-    }}));
+    schemas.insert(
+        LIST_META.into(),
+        json!({"type": "object", "description": "What every list has.", "properties": {
+            "resourceVersion": {"type": "string", "description": "The version at which the list is consistent: watch from here."},
+            "continue": {"type": "string", "description": "Always empty: lists are never cut."},
+        }}),
+    );
     json!({
         "openapi": "3.0.0", "info": {"title": "Tautline", "version": env!("CARGO_PKG_VERSION")},
         "paths": paths, "components": {"schemas": schemas},

@@ -67,6 +67,11 @@ impl Refusal {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
     }
 
+    /// A body of a known type that holds what cannot be read.
+    pub fn unsupported_body(why: &str) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", format!("protobuf: {why}"))
+    }
+
     pub fn too_large(limit: usize) -> Self {
         let message = format!("the body of the request is larger than {limit} bytes, or ended early");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
@@ -92,8 +97,7 @@ impl Refusal {
         let causes = errors.iter().map(|problem| json!({"reason": cause(problem), "message": told(problem), "field": problem.path})).collect();
         if errors.iter().all(|problem| is_strict(problem)) {
             let list: Vec<String> = errors.iter().map(|problem| strict(problem)).collect();
-            let message =
-                format!("{0} in version {version:?} cannot be handled as a {0}: strict decoding error: {1}", kind.kind, list.join(", "));
+            let message = format!("{0} in version {version:?} cannot be handled as a {0}: strict decoding error: {1}", kind.kind, list.join(", "));
             return Self::bad_request(message).about(kind, name, causes);
         }
         let list: Vec<String> = errors.iter().map(|problem| sentence(problem)).collect();
@@ -143,7 +147,9 @@ impl Refusal {
                 let because = "the object has been modified; please apply your changes to the latest version and try again";
                 Self::conflict(kind, name, because)
             }
-            StoreError::Declined | StoreError::InUse { .. } | StoreError::Unusable { .. } | StoreError::Disk { .. } => Self::internal(error.to_string()),
+            StoreError::Declined | StoreError::InUse { .. } | StoreError::Unusable { .. } | StoreError::Disk { .. } => {
+                Self::internal(error.to_string())
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{StoreError, Write};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 use taut_model::kinds::Kind;
 use taut_model::merge::managed::{self, Writer};
 use taut_model::object::Object;
@@ -93,6 +94,14 @@ pub(super) fn stamp(value: &mut Value, version: u64, generation: i64) {
     let metadata = metadata(value);
     metadata.insert("resourceVersion".into(), json!(version.to_string()));
     metadata.insert("generation".into(), json!(generation));
+}
+
+/// What was never stored has no version of its own: it shows that of the object as it is, or none.
+pub(super) fn as_preview(object: &Object, stored: Option<&Object>) -> Arc<Object> {
+    let mut shown = Object::clone(object);
+    let none = Value::Null;
+    keep(metadata(&mut shown.value), stored.map_or(&none, |stored| &stored.value["metadata"]), "resourceVersion");
+    Arc::new(shown)
 }
 
 /// Being deleted, and nobody holds it back any more.

@@ -118,7 +118,8 @@ impl Store {
     /// # Errors
     /// As `create`.
     pub fn preview_create(&self, object: Object, write: &Write) -> Result<Arc<Object>, StoreError> {
-        self.creation(object, write).map(|step| step.object)
+        let step = self.creation(object, write)?;
+        Ok(metadata::as_preview(&step.object, None))
     }
 
     /// Stores what `change` makes of the object. It is called once, and no other write comes in between; it must not
@@ -151,7 +152,7 @@ impl Store {
     ) -> Result<Arc<Object>, StoreError> {
         match self.modification((kind, namespace, name), write, change)? {
             Modification::Nothing(old) => Ok(old),
-            Modification::Step(step) => Ok(step.object),
+            Modification::Step(step) => Ok(metadata::as_preview(&step.object, step.before.as_deref())),
         }
     }
 

@@ -58,7 +58,7 @@ pub fn apply(live: Option<&Value>, config: &Value, writer: Writer<'_>, force: bo
 
     let mut merged = typed::merge(&base, config, shape);
     let kept = others.iter().fold(wanted.clone(), |set, entry| set.union(&entry.fields));
-    typed::remove(&mut merged, &before.clear_of(&kept), shape);
+    typed::remove(&mut merged, &before.clear_of(&kept), &kept, shape);
 
     let changes = typed::changes(Some(&base), Some(&merged), shape);
     let taken = changes.added.union(&changes.modified);

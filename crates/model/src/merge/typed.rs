@@ -64,19 +64,21 @@ pub fn merge(live: &Value, config: &Value, shape: Shape<'_>) -> Value {
     }
 }
 
-/// Removes the paths of `set`, and containers that this leaves empty.
-pub fn remove(value: &mut Value, set: &FieldSet, shape: Shape<'_>) {
+/// Removes the paths of `set`, and containers that this leaves empty, unless they are in `kept` as such.
+pub fn remove(value: &mut Value, set: &FieldSet, kept: &FieldSet, shape: Shape<'_>) {
+    let nothing = FieldSet::default();
     match value {
-        Value::Object(fields) if !shape.is_atomic_map() => remove_fields(fields, set, shape),
+        Value::Object(fields) if !shape.is_atomic_map() => remove_fields(fields, set, kept, shape),
         Value::Array(items) => {
             let list = shape.list();
-            items.retain_mut(|item| match element_step(item, &list, shape).and_then(|step| set.children.get(&step)) {
-                Some(found) if found.own => false,
-                Some(found) => {
-                    remove(item, found, shape.items());
-                    true
+            items.retain_mut(|item| {
+                let Some(step) = element_step(item, &list, shape) else { return true };
+                match set.children.get(&step) {
+                    Some(found) if found.own => return false,
+                    Some(found) => remove(item, found, kept.children.get(&step).unwrap_or(&nothing), shape.items()),
+                    None => {}
                 }
-                None => true,
+                true
             });
         }
         _ => {}
@@ -174,15 +176,17 @@ fn merge_lists(old: Vec<Part<'_, '_>>, new: Vec<Part<'_, '_>>) -> Vec<Value> {
     ordered(&wanted, &others, &stored).into_iter().filter_map(|step| values.get(step).cloned()).collect()
 }
 
-fn remove_fields(fields: &mut Map<String, Value>, set: &FieldSet, shape: Shape<'_>) {
+fn remove_fields(fields: &mut Map<String, Value>, set: &FieldSet, kept: &FieldSet, shape: Shape<'_>) {
+    let nothing = FieldSet::default();
     for (step, found) in &set.children {
         let Some(name) = step.strip_prefix("f:") else { continue };
         if found.own {
             fields.remove(name);
         } else if let Some(child) = fields.get_mut(name) {
             let was_empty = is_empty(child);
-            remove(child, found, shape.field(name));
-            if is_empty(child) && !was_empty {
+            let kept = kept.children.get(step).unwrap_or(&nothing);
+            remove(child, found, kept, shape.field(name));
+            if is_empty(child) && !was_empty && !kept.own {
                 fields.remove(name);
             }
         }

@@ -1,0 +1,185 @@
+//! Request bodies on their way to an upstream: streamed, counted, and kept as far as a retry or a mirror may need them.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+/// How much of a request body is kept so that it can be sent again.
+pub const KEPT_BYTES: usize = 64 * 1024;
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of one request, read by one attempt at a time.
+#[derive(Clone)]
+pub struct Source(Rc<RefCell<State>>);
+
+struct State {
+    incoming: Option<Incoming>,
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    trailers: Option<HeaderMap>,
+    /// Bytes passed on that were not kept: the body cannot be sent again.
+    lost: bool,
+    keep: bool,
+    /// The client broke off.
+    broken: bool,
+    bytes: u64,
+    /// The attempt that reads now; bodies of earlier ones end with an error.
+    reader: u32,
+}
+
+impl Source {
+    pub fn new(incoming: Incoming) -> Self {
+        let incoming = (!incoming.is_end_stream()).then_some(incoming);
+        Self(Rc::new(RefCell::new(State { incoming, ..State::empty() })))
+    }
+
+    /// From here on keeps what is read, up to [`KEPT_BYTES`].
+    pub fn keep(&self) {
+        self.0.borrow_mut().keep = true;
+    }
+
+    /// The body from its start, for one attempt. `None` when its start is gone.
+    pub fn read(&self) -> Option<RequestBody> {
+        let mut state = self.0.borrow_mut();
+        if state.lost {
+            return None;
+        }
+        state.reader += 1;
+        Some(RequestBody { source: self.clone(), reader: state.reader, next: 0, trailers_given: false })
+    }
+
+    pub fn can_be_read_again(&self) -> bool {
+        let state = self.0.borrow();
+        !state.lost && !state.broken
+    }
+
+    /// A copy of the whole body, once it has ended and if all of it was kept.
+    pub fn copy(original: &Self) -> Option<Self> {
+        let state = original.0.borrow();
+        let ended = state.incoming.as_ref().is_none_or(Body::is_end_stream);
+        (ended && !state.lost && !state.broken).then(|| {
+            Self(Rc::new(RefCell::new(State { incoming: None, kept: state.kept.clone(), trailers: state.trailers.clone(), ..State::empty() })))
+        })
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.0.borrow().bytes
+    }
+
+    pub fn broken(&self) -> bool {
+        self.0.borrow().broken
+    }
+}
+
+impl State {
+    fn empty() -> Self {
+        Self { incoming: None, kept: Vec::new(), kept_bytes: 0, trailers: None, lost: false, keep: false, broken: false, bytes: 0, reader: 0 }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let frame = match ready!(Pin::new(incoming).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                self.broken = true;
+                self.incoming = None;
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            None => {
+                self.incoming = None;
+                return Poll::Ready(None);
+            }
+        };
+        match frame.into_data() {
+            Ok(data) => {
+                self.bytes += data.len() as u64;
+                self.remember(&data);
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Err(frame) => {
+                let Ok(trailers) = frame.into_trailers() else { return Poll::Ready(None) };
+                self.trailers = Some(trailers.clone());
+                self.incoming = None;
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
+        }
+    }
+
+    fn remember(&mut self, data: &Bytes) {
+        if self.lost {
+            return;
+        }
+        if self.keep && self.kept_bytes + data.len() <= KEPT_BYTES {
+            self.kept_bytes += data.len();
+            self.kept.push(data.clone());
+        } else {
+            self.lost = true;
+            self.kept = Vec::new();
+            self.kept_bytes = 0;
+        }
+    }
+}
+
+/// What is sent upstream: the body as one attempt reads it.
+pub struct RequestBody {
+    source: Source,
+    reader: u32,
+    /// The kept chunk that comes next.
+    next: usize,
+    trailers_given: bool,
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let body = &mut *self;
+        let mut state = body.source.0.borrow_mut();
+        if state.reader != body.reader {
+            return Poll::Ready(Some(Err("another attempt reads this body now".into())));
+        }
+        if let Some(chunk) = state.kept.get(body.next) {
+            body.next += 1;
+            return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
+        }
+        if state.broken {
+            return Poll::Ready(Some(Err("the client broke off its request body".into())));
+        }
+        if state.incoming.is_none() {
+            let trailers = if body.trailers_given { None } else { state.trailers.clone() };
+            body.trailers_given = true;
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+        }
+        let frame = ready!(state.poll_next(cx));
+        match &frame {
+            Some(Ok(frame)) if frame.is_data() => body.next = state.kept.len(),
+            _ => body.trailers_given = true,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let state = self.source.0.borrow();
+        let all_read = self.next >= state.kept.len() && (self.trailers_given || state.trailers.is_none()) && !state.broken;
+        all_read && state.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let state = self.source.0.borrow();
+        let kept: u64 = state.kept.iter().skip(self.next).map(|chunk| chunk.len() as u64).sum();
+        let rest = state.incoming.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint);
+        let mut hint = SizeHint::new();
+        hint.set_lower(kept + rest.lower());
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(kept + upper);
+        }
+        hint
+    }
+}

@@ -1,0 +1,5 @@
+//! How the application's own traffic is caught, and where it says it wants to go.
+
+pub mod http_proxy;
+pub mod sniff;
+pub mod socks5;

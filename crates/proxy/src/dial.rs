@@ -1,0 +1,111 @@
+//! Opens connections: resolve, connect, prove identities. Says precisely what failed. Keeping them is `pool`'s.
+
+use crate::fault::{Fault, Kind};
+use crate::identity::HeldIdentity;
+use crate::io::Io;
+use crate::tls::{Spoken, Tls};
+use crate::world::World;
+use rustls_pki_types::ServerName;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use taut_plan::cluster::{Dial, Transport};
+use taut_wire::net::Stream;
+use tokio_rustls::TlsConnector;
+
+/// Where to, over what, and how long to try.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub address: Dial,
+    pub transport: Transport,
+    pub spoken: Spoken,
+    /// For name, socket and handshake together.
+    pub connect_timeout: Duration,
+    pub idle_timeout: Duration,
+}
+
+pub struct Dialer {
+    pub world: World,
+    pub tls: Tls,
+    /// Addresses that this proxy takes plain outbound traffic on: dialling them would loop.
+    pub own: Vec<SocketAddr>,
+}
+
+impl Dialer {
+    /// Opens a connection to `target` as `held`.
+    pub async fn dial(&self, target: &Target, held: Option<Arc<HeldIdentity>>) -> Result<Io, Fault> {
+        let limit = target.connect_timeout;
+        match tokio::time::timeout(limit, self.open(target, held)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(Fault::new(Kind::ConnectTimedOut, format!("no connection to {} within {limit:?}", shown(&target.address)))),
+        }
+    }
+
+    async fn open(&self, target: &Target, held: Option<Arc<HeldIdentity>>) -> Result<Io, Fault> {
+        match &target.transport {
+            Transport::Plain => Ok(self.connect(&target.address).await?.into()),
+            Transport::Mesh { expect, server_name } => {
+                let Some(held) = held else {
+                    let why = "this proxy holds no certificate yet: is the control plane reachable and the token valid?";
+                    return Err(Fault::new(Kind::NoIdentity, why));
+                };
+                let config = self.tls.client(&held, expect, target.spoken).map_err(|error| untrusted(target, &error))?;
+                self.secure(target, config, server_name).await
+            }
+            Transport::Tls { server_name, subject_alt_names } => {
+                let config = self.tls.outside(target.spoken, subject_alt_names).map_err(|error| untrusted(target, &error))?;
+                let Some(config) = config else {
+                    let why = "no system roots found to check the server's certificate against: install ca-certificates or set SSL_CERT_FILE";
+                    return Err(Fault::new(Kind::NoSystemRoots, why));
+                };
+                self.secure(target, config, server_name).await
+            }
+        }
+    }
+
+    async fn secure(&self, target: &Target, config: Arc<rustls::ClientConfig>, name: &str) -> Result<Io, Fault> {
+        let name = ServerName::try_from(name.to_owned()).map_err(|error| untrusted(target, &error))?;
+        let stream = self.connect(&target.address).await?;
+        let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|error| match error.get_ref() {
+            Some(inner) if inner.is::<rustls::Error>() => untrusted(target, &error),
+            _ => Fault::new(Kind::ConnectFailed, format!("TLS handshake with {}: {error}", shown(&target.address))),
+        })?;
+        Ok(stream.into())
+    }
+
+    async fn connect(&self, address: &Dial) -> Result<Stream, Fault> {
+        let addresses = match address {
+            Dial::Address(address) => vec![*address],
+            Dial::Name(name, port) => self.resolve(name, *port).await?,
+        };
+        let mut failure = Fault::new(Kind::NameNotFound, format!("{} has no address", shown(address)));
+        for address in addresses {
+            if self.own.contains(&address) {
+                let why = format!("{address} is this proxy's own outbound listener: name a service instead");
+                return Err(Fault::new(Kind::Loop, why));
+            }
+            match self.world.network.connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = Fault::new(Kind::ConnectFailed, format!("connect to {address}: {error}")),
+            }
+        }
+        Err(failure)
+    }
+
+    async fn resolve(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, Fault> {
+        let resolved = self.world.network.resolve(name, port).await;
+        resolved.map_err(|error| Fault::new(Kind::NameNotFound, format!("{name} cannot be resolved: {error}")))
+    }
+}
+
+fn untrusted(target: &Target, error: &dyn std::fmt::Display) -> Fault {
+    Fault::new(Kind::PeerUntrusted, format!("TLS with {}: {error}", shown(&target.address)))
+}
+
+/// `10.0.0.1:15008`, `www.example.com:443`
+pub fn shown(address: &Dial) -> String {
+    match address {
+        Dial::Address(address) => address.to_string(),
+        Dial::Name(name, port) => format!("{name}:{port}"),
+    }
+}

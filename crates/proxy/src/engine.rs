@@ -1,0 +1,202 @@
+//! What all exchanges of one worker share: the plan it pinned, the live state beside it, connections, dice, and the count of
+//! connections under way. Single-threaded; nothing here is locked.
+
+use crate::current::Current;
+use crate::dial::Dialer;
+use crate::metadata;
+use crate::options::Options;
+use crate::pool::Pool;
+use crate::sink::Sink;
+use crate::tls::Tls;
+use crate::world::World;
+use http::HeaderValue;
+use std::cell::{Cell, RefCell, RefMut};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use taut_observe::record::Party;
+use taut_plan::verdict::Rolls;
+use taut_plan::{Cluster, Live, NoEndpoint, Outcome, Overflow, Picked, Plan};
+use tokio::sync::watch;
+
+/// Of the dice that exchanges roll.
+const SALT: u64 = 0x6578_6368_616e_6765;
+
+pub struct Engine {
+    pub world: World,
+    pub options: Arc<Options>,
+    pub current: Arc<Current>,
+    pub sink: Sink,
+    pub dialer: Rc<Dialer>,
+    pub pool: Pool,
+    /// How this workload names itself to peers.
+    pub introduction: Option<HeaderValue>,
+    live: Rc<RefCell<Live>>,
+    /// The plan that `live` was last fitted to.
+    live_version: Cell<u64>,
+    dice: RefCell<fastrand::Rng>,
+    open: watch::Sender<usize>,
+    closing: watch::Sender<bool>,
+}
+
+impl Engine {
+    pub fn new(world: World, options: Arc<Options>, current: Arc<Current>, sink: Sink, own: Vec<SocketAddr>) -> Rc<Self> {
+        let dialer = Rc::new(Dialer { world: world.clone(), tls: Tls::new(world.clone()), own });
+        let workers = u32::try_from(options.workers).unwrap_or(u32::MAX).max(1);
+        let live = Rc::new(RefCell::new(Live::for_workers(workers)));
+        let dice = RefCell::new(world.dice(SALT));
+        Rc::new(Self {
+            introduction: metadata::introduction(current.workload()),
+            pool: Pool::new(dialer.clone(), live.clone(), workers),
+            world,
+            options,
+            current,
+            sink,
+            dialer,
+            live,
+            live_version: Cell::new(0),
+            dice,
+            open: watch::Sender::new(0),
+            closing: watch::Sender::new(false),
+        })
+    }
+
+    /// The plan of this moment, for one exchange or connection from start to end.
+    pub fn pin(&self) -> Arc<Plan> {
+        let plan = self.current.plan();
+        if self.live_version.replace(plan.version()) != plan.version() {
+            self.live.borrow_mut().retain(&plan);
+        }
+        plan
+    }
+
+    pub fn dice(&self) -> RefMut<'_, fastrand::Rng> {
+        self.dice.borrow_mut()
+    }
+
+    pub fn rolls(&self) -> Rolls {
+        let mut dice = self.dice();
+        let mut roll = || dice.u64(..);
+        Rolls { backend: roll(), delay: roll(), abort: roll(), mirror: roll(), cookie: roll() }
+    }
+
+    pub fn live(&self) -> RefMut<'_, Live> {
+        self.live.borrow_mut()
+    }
+
+    /// This workload, as records name it.
+    pub fn party(&self, proven: bool) -> Party {
+        let identity = if proven { self.current.identity() } else { None };
+        metadata::own_party(self.current.workload(), identity.map(|held| held.identity.to_string()))
+    }
+
+    /// Runs a connection (or what became of one) beside the others. Ends it when the drain's time is over.
+    pub fn spawn(self: &Rc<Self>, connection: impl Future<Output = ()> + 'static) {
+        let open = OpenConnection::new(self.clone());
+        let mut closing = self.closing.subscribe();
+        tokio::task::spawn_local(async move {
+            let _open = open;
+            tokio::select! {
+                biased;
+                () = connection => {}
+                // The sender lives in the engine, which `_open` holds.
+                _ = closing.wait_for(|closing| *closing) => {}
+            }
+        });
+    }
+
+    /// Waits until nothing is under way, at most `limit`; then ends what is left.
+    pub async fn finish(&self, limit: Duration) {
+        let mut open = self.open.subscribe();
+        let all_ended = open.wait_for(|open| *open == 0);
+        if tokio::time::timeout(limit, all_ended).await.is_err() {
+            tracing::warn!(open = *self.open.borrow(), ?limit, "drain: time is over, closing the connections that are left");
+            self.closing.send_replace(true);
+            // Each ends as soon as it is polled. The sender cannot be gone.
+            let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+        }
+    }
+}
+
+struct OpenConnection(Rc<Engine>);
+
+impl OpenConnection {
+    fn new(engine: Rc<Engine>) -> Self {
+        engine.open.send_modify(|open| *open += 1);
+        engine.sink.connections_open(1);
+        Self(engine)
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|open| *open -= 1);
+        self.0.sink.connections_open(-1);
+    }
+}
+
+/// A request that counts against the limits of a cluster, until dropped.
+pub struct Admitted {
+    engine: Rc<Engine>,
+    cluster: Arc<Cluster>,
+    /// A retry of it counts against the retry budget.
+    retry: bool,
+}
+
+impl Admitted {
+    pub fn new(engine: &Rc<Engine>, cluster: &Arc<Cluster>) -> Result<Self, Overflow> {
+        engine.live().admit(cluster)?;
+        Ok(Self { engine: engine.clone(), cluster: cluster.clone(), retry: false })
+    }
+
+    /// Whether the budget allows one more retry; if so it is counted.
+    pub fn try_retry(&mut self) -> bool {
+        let mut live = self.engine.live();
+        if std::mem::take(&mut self.retry) {
+            live.finish_retry(&self.cluster);
+        }
+        self.retry = live.try_retry(&self.cluster);
+        self.retry
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut live = self.engine.live();
+        if self.retry {
+            live.finish_retry(&self.cluster);
+        }
+        live.finish_request(&self.cluster);
+    }
+}
+
+/// A request (or connection) in flight on an endpoint, until dropped; then what came of it is reported.
+pub struct InFlight {
+    engine: Rc<Engine>,
+    cluster: Arc<Cluster>,
+    pub picked: Picked,
+    outcome: Outcome,
+}
+
+impl InFlight {
+    pub fn pick(engine: &Rc<Engine>, cluster: &Arc<Cluster>, hash: Option<u64>, tried: &[Arc<str>]) -> Result<Self, NoEndpoint> {
+        let now = engine.world.now();
+        let mut roll = || engine.dice().u64(..);
+        let picked = engine.live().pick(cluster, now, hash, tried, &mut roll)?;
+        Ok(Self { engine: engine.clone(), cluster: cluster.clone(), picked, outcome: Outcome::Cancelled })
+    }
+
+    pub fn ended(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let outcome = std::mem::replace(&mut self.outcome, Outcome::Cancelled);
+        let now = self.engine.world.now();
+        self.engine.live().report(&self.cluster, &self.picked, now, outcome);
+    }
+}

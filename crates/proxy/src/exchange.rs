@@ -1,0 +1,70 @@
+//! One exchange, steps 3 to 7: gather the facts, decide, transform, forward, respond.
+
+use crate::engine::Engine;
+use crate::facts::{self, Arrival, Exchange};
+use crate::fault::{Fault, Kind};
+use crate::forward::{self, Answer, switches_protocol};
+use crate::mirror;
+use crate::respond::{self, ResponseBody};
+use crate::transform;
+use crate::tunnel::not_learned;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use std::rc::Rc;
+use taut_plan::verdict::{Go, Question, Verdict};
+
+/// Serves one request.
+pub async fn serve(engine: Rc<Engine>, arrival: Rc<Arrival>, request: Request<Incoming>) -> Response<ResponseBody> {
+    let mut exchange = facts::gather(&engine, &arrival, request);
+    let outcome = carry(&engine, &mut exchange).await;
+    respond::finish(&engine, exchange, outcome)
+}
+
+async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, Fault> {
+    let go = decide(engine, exchange).await?;
+    if let Some(delay) = go.delay {
+        tokio::time::sleep(delay).await;
+    }
+    transform::request(engine, exchange, &go);
+    let answer = forward::attempts(engine, exchange, &go).await;
+    mirror::send(engine, exchange, &go);
+    let mut answer = answer?;
+    let switching = switches_protocol(&answer.response);
+    let from_mesh = answer.from_mesh;
+    transform::response(engine, exchange, &go, answer.response.headers_mut(), switching, from_mesh);
+    Ok(answer)
+}
+
+/// Asks the plan, and the mesh as long as the plan does not know enough: at most twice.
+async fn decide(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Box<Go>, Fault> {
+    acceptable(exchange)?;
+    for _ in 0..=2 {
+        match exchange.plan.decide(&exchange.facts(), &exchange.rolls) {
+            Verdict::Go(go) => {
+                let record = &mut exchange.open.record;
+                record.rule = Some(go.rule.origin.clone());
+                record.route.clone_from(&go.rule.name);
+                facts::name_service(&mut record.edge, &go.service_host, "unknown");
+                return Ok(go);
+            }
+            Verdict::Refuse(refusal) => return Err(Fault::refused(refusal)),
+            Verdict::Ask(Question::Services(hosts)) => {
+                engine.current.learn(&hosts, engine.options.learn).await;
+                exchange.pin(engine.pin());
+            }
+        }
+    }
+    Err(not_learned(exchange.facts().host))
+}
+
+/// What no plan needs to be asked about.
+fn acceptable(exchange: &Exchange) -> Result<(), Fault> {
+    if exchange.head.method == Method::CONNECT {
+        return Err(Fault::new(Kind::MethodNotAllowed, "CONNECT is taken from the application beside this proxy only"));
+    }
+    if !exchange.inbound() && exchange.facts().host.is_empty() {
+        let why = "the request names no valid destination: send a Host header (or an absolute target, or :authority)";
+        return Err(Fault::new(Kind::BadRequest, why));
+    }
+    Ok(())
+}

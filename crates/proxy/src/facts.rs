@@ -1,0 +1,251 @@
+//! Step 3 of 7: what is known about an exchange when the plan is asked. Also takes away what clients must not say themselves.
+
+use crate::body::Source;
+use crate::engine::Engine;
+use crate::evidence::{Evidence, OwnedFacts};
+use crate::metadata;
+use crate::record::{Open, rfc3339};
+use crate::trace;
+use http::request::Parts;
+use http::{HeaderMap, Request, header};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use taut_model::host;
+use taut_model::identity::Identity;
+use taut_observe::record::{Edge, ExchangeRecord, Party, Protocol, Reporter};
+use taut_plan::verdict::Rolls;
+use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan};
+
+/// How a connection came in: what all its exchanges share.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    pub direction: Direction,
+    /// Where the client wants to go. `None`: each request names its own destination.
+    pub destination: Option<(Box<str>, u16)>,
+    /// Proven by mutual TLS.
+    pub peer: Option<Identity>,
+    pub from: IpAddr,
+    pub sni: Option<Box<str>>,
+}
+
+impl Arrival {
+    /// Facts of the connection as a whole, as for TCP.
+    pub fn facts(&self) -> Facts<'_> {
+        let (host, port) = self.destination.as_ref().map_or(("", 0), |(host, port)| (&**host, *port));
+        let peer = Peer { identity: self.peer.as_ref(), address: Some(self.from) };
+        Facts { direction: self.direction, host, port, http: None, peer, sni: self.sni.as_deref() }
+    }
+
+    /// An edge of which only this end is known yet.
+    pub fn edge(&self, engine: &Engine, protocol: Protocol) -> Edge {
+        let outbound = self.direction == Direction::Outbound;
+        let (source, destination) = match outbound {
+            true => (engine.party(false), Party::unknown()),
+            false => (metadata::peer_party(self.peer.as_ref(), None), engine.party(self.peer.is_some())),
+        };
+        Edge {
+            reporter: if outbound { Reporter::Source } else { Reporter::Destination },
+            source,
+            destination,
+            service_host: String::new(),
+            service_name: String::new(),
+            service_namespace: String::new(),
+            mutual_tls: self.peer.is_some(),
+            protocol,
+        }
+    }
+}
+
+/// Fills in which service was asked for.
+pub fn name_service(edge: &mut Edge, service_host: &str, namespace: &str) {
+    service_host.clone_into(&mut edge.service_host);
+    host::short(service_host).clone_into(&mut edge.service_name);
+    namespace.clone_into(&mut edge.service_namespace);
+}
+
+/// One exchange under way.
+pub struct Exchange {
+    pub arrival: Rc<Arrival>,
+    pub head: Parts,
+    pub body: Source,
+    /// The client's side of a protocol change, if it asked for one.
+    pub upgrade: Option<OnUpgrade>,
+    pub plan: Arc<Plan>,
+    pub rolls: Rolls,
+    /// `Host` or `:authority`, empty when the client sent none.
+    pub authority: String,
+    host: String,
+    port: u16,
+    pub grpc: bool,
+    pub open: Open,
+}
+
+impl Exchange {
+    pub fn facts(&self) -> Facts<'_> {
+        let http = HttpFacts {
+            method: self.head.method.as_str(),
+            scheme: self.head.uri.scheme_str().unwrap_or("http"),
+            authority: &self.authority,
+            path: self.head.uri.path(),
+            query: self.head.uri.query().unwrap_or_default(),
+            headers: &self.head.headers,
+        };
+        Facts { host: &self.host, port: self.port, http: Some(http), ..self.arrival.facts() }
+    }
+
+    pub fn inbound(&self) -> bool {
+        self.arrival.direction == Direction::Inbound
+    }
+
+    /// Pins another plan, after the mesh has said more.
+    pub fn pin(&mut self, plan: Arc<Plan>) {
+        self.open.record.plan = plan.version();
+        if let Some(evidence) = &mut self.open.evidence {
+            evidence.plan = plan.clone();
+        }
+        self.plan = plan;
+    }
+}
+
+/// Reads the head of a request: where it wants to go, who sent it, its ids. Opens its record.
+pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut request: Request<Incoming>) -> Exchange {
+    let asks_upgrade = upgrade_asked(request.headers());
+    let upgrade = asks_upgrade.then(|| hyper::upgrade::on(&mut request));
+    let (mut head, body) = request.into_parts();
+    let body = Source::new(body);
+    let plan = engine.pin();
+    let rolls = engine.rolls();
+
+    let authority = authority(&head);
+    let (host, port) = match &arrival.destination {
+        Some((host, port)) => (host.to_string(), *port),
+        None => split_authority(&authority, default_port(&head)),
+    };
+    let mut edge = arrival.edge(engine, Protocol::Http);
+    take_away(&mut head.headers, arrival, &mut edge);
+    let grpc = is_grpc(&head.headers);
+    if grpc {
+        edge.protocol = Protocol::Grpc;
+    }
+    name_service(&mut edge, &host, "unknown");
+    let (request_id, trace_id) = {
+        let mut dice = engine.dice();
+        (trace::request_id(&mut head.headers, &mut dice), trace::trace_id(&mut head.headers, &mut dice))
+    };
+    let record = ExchangeRecord {
+        edge,
+        started: rfc3339(engine.world.wall()),
+        request_id,
+        trace_id,
+        method: head.method.as_str().to_owned(),
+        authority: authority.clone(),
+        path: head.uri.path().to_owned(),
+        status: 0,
+        grpc_status: None,
+        failure: None,
+        request_bytes: 0,
+        response_bytes: 0,
+        duration_us: 0,
+        upstream_us: 0,
+        attempts: Vec::new(),
+        plan: plan.version(),
+        rule: None,
+        route: String::new(),
+    };
+    let http = HttpFacts {
+        method: head.method.as_str(),
+        scheme: head.uri.scheme_str().unwrap_or("http"),
+        authority: &authority,
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or_default(),
+        headers: &head.headers,
+    };
+    let facts = OwnedFacts::copy(&Facts { host: &host, port, http: Some(http), ..arrival.facts() }, &plan);
+    let evidence = Evidence { plan: plan.clone(), facts, rolls };
+    let open = Open::new(engine, record, evidence, body.clone());
+    Exchange { arrival: arrival.clone(), head, body, upgrade, plan, rolls, authority, host, port, grpc, open }
+}
+
+/// Removes the headers that only proxies of the mesh may set, after reading what a peer's proxy said in them.
+fn take_away(headers: &mut HeaderMap, arrival: &Arrival, edge: &mut Edge) {
+    let introduced = headers.remove(&metadata::SOURCE);
+    if arrival.direction == Direction::Inbound {
+        edge.source = metadata::peer_party(arrival.peer.as_ref(), introduced.as_ref());
+    }
+    for name in [&metadata::DESTINATION, &metadata::REASON, &metadata::CLIENT_CERTIFICATE] {
+        headers.remove(name);
+    }
+}
+
+/// RFC 9112 section 3.2.2: the authority of an absolute-form target wins over `Host`.
+fn authority(head: &Parts) -> String {
+    if let Some(authority) = head.uri.authority() {
+        // RFC 9110 section 4.2.4: user information has no place here.
+        let text = authority.as_str();
+        return text.rsplit_once('@').map_or(text, |(_, rest)| rest).to_owned();
+    }
+    head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+fn default_port(head: &Parts) -> u16 {
+    if head.uri.scheme_str() == Some("https") { 443 } else { 80 }
+}
+
+/// `reviews:9080` -> (`reviews`, 9080); `[::1]:80` -> (`::1`, 80). The host is empty when the authority is not one.
+pub fn split_authority(authority: &str, default_port: u16) -> (String, u16) {
+    let Ok(parsed) = authority.parse::<http::uri::Authority>() else { return (String::new(), default_port) };
+    let host = parsed.host().trim_start_matches('[').trim_end_matches(']');
+    let named = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest).len() > parsed.host().len();
+    match parsed.port_u16() {
+        // `reviews:99999`
+        None if named => (String::new(), default_port),
+        port => (host.to_owned(), port.unwrap_or(default_port)),
+    }
+}
+
+/// `Connection: upgrade` with an `Upgrade` (RFC 9110 section 7.8).
+fn upgrade_asked(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::UPGRADE) && connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"))
+}
+
+/// The options named by all `Connection` lines.
+pub fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|option| !option.is_empty())
+}
+
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
+    kind.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_is_a_host_and_a_port() {
+        for (authority, host, port) in [
+            ("reviews", "reviews", 80),
+            ("reviews:9080", "reviews", 9080),
+            ("[::1]:8080", "::1", 8080),
+            ("10.0.0.1", "10.0.0.1", 80),
+            ("", "", 80),
+            ("reviews:99999", "", 80),
+            ("a b", "", 80),
+        ] {
+            assert_eq!(split_authority(authority, 80), (host.to_owned(), port), "{authority}");
+        }
+    }
+
+    #[test]
+    fn grpc_is_told_by_its_content_type() {
+        for (kind, grpc) in [("application/grpc", true), ("application/grpc+proto", true), ("application/grpc-web", false), ("text/plain", false)] {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, kind.parse().unwrap())]);
+            assert_eq!(is_grpc(&headers), grpc, "{kind}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What goes wrong with an exchange or a connection: whose fault it is, its stable name, and whether a retry is safe.
+//! Which status a fault becomes is decided in `respond`, not here.
+
+use std::borrow::Cow;
+use taut_model::origin::Origin;
+use taut_model::route::AbortWith;
+use taut_plan::verdict::{Reason, Refusal, Side};
+
+/// A failure, with one sentence for the person who reads `taut why`.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    pub kind: Kind,
+    pub detail: Cow<'static, str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The plan decided against it.
+    Refused {
+        side: Side,
+        reason: Reason,
+        status: u16,
+        origin: Option<Origin>,
+    },
+    /// The control plane did not say in time whether the service exists.
+    NotLearned,
+    /// A circuit limit of the destination.
+    Overflow,
+    NoEndpoint,
+    /// This proxy has no certificate yet.
+    NoIdentity,
+    NoSystemRoots,
+    NameNotFound,
+    ConnectFailed,
+    ConnectTimedOut,
+    /// The TLS handshake failed: not the expected identity, or not a certificate of the bundle.
+    PeerUntrusted,
+    /// Inbound: a peer did not prove an identity of the bundle, or did not speak as peers do.
+    HandshakeFailed,
+    /// Inbound: the application beside this proxy does not take the connection.
+    AppUnreachable,
+    /// HTTP/2 REFUSED_STREAM.
+    RefusedStream,
+    /// The connection ended before the request was written.
+    ResetBeforeRequest,
+    /// The connection ended before the response head.
+    Reset,
+    /// The response broke off after its head.
+    ResponseBroken,
+    /// The route's timeout, for the whole exchange.
+    Timeout,
+    PerTryTimeout,
+    /// The upstream's answer cannot be passed on.
+    BadResponse,
+    /// Another proxy of the mesh failed the exchange and said why in `x-taut-reason`.
+    Reported {
+        reason: String,
+    },
+    BadRequest,
+    /// CONNECT from a peer: tunnels are not carried inbound.
+    MethodNotAllowed,
+    /// The request would come back to this proxy for ever.
+    Loop,
+    /// An injected abort.
+    Injected {
+        with: AbortWith,
+        origin: Origin,
+    },
+    ClientLeft,
+    /// The client's request body broke off.
+    ClientBroke,
+    /// The drain limit or the idle limit ended the connection.
+    Closed,
+}
+
+impl Fault {
+    pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+
+    pub fn refused(refusal: Refusal) -> Self {
+        let Refusal { side, reason, status, origin, detail } = refusal;
+        Self::new(Kind::Refused { side, reason, status, origin }, detail)
+    }
+
+    pub fn side(&self) -> Side {
+        match &self.kind {
+            Kind::Refused { side, .. } => *side,
+            Kind::NotLearned | Kind::Overflow | Kind::NoIdentity | Kind::NoSystemRoots | Kind::Loop | Kind::Injected { .. } | Kind::Closed => {
+                Side::Mesh
+            }
+            Kind::Timeout | Kind::PerTryTimeout | Kind::BadResponse | Kind::Reported { .. } => Side::Upstream,
+            Kind::NoEndpoint | Kind::NameNotFound | Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::PeerUntrusted => Side::Upstream,
+            Kind::AppUnreachable | Kind::RefusedStream | Kind::ResetBeforeRequest | Kind::Reset | Kind::ResponseBroken => Side::Upstream,
+            Kind::BadRequest | Kind::MethodNotAllowed | Kind::ClientLeft | Kind::ClientBroke | Kind::HandshakeFailed => Side::Client,
+        }
+    }
+
+    /// The name in `x-taut-reason`, metrics and records.
+    pub fn reason(&self) -> &str {
+        match &self.kind {
+            Kind::Refused { reason, .. } => reason.name(),
+            Kind::NotLearned => "service_not_learned",
+            Kind::Overflow => "overflow",
+            Kind::NoEndpoint => Reason::NoEndpoint.name(),
+            Kind::NoIdentity => "no_identity",
+            Kind::NoSystemRoots => "no_system_roots",
+            Kind::NameNotFound => "name_not_found",
+            Kind::ConnectFailed => "connect_failed",
+            Kind::ConnectTimedOut => "connect_timeout",
+            Kind::PeerUntrusted => "peer_untrusted",
+            Kind::HandshakeFailed => "handshake_failed",
+            Kind::AppUnreachable => "app_unreachable",
+            Kind::RefusedStream => "refused_stream",
+            Kind::ResetBeforeRequest => "reset_before_request",
+            Kind::Reset => "reset",
+            Kind::ResponseBroken => "response_broken",
+            Kind::Timeout => "timeout",
+            Kind::PerTryTimeout => "per_try_timeout",
+            Kind::BadResponse => "bad_response",
+            Kind::Reported { reason } => reason,
+            Kind::BadRequest => "bad_request",
+            Kind::MethodNotAllowed => "method_not_allowed",
+            Kind::Loop => "loop_detected",
+            Kind::Injected { .. } => "fault_injected",
+            Kind::ClientLeft => "client_left",
+            Kind::ClientBroke => "client_body_broken",
+            Kind::Closed => "closed",
+        }
+    }
+
+    /// Whether the request surely was not worked on by an application, so that sending it again does no harm.
+    pub fn retry_safe(&self) -> bool {
+        !matches!(
+            self.kind,
+            Kind::Reset
+                | Kind::ResponseBroken
+                | Kind::Timeout
+                | Kind::PerTryTimeout
+                | Kind::BadResponse
+                | Kind::Reported { .. }
+                | Kind::ClientLeft
+                | Kind::ClientBroke
+                | Kind::Closed
+        )
+    }
+
+    /// The policy or rule that decided, if one did.
+    pub fn origin(&self) -> Option<&Origin> {
+        match &self.kind {
+            Kind::Refused { origin, .. } => origin.as_ref(),
+            Kind::Injected { origin, .. } => Some(origin),
+            _ => None,
+        }
+    }
+
+    pub fn as_record(&self) -> taut_observe::record::Failure {
+        taut_observe::record::Failure {
+            side: side_name(self.side()).to_owned(),
+            reason: self.reason().to_owned(),
+            retry_safe: self.retry_safe(),
+            detail: self.detail.clone().into_owned(),
+            origin: self.origin().cloned(),
+        }
+    }
+}
+
+pub fn side_name(side: Side) -> &'static str {
+    match side {
+        Side::Client => "client",
+        Side::Mesh => "mesh",
+        Side::Upstream => "upstream",
+    }
+}

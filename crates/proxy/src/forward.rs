@@ -1,0 +1,267 @@
+//! Step 6 of 7: carries an exchange to an upstream, in as many attempts as the plan allows.
+
+use crate::dial::{Target, shown};
+use crate::engine::{Admitted, Engine, InFlight};
+use crate::facts::{Exchange, name_service};
+use crate::fault::{Fault, Kind};
+use crate::metadata;
+use crate::pool::Lease;
+use crate::record::{attempt, micros};
+use crate::tls::Spoken;
+use bytes::Bytes;
+use http::{Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use taut_plan::cluster::{Cluster, Dial, Transport};
+use taut_plan::Outcome;
+use taut_plan::retry;
+use taut_plan::verdict::{Action, Forward, Go};
+use tokio::time::Instant;
+
+/// For destinations that no policy speaks of: Istio's defaults.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// The head of a response, and where its body comes from.
+pub struct Answer {
+    pub response: Response<Content>,
+    /// Until when the response must have ended.
+    pub deadline: Option<Instant>,
+    pub hold: Hold,
+    /// Over mutual TLS: another proxy of the mesh passed it on.
+    pub from_mesh: bool,
+}
+
+pub enum Content {
+    Here(Bytes),
+    Upstream(Incoming),
+}
+
+/// What stays taken until the response has ended.
+#[derive(Default)]
+pub struct Hold {
+    pub lease: Option<Lease>,
+    pub in_flight: Option<InFlight>,
+    pub admitted: Option<Admitted>,
+}
+
+/// Does what the plan decided, within the rule's timeout.
+pub async fn attempts(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go) -> Result<Answer, Fault> {
+    let deadline = go.rule.timeout.map(|timeout| Instant::now() + timeout);
+    let carried = carry(engine, exchange, go);
+    let mut answer = match (deadline, go.rule.timeout) {
+        (Some(deadline), Some(timeout)) => match tokio::time::timeout_at(deadline, carried).await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(Fault::new(Kind::Timeout, format!("no response within the route's timeout of {timeout:?}"))),
+        },
+        _ => carried.await?,
+    };
+    answer.deadline = deadline;
+    Ok(answer)
+}
+
+async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go) -> Result<Answer, Fault> {
+    match &go.action {
+        Action::Forward(forward) => to_cluster(engine, exchange, go, forward).await,
+        Action::Local { port } => to_application(engine, exchange, *port).await,
+        Action::Passthrough { host, port } => pass_through(engine, exchange, host, *port).await,
+        Action::Redirect { status, location } => made_here(*status, Bytes::new(), Some(location)),
+        Action::Respond { status, body } => made_here(*status, Bytes::from(body.clone()), None),
+        Action::Abort { with, origin } => {
+            Err(Fault::new(Kind::Injected { with: *with, origin: origin.clone() }, format!("a fault was injected on purpose by {origin}")))
+        }
+    }
+}
+
+fn made_here(status: u16, body: Bytes, location: Option<&str>) -> Result<Answer, Fault> {
+    let mut response = Response::builder().status(status);
+    if let Some(location) = location {
+        response = response.header(header::LOCATION, location);
+    } else if !body.is_empty() {
+        response = response.header(header::CONTENT_TYPE, "text/plain");
+    }
+    let response = response.body(Content::Here(body)).map_err(|error| Fault::new(Kind::BadResponse, format!("the rule's own response: {error}")))?;
+    Ok(Answer { response, deadline: None, hold: Hold::default(), from_mesh: false })
+}
+
+/// Sends to endpoints of a cluster until one answers, or no retry is due, allowed or possible.
+async fn to_cluster(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go, forward: &Forward) -> Result<Answer, Fault> {
+    let cluster = &forward.cluster;
+    let rule = &go.rule.retry;
+    name_service(&mut exchange.open.record.edge, &go.service_host, &cluster.service_namespace);
+    let mut admitted = Admitted::new(engine, cluster).map_err(|overflow| Fault::new(Kind::Overflow, overflow.to_string()))?;
+    if rule.attempts > 0 || !forward.mirrors.is_empty() {
+        exchange.body.keep();
+    }
+    let mut tried: Vec<Arc<str>> = Vec::new();
+    loop {
+        let picked = InFlight::pick(engine, cluster, forward.hash, &tried);
+        let mut in_flight = picked.map_err(|none| Fault::new(Kind::NoEndpoint, none.to_string()))?;
+        tried.push(in_flight.picked.uid.clone());
+        let outcome = one_attempt(engine, exchange, cluster, &mut in_flight, rule.per_try_timeout).await;
+
+        let retries = u32::try_from(tried.len() - 1).unwrap_or(u32::MAX);
+        let due = due_for_retry(&outcome).is_some_and(|failure| retry::should_retry(rule, &failure, exchange.head.method.as_str()));
+        if due && retries < rule.attempts && exchange.body.can_be_read_again() && !engine.current.draining() && admitted.try_retry() {
+            drop((outcome, in_flight));
+            engine.sink.retried();
+            let roll = engine.dice().u64(..);
+            tokio::time::sleep(retry::backoff(rule, retries + 1, roll)).await;
+            continue;
+        }
+        let (response, lease) = outcome?;
+        let from_mesh = matches!(in_flight.picked.endpoint.transport, Transport::Mesh { .. });
+        let hold = Hold { lease: Some(lease), in_flight: Some(in_flight), admitted: Some(admitted) };
+        return Ok(Answer { response: response.map(Content::Upstream), deadline: None, hold, from_mesh });
+    }
+}
+
+/// What the retry policy is asked about; `None` when the attempt went well.
+fn due_for_retry(outcome: &Result<(Response<Incoming>, Lease), Fault>) -> Option<retry::Failure<'_>> {
+    match outcome {
+        Ok((response, _)) => {
+            let status = response.status().as_u16();
+            let grpc = grpc_status(response.headers());
+            (status >= 400 || grpc.is_some_and(|grpc| grpc != 0)).then_some(retry::Failure::Status { status, grpc })
+        }
+        Err(fault) => match fault.kind {
+            Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::PeerUntrusted | Kind::NameNotFound => Some(retry::Failure::Connect),
+            Kind::RefusedStream => Some(retry::Failure::RefusedStream),
+            Kind::ResetBeforeRequest => Some(retry::Failure::ResetBeforeRequest),
+            Kind::Reset => Some(retry::Failure::Reset),
+            Kind::PerTryTimeout => Some(retry::Failure::PerTryTimeout),
+            _ => None,
+        },
+    }
+}
+
+async fn one_attempt(
+    engine: &Rc<Engine>,
+    exchange: &mut Exchange,
+    cluster: &Arc<Cluster>,
+    in_flight: &mut InFlight,
+    per_try: Option<Duration>,
+) -> Result<(Response<Incoming>, Lease), Fault> {
+    let started = Instant::now();
+    let endpoint = in_flight.picked.endpoint.clone();
+    let mesh = matches!(endpoint.transport, Transport::Mesh { .. });
+    exchange.open.record.edge.destination = metadata::endpoint_party(&endpoint.workload, mesh);
+    exchange.open.record.edge.mutual_tls = mesh;
+    let target = Target {
+        address: endpoint.address,
+        transport: endpoint.transport,
+        spoken: spoken(exchange.head.version),
+        connect_timeout: cluster.connect_timeout,
+        idle_timeout: cluster.idle_timeout,
+    };
+    introduce(engine, exchange, &target.transport);
+    let sending = engine.pool.send(&target, engine.current.identity(), &exchange.head, &exchange.body, Some(cluster));
+    let sent = match per_try {
+        None => sending.await,
+        Some(limit) => tokio::time::timeout(limit, sending)
+            .await
+            .unwrap_or_else(|_| Err(Fault::new(Kind::PerTryTimeout, format!("no response within the try's timeout of {limit:?}")))),
+    };
+    in_flight.ended(match &sent {
+        Ok((response, _)) => Outcome::Status { status: response.status().as_u16(), latency: started.elapsed() },
+        Err(fault) => match fault.kind {
+            Kind::Reset | Kind::ResetBeforeRequest | Kind::RefusedStream | Kind::BadResponse => Outcome::Reset,
+            Kind::PerTryTimeout => Outcome::TimedOut,
+            Kind::ClientBroke | Kind::NoIdentity | Kind::Loop | Kind::Overflow => Outcome::Cancelled,
+            _ => Outcome::ConnectFailed,
+        },
+    });
+    let result = match &sent {
+        Ok((response, _)) => response.status().as_str().to_owned(),
+        Err(fault) => fault.reason().to_owned(),
+    };
+    let record = &mut exchange.open.record;
+    record.attempts.push(attempt(&endpoint.workload.uid, shown(&target.address), result, started));
+    if sent.is_ok() {
+        record.upstream_us = micros(started.elapsed());
+    }
+    sent
+}
+
+/// Tells peers who calls, and others of the mesh's headers nothing.
+fn introduce(engine: &Engine, exchange: &mut Exchange, transport: &Transport) {
+    let headers = &mut exchange.head.headers;
+    match (transport, &engine.introduction) {
+        (Transport::Mesh { .. }, Some(introduction)) => {
+            headers.insert(metadata::SOURCE.clone(), introduction.clone());
+        }
+        _ => {
+            headers.remove(&metadata::SOURCE);
+        }
+    }
+    let https = matches!(transport, Transport::Tls { .. });
+    if https && exchange.head.version == Version::HTTP_2 {
+        let mut parts = std::mem::take(&mut exchange.head.uri).into_parts();
+        parts.scheme = Some(http::uri::Scheme::HTTPS);
+        // The parts were a URI before, and stay one with another scheme.
+        exchange.head.uri = http::Uri::from_parts(parts).unwrap_or_default();
+    }
+}
+
+/// Inbound: to the application beside this proxy.
+async fn to_application(engine: &Rc<Engine>, exchange: &mut Exchange, port: u16) -> Result<Answer, Fault> {
+    let own = engine.current.workload();
+    let (address, namespace) = (SocketAddr::new(own.address, port), own.namespace.clone());
+    let host = exchange.open.record.edge.service_host.clone();
+    name_service(&mut exchange.open.record.edge, &host, &namespace);
+    direct(engine, exchange, Dial::Address(address)).await.map_err(|fault| match fault.kind {
+        Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::NameNotFound => {
+            Fault::new(Kind::AppUnreachable, format!("the application does not answer at {address}: {}", fault.detail))
+        }
+        _ => fault,
+    })
+}
+
+/// Outside the mesh: to what the client named.
+async fn pass_through(engine: &Rc<Engine>, exchange: &mut Exchange, host: &str, port: u16) -> Result<Answer, Fault> {
+    direct(engine, exchange, named(host, port)).await
+}
+
+/// An address or a name to dial.
+pub fn named(host: &str, port: u16) -> Dial {
+    match host.parse() {
+        Ok(address) => Dial::Address(SocketAddr::new(address, port)),
+        Err(_) => Dial::Name(host.into(), port),
+    }
+}
+
+/// A target outside any cluster, in plain text.
+pub fn plain(address: Dial, spoken: Spoken) -> Target {
+    Target { address, transport: Transport::Plain, spoken, connect_timeout: CONNECT_TIMEOUT, idle_timeout: IDLE_TIMEOUT }
+}
+
+async fn direct(engine: &Rc<Engine>, exchange: &mut Exchange, address: Dial) -> Result<Answer, Fault> {
+    let started = Instant::now();
+    let target = plain(address, spoken(exchange.head.version));
+    let sent = engine.pool.send(&target, None, &exchange.head, &exchange.body, None).await;
+    let result = sent.as_ref().map_or_else(|fault| fault.reason().to_owned(), |(response, _)| response.status().as_str().to_owned());
+    let record = &mut exchange.open.record;
+    record.attempts.push(attempt("", shown(&target.address), result, started));
+    let (response, lease) = sent?;
+    record.upstream_us = micros(started.elapsed());
+    let hold = Hold { lease: Some(lease), ..Hold::default() };
+    Ok(Answer { response: response.map(Content::Upstream), deadline: None, hold, from_mesh: false })
+}
+
+/// The same version on both sides: neither side gets what it did not speak.
+fn spoken(version: Version) -> Spoken {
+    if version == Version::HTTP_2 { Spoken::Http2 } else { Spoken::Http1 }
+}
+
+/// The status of a trailers-only response, or of trailers.
+pub fn grpc_status(headers: &http::HeaderMap) -> Option<u16> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+/// Whether a response ends the HTTP exchange and starts another protocol.
+pub fn switches_protocol(response: &Response<Content>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+}

@@ -1,0 +1,140 @@
+//! Gets the first certificate and renews it at half its life, for as long as the proxy runs. Keys are made here and never
+//! leave; a failed renewal keeps the certificate that is held until it expires.
+
+use super::{HeldIdentity, issued};
+use crate::backoff::Backoff;
+use crate::current::Current;
+use crate::world::World;
+use jiff::{SignedDuration, Timestamp};
+use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use taut_model::identity::Identity;
+use zeroize::{Zeroize, Zeroizing};
+
+/// Asked of the control plane; it may give less.
+pub const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// The longest nap: wall clocks jump, and machines sleep.
+const NAP: Duration = Duration::from_secs(60);
+const TELL_EVERY: Duration = Duration::from_secs(30);
+
+/// Signs requests. It knows how to prove who asks; the caller does not.
+pub trait Signer {
+    /// `request`: a PEM certificate request. Gives PEM certificates: the leaf, intermediates, the root last.
+    fn sign(&self, request: &str, lifetime: Duration) -> impl Future<Output = Result<Vec<String>, Refused>>;
+}
+
+/// Why there is no certificate. Tried again in every case: a new token or a healed clock may let the next try through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused(pub String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Runs for ever.
+pub async fn keep(world: &World, current: &Current, signer: &impl Signer) {
+    let mut serial = 0;
+    loop {
+        if let Some(held) = current.identity() {
+            serial = held.serial;
+            nap_until(world, held.renew_at(&mut world.dice(SALT ^ serial))).await;
+        }
+        let held = obtain(world, current, signer, serial + 1).await;
+        tracing::info!(identity = %held.identity, not_after = %held.not_after, serial = held.serial, "holds a certificate");
+        current.hold(Arc::new(held));
+    }
+}
+
+const SALT: u64 = 0x1d;
+
+/// Tries until there is one. The key stays the same from try to try: a join token is good for one key.
+async fn obtain(world: &World, current: &Current, signer: &impl Signer, serial: u64) -> HeldIdentity {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), world.dice(SALT.wrapping_add(serial)));
+    let mut request: Option<Request> = None;
+    let mut told: Option<(Duration, String)> = None;
+    loop {
+        let tried = async {
+            let request = match &mut request {
+                Some(request) => request,
+                None => request.insert(Request::new(current)?),
+            };
+            let chain = signer.sign(&request.text, LIFETIME).await?;
+            issued::accept(&chain, request, current, world.wall(), serial)
+        };
+        match tried.await {
+            Ok(held) => return held,
+            Err(refused) => {
+                let now = world.now();
+                // The same trouble is told once, then every 30 s.
+                if told.as_ref().is_none_or(|(at, why)| *why != refused.0 || now >= *at + TELL_EVERY) {
+                    let held = current.identity().map_or("none yet".to_owned(), |held| format!("valid until {}", held.not_after));
+                    tracing::warn!(certificate = %held, "no new certificate: {refused}; trying again");
+                    told = Some((now, refused.0));
+                }
+            }
+        }
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+async fn nap_until(world: &World, until: Timestamp) {
+    loop {
+        let left = until.duration_since(world.wall());
+        match Duration::try_from(left) {
+            Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(NAP)).await,
+            _ => return,
+        }
+    }
+}
+
+impl HeldIdentity {
+    /// Half of its life, give or take a tenth, so that proxies that started together do not ask together.
+    fn renew_at(&self, dice: &mut fastrand::Rng) -> Timestamp {
+        let life = self.not_after.duration_since(self.not_before);
+        let share = 0.45 + 0.1 * dice.f64();
+        let after = SignedDuration::try_from_secs_f64(life.as_secs_f64() * share).unwrap_or(SignedDuration::ZERO);
+        self.not_before.checked_add(after).unwrap_or(self.not_after)
+    }
+}
+
+/// A fresh ECDSA P-256 key and the request for its certificate. The key is wiped from memory when this is dropped.
+pub(super) struct Request {
+    pub text: String,
+    pair: KeyPair,
+    /// The identity that is asked for; without its trust domain before the first certificate.
+    pub namespace: String,
+    pub service_account: String,
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.pair.zeroize();
+    }
+}
+
+impl Request {
+    pub(super) fn new(current: &Current) -> Result<Self, Refused> {
+        let failed =
+            |error: rcgen::Error| Refused(format!("no certificate request could be made: {error}; this is a fault of the program, please report it"));
+        let own = current.workload();
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.remove(DnType::CommonName);
+        // The authority takes names from what is proven; this one says which service account a token is used for.
+        let trust_domain = current.identity().map_or("mesh.local".to_owned(), |held| held.identity.trust_domain.clone());
+        let uri = Identity::new(trust_domain, &own.namespace, &own.service_account).to_string();
+        params.subject_alt_names = vec![SanType::URI(uri.try_into().map_err(failed)?)];
+        let text = params.serialize_request(&pair).and_then(|request| request.pem()).map_err(failed)?;
+        Ok(Self { text, pair, namespace: own.namespace.clone(), service_account: own.service_account.clone() })
+    }
+
+    /// PKCS #8, wiped when dropped.
+    pub fn key(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(self.pair.serialize_der())
+    }
+}

@@ -1,0 +1,167 @@
+//! One byte stream, whatever carries it: a socket, TLS over one, or an upgraded HTTP connection; with bytes that were read ahead.
+
+use bytes::{Buf, Bytes, BytesMut};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use taut_wire::net::Stream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio_rustls::{client, server};
+
+pub struct Io {
+    /// Bytes that were looked at to learn the protocol; read first.
+    ahead: Bytes,
+    carrier: Carrier,
+}
+
+enum Carrier {
+    Plain(Stream),
+    TlsServer(Box<server::TlsStream<Stream>>),
+    TlsClient(Box<client::TlsStream<Stream>>),
+    Upgraded(TokioIo<Upgraded>),
+}
+
+impl From<Stream> for Io {
+    fn from(stream: Stream) -> Self {
+        Self { ahead: Bytes::new(), carrier: Carrier::Plain(stream) }
+    }
+}
+
+impl From<server::TlsStream<Stream>> for Io {
+    fn from(stream: server::TlsStream<Stream>) -> Self {
+        Self { ahead: Bytes::new(), carrier: Carrier::TlsServer(Box::new(stream)) }
+    }
+}
+
+impl From<client::TlsStream<Stream>> for Io {
+    fn from(stream: client::TlsStream<Stream>) -> Self {
+        Self { ahead: Bytes::new(), carrier: Carrier::TlsClient(Box::new(stream)) }
+    }
+}
+
+impl From<Upgraded> for Io {
+    fn from(upgraded: Upgraded) -> Self {
+        Self { ahead: Bytes::new(), carrier: Carrier::Upgraded(TokioIo::new(upgraded)) }
+    }
+}
+
+impl Io {
+    /// Reads until `enough` says so of the bytes so far, which stay to be read again. Returns them; fewer than enough
+    /// at the end of the stream or when `limit` bytes are there.
+    pub async fn peek(&mut self, limit: usize, mut enough: impl FnMut(&[u8]) -> bool) -> io::Result<&[u8]> {
+        while self.ahead.len() < limit && (self.ahead.is_empty() || !enough(&self.ahead)) {
+            let mut more = BytesMut::with_capacity(limit);
+            // Cancel-safe: nothing is taken from the carrier unless this read completes.
+            if self.carrier.read_buf(&mut more).await? == 0 {
+                break;
+            }
+            self.ahead = match self.ahead.is_empty() {
+                true => more.freeze(),
+                false => {
+                    let mut both = BytesMut::from(&self.ahead[..]);
+                    both.extend_from_slice(&more);
+                    both.freeze()
+                }
+            };
+        }
+        Ok(&self.ahead)
+    }
+
+    pub fn ahead(&self) -> &[u8] {
+        &self.ahead
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let take = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead[..take]);
+            self.ahead.advance(take);
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.carrier).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.carrier).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.carrier).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.carrier.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.carrier).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.carrier).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Carrier {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::TlsServer(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::TlsClient(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Upgraded(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Carrier {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::TlsServer(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::TlsClient(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Upgraded(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::TlsServer(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::TlsClient(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Upgraded(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::TlsServer(stream) => stream.is_write_vectored(),
+            Self::TlsClient(stream) => stream.is_write_vectored(),
+            Self::Upgraded(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::TlsServer(stream) => Pin::new(stream).poll_flush(cx),
+            Self::TlsClient(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Upgraded(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::TlsServer(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::TlsClient(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Upgraded(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Copies of requests to other clusters (mirroring): sent without waiting, their responses dropped.
+
+use crate::body::Source;
+use crate::dial::Target;
+use crate::engine::{Engine, InFlight};
+use crate::facts::{Exchange, split_authority};
+use crate::tls::Spoken;
+use http::request::Parts;
+use http::{HeaderValue, Version, header};
+use http_body_util::BodyExt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use taut_plan::Cluster;
+use taut_plan::Outcome;
+use taut_plan::verdict::{Action, Go};
+use tokio::time::Instant;
+
+/// Longest that a copy may take, so that a dead mirror holds nothing for ever.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Sends the copies that the plan wants. A body that did not end before the response, or is larger than what is kept for
+/// retries, is not mirrored, and counted.
+pub fn send(engine: &Rc<Engine>, exchange: &Exchange, go: &Go) {
+    let Action::Forward(forward) = &go.action else { return };
+    for cluster in &forward.mirrors {
+        let Some(body) = Source::copy(&exchange.body) else {
+            engine.sink.mirror_dropped();
+            continue;
+        };
+        let mut head = exchange.head.clone();
+        shadow(&mut head, &exchange.authority);
+        tokio::task::spawn_local(tokio::time::timeout(LIMIT, copy(engine.clone(), cluster.clone(), head, body)));
+    }
+}
+
+/// Marks the copy by its host, as Envoy does: `reviews:9080` becomes `reviews-shadow:9080`.
+fn shadow(head: &mut Parts, authority: &str) {
+    let (host, _) = split_authority(authority, 0);
+    let shadowed = match authority.strip_prefix(host.as_str()) {
+        Some(port) if !host.is_empty() => format!("{host}-shadow{port}"),
+        _ => format!("{authority}-shadow"),
+    };
+    if head.version == Version::HTTP_2 {
+        let mut parts = std::mem::take(&mut head.uri).into_parts();
+        parts.authority = shadowed.parse().ok().or(parts.authority);
+        head.uri = http::Uri::from_parts(parts).unwrap_or_default();
+    } else if let Ok(host) = HeaderValue::from_str(&shadowed) {
+        head.headers.insert(header::HOST, host);
+    }
+}
+
+async fn copy(engine: Rc<Engine>, cluster: Arc<Cluster>, head: Parts, body: Source) {
+    let Ok(mut in_flight) = InFlight::pick(&engine, &cluster, None, &[]) else { return };
+    let endpoint = in_flight.picked.endpoint.clone();
+    let target = Target {
+        address: endpoint.address,
+        transport: endpoint.transport,
+        spoken: if head.version == Version::HTTP_2 { Spoken::Http2 } else { Spoken::Http1 },
+        connect_timeout: cluster.connect_timeout,
+        idle_timeout: cluster.idle_timeout,
+    };
+    let started = Instant::now();
+    // Nobody waits for a copy: what fails here shows at the mirror's own proxy, or in its endpoint's health.
+    match engine.pool.send(&target, engine.current.identity(), &head, &body, Some(&cluster)).await {
+        Ok((response, _lease)) => {
+            in_flight.ended(Outcome::Status { status: response.status().as_u16(), latency: started.elapsed() });
+            let mut body = response.into_body();
+            while let Some(Ok(_)) = body.frame().await {}
+        }
+        Err(_) => in_flight.ended(Outcome::ConnectFailed),
+    }
+}

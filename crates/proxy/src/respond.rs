@@ -1,0 +1,284 @@
+//! Step 7 of 7: the one place where a fault becomes a status, and where the record of an exchange is handed to the response
+//! so that it is emitted when the response has truly ended.
+
+use crate::engine::Engine;
+use crate::facts::Exchange;
+use crate::fault::{Fault, Kind, side_name};
+use crate::forward::{Answer, Content, Hold, grpc_status, switches_protocol};
+use crate::metadata;
+use crate::record::Open;
+use crate::tunnel;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use taut_model::route::AbortWith;
+use tokio::time::{Instant, Sleep};
+
+/// What the client is sent. It holds the record, which ends with it.
+pub struct ResponseBody {
+    content: Option<Content>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    open: Option<Open>,
+    hold: Hold,
+}
+
+/// Turns what came of an exchange into the response.
+pub fn finish(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answer, Fault>) -> Response<ResponseBody> {
+    match outcome {
+        Ok(answer) if switches_protocol(&answer.response) => switch(engine, exchange, answer),
+        Ok(answer) => {
+            let (head, content) = answer.response.into_parts();
+            let record = &mut exchange.open.record;
+            record.status = head.status.as_u16();
+            record.grpc_status = grpc_status(&head.headers);
+            if let Some(reason) = head.headers.get(&metadata::REASON).and_then(|reason| reason.to_str().ok()) {
+                let detail = format!("reported by the peer's proxy with status {}", record.status);
+                exchange.open.fail(&Fault::new(Kind::Reported { reason: reason.chars().take(64).collect() }, detail));
+            }
+            Response::from_parts(head, ResponseBody::new(content, answer.deadline, Some(exchange.open), answer.hold))
+        }
+        Err(fault) => failure(exchange, &fault),
+    }
+}
+
+/// The response to an exchange that failed: a status, the reason, and how to learn more.
+fn failure(mut exchange: Exchange, fault: &Fault) -> Response<ResponseBody> {
+    let id = exchange.open.record.request_id.clone();
+    let text = format!("{} {}: {} (request {id}; for the whole story: taut why {id})", side_name(fault.side()), fault.reason(), fault.detail);
+    let grpc = match &fault.kind {
+        Kind::Injected { with: AbortWith::Grpc(code), .. } => Some(*code),
+        Kind::Injected { with: AbortWith::Http(_), .. } => None,
+        _ => exchange.grpc.then(|| grpc_code(fault)),
+    };
+    let mut headers = HeaderMap::new();
+    let status = match grpc {
+        // gRPC over HTTP/2, "Responses": trailers-only.
+        Some(code) => {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            headers.insert("grpc-status", code.into());
+            headers.extend(HeaderValue::from_str(&percent_encoded(&text)).ok().map(|text| (http::HeaderName::from_static("grpc-message"), text)));
+            StatusCode::OK
+        }
+        None => {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+            status(fault)
+        }
+    };
+    let body = if grpc.is_some() { Bytes::new() } else { Bytes::from(format!("{text}\n")) };
+    headers.extend(HeaderValue::from_str(fault.reason()).ok().map(|reason| (metadata::REASON.clone(), reason)));
+    if exchange.inbound() && exchange.arrival.peer.is_some() {
+        headers.extend(exchange.open.engine().introduction.clone().map(|own| (metadata::DESTINATION.clone(), own)));
+    }
+    exchange.open.record.status = status.as_u16();
+    exchange.open.record.grpc_status = grpc;
+    exchange.open.fail(fault);
+    let mut response = Response::new(ResponseBody::new(Content::Here(body), None, Some(exchange.open), Hold::default()));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// RFC 9110 section 15, as Envoy and Istio use them.
+fn status(fault: &Fault) -> StatusCode {
+    match &fault.kind {
+        Kind::Refused { status, .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+        Kind::Injected { with: AbortWith::Http(status), .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+        Kind::Timeout | Kind::PerTryTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Kind::BadResponse | Kind::NameNotFound => StatusCode::BAD_GATEWAY,
+        Kind::BadRequest | Kind::ClientBroke | Kind::ClientLeft => StatusCode::BAD_REQUEST,
+        Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Kind::Loop => StatusCode::LOOP_DETECTED,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// gRPC's mapping of HTTP statuses to codes (doc/http-grpc-status-mapping.md), with DEADLINE_EXCEEDED for our timeouts.
+fn grpc_code(fault: &Fault) -> u16 {
+    match status(fault).as_u16() {
+        _ if matches!(fault.kind, Kind::Timeout | Kind::PerTryTimeout) => 4,
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 | 405 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
+    }
+}
+
+/// gRPC over HTTP/2, "Percent-Encoded".
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// 101: both sides now speak another protocol. The exchange ends when they stop.
+fn switch(engine: &Rc<Engine>, mut exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
+    let Answer { mut response, hold, .. } = answer;
+    let Some(client) = exchange.upgrade.take() else {
+        let fault = Fault::new(Kind::BadResponse, "the upstream switched protocols without being asked to");
+        return failure(exchange, &fault);
+    };
+    exchange.open.record.status = response.status().as_u16();
+    let upstream = hyper::upgrade::on(&mut response);
+    let Hold { lease, in_flight, admitted } = hold;
+    if let Some(lease) = lease {
+        lease.forget();
+    }
+    engine.spawn(tunnel::join(client, upstream, exchange.open, Hold { lease: None, in_flight, admitted }));
+    response.map(|_| ResponseBody::empty())
+}
+
+impl ResponseBody {
+    /// Of a response that belongs to no exchange.
+    pub fn empty() -> Self {
+        Self::new(Content::Here(Bytes::new()), None, None, Hold::default())
+    }
+
+    fn new(content: Content, deadline: Option<Instant>, open: Option<Open>, hold: Hold) -> Self {
+        let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
+        let mut body = Self { content: Some(content), deadline, open, hold };
+        // A response without a body may never be polled; the record then waits for nothing but the drop.
+        if let Some(Content::Upstream(incoming)) = &body.content
+            && incoming.is_end_stream()
+        {
+            body.hold = Hold::default();
+        }
+        body
+    }
+
+    fn ended(&mut self, trailers: Option<&HeaderMap>) {
+        self.content = None;
+        self.hold = Hold::default();
+        if let Some(mut open) = self.open.take() {
+            if let Some(code) = trailers.and_then(grpc_status) {
+                open.record.grpc_status = Some(code);
+            }
+            open.close();
+        }
+    }
+
+    fn failed(&mut self, fault: &Fault) {
+        if let Some(open) = &mut self.open {
+            open.fail(fault);
+        }
+        self.ended(None);
+    }
+
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.content {
+            None => Poll::Ready(None),
+            Some(Content::Here(bytes)) => {
+                let bytes = std::mem::take(bytes);
+                self.content = None;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Some(Content::Upstream(incoming)) => poll_incoming(incoming, cx),
+        }
+    }
+}
+
+fn poll_incoming(incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    Pin::new(incoming).poll_frame(cx)
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let body = &mut *self;
+        let frame = match body.poll_content(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let Some(deadline) = &mut body.deadline else { return Poll::Pending };
+                ready!(deadline.as_mut().poll(cx));
+                let fault = Fault::new(Kind::Timeout, "the response did not end within the route's timeout");
+                body.failed(&fault);
+                return Poll::Ready(Some(Err("the route's timeout is over".into())));
+            }
+        };
+        match frame {
+            Some(Ok(frame)) => {
+                if let (Some(data), Some(open)) = (frame.data_ref(), &mut body.open) {
+                    open.record.response_bytes += data.len() as u64;
+                }
+                if let Some(trailers) = frame.trailers_ref() {
+                    let trailers = trailers.clone();
+                    body.ended(Some(&trailers));
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                body.failed(&Fault::new(Kind::ResponseBroken, format!("the upstream broke off its response: {error}")));
+                Poll::Ready(Some(Err(error.into())))
+            }
+            None => {
+                body.ended(None);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            None => true,
+            Some(Content::Here(bytes)) => bytes.is_empty(),
+            Some(Content::Upstream(incoming)) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            None => SizeHint::with_exact(0),
+            Some(Content::Here(bytes)) => SizeHint::with_exact(bytes.len() as u64),
+            Some(Content::Upstream(incoming)) => incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    /// A server that has written all of a body's announced length lets go of it without asking for its end.
+    fn drop(&mut self) {
+        if self.is_end_stream() {
+            self.ended(None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_have_the_statuses_that_users_of_istio_know() {
+        for (kind, http, grpc) in [
+            (Kind::Timeout, 504, 4),
+            (Kind::PerTryTimeout, 504, 4),
+            (Kind::ConnectFailed, 503, 14),
+            (Kind::Overflow, 503, 14),
+            (Kind::AppUnreachable, 503, 14),
+            (Kind::BadRequest, 400, 13),
+            (Kind::NameNotFound, 502, 14),
+            (Kind::MethodNotAllowed, 405, 12),
+        ] {
+            let fault = Fault::new(kind, "");
+            assert_eq!((status(&fault).as_u16(), grpc_code(&fault)), (http, grpc), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_grpc_message_is_printable_ascii() {
+        assert_eq!(percent_encoded("a%b\né"), "a%25b%0A%C3%A9");
+    }
+}

@@ -1,0 +1,156 @@
+//! What the proxy says about itself: readiness, the resources it runs, and the document behind `/config`.
+
+use crate::current::Current;
+use crate::world::World;
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use taut_plan::ClusterKey;
+use tokio::sync::watch;
+
+/// How far the workload is, as the control plane and `/ready` hear it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    NotReady(String),
+    Ready,
+    Draining,
+    /// Leaves for good.
+    Gone,
+}
+
+/// One resource of the plan that is pinned, or that was refused for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ResourceStatus {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub name: String,
+    /// The version that was received last.
+    pub version: String,
+    pub generation: i64,
+    pub accepted: bool,
+    /// Why not; the last good version, if there was one, runs on.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
+/// Shared by the tasks that know and those that tell.
+pub struct Status {
+    world: World,
+    current: Arc<Current>,
+    control: Arc<str>,
+    readiness: watch::Sender<Readiness>,
+    resources: Mutex<Vec<ResourceStatus>>,
+    ejected: Mutex<BTreeMap<usize, Vec<(ClusterKey, Arc<str>, Duration)>>>,
+}
+
+impl Status {
+    pub fn new(world: World, current: Arc<Current>, control: Arc<str>) -> Arc<Self> {
+        let readiness = watch::Sender::new(Readiness::NotReady("starting".to_owned()));
+        Arc::new(Self { world, current, control, readiness, resources: Mutex::default(), ejected: Mutex::default() })
+    }
+
+    pub fn current(&self) -> &Arc<Current> {
+        &self.current
+    }
+
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness.subscribe()
+    }
+
+    /// Leaving is one way: `Ready` after `Draining`, or anything after `Gone`, changes nothing.
+    pub fn say(&self, next: Readiness) {
+        let rank = |readiness: &Readiness| match readiness {
+            Readiness::NotReady(_) | Readiness::Ready => 0,
+            Readiness::Draining => 1,
+            Readiness::Gone => 2,
+        };
+        self.readiness.send_if_modified(|now| {
+            let changes = *now != next && rank(&next) >= rank(now);
+            if changes {
+                *now = next;
+            }
+            changes
+        });
+    }
+
+    pub fn set_resources(&self, resources: Vec<ResourceStatus>) {
+        *self.resources.lock() = resources;
+    }
+
+    /// What one worker has taken out of balancing, from `Live::ejected`, and until when by the world's clock.
+    pub fn set_ejected(&self, worker: usize, ejected: Vec<(ClusterKey, Arc<str>, Duration)>) {
+        self.ejected.lock().insert(worker, ejected);
+    }
+
+    /// `Err` says what is missing: the application, a certificate, or a plan.
+    pub fn ready(&self) -> Result<(), String> {
+        match &*self.readiness.borrow() {
+            Readiness::Ready => {}
+            Readiness::NotReady(why) => return Err(why.clone()),
+            Readiness::Draining => return Err("draining".to_owned()),
+            Readiness::Gone => return Err("stopped".to_owned()),
+        }
+        if self.current.identity().is_none() {
+            return Err("no certificate yet".to_owned());
+        }
+        match self.current.plan_version() {
+            0 => Err("no plan yet: the control plane has not said what to run".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The document behind `/config`.
+    pub fn config(&self) -> Value {
+        let own = self.current.workload();
+        let snapshot = self.current.snapshot();
+        let certificate = self.current.identity().map(|held| {
+            json!({ "identity": held.identity.to_string(), "serial": held.serial, "notBefore": held.not_before.to_string(), "notAfter": held.not_after.to_string() })
+        });
+        let ready = self.ready();
+        json!({
+            "build": { "version": env!("CARGO_PKG_VERSION") },
+            "workload": {
+                "uid": format!("{}/{}", own.namespace, own.name),
+                "serviceAccount": own.service_account,
+                "labels": own.labels,
+                "address": own.address.to_string(),
+            },
+            "ready": { "ready": ready.is_ok(), "why": ready.err() },
+            "control": { "address": &*self.control, "connected": self.current.connected() },
+            "certificate": certificate,
+            "plan": { "version": self.current.plan_version(), "policiesComplete": snapshot.policies_complete, "absent": snapshot.absent },
+            "resources": *self.resources.lock(),
+            "endpoints": self.endpoints(),
+        })
+    }
+
+    /// Service host -> its workloads, with those that are ejected now.
+    fn endpoints(&self) -> Value {
+        let snapshot = self.current.snapshot();
+        let ejected = self.ejected.lock();
+        let now = self.world.now();
+        let mut hosts: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+        for workload in snapshot.workloads.values() {
+            for serves in workload.serves.iter().filter(|serves| snapshot.services.contains_key(&serves.host)) {
+                let until = ejected
+                    .values()
+                    .flatten()
+                    .filter(|(cluster, uid, until)| *cluster.host == *serves.host && **uid == *workload.uid && *until > now);
+                let left = until.map(|(.., until)| (*until - now).as_secs_f64()).reduce(f64::max);
+                let endpoint = json!({
+                    "workload": workload.uid, "port": serves.port, "target": serves.target, "address": workload.address,
+                    "peer": workload.peer.map(|peer| peer.to_string()), "health": format!("{:?}", workload.health), "ejectedForSeconds": left,
+                });
+                hosts.entry(&serves.host).or_default().push(endpoint);
+            }
+        }
+        json!(hosts)
+    }
+}

@@ -1,0 +1,228 @@
+//! From what was received to a plan: the snapshot, the plan without what it cannot use, and a receipt for each resource.
+
+use super::Known;
+use crate::options::OwnWorkload;
+use crate::status::ResourceStatus;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use taut_model::origin::{ObjectRef, Origin};
+use taut_model::workload::Workload;
+use taut_plan::{Plan, Snapshot};
+use taut_wire::desk::ResourceAck;
+use taut_wire::resource::{Resource, ResourceType};
+use taut_wire::session::{Change, ClientSession};
+
+/// A resource by type and name.
+pub(super) type Key = (ResourceType, String);
+
+pub(super) struct Compiled {
+    pub snapshot: Snapshot,
+    pub plan: Plan,
+    /// What the plan cannot use, and why.
+    pub refused: BTreeMap<Key, String>,
+}
+
+pub(super) fn own(session: &ClientSession, workload: &OwnWorkload) -> Option<Arc<Workload>> {
+    let uid = format!("{}/{}", workload.namespace, workload.name);
+    session.held(ResourceType::Workload).find_map(|(name, _, resource)| match resource {
+        Resource::Workload(found) if name == uid => Some(found.clone()),
+        _ => None,
+    })
+}
+
+/// Everything that is held, as the next snapshot.
+pub(super) fn candidate(known: &mut Known, workload: &OwnWorkload) -> Snapshot {
+    known.version += 1;
+    let own = own(&known.session, workload);
+    let policies = [ResourceType::Workload, ResourceType::PeerAuthentication, ResourceType::AuthorizationPolicy];
+    let policies_complete =
+        own.is_some() && policies.iter().all(|of_type| known.answered.contains(of_type)) && !known.receipts.lacks_a_policy(&known.session);
+    let mut snapshot = Snapshot {
+        version: known.version,
+        trust_domain: known.trust_domain.clone(),
+        own,
+        absent: known.absent.clone(),
+        policies_complete,
+        ..Snapshot::default()
+    };
+    for of_type in ResourceType::all() {
+        for (name, _, resource) in known.session.held(of_type) {
+            put(&mut snapshot, name.to_owned(), resource.clone());
+        }
+    }
+    snapshot
+}
+
+/// Compiles; a resource that the plan has a problem with is put back to its last good version, so that one bad resource never
+/// takes the others with it. A policy that has no good version stays, refused: without it more would be allowed.
+pub(super) fn compile(mut candidate: Snapshot, good: &Snapshot) -> Compiled {
+    let mut refused = BTreeMap::new();
+    loop {
+        let plan = Plan::compile(&candidate);
+        let mut changed = false;
+        for (origin, why) in plan.problems() {
+            for key in of_object(&candidate, &origin.object) {
+                changed |= put_back(&mut candidate, good, &key);
+                refused.entry(key).or_insert_with(|| why.clone());
+            }
+        }
+        // Each round changes what no earlier one has, so this ends.
+        if !changed {
+            return Compiled { snapshot: candidate, plan, refused };
+        }
+    }
+}
+
+fn put(snapshot: &mut Snapshot, name: String, resource: Resource) {
+    match resource {
+        Resource::Service(value) => drop(snapshot.services.insert(name, value)),
+        Resource::Workload(value) => drop(snapshot.workloads.insert(name, value)),
+        Resource::Route(value) => drop(snapshot.routes.insert(name, value)),
+        Resource::Destination(value) => drop(snapshot.destinations.insert(name, value)),
+        Resource::PeerAuthentication(value) => drop(snapshot.authentications.insert(name, value)),
+        Resource::AuthorizationPolicy(value) => drop(snapshot.authorizations.insert(name, value)),
+    }
+}
+
+/// The resources that came from one object of a user.
+fn of_object(snapshot: &Snapshot, object: &ObjectRef) -> Vec<Key> {
+    fn find<'a, T>(
+        of_type: ResourceType,
+        map: &'a BTreeMap<String, Arc<T>>,
+        origin: fn(&T) -> &Origin,
+        object: &'a ObjectRef,
+    ) -> impl Iterator<Item = Key> + 'a
+    where
+        T: 'a,
+    {
+        map.iter().filter(move |(_, value)| origin(value).object == *object).map(move |(name, _)| (of_type, name.clone()))
+    }
+    find(ResourceType::Service, &snapshot.services, |v| &v.origin, object)
+        .chain(find(ResourceType::Workload, &snapshot.workloads, |v| &v.origin, object))
+        .chain(find(ResourceType::Route, &snapshot.routes, |v| &v.origin, object))
+        .chain(find(ResourceType::Destination, &snapshot.destinations, |v| &v.origin, object))
+        .chain(find(ResourceType::PeerAuthentication, &snapshot.authentications, |v| &v.origin, object))
+        .chain(find(ResourceType::AuthorizationPolicy, &snapshot.authorizations, |v| &v.origin, object))
+        .collect()
+}
+
+/// `false`: it is the last good version already, or a policy without one.
+fn put_back(candidate: &mut Snapshot, good: &Snapshot, (of_type, name): &Key) -> bool {
+    fn back<T>(now: &mut BTreeMap<String, Arc<T>>, good: &BTreeMap<String, Arc<T>>, name: &str, may_go: bool) -> bool {
+        match (good.get(name), now.get(name)) {
+            (Some(good), Some(value)) if Arc::ptr_eq(good, value) => false,
+            (Some(good), _) => {
+                now.insert(name.to_owned(), good.clone());
+                true
+            }
+            (None, _) => may_go && now.remove(name).is_some(),
+        }
+    }
+    match of_type {
+        ResourceType::Service => back(&mut candidate.services, &good.services, name, true),
+        ResourceType::Workload => back(&mut candidate.workloads, &good.workloads, name, true),
+        ResourceType::Route => back(&mut candidate.routes, &good.routes, name, true),
+        ResourceType::Destination => back(&mut candidate.destinations, &good.destinations, name, true),
+        ResourceType::PeerAuthentication => back(&mut candidate.authentications, &good.authentications, name, false),
+        ResourceType::AuthorizationPolicy => back(&mut candidate.authorizations, &good.authorizations, name, false),
+    }
+}
+
+/// What became of each resource that was received, and what of it the control plane was told.
+#[derive(Default)]
+pub(super) struct Receipts {
+    /// Received and not readable: version and reason. The last good version may be held beside it.
+    unreadable: BTreeMap<Key, (String, String)>,
+    now: BTreeMap<Key, ResourceAck>,
+    told: BTreeMap<Key, ResourceAck>,
+    gone: BTreeSet<Key>,
+}
+
+impl Receipts {
+    pub fn received(&mut self, change: &Change) {
+        let key = (change.of_type, change.name.clone());
+        self.gone.remove(&key);
+        match &change.outcome {
+            Ok(_) => {
+                self.unreadable.remove(&key);
+            }
+            Err(fault) => {
+                self.unreadable.insert(key, (change.version.clone(), fault.to_string()));
+            }
+        }
+    }
+
+    pub fn removed(&mut self, of_type: ResourceType, name: &str) {
+        let key = (of_type, name.to_owned());
+        self.unreadable.remove(&key);
+        self.gone.insert(key);
+    }
+
+    /// Whether there is a policy that was never readable: what it forbids is not known, so nothing may come in.
+    pub fn lacks_a_policy(&self, session: &ClientSession) -> bool {
+        let is_policy = |of_type: ResourceType| matches!(of_type, ResourceType::PeerAuthentication | ResourceType::AuthorizationPolicy);
+        let held = |(of_type, name): &Key| session.held(*of_type).any(|(held, ..)| held == name);
+        self.unreadable.keys().any(|key| is_policy(key.0) && !held(key))
+    }
+
+    /// Brings the receipts up to date with what is held and what the plan refused.
+    pub fn settle(&mut self, session: &ClientSession, refused: &BTreeMap<Key, String>) -> Vec<ResourceStatus> {
+        self.now.clear();
+        let mut statuses = Vec::new();
+        for of_type in ResourceType::all() {
+            for (name, version, resource) in session.held(of_type) {
+                let key = (of_type, name.to_owned());
+                let (version, why) = match (self.unreadable.get(&key), refused.get(&key)) {
+                    (Some((version, why)), _) => (version.clone(), why.clone()),
+                    (None, Some(why)) => (version.to_owned(), why.clone()),
+                    (None, None) => (version.to_owned(), String::new()),
+                };
+                statuses.push(self.note(key, version, why, generation(resource)));
+            }
+        }
+        let never: Vec<_> = self.unreadable.iter().filter(|(key, _)| !self.now.contains_key(*key)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        for (key, (version, why)) in never {
+            statuses.push(self.note(key, version, why, 0));
+        }
+        statuses
+    }
+
+    fn note(&mut self, key: Key, version: String, why: String, generation: i64) -> ResourceStatus {
+        let (of_type, name) = key.clone();
+        let ack = ResourceAck {
+            type_url: of_type.type_url().to_owned(),
+            name: name.clone(),
+            version: version.clone(),
+            accepted: why.is_empty(),
+            why: why.clone(),
+            removed: false,
+        };
+        self.now.insert(key, ack);
+        ResourceStatus { kind: of_type.to_string(), name, version, generation, accepted: why.is_empty(), why }
+    }
+
+    /// What the control plane does not know yet; everything when `fresh`.
+    pub fn news(&mut self, fresh: bool) -> Vec<ResourceAck> {
+        if fresh {
+            self.told.clear();
+        }
+        let mut news: Vec<_> = self.now.iter().filter(|(key, ack)| self.told.get(*key) != Some(*ack)).map(|(_, ack)| ack.clone()).collect();
+        for (of_type, name) in std::mem::take(&mut self.gone) {
+            let (type_url, accepted, removed) = (of_type.type_url().to_owned(), true, true);
+            news.push(ResourceAck { type_url, name, accepted, removed, ..Default::default() });
+        }
+        self.told = self.now.clone();
+        news
+    }
+}
+
+fn generation(resource: &Resource) -> i64 {
+    match resource {
+        Resource::Service(value) => value.origin.generation,
+        Resource::Workload(value) => value.origin.generation,
+        Resource::Route(value) => value.origin.generation,
+        Resource::Destination(value) => value.origin.generation,
+        Resource::PeerAuthentication(value) => value.origin.generation,
+        Resource::AuthorizationPolicy(value) => value.origin.generation,
+    }
+}

@@ -1,0 +1,141 @@
+//! Keeps the proxy told: one connection to the control plane carries the desk and the discovery stream; what arrives becomes
+//! a snapshot, a plan, and an acknowledgement. While the control plane is away, everything stays as it was.
+
+mod compile;
+mod desk;
+mod line;
+#[cfg(test)]
+mod tests;
+
+use crate::backoff::Backoff;
+use crate::channel::Control;
+use crate::current::{Current, Wanted};
+use crate::options::Options;
+use crate::sink::Sink;
+use crate::status::Status;
+use crate::world::World;
+use compile::Receipts;
+use line::{Ended, Line};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use taut_wire::resource::ResourceType;
+use taut_wire::session::ClientSession;
+
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const TELL_EVERY: Duration = Duration::from_secs(30);
+
+/// What the sync task is given.
+pub struct Sync {
+    pub world: World,
+    pub options: Arc<Options>,
+    pub current: Arc<Current>,
+    pub status: Arc<Status>,
+    pub sink: Sink,
+    pub control: Control,
+    /// What other proxies dial: `host:port`.
+    pub peer: String,
+    /// `host:port` of the first admin listener, or empty.
+    pub admin: String,
+}
+
+/// What is known, across connections.
+struct Known {
+    session: ClientSession,
+    /// Subscribed hosts of which the control plane said that there is no such service.
+    absent: BTreeSet<String>,
+    /// Types that any stream has answered for.
+    answered: BTreeSet<ResourceType>,
+    trust_domain: String,
+    receipts: Receipts,
+    /// Of the last snapshot that was made.
+    version: u64,
+}
+
+/// Runs until the proxy has said that it is gone.
+pub async fn run(sync: Sync, mut wanted: Wanted) {
+    let own = sync.current.workload();
+    let mut known = Known {
+        session: ClientSession::new(format!("{}/{}", own.namespace, own.name)),
+        absent: BTreeSet::new(),
+        answered: BTreeSet::new(),
+        trust_domain: String::new(),
+        receipts: Receipts::default(),
+        version: 0,
+    };
+    // A stream is not open yet: what is subscribed to now is said when it opens.
+    let upstreams = sync.options.upstreams.iter().flat_map(|upstream| taut_model::host::candidates(&upstream.host, &own.namespace));
+    drop(known.session.subscribe(upstreams.collect::<Vec<_>>()));
+
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, sync.world.dice(0x5c));
+    let mut outage: Option<Duration> = None;
+    loop {
+        let ended = connect(&sync, &mut known, &mut wanted, &mut backoff).await;
+        sync.current.set_connected(false);
+        if ended == Ended::Gone {
+            return;
+        }
+        tell(&sync, &ended, &mut outage);
+        let wait = tokio::time::sleep(backoff.next());
+        note_until(&mut known, &mut wanted, wait).await;
+    }
+}
+
+/// One connection, from its making to its end.
+async fn connect(sync: &Sync, known: &mut Known, wanted: &mut Wanted, backoff: &mut Backoff) -> Ended {
+    let mut renewed = sync.current.renewed();
+    let mut readiness = sync.status.readiness();
+    // Without a certificate there is nothing to say, and nobody to say good-bye to.
+    let certificate = async {
+        tokio::select! {
+            biased;
+            _ = readiness.wait_for(|readiness| *readiness == crate::status::Readiness::Gone) => {}
+            _ = renewed.wait_for(|serial| *serial > 0) => {}
+        }
+    };
+    note_until(known, wanted, certificate).await;
+    let Some(held) = sync.current.identity() else { return Ended::Gone };
+    if known.trust_domain.is_empty() {
+        known.trust_domain = held.identity.trust_domain.clone();
+    }
+    let channel = note_until(known, wanted, sync.control.live(&held)).await;
+    match channel {
+        Ok(channel) => Line::new(sync, known).attend(channel, wanted, backoff).await,
+        Err(error) if *sync.status.readiness().borrow() == crate::status::Readiness::Gone => {
+            tracing::debug!(%error, "nobody to say good-bye to");
+            Ended::Gone
+        }
+        Err(error) => Ended::Broken(error.to_string()),
+    }
+}
+
+/// Waits for `until`, and subscribes meanwhile to what the data path asks for.
+async fn note_until<T>(known: &mut Known, wanted: &mut Wanted, until: impl Future<Output = T>) -> T {
+    let mut until = std::pin::pin!(until);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut until => return done,
+            Some(hosts) = wanted.recv() => drop(known.session.subscribe(hosts)),
+        }
+    }
+}
+
+/// Once when an outage begins, then every 30 s.
+fn tell(sync: &Sync, ended: &Ended, outage: &mut Option<Duration>) {
+    let now = sync.world.now();
+    match ended {
+        Ended::Gone => {}
+        // It had worked, so this is the start of a new outage.
+        Ended::Lost(why) => {
+            tracing::warn!(%why, "lost the control plane; traffic goes on with what is known, connecting again");
+            *outage = Some(now);
+        }
+        Ended::Broken(why) if outage.is_none_or(|told| now >= told + TELL_EVERY) => {
+            tracing::warn!(%why, "the control plane cannot be reached; trying until it can");
+            *outage = Some(now);
+        }
+        Ended::Broken(_) => {}
+    }
+}

@@ -1,0 +1,366 @@
+//! The data path on real sockets: two proxies with hand-made snapshots and a test authority, no control plane.
+
+mod drain;
+mod http;
+mod identity;
+mod policy;
+mod tcp;
+
+use crate::current::Current;
+use crate::identity::HeldIdentity;
+use crate::listen::Listeners;
+use crate::options::{Options, OwnPort, OwnWorkload};
+use crate::pool::LocalExecutor;
+use crate::ring::Record;
+use crate::sink::Sink;
+use crate::world::World;
+use ::http::{Request, Response};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use taut_model::host::service_host;
+use taut_model::identity::Identity;
+use taut_model::origin::Origin;
+use taut_model::route::Route;
+use taut_model::service::{AppProtocol, Place, Resolution, Service, ServicePort};
+use taut_model::workload::{Health, Serves, Workload};
+use taut_observe::metrics::Registry;
+use taut_observe::record::{ConnectionRecord, ExchangeRecord};
+use taut_plan::{Plan, Snapshot};
+use taut_wire::net::Listener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, LocalSet};
+
+pub const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// Longest that any one test may take; what it waits for has come long before.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Runs a test as a worker runs: on one thread, with local tasks.
+pub fn run(test: impl Future<Output = ()> + 'static) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async { tokio::time::timeout(DEADLINE, test).await.expect("the test hangs") });
+}
+
+/// Waits until `condition` gives something.
+pub async fn eventually<T>(mut condition: impl FnMut() -> Option<T>) -> T {
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    trust_domain: String,
+    serial: Cell<u64>,
+}
+
+impl Authority {
+    pub fn new(trust_domain: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Self { issuer, trust_domain: trust_domain.to_owned(), serial: Cell::new(0) }
+    }
+
+    pub fn root(&self) -> CertificateDer<'static> {
+        self.issuer.der().clone()
+    }
+
+    pub fn issue(&self, account: &str) -> HeldIdentity {
+        let identity = Identity::new(&self.trust_domain, "default", account);
+        self.issue_names(identity.clone(), &[identity.to_string()])
+    }
+
+    /// A certificate with these URI names, held as `identity`.
+    pub fn issue_names(&self, identity: Identity, names: &[String]) -> HeldIdentity {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names.iter().map(|name| SanType::URI(name.as_str().try_into().unwrap())).collect();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&PrivateKeyDer::Pkcs8(key.serialize_der().into())).unwrap();
+        self.serial.set(self.serial.get() + 1);
+        HeldIdentity {
+            serial: self.serial.get(),
+            chain: vec![certificate.der().clone()],
+            key,
+            roots: vec![self.root()],
+            identity,
+            not_before: jiff::Timestamp::UNIX_EPOCH,
+            not_after: jiff::Timestamp::MAX,
+        }
+    }
+}
+
+/// What the control plane would have said.
+#[derive(Clone, Default)]
+pub struct Mesh {
+    pub services: Vec<Service>,
+    pub workloads: Vec<Workload>,
+    pub routes: Vec<Route>,
+    pub change: Option<fn(&mut Snapshot)>,
+}
+
+impl Mesh {
+    pub fn service(mut self, name: &str, port: u16, protocol: AppProtocol) -> Self {
+        self.services.push(Service {
+            origin: Origin::default(),
+            host: service_host(name, "default"),
+            name: name.to_owned(),
+            namespace: "default".to_owned(),
+            ports: vec![ServicePort { number: port, name: String::new(), protocol }],
+            place: Place::Mesh,
+            resolution: Resolution::Static,
+            addresses: vec![],
+        });
+        self
+    }
+
+    /// A workload of the service, whose proxy is at `peer`.
+    pub fn workload(mut self, service: &str, name: &str, peer: Option<SocketAddr>, target: SocketAddr) -> Self {
+        let port = self.services.iter().find(|s| s.name == service).map_or(0, |s| s.ports[0].number);
+        let labels = [("app", service), ("version", "v1")];
+        self.workloads.push(Workload {
+            origin: Origin::default(),
+            uid: format!("default/{name}"),
+            name: name.to_owned(),
+            namespace: "default".to_owned(),
+            identity: Identity::new("mesh.local", "default", service),
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            address: target.ip().to_string(),
+            serves: vec![Serves { host: service_host(service, "default"), port, target: target.port() }],
+            peer,
+            health: Health::Ready,
+            weight: 1,
+            locality: String::new(),
+        });
+        self
+    }
+
+    pub fn route(mut self, route: Route) -> Self {
+        self.routes.push(route);
+        self
+    }
+
+    fn snapshot(&self, version: u64, own: &str) -> Snapshot {
+        let mut snapshot = Snapshot {
+            version,
+            trust_domain: "mesh.local".to_owned(),
+            own: self.workloads.iter().find(|w| w.name == own).cloned().map(Arc::new),
+            services: self.services.iter().map(|s| (s.host.clone(), Arc::new(s.clone()))).collect(),
+            absent: BTreeSet::new(),
+            workloads: self.workloads.iter().map(|w| (w.uid.clone(), Arc::new(w.clone()))).collect(),
+            routes: self.routes.iter().map(|r| (r.origin.object.to_string(), Arc::new(r.clone()))).collect(),
+            destinations: BTreeMap::new(),
+            authentications: BTreeMap::new(),
+            authorizations: BTreeMap::new(),
+            policies_complete: true,
+        };
+        if let Some(change) = self.change {
+            change(&mut snapshot);
+        }
+        snapshot
+    }
+}
+
+pub struct Proxy {
+    pub name: String,
+    pub current: Arc<Current>,
+    pub sink: Sink,
+    pub outbound: SocketAddr,
+    pub upstream: SocketAddr,
+    pub peer: SocketAddr,
+    pub exposed: SocketAddr,
+    pub task: JoinHandle<()>,
+    version: Cell<u64>,
+}
+
+impl Proxy {
+    /// A proxy beside the workload `name` whose application listens at `app`, and with a listener for `reviews:9080`.
+    pub async fn start(name: &str, app: SocketAddr, identity: Option<HeldIdentity>) -> Self {
+        Self::start_with(name, app, identity, |_| {}).await
+    }
+
+    pub async fn start_with(name: &str, app: SocketAddr, identity: Option<HeldIdentity>, change: impl FnOnce(&mut Options)) -> Self {
+        let labels = [("app".to_owned(), name.to_owned()), ("version".to_owned(), "v1".to_owned())];
+        let own = OwnWorkload {
+            namespace: "default".to_owned(),
+            name: name.to_owned(),
+            service_account: name.to_owned(),
+            labels: labels.into(),
+            address: app.ip(),
+            ports: vec![OwnPort { port: 9080, target: app.port(), name: String::new(), app_protocol: String::new() }],
+            locality: String::new(),
+        };
+        let mut options = Options::new(own.clone(), "127.0.0.1:1");
+        change(&mut options);
+        let (current, _) = Current::new(own);
+        if let Some(identity) = identity {
+            current.hold(Arc::new(identity));
+        }
+        let sink = Sink::new(Arc::new(Registry::new(100)), None, 1000);
+        let [outbound, upstream, peer, exposed] = [listener().await, listener().await, listener().await, listener().await];
+        let address = |listener: &Listener| listener.local_addr().unwrap();
+        let (outbound_at, upstream_at, peer_at, exposed_at) = (address(&outbound), address(&upstream), address(&peer), address(&exposed));
+        let upstreams = vec![(upstream, "reviews".to_owned(), 9080)];
+        let listeners = Listeners { outbound: Some(outbound), upstreams, peer, exposed: Some(exposed) };
+        let task = tokio::task::spawn_local(crate::worker::serve(World::os(), Arc::new(options), current.clone(), sink.clone(), listeners));
+        let (name, version) = (name.to_owned(), Cell::new(0));
+        Self { name, current, sink, outbound: outbound_at, upstream: upstream_at, peer: peer_at, exposed: exposed_at, task, version }
+    }
+
+    pub fn pin(&self, mesh: &Mesh) {
+        self.version.set(self.version.get() + 1);
+        let snapshot = mesh.snapshot(self.version.get(), &self.name);
+        self.current.pin(Arc::new(snapshot.clone()), Arc::new(Plan::compile(&snapshot)));
+    }
+
+    /// The exchanges so far, oldest first.
+    pub fn exchanges(&self) -> Vec<ExchangeRecord> {
+        let exchange = |kept: &Arc<crate::ring::Kept>| match &kept.record {
+            Record::Exchange(record) => Some(record.clone()),
+            Record::Connection(_) => None,
+        };
+        self.sink.newest(1000).iter().rev().filter_map(exchange).collect()
+    }
+
+    pub fn connections(&self) -> Vec<ConnectionRecord> {
+        let connection = |kept: &Arc<crate::ring::Kept>| match &kept.record {
+            Record::Connection(record) => Some(record.clone()),
+            Record::Exchange(_) => None,
+        };
+        self.sink.newest(1000).iter().rev().filter_map(connection).collect()
+    }
+
+    pub async fn exchange(&self) -> ExchangeRecord {
+        eventually(|| self.exchanges().pop()).await
+    }
+
+    pub async fn connection(&self) -> ConnectionRecord {
+        eventually(|| self.connections().pop()).await
+    }
+}
+
+async fn listener() -> Listener {
+    Listener::Tcp(TcpListener::bind(LOCAL).await.unwrap())
+}
+
+/// `web` calls `reviews`, each with a proxy, over mutual TLS.
+pub struct Pair {
+    pub authority: Authority,
+    pub client: Proxy,
+    pub server: Proxy,
+    pub mesh: Mesh,
+}
+
+impl Pair {
+    pub async fn new(app: SocketAddr, protocol: AppProtocol) -> Self {
+        let authority = Authority::new("mesh.local");
+        let server = Proxy::start("reviews", app, Some(authority.issue("reviews"))).await;
+        let client = Proxy::start("web", LOCAL, Some(authority.issue("web"))).await;
+        let mesh = Mesh::default().service("reviews", 9080, protocol).workload("reviews", "reviews", Some(server.peer), app);
+        server.pin(&mesh);
+        client.pin(&mesh);
+        Self { authority, client, server, mesh }
+    }
+}
+
+/// An application that speaks HTTP/1.
+pub async fn app<F, R>(answer: F) -> SocketAddr
+where
+    F: Fn(Request<Incoming>) -> R + 'static,
+    R: Future<Output = Response<Full<Bytes>>> + 'static,
+{
+    let listener = TcpListener::bind(LOCAL).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = Rc::new(answer);
+    tokio::task::spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let answer = answer.clone();
+            let service = service_fn(move |request| {
+                let answered = answer(request);
+                async move { Ok::<_, Infallible>(answered.await) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            tokio::task::spawn_local(connection);
+        }
+    });
+    address
+}
+
+/// An application that takes every connection and does with it what it is told.
+pub async fn raw_app<F, R>(serve: F) -> SocketAddr
+where
+    F: Fn(TcpStream) -> R + 'static,
+    R: Future<Output = ()> + 'static,
+{
+    let listener = TcpListener::bind(LOCAL).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::task::spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::task::spawn_local(serve(stream));
+        }
+    });
+    address
+}
+
+/// An application that says what it was sent: request line, headers, body.
+pub async fn echo_app() -> SocketAddr {
+    app(|request| async {
+        let (head, body) = request.into_parts();
+        let mut text = format!("{} {}\n", head.method, head.uri);
+        for (name, value) in &head.headers {
+            text += &format!("{name}: {}\n", value.to_str().unwrap());
+        }
+        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        text += &format!("\n{} bytes of body", body.len());
+        Response::new(Full::from(text))
+    })
+    .await
+}
+
+/// An address where nothing listens.
+pub async fn nowhere() -> SocketAddr {
+    TcpListener::bind(LOCAL).await.unwrap().local_addr().unwrap()
+}
+
+/// Sends bytes on a new connection and reads until the other side is done.
+pub async fn talk(to: SocketAddr, request: impl AsRef<[u8]>) -> String {
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    stream.write_all(request.as_ref()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+pub async fn get(to: SocketAddr, path: &str) -> String {
+    talk(to, format!("GET {path} HTTP/1.1\r\nHost: reviews:9080\r\nConnection: close\r\n\r\n")).await
+}
+
+pub async fn http2<B>(to: SocketAddr) -> hyper::client::conn::http2::SendRequest<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let stream = TcpStream::connect(to).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http2::handshake(LocalExecutor, TokioIo::new(stream)).await.unwrap();
+    tokio::task::spawn_local(connection);
+    sender
+}

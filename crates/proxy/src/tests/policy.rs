@@ -1,0 +1,1 @@
+//! Timeouts, retries, faults, header changes, mirrors.

@@ -1,0 +1,364 @@
+//! TLS of the data path: configurations built from the held identity, and the verifiers that check peers. The only place
+//! of the data path that knows rustls. Resumption is off everywhere in the mesh, since tickets skip the verifiers.
+
+use crate::identity::HeldIdentity;
+use crate::world::World;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::time_provider::TimeProvider;
+use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme, version};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use taut_model::identity::Identity;
+
+/// What is spoken over a mutual TLS connection between proxies, chosen by ALPN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Spoken {
+    Http1,
+    Http2,
+    Tcp,
+}
+
+impl Spoken {
+    fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Http1 => b"taut/http1",
+            Self::Http2 => b"taut/h2",
+            Self::Tcp => b"taut/tcp",
+        }
+    }
+
+    pub fn from_alpn(alpn: &[u8]) -> Option<Self> {
+        [Self::Http1, Self::Http2, Self::Tcp].into_iter().find(|spoken| spoken.alpn() == alpn)
+    }
+}
+
+/// Where Debian, Alpine, Fedora and openSUSE keep the system's roots.
+const SYSTEM_ROOTS: [&str; 4] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
+
+/// One worker's TLS configurations, built once per identity serial.
+pub struct Tls {
+    provider: Arc<CryptoProvider>,
+    time: Arc<WorldTime>,
+    mesh: RefCell<MeshConfigs>,
+    outside: RefCell<HashMap<(Spoken, Vec<String>), Arc<ClientConfig>>>,
+    roots: OnceCell<Option<Arc<RootCertStore>>>,
+}
+
+#[derive(Default)]
+struct MeshConfigs {
+    serial: u64,
+    server: Option<Arc<ServerConfig>>,
+    clients: HashMap<(Identity, Spoken), Arc<ClientConfig>>,
+}
+
+impl Tls {
+    pub fn new(world: World) -> Self {
+        Self {
+            provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
+            time: Arc::new(WorldTime(world)),
+            mesh: RefCell::default(),
+            outside: RefCell::default(),
+            roots: OnceCell::new(),
+        }
+    }
+
+    /// For peers that connect here: they must present one identity of the bundle.
+    pub fn server(&self, held: &HeldIdentity) -> Result<Arc<ServerConfig>, Error> {
+        self.forget_older_than(held.serial);
+        if let Some(config) = &self.mesh.borrow().server {
+            return Ok(config.clone());
+        }
+        let verifier = Arc::new(PeerVerifier::new(&self.provider, held, None)?);
+        let mut config = ServerConfig::builder_with_details(self.provider.clone(), self.time.clone())
+            .with_protocol_versions(&[&version::TLS13])?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified(held))));
+        config.alpn_protocols = [Spoken::Http1, Spoken::Http2, Spoken::Tcp].map(|spoken| spoken.alpn().to_vec()).into();
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        let config = Arc::new(config);
+        self.mesh.borrow_mut().server = Some(config.clone());
+        Ok(config)
+    }
+
+    /// For a connection to a peer that must prove to be `expect`.
+    pub fn client(&self, held: &HeldIdentity, expect: &Identity, spoken: Spoken) -> Result<Arc<ClientConfig>, Error> {
+        self.forget_older_than(held.serial);
+        let key = (expect.clone(), spoken);
+        if let Some(config) = self.mesh.borrow().clients.get(&key) {
+            return Ok(config.clone());
+        }
+        let verifier = Arc::new(PeerVerifier::new(&self.provider, held, Some(expect.clone()))?);
+        let mut config = ClientConfig::builder_with_details(self.provider.clone(), self.time.clone())
+            .with_protocol_versions(&[&version::TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified(held))));
+        config.alpn_protocols = vec![spoken.alpn().to_vec()];
+        config.resumption = rustls::client::Resumption::disabled();
+        let config = Arc::new(config);
+        self.mesh.borrow_mut().clients.insert(key, config.clone());
+        Ok(config)
+    }
+
+    /// For a connection to a server outside the mesh. `Ok(None)`: this system has no roots to check it against.
+    pub fn outside(&self, spoken: Spoken, subject_alt_names: &[String]) -> Result<Option<Arc<ClientConfig>>, Error> {
+        let key = (spoken, subject_alt_names.to_vec());
+        if let Some(config) = self.outside.borrow().get(&key) {
+            return Ok(Some(config.clone()));
+        }
+        let Some(roots) = self.roots.get_or_init(system_roots) else { return Ok(None) };
+        let chain = WebPkiServerVerifier::builder_with_provider(roots.clone(), self.provider.clone())
+            .build()
+            .map_err(|error| Error::General(error.to_string()))?;
+        let mut config = ClientConfig::builder_with_details(self.provider.clone(), self.time.clone())
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(NamesVerifier { chain, names: subject_alt_names.to_vec() }))
+            .with_no_client_auth();
+        config.alpn_protocols = match spoken {
+            Spoken::Http1 => vec![b"http/1.1".to_vec()],
+            Spoken::Http2 => vec![b"h2".to_vec()],
+            Spoken::Tcp => Vec::new(),
+        };
+        config.resumption = rustls::client::Resumption::disabled();
+        let config = Arc::new(config);
+        self.outside.borrow_mut().insert(key, config.clone());
+        Ok(Some(config))
+    }
+
+    fn forget_older_than(&self, serial: u64) {
+        let mut mesh = self.mesh.borrow_mut();
+        if mesh.serial != serial {
+            *mesh = MeshConfigs { serial, ..MeshConfigs::default() };
+        }
+    }
+}
+
+fn certified(held: &HeldIdentity) -> CertifiedKey {
+    CertifiedKey::new(held.chain.clone(), held.key.clone())
+}
+
+fn system_roots() -> Option<Arc<RootCertStore>> {
+    let mut roots = RootCertStore::empty();
+    let chosen = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
+    let files = chosen.into_iter().chain(SYSTEM_ROOTS.iter().map(Into::into));
+    let certificates = files.filter_map(|file| CertificateDer::pem_file_iter(file).ok()).next()?;
+    roots.add_parsable_certificates(certificates.filter_map(Result::ok));
+    (!roots.is_empty()).then(|| Arc::new(roots))
+}
+
+/// The server name in the first bytes of a TLS connection that is passed through. `Err`: more bytes are needed.
+pub fn server_name(bytes: &[u8]) -> Result<Option<String>, ()> {
+    let mut acceptor = rustls::server::Acceptor::default();
+    let mut unread = bytes;
+    while !unread.is_empty() {
+        match acceptor.read_tls(&mut unread) {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+    }
+    match acceptor.accept() {
+        Ok(Some(accepted)) => Ok(accepted.client_hello().server_name().map(str::to_owned)),
+        Ok(None) => Err(()),
+        // Not a ClientHello: it has no name.
+        Err(_) => Ok(None),
+    }
+}
+
+/// The one identity in a certificate that the handshake has verified.
+pub fn identity_of(certificate: &CertificateDer<'_>) -> Result<Identity, Error> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).map_err(|error| Error::General(error.to_string()))?;
+    only_identity(&certificate)
+}
+
+/// X.509-SVID section 5.2: exactly one URI SAN, and it is a SPIFFE id.
+fn only_identity(certificate: &webpki::EndEntityCert<'_>) -> Result<Identity, Error> {
+    let mut names = certificate.valid_uri_names();
+    let (Some(uri), None) = (names.next(), names.next()) else {
+        return Err(Error::General("the peer's certificate must hold exactly one URI name, its SPIFFE id".to_owned()));
+    };
+    Identity::parse(uri).map_err(|error| Error::General(error.to_string()))
+}
+
+/// Checks a peer's chain against the bundle, and its identity.
+struct PeerVerifier {
+    anchors: Vec<rustls_pki_types::TrustAnchor<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
+    /// Peers belong to this trust domain.
+    trust_domain: String,
+    /// `None`: any identity of the trust domain; policies say what it may do.
+    expect: Option<Identity>,
+}
+
+impl PeerVerifier {
+    fn new(provider: &CryptoProvider, held: &HeldIdentity, expect: Option<Identity>) -> Result<Self, Error> {
+        let anchor = |root| webpki::anchor_from_trusted_cert(root).map(|anchor| anchor.to_owned());
+        let anchors = held.roots.iter().map(anchor).collect::<Result<_, _>>().map_err(|error| Error::General(format!("trust bundle: {error}")))?;
+        let algorithms = provider.signature_verification_algorithms;
+        Ok(Self { anchors, algorithms, trust_domain: held.identity.trust_domain.clone(), expect })
+    }
+
+    fn verify(&self, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], now: UnixTime, usage: webpki::KeyUsage) -> Result<(), Error> {
+        let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|error| Error::General(format!("peer's certificate: {error}")))?;
+        leaf.verify_for_usage(self.algorithms.all, &self.anchors, rest, now, usage, None, None)
+            .map_err(|error| Error::General(format!("peer's certificate does not lead to the trust bundle: {error}")))?;
+        let found = only_identity(&leaf)?;
+        if found.trust_domain != self.trust_domain {
+            return Err(Error::General(format!("peer is {found}, of another trust domain than {}", self.trust_domain)));
+        }
+        match &self.expect {
+            Some(expect) if *expect != found => Err(Error::General(format!("peer is {found}, expected {expect}"))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for PeerVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PeerVerifier {{ expect: {:?} }}", self.expect)
+    }
+}
+
+fn only_tls13<T>() -> Result<T, Error> {
+    Err(Error::General("peers of the mesh speak TLS 1.3 only".to_owned()))
+}
+
+impl ServerCertVerifier for PeerVerifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        // The name says which service and port are meant; who may answer for them is `expect`.
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.verify(leaf, rest, now, webpki::KeyUsage::server_auth())?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+        only_tls13()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for PeerVerifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(&self, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], now: UnixTime) -> Result<ClientCertVerified, Error> {
+        self.verify(leaf, rest, now, webpki::KeyUsage::client_auth())?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+        only_tls13()
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// A server outside the mesh: its chain against the system's roots, and its name, or any of `names` when there are some
+/// (Istio's `subjectAltNames`).
+#[derive(Debug)]
+struct NamesVerifier {
+    chain: Arc<WebPkiServerVerifier>,
+    names: Vec<String>,
+}
+
+impl ServerCertVerifier for NamesVerifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let mut verdict = Err(Error::General("subjectAltNames holds no valid name".to_owned()));
+        if self.names.is_empty() {
+            verdict = self.chain.verify_server_cert(leaf, rest, name, ocsp, now);
+        }
+        for name in self.names.iter().filter_map(|name| ServerName::try_from(name.as_str()).ok()) {
+            verdict = self.chain.verify_server_cert(leaf, rest, &name, ocsp, now);
+            if verdict.is_ok() {
+                break;
+            }
+        }
+        verdict
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+}
+
+/// Certificates are checked at the world's time, so that a simulation can let them expire.
+struct WorldTime(World);
+
+impl fmt::Debug for WorldTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WorldTime")
+    }
+}
+
+impl TimeProvider for WorldTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.0.wall().as_second()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}

@@ -1,0 +1,92 @@
+//! Request ids and W3C trace context (https://www.w3.org/TR/trace-context/): taken from the request or started here.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Longest request id that is taken from a client.
+const LONGEST_ID: usize = 128;
+
+/// The request's id: the client's own if it is fit for logs, else a new one, which is put into the headers.
+pub fn request_id(headers: &mut HeaderMap, dice: &mut fastrand::Rng) -> String {
+    let fit = |id: &&str| !id.is_empty() && id.len() <= LONGEST_ID && id.bytes().all(|b| b.is_ascii_graphic());
+    if let Some(id) = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()).filter(fit) {
+        return id.to_owned();
+    }
+    let id = new_id(dice);
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID.clone(), value);
+    }
+    id
+}
+
+/// A random id in the layout of a version 4 UUID (RFC 9562). Unique, not secret.
+pub fn new_id(dice: &mut fastrand::Rng) -> String {
+    let bits = (dice.u128(..) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{bits:032x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+/// The trace id of the request. A valid `traceparent` is passed on as it is, since this proxy adds no span of its own; without
+/// one a trace is started, marked as sampled, which is what an application without a caller does by default.
+pub fn trace_id(headers: &mut HeaderMap, dice: &mut fastrand::Rng) -> String {
+    if let Some(id) = headers.get(&TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(parse) {
+        return id.to_owned();
+    }
+    let trace = format!("{:032x}", dice.u128(1..));
+    let parent = format!("00-{trace}-{:016x}-01", dice.u64(1..));
+    if let Ok(value) = HeaderValue::from_str(&parent) {
+        headers.insert(TRACEPARENT.clone(), value);
+        // The state belongs to the parent that was not there or not valid (section 3.3: discard both).
+        headers.remove(&TRACESTATE);
+    }
+    trace
+}
+
+/// The trace id inside a `traceparent`, if it is valid (sections 3.2.1 to 3.2.2; later versions may be longer).
+fn parse(value: &str) -> Option<&str> {
+    let hex = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let mut parts = value.splitn(5, '-');
+    let (version, trace, parent, flags, rest) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next());
+    let valid = hex(version, 2) && version != "ff" && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
+    let zero = |text: &str| text.bytes().all(|b| b == b'0');
+    (valid && !zero(trace) && !zero(parent) && (version != "00" || rest.is_none())).then_some(trace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_valid_parent_is_passed_on_and_anything_else_is_replaced() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for (given, kept) in [
+            (good, true),
+            ("cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-comes-later", true),
+            ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more", false),
+            ("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", false),
+            ("00-00000000000000000000000000000000-b7ad6b7169203331-01", false),
+            ("00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::from_iter([(TRACEPARENT.clone(), HeaderValue::from_static(given))]);
+            let id = trace_id(&mut headers, &mut fastrand::Rng::with_seed(1));
+            assert_eq!(headers[&TRACEPARENT].to_str().unwrap() == given, kept, "{given}");
+            assert_eq!(parse(headers[&TRACEPARENT].to_str().unwrap()), Some(id.as_str()), "{given}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_taken_from_the_client_only_if_it_fits_in_a_log() {
+        let mut dice = fastrand::Rng::with_seed(1);
+        let mut headers = HeaderMap::from_iter([(REQUEST_ID.clone(), HeaderValue::from_static("abc-1"))]);
+        assert_eq!(request_id(&mut headers, &mut dice), "abc-1");
+        let mut headers = HeaderMap::from_iter([(REQUEST_ID.clone(), HeaderValue::from_static("two words"))]);
+        let id = request_id(&mut headers, &mut dice);
+        assert_eq!(headers[&REQUEST_ID], id.as_str());
+        assert_eq!((id.len(), &id[14..15]), (36, "4"));
+        assert!("89ab".contains(&id[19..20]));
+    }
+}

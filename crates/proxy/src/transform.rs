@@ -1,0 +1,196 @@
+//! Step 5 of 7: what changes on the way. Hop-by-hop headers, header changes, rewrites and the mesh's own headers.
+
+use crate::engine::Engine;
+use crate::facts::{Exchange, connection_options};
+use crate::metadata;
+use http::header::{self, Entry};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+use taut_model::route::HeaderChange;
+use taut_plan::verdict::{Action, Go};
+
+/// RFC 9110 section 7.6.1, with the older names that some still send.
+static HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Changes the head of the request to what the upstream is to see, whatever endpoint it will be.
+pub fn request(engine: &Engine, exchange: &mut Exchange, go: &Go) {
+    let upgrade = exchange.upgrade.is_some().then(|| exchange.head.headers.get(header::UPGRADE).cloned()).flatten();
+    strip_hop_by_hop(&mut exchange.head.headers);
+    if let Some(protocol) = upgrade {
+        exchange.head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        exchange.head.headers.insert(header::UPGRADE, protocol);
+    }
+    let mut authority = None;
+    change(&mut exchange.head.headers, &go.rule.request_headers, &mut authority);
+    let mut path = None;
+    if let Action::Forward(forward) = &go.action {
+        change(&mut exchange.head.headers, &forward.backend.request_headers, &mut authority);
+        authority = forward.authority.clone().or(authority);
+        path = forward.path_and_query.as_deref().and_then(|path| PathAndQuery::try_from(path).ok());
+    }
+    if exchange.inbound() {
+        present_client_certificate(engine, exchange);
+    }
+    readdress(exchange, authority, path);
+}
+
+/// Says on whose behalf the request comes, as Envoy's `x-forwarded-client-cert` does.
+fn present_client_certificate(engine: &Engine, exchange: &mut Exchange) {
+    let (Some(peer), Some(held)) = (&exchange.arrival.peer, engine.current.identity()) else { return };
+    if let Ok(value) = HeaderValue::from_str(&format!("By={};URI={peer}", held.identity)) {
+        exchange.head.headers.insert(metadata::CLIENT_CERTIFICATE.clone(), value);
+    }
+}
+
+/// Gives the request the target form of its version: origin form and `Host` for HTTP/1.1, `:authority` for HTTP/2.
+fn readdress(exchange: &mut Exchange, authority: Option<String>, path: Option<PathAndQuery>) {
+    let head = &mut exchange.head;
+    let named = authority.unwrap_or_else(|| match exchange.authority.is_empty() {
+        false => exchange.authority.clone(),
+        // A client of HTTP/1.0 may name no host.
+        true => exchange.arrival.destination.as_ref().map_or_else(String::new, |(host, _)| host.to_string()),
+    });
+    let path = path.or_else(|| head.uri.path_and_query().cloned()).unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let mut parts = http::uri::Parts::default();
+    if head.version == Version::HTTP_2 {
+        if let Ok(authority) = Authority::try_from(named.as_str()) {
+            parts.scheme = Some(head.uri.scheme().cloned().unwrap_or(Scheme::HTTP));
+            parts.authority = Some(authority);
+        }
+        // `*` (OPTIONS) stands alone in HTTP/1 only.
+        head.headers.remove(header::HOST);
+    } else {
+        head.version = Version::HTTP_11;
+        if let Ok(host) = HeaderValue::from_str(&named) {
+            head.headers.insert(header::HOST, host);
+        }
+    }
+    parts.path_and_query = Some(path);
+    if let Ok(uri) = Uri::from_parts(parts) {
+        head.uri = uri;
+    }
+}
+
+/// Changes the head of the upstream's response to what the client is to see.
+pub fn response(engine: &Engine, exchange: &mut Exchange, go: &Go, headers: &mut HeaderMap, switching: bool, from_mesh: bool) {
+    let upgrade = if switching { headers.get(header::UPGRADE).cloned() } else { None };
+    strip_hop_by_hop(headers);
+    if let Some(protocol) = upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol);
+    }
+    let destination = headers.remove(&metadata::DESTINATION);
+    if from_mesh {
+        let named = destination.as_ref().and_then(|value| value.to_str().ok()).and_then(metadata::parse);
+        let known = &mut exchange.open.record.edge.destination;
+        if let Some(named) = named.filter(|named| named.namespace == known.namespace) {
+            *known = taut_observe::record::Party { principal: std::mem::take(&mut known.principal), ..named };
+        }
+    } else {
+        // Only the mesh gives the mesh's reasons.
+        headers.remove(&metadata::REASON);
+    }
+    if exchange.inbound() && exchange.arrival.peer.is_some() {
+        headers.extend(engine.introduction.clone().map(|introduction| (metadata::DESTINATION.clone(), introduction)));
+    }
+    let mut ignored = None;
+    if let Action::Forward(forward) = &go.action {
+        change(headers, &forward.backend.response_headers, &mut ignored);
+        let cookie = forward.set_cookie.as_deref().and_then(|cookie| HeaderValue::from_str(cookie).ok());
+        if let Some(cookie) = cookie {
+            headers.append(header::SET_COOKIE, cookie);
+        }
+    }
+    change(headers, &go.rule.response_headers, &mut ignored);
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // `te: trailers` is the one that HTTP/2 keeps, and gRPC asks for (RFC 9113 section 8.2.2).
+    let wants_trailers = headers.get_all(header::TE).iter().any(|te| te.to_str().is_ok_and(|te| te.split(',').any(|t| t.trim() == "trailers")));
+    let named: Vec<HeaderName> = connection_options(headers).filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok()).collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+    headers.remove(header::TE);
+    if wants_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Removes, then sets, then adds, as Envoy does. `host` and `:authority` change the authority.
+fn change(headers: &mut HeaderMap, change: &HeaderChange, authority: &mut Option<String>) {
+    for name in &change.remove {
+        if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+            headers.remove(name);
+        }
+    }
+    for (name, value) in &change.set {
+        if name.eq_ignore_ascii_case("host") || name == ":authority" {
+            *authority = Some(value.clone());
+        } else if let Some((name, value)) = parse(name, value) {
+            headers.insert(name, value);
+        }
+    }
+    for (name, value) in &change.add {
+        if let Some((name, value)) = parse(name, value) {
+            match headers.entry(name) {
+                Entry::Occupied(mut entry) => entry.append(value),
+                Entry::Vacant(entry) => {
+                    entry.insert(value);
+                }
+            }
+        }
+    }
+}
+
+/// The control plane refuses names and values that cannot stand in a header; one that slips through is left out.
+fn parse(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
+    Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn what_concerns_one_hop_stays_there() {
+        let mut headers = map(&[
+            ("connection", "close, X-Mine"),
+            ("x-mine", "1"),
+            ("keep-alive", "5"),
+            ("transfer-encoding", "chunked"),
+            ("te", "trailers, deflate"),
+            ("proxy-authorization", "secret"),
+            ("accept", "*/*"),
+        ]);
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("accept", "*/*"), ("te", "trailers")]));
+    }
+
+    #[test]
+    fn headers_are_removed_then_set_then_added() {
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        let wanted = HeaderChange {
+            set: vec![pair("a", "1"), pair("Host", "other"), pair("bad name", "x")],
+            add: vec![pair("a", "2"), pair("b", "3")],
+            remove: vec!["c".to_owned(), "a".to_owned()],
+        };
+        let mut headers = map(&[("a", "0"), ("c", "0")]);
+        let mut authority = None;
+        change(&mut headers, &wanted, &mut authority);
+        assert_eq!(headers.get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!((headers.len(), authority.as_deref()), (3, Some("other")));
+    }
+}

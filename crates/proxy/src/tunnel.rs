@@ -1,0 +1,267 @@
+//! Bytes in both directions: TCP connections, tunnels and upgraded exchanges. One side may end while the other goes on.
+
+use crate::capture::socks5;
+use crate::dial::{Target, shown};
+use crate::engine::{Admitted, Engine, InFlight};
+use crate::facts::{Arrival, name_service};
+use crate::fault::{Fault, Kind};
+use crate::forward::{self, Hold};
+use crate::io::Io;
+use crate::metadata;
+use crate::record::{Open, OpenConnection};
+use crate::tls::Spoken;
+use hyper::upgrade::OnUpgrade;
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use taut_observe::record::Protocol;
+use taut_plan::Plan;
+use taut_plan::cluster::{Dial, Transport};
+use taut_plan::Outcome;
+use taut_plan::retry;
+use taut_plan::verdict::{Action, Forward, Go, Question, Verdict};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+const BUFFER: usize = 16 * 1024;
+
+/// What the client waits for before it speaks.
+#[derive(Clone, Copy)]
+pub enum Greeting {
+    Nothing,
+    /// The outcome of its SOCKS5 request.
+    Socks5,
+}
+
+/// Carries one TCP connection from a decision to its end, and records it.
+pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, greeting: Greeting) {
+    let edge = arrival.edge(&engine, Protocol::Tcp);
+    let plan = engine.pin();
+    let mut open = OpenConnection::new(&engine, edge, plan.version());
+    let outcome = match decide(&engine, &arrival, plan, &mut open).await {
+        Ok(go) => connect(&engine, &mut open, &go).await,
+        Err(fault) => Err(fault),
+    };
+    if let Greeting::Socks5 = greeting {
+        // A client that is already gone is found out by the copying below.
+        let _ = socks5::reply(&mut client, outcome.as_ref().err()).await;
+    }
+    match outcome {
+        Ok(Connected { upstream, mut hold, idle }) => {
+            engine.sink.connection_opened(&open.record.edge);
+            let Carried { received, sent, fault } = copy(client, upstream, idle).await;
+            (open.record.received_bytes, open.record.sent_bytes) = (received, sent);
+            if let Some(in_flight) = &mut hold.in_flight {
+                // A connection that was opened and carried is a success, however it was closed.
+                in_flight.ended(Outcome::Status { status: 200, latency: Duration::ZERO });
+            }
+            open.close(fault.as_ref());
+        }
+        Err(fault) => open.close(Some(&fault)),
+    }
+}
+
+/// Asks the plan, and the mesh as long as the plan does not know enough.
+async fn decide(engine: &Rc<Engine>, arrival: &Arrival, mut plan: Arc<Plan>, open: &mut OpenConnection) -> Result<Box<Go>, Fault> {
+    let rolls = engine.rolls();
+    for _ in 0..=2 {
+        let facts = arrival.facts();
+        open.record.plan = plan.version();
+        let owned = crate::evidence::OwnedFacts::copy(&facts, &plan);
+        open.evidence = Some(crate::evidence::Evidence { plan: plan.clone(), facts: owned, rolls });
+        match plan.decide(&facts, &rolls) {
+            Verdict::Go(go) => {
+                open.record.rule = Some(go.rule.origin.clone());
+                name_service(&mut open.record.edge, &go.service_host, "unknown");
+                return Ok(go);
+            }
+            Verdict::Refuse(refusal) => return Err(Fault::refused(refusal)),
+            Verdict::Ask(Question::Services(hosts)) => {
+                engine.current.learn(&hosts, engine.options.learn).await;
+                plan = engine.pin();
+            }
+        }
+    }
+    Err(not_learned(arrival.facts().host))
+}
+
+pub fn not_learned(host: &str) -> Fault {
+    Fault::new(Kind::NotLearned, format!("the control plane did not say in time whether {host} exists: is it reachable?"))
+}
+
+struct Connected {
+    upstream: Io,
+    hold: Hold,
+    idle: Duration,
+}
+
+async fn connect(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go) -> Result<Connected, Fault> {
+    match &go.action {
+        Action::Forward(forward) => to_cluster(engine, open, go, forward).await,
+        Action::Local { port } => {
+            let own = engine.current.workload();
+            let address = SocketAddr::new(own.address, *port);
+            own.namespace.clone_into(&mut open.record.edge.service_namespace);
+            direct(engine, open, Dial::Address(address))
+                .await
+                .map_err(|fault| Fault::new(Kind::AppUnreachable, format!("the application does not answer at {address}: {}", fault.detail)))
+        }
+        Action::Passthrough { host, port } => direct(engine, open, forward::named(host, *port)).await,
+        Action::Redirect { .. } | Action::Respond { .. } | Action::Abort { .. } => {
+            Err(Fault::new(Kind::BadRequest, format!("{} answers HTTP requests, and this connection is not HTTP", go.rule.origin)))
+        }
+    }
+}
+
+async fn direct(engine: &Rc<Engine>, open: &mut OpenConnection, address: Dial) -> Result<Connected, Fault> {
+    open.record.endpoint = shown(&address);
+    let upstream = engine.dialer.dial(&forward::plain(address, Spoken::Tcp), None).await?;
+    Ok(Connected { upstream, hold: Hold::default(), idle: forward::IDLE_TIMEOUT })
+}
+
+/// Tries endpoints until one takes the connection. Nothing has been sent yet, so trying another is always safe.
+async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, forward: &Forward) -> Result<Connected, Fault> {
+    let cluster = &forward.cluster;
+    name_service(&mut open.record.edge, &go.service_host, &cluster.service_namespace);
+    let mut admitted = Admitted::new(engine, cluster).map_err(|overflow| Fault::new(Kind::Overflow, overflow.to_string()))?;
+    let mut tried: Vec<Arc<str>> = Vec::new();
+    loop {
+        let picked = InFlight::pick(engine, cluster, forward.hash, &tried);
+        let mut in_flight = picked.map_err(|none| Fault::new(Kind::NoEndpoint, none.to_string()))?;
+        tried.push(in_flight.picked.uid.clone());
+        let endpoint = in_flight.picked.endpoint.clone();
+        let mesh = matches!(endpoint.transport, Transport::Mesh { .. });
+        open.record.edge.destination = metadata::endpoint_party(&endpoint.workload, mesh);
+        open.record.edge.mutual_tls = mesh;
+        open.record.endpoint = shown(&endpoint.address);
+        let target = Target {
+            address: endpoint.address,
+            transport: endpoint.transport,
+            spoken: Spoken::Tcp,
+            connect_timeout: cluster.connect_timeout,
+            idle_timeout: cluster.idle_timeout,
+        };
+        match engine.dialer.dial(&target, engine.current.identity()).await {
+            Ok(upstream) => {
+                let hold = Hold { lease: None, in_flight: Some(in_flight), admitted: Some(admitted) };
+                return Ok(Connected { upstream, hold, idle: cluster.idle_timeout });
+            }
+            Err(fault) => {
+                in_flight.ended(Outcome::ConnectFailed);
+                let retries = u32::try_from(tried.len()).unwrap_or(u32::MAX);
+                if retries > go.rule.retry.attempts || !admitted.try_retry() {
+                    return Err(fault);
+                }
+                drop(in_flight);
+                engine.sink.retried();
+                let roll = engine.dice().u64(..);
+                tokio::time::sleep(retry::backoff(&go.rule.retry, retries, roll)).await;
+            }
+        }
+    }
+}
+
+/// Joins the two sides of an exchange that has switched protocols. Its record ends with the tunnel.
+pub async fn join(client: OnUpgrade, upstream: OnUpgrade, mut open: Open, hold: Hold) {
+    let joined = futures_util::future::try_join(client, upstream).await;
+    match joined {
+        Ok((client, upstream)) => {
+            let Carried { received, sent, fault } = copy(client.into(), upstream.into(), forward::IDLE_TIMEOUT).await;
+            open.record.request_bytes += received;
+            open.record.response_bytes += sent;
+            if let Some(fault) = &fault {
+                open.fail(fault);
+            }
+        }
+        Err(error) => open.fail(&Fault::new(Kind::ResponseBroken, format!("the protocol was to change, and the connection ended: {error}"))),
+    }
+    open.close();
+    drop(hold);
+}
+
+struct Carried {
+    /// From the client.
+    received: u64,
+    /// To the client.
+    sent: u64,
+    fault: Option<Fault>,
+}
+
+/// Copies until both directions have ended, one fails, or neither has carried a byte for `idle`.
+async fn copy(client: Io, upstream: Io, idle: Duration) -> Carried {
+    let (received, sent) = (Cell::new(0), Cell::new(0));
+    let last = Cell::new(Instant::now());
+    let client_broke = Cell::new(false);
+    let mut client = Counted { io: client, bytes: &received, last: &last, broke: &client_broke };
+    let upstream_broke = Cell::new(false);
+    let mut upstream = Counted { io: upstream, bytes: &sent, last: &last, broke: &upstream_broke };
+    let copied = tokio::select! {
+        biased;
+        copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => Some(copied),
+        () = idled(&last, idle) => None,
+    };
+    let fault = match copied {
+        Some(Ok(_)) => None,
+        Some(Err(error)) if client_broke.get() => Some(Fault::new(Kind::ClientLeft, format!("the client's side broke off: {error}"))),
+        Some(Err(error)) => Some(Fault::new(Kind::Reset, format!("the upstream's side broke off: {error}"))),
+        None => Some(Fault::new(Kind::Closed, format!("no byte in either direction for {idle:?}"))),
+    };
+    Carried { received: received.get(), sent: sent.get(), fault }
+}
+
+/// Resolves when nothing has moved for `idle`.
+async fn idled(last: &Cell<Instant>, idle: Duration) {
+    while last.get().elapsed() < idle {
+        tokio::time::sleep_until(last.get() + idle).await;
+    }
+}
+
+/// A stream whose read bytes are counted, and whose failures are told from those of the other side.
+struct Counted<'a> {
+    io: Io,
+    bytes: &'a Cell<u64>,
+    last: &'a Cell<Instant>,
+    broke: &'a Cell<bool>,
+}
+
+impl Counted<'_> {
+    fn note<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &polled {
+            Poll::Ready(Ok(_)) => self.last.set(Instant::now()),
+            Poll::Ready(Err(_)) => self.broke.set(true),
+            Poll::Pending => {}
+        }
+        polled
+    }
+}
+
+impl AsyncRead for Counted<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        self.bytes.set(self.bytes.get() + (buf.filled().len() - before) as u64);
+        self.note(polled)
+    }
+}
+
+impl AsyncWrite for Counted<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.note(polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_flush(cx);
+        self.note(polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.note(polled)
+    }
+}
