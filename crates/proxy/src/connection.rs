@@ -35,8 +35,14 @@ use tokio_rustls::TlsAcceptor;
 
 /// For a whole TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// For a whole request head, and for what comes before one.
+/// For the first bytes of a connection, and for what comes before a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// For a request head that comes in plain text from anybody, with the wait between two requests of a connection. hyper does
+/// not tell the two apart.
+const STRANGERS_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same for the application beside this proxy and for proven peers, who keep connections for later. Longer than they do
+/// (an hour), so that they, not we, close an idle connection and no request meets a closing one.
+const KNOWN_HEAD_TIMEOUT: Duration = Duration::from_secs(3660);
 /// A client that says nothing for this long on a port whose protocol is not declared waits for the server to speak first.
 const SPEAKS_FIRST: Duration = Duration::from_millis(50);
 const MAX_STREAMS: u32 = 1000;
@@ -193,11 +199,13 @@ fn parse_server_name(name: &str) -> Option<(Box<str>, u16)> {
 
 /// Serves HTTP/1 requests until the connection ends; after a drain began, the one under way is the last.
 async fn serve_http1(engine: Rc<Engine>, arrival: Arrival, io: Io) {
+    let stranger = arrival.direction == Direction::Inbound && arrival.peer.is_none();
+    let head_timeout = if stranger { STRANGERS_HEAD_TIMEOUT } else { KNOWN_HEAD_TIMEOUT };
     let (drain, arrival) = (engine.current.clone(), Rc::new(arrival));
     let service = service_fn(move |request| request_in(engine.clone(), arrival.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(head_timeout)
         .max_buf_size(HEAD_BYTES)
         .auto_date_header(false)
         .serve_connection(TokioIo::new(io), service)

@@ -17,10 +17,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_observe::record::Party;
-use taut_plan::live::{Live, Outcome, Picked};
 use taut_plan::verdict::Rolls;
-use taut_plan::{Cluster, Plan};
+use taut_plan::{Cluster, Live, NoEndpoint, Outcome, Overflow, Picked, Plan};
 use tokio::sync::watch;
+
+/// Of the dice that exchanges roll.
+const SALT: u64 = 0x6578_6368_616e_6765;
 
 pub struct Engine {
     pub world: World,
@@ -31,7 +33,7 @@ pub struct Engine {
     pub pool: Pool,
     /// How this workload names itself to peers.
     pub introduction: Option<HeaderValue>,
-    live: RefCell<Live>,
+    live: Rc<RefCell<Live>>,
     /// The plan that `live` was last fitted to.
     live_version: Cell<u64>,
     dice: RefCell<fastrand::Rng>,
@@ -42,17 +44,18 @@ pub struct Engine {
 impl Engine {
     pub fn new(world: World, options: Arc<Options>, current: Arc<Current>, sink: Sink, own: Vec<SocketAddr>) -> Rc<Self> {
         let dialer = Rc::new(Dialer { world: world.clone(), tls: Tls::new(world.clone()), own });
-        // Every worker draws from its own stream: the salt is where it stands in memory order of creation.
-        let dice = RefCell::new(world.dice(u64::from(u32::from_be_bytes(*b"data"))));
+        let workers = u32::try_from(options.workers).unwrap_or(u32::MAX).max(1);
+        let live = Rc::new(RefCell::new(Live::for_workers(workers)));
+        let dice = RefCell::new(world.dice(SALT));
         Rc::new(Self {
             introduction: metadata::introduction(current.workload()),
-            pool: Pool::new(dialer.clone()),
+            pool: Pool::new(dialer.clone(), live.clone(), workers),
             world,
             options,
             current,
             sink,
             dialer,
-            live: RefCell::new(Live::new()),
+            live,
             live_version: Cell::new(0),
             dice,
             open: watch::Sender::new(0),
@@ -143,7 +146,7 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    pub fn new(engine: &Rc<Engine>, cluster: &Arc<Cluster>) -> Result<Self, taut_plan::Overflow> {
+    pub fn new(engine: &Rc<Engine>, cluster: &Arc<Cluster>) -> Result<Self, Overflow> {
         engine.live().admit(cluster)?;
         Ok(Self { engine: engine.clone(), cluster: cluster.clone(), retry: false })
     }
@@ -178,7 +181,7 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    pub fn pick(engine: &Rc<Engine>, cluster: &Arc<Cluster>, hash: Option<u64>, tried: &[Arc<str>]) -> Result<Self, taut_plan::live::NoEndpoint> {
+    pub fn pick(engine: &Rc<Engine>, cluster: &Arc<Cluster>, hash: Option<u64>, tried: &[Arc<str>]) -> Result<Self, NoEndpoint> {
         let now = engine.world.now();
         let mut roll = || engine.dice().u64(..);
         let picked = engine.live().pick(cluster, now, hash, tried, &mut roll)?;

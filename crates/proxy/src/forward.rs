@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_plan::cluster::{Cluster, Dial, Transport};
-use taut_plan::live::Outcome;
+use taut_plan::Outcome;
 use taut_plan::retry;
 use taut_plan::verdict::{Action, Forward, Go};
 use tokio::time::Instant;
@@ -141,7 +141,7 @@ fn due_for_retry(outcome: &Result<(Response<Incoming>, Lease), Fault>) -> Option
 async fn one_attempt(
     engine: &Rc<Engine>,
     exchange: &mut Exchange,
-    cluster: &Cluster,
+    cluster: &Arc<Cluster>,
     in_flight: &mut InFlight,
     per_try: Option<Duration>,
 ) -> Result<(Response<Incoming>, Lease), Fault> {
@@ -158,7 +158,7 @@ async fn one_attempt(
         idle_timeout: cluster.idle_timeout,
     };
     introduce(engine, exchange, &target.transport);
-    let sending = engine.pool.send(&target, engine.current.identity(), &exchange.head, &exchange.body, cluster.limits.max_requests_per_connection);
+    let sending = engine.pool.send(&target, engine.current.identity(), &exchange.head, &exchange.body, Some(cluster));
     let sent = match per_try {
         None => sending.await,
         Some(limit) => tokio::time::timeout(limit, sending)
@@ -170,7 +170,7 @@ async fn one_attempt(
         Err(fault) => match fault.kind {
             Kind::Reset | Kind::ResetBeforeRequest | Kind::RefusedStream | Kind::BadResponse => Outcome::Reset,
             Kind::PerTryTimeout => Outcome::TimedOut,
-            Kind::ClientBroke | Kind::NoIdentity | Kind::Loop => Outcome::Cancelled,
+            Kind::ClientBroke | Kind::NoIdentity | Kind::Loop | Kind::Overflow => Outcome::Cancelled,
             _ => Outcome::ConnectFailed,
         },
     });

@@ -26,6 +26,7 @@ pub mod exchange;
 pub mod facts;
 pub mod fault;
 pub mod forward;
+mod gate;
 pub mod identity;
 pub mod io;
 pub mod listen;

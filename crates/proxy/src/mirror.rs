@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_plan::Cluster;
-use taut_plan::live::Outcome;
+use taut_plan::Outcome;
 use taut_plan::verdict::{Action, Go};
 use tokio::time::Instant;
 
@@ -62,7 +62,7 @@ async fn copy(engine: Rc<Engine>, cluster: Arc<Cluster>, head: Parts, body: Sour
     };
     let started = Instant::now();
     // Nobody waits for a copy: what fails here shows at the mirror's own proxy, or in its endpoint's health.
-    match engine.pool.send(&target, engine.current.identity(), &head, &body, None).await {
+    match engine.pool.send(&target, engine.current.identity(), &head, &body, Some(&cluster)).await {
         Ok((response, _lease)) => {
             in_flight.ended(Outcome::Status { status: response.status().as_u16(), latency: started.elapsed() });
             let mut body = response.into_body();

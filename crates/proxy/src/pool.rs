@@ -5,6 +5,7 @@
 use crate::body::{RequestBody, Source};
 use crate::dial::{Dialer, Target};
 use crate::fault::{Fault, Kind};
+use crate::gate::{Gate, Permit, Waiting};
 use crate::identity::HeldIdentity;
 use crate::io::Io;
 use crate::tls::Spoken;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
 use taut_plan::cluster::{Dial, Transport};
+use taut_plan::{Cluster, ClusterKey, Live};
 use tokio::time::Instant;
 
 /// Largest response head, as for requests.
@@ -64,6 +66,9 @@ enum Secured {
 
 pub struct Pool {
     dialer: Rc<Dialer>,
+    live: Rc<RefCell<Live>>,
+    workers: u32,
+    gates: RefCell<HashMap<ClusterKey, Rc<Gate>>>,
     slots: RefCell<HashMap<Key, Rc<Slot>>>,
 }
 
@@ -72,6 +77,8 @@ type Opening = Shared<LocalBoxFuture<'static, Result<Rc<Http2>, Fault>>>;
 /// The connections of one key.
 struct Slot {
     idle_timeout: Duration,
+    /// HTTP/1 connections, idle and busy.
+    open: Cell<u32>,
     idle: RefCell<Vec<Idle>>,
     http2: RefCell<Vec<Rc<Http2>>>,
     /// A connection that is being opened; all who need one wait for it.
@@ -97,7 +104,7 @@ struct Http2 {
 pub struct Lease(Held);
 
 enum Held {
-    Http1 { slot: Rc<Slot>, sender: Option<http1::SendRequest<RequestBody>>, served: u32 },
+    Http1 { slot: Rc<Slot>, sender: Option<http1::SendRequest<RequestBody>>, served: u32, gate: Option<Rc<Gate>> },
     Http2(Rc<Http2>),
 }
 
@@ -113,9 +120,12 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         match &mut self.0 {
-            Held::Http1 { slot, sender, served } => {
+            Held::Http1 { slot, sender, served, gate } => {
                 if let Some(sender) = sender.take().filter(|sender| !sender.is_closed()) {
                     slot.idle.borrow_mut().push(Idle { sender, since: Instant::now(), served: *served });
+                    if let Some(gate) = gate {
+                        gate.announce();
+                    }
                 }
             }
             Held::Http2(connection) => {
@@ -127,23 +137,24 @@ impl Drop for Lease {
 }
 
 impl Pool {
-    pub fn new(dialer: Rc<Dialer>) -> Self {
-        Self { dialer, slots: RefCell::default() }
+    /// `live` counts who waits for a connection; each of `workers` has its part of a limit on connections.
+    pub fn new(dialer: Rc<Dialer>, live: Rc<RefCell<Live>>, workers: u32) -> Self {
+        Self { dialer, live, workers, gates: RefCell::default(), slots: RefCell::default() }
     }
 
-    /// Sends one request to `target` as `held` and waits for the response head. `most`: requests that one connection may carry.
+    /// Sends one request to `target` as `held` and waits for the response head. The limits are those of `cluster`.
     pub async fn send(
         &self,
         target: &Target,
         held: Option<Arc<HeldIdentity>>,
         head: &http::request::Parts,
         body: &Source,
-        most: Option<u32>,
+        cluster: Option<&Arc<Cluster>>,
     ) -> Result<(Response<Incoming>, Lease), Fault> {
         let slot = self.slot(target, held.as_deref());
         match target.spoken {
-            Spoken::Http2 => self.send_http2(&slot, target, held, head, body, most.unwrap_or(u32::MAX)).await,
-            _ => self.send_http1(&slot, target, held, head, body, most.unwrap_or(u32::MAX)).await,
+            Spoken::Http2 => self.send_http2(&slot, target, held, head, body, most_requests(cluster)).await,
+            _ => self.send_http1(&slot, target, held, head, body, cluster).await,
         }
     }
 
@@ -154,21 +165,21 @@ impl Pool {
         held: Option<Arc<HeldIdentity>>,
         head: &http::request::Parts,
         body: &Source,
-        most: u32,
+        cluster: Option<&Arc<Cluster>>,
     ) -> Result<(Response<Incoming>, Lease), Fault> {
+        let most = most_requests(cluster);
         loop {
-            let kept = slot.take_idle();
-            let reused = kept.is_some();
-            let (mut sender, served) = match kept {
-                Some(idle) => (idle.sender, idle.served + 1),
-                None => (self.open_http1(target, held.clone()).await?, 1),
+            let (reused, mut sender, served) = match self.room(slot, cluster).await? {
+                Room::Idle(idle) => (true, idle.sender, idle.served + 1),
+                Room::New(permit) => (false, self.open_http1(slot, target, held.clone(), permit).await?, 1),
             };
             let Some(body_now) = body.read() else { return Err(spent()) };
             let sent = sender.try_send_request(Request::from_parts(head.clone(), body_now)).await;
             let error = match sent {
                 Ok(response) => {
                     let sender = (served < most).then_some(sender);
-                    return Ok((response, Lease(Held::Http1 { slot: slot.clone(), sender, served })));
+                    let gate = cluster.and_then(|cluster| self.gate(cluster));
+                    return Ok((response, Lease(Held::Http1 { slot: slot.clone(), sender, served, gate })));
                 }
                 Err(error) => error,
             };
@@ -213,7 +224,47 @@ impl Pool {
         Err(Fault::new(Kind::ResetBeforeRequest, "the connection went away before the request was sent"))
     }
 
-    async fn open_http1(&self, target: &Target, held: Option<Arc<HeldIdentity>>) -> Result<http1::SendRequest<RequestBody>, Fault> {
+    /// An idle connection, or leave to open one; waits while the cluster has as many as it may.
+    async fn room(&self, slot: &Slot, cluster: Option<&Arc<Cluster>>) -> Result<Room, Fault> {
+        if let Some(idle) = slot.take_idle() {
+            return Ok(Room::Idle(idle));
+        }
+        let Some(gate) = cluster.and_then(|cluster| self.gate(cluster)) else { return Ok(Room::New(None)) };
+        if let Some(permit) = gate.enter(slot.open.get() == 0) {
+            return Ok(Room::New(Some(permit)));
+        }
+        let _waiting = match cluster {
+            Some(cluster) => Some(Waiting::begin(&self.live, cluster)?),
+            None => None,
+        };
+        loop {
+            gate.changed().await;
+            if let Some(idle) = slot.take_idle() {
+                return Ok(Room::Idle(idle));
+            }
+            if let Some(permit) = gate.enter(slot.open.get() == 0) {
+                return Ok(Room::New(Some(permit)));
+            }
+        }
+    }
+
+    /// The gate of a cluster that limits its connections.
+    pub fn gate(&self, cluster: &Cluster) -> Option<Rc<Gate>> {
+        let most = cluster.limits.max_connections?.div_ceil(self.workers);
+        let mut gates = self.gates.borrow_mut();
+        let gate = gates.entry(cluster.key.clone()).or_default();
+        gate.allow(most);
+        Some(gate.clone())
+    }
+
+    async fn open_http1(
+        &self,
+        slot: &Rc<Slot>,
+        target: &Target,
+        held: Option<Arc<HeldIdentity>>,
+        permit: Option<Permit>,
+    ) -> Result<http1::SendRequest<RequestBody>, Fault> {
+        let standing = Standing::new(slot);
         let io = self.dialer.dial(target, held).await?;
         let mut builder = http1::Builder::new();
         builder.max_buf_size(HEAD_BYTES);
@@ -221,6 +272,7 @@ impl Pool {
         tokio::task::spawn_local(async move {
             // What ends the connection is told to whoever waits for a response on it.
             let _ = connection.with_upgrades().await;
+            drop((standing, permit));
         });
         Ok(sender)
     }
@@ -307,7 +359,7 @@ async fn open_shared(dialer: &Dialer, target: &Target, held: Option<Arc<HeldIden
 
 impl Slot {
     fn new(idle_timeout: Duration) -> Self {
-        Self { idle_timeout, idle: RefCell::default(), http2: RefCell::default(), opening: RefCell::default() }
+        Self { idle_timeout, open: Cell::new(0), idle: RefCell::default(), http2: RefCell::default(), opening: RefCell::default() }
     }
 
     /// The connection that was used last and still stands. One that is not ready still ends its last exchange.
@@ -324,6 +376,32 @@ impl Slot {
         let room = |connection: &&Rc<Http2>| connection.streams.get() < connection.allowed.get().min(STREAMS);
         connections.iter().find(room).cloned()
     }
+}
+
+/// An HTTP/1 connection, from its opening to its end.
+struct Standing(Rc<Slot>);
+
+impl Standing {
+    fn new(slot: &Rc<Slot>) -> Self {
+        slot.open.set(slot.open.get() + 1);
+        Self(slot.clone())
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
+}
+
+/// What a request may go out on.
+enum Room {
+    Idle(Idle),
+    New(Option<Permit>),
+}
+
+fn most_requests(cluster: Option<&Arc<Cluster>>) -> u32 {
+    cluster.and_then(|cluster| cluster.limits.max_requests_per_connection).filter(|most| *most > 0).unwrap_or(u32::MAX)
 }
 
 fn spent() -> Fault {

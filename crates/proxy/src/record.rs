@@ -7,7 +7,7 @@ use crate::fault::{Fault, Kind};
 use jiff::Timestamp;
 use std::rc::Rc;
 use std::time::Duration;
-use taut_observe::record::{Attempt, ConnectionRecord, Edge, ExchangeRecord};
+use taut_observe::record::{Attempt, ConnectionRecord, Edge, ExchangeRecord, Party, Protocol, Reporter};
 use tokio::time::Instant;
 
 /// An exchange that has not ended. Dropped without [`Open::close`], the client has left.
@@ -42,7 +42,8 @@ impl Open {
         let Some(evidence) = self.evidence.take() else { return };
         self.record.duration_us = micros(self.started.elapsed());
         self.record.request_bytes += self.body.bytes();
-        self.engine.sink.exchange((*self.record).clone(), evidence);
+        let record = std::mem::replace(&mut *self.record, nothing());
+        self.engine.sink.exchange(record, evidence);
     }
 }
 
@@ -99,6 +100,47 @@ impl Drop for OpenConnection {
             self.record.failure = Some(Fault::new(Kind::Closed, "closed by this proxy: its drain time was over").as_record());
             self.emit();
         }
+    }
+}
+
+/// What is left of a record that was handed on. Allocates nothing.
+fn nothing() -> ExchangeRecord {
+    let party = || Party {
+        workload: String::new(),
+        namespace: String::new(),
+        app: String::new(),
+        version: String::new(),
+        principal: String::new(),
+    };
+    let edge = Edge {
+        reporter: Reporter::Source,
+        source: party(),
+        destination: party(),
+        service_host: String::new(),
+        service_name: String::new(),
+        service_namespace: String::new(),
+        mutual_tls: false,
+        protocol: Protocol::Http,
+    };
+    ExchangeRecord {
+        edge,
+        started: String::new(),
+        request_id: String::new(),
+        trace_id: String::new(),
+        method: String::new(),
+        authority: String::new(),
+        path: String::new(),
+        status: 0,
+        grpc_status: None,
+        failure: None,
+        request_bytes: 0,
+        response_bytes: 0,
+        duration_us: 0,
+        upstream_us: 0,
+        attempts: Vec::new(),
+        plan: 0,
+        rule: None,
+        route: String::new(),
     }
 }
 

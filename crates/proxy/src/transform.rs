@@ -7,7 +7,7 @@ use http::header::{self, Entry};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 use taut_model::route::HeaderChange;
-use taut_plan::verdict::{Action, Forward, Go};
+use taut_plan::verdict::{Action, Go};
 
 /// RFC 9110 section 7.6.1, with the older names that some still send.
 static HOP_BY_HOP: [HeaderName; 7] = [
@@ -104,18 +104,12 @@ pub fn response(engine: &Engine, exchange: &mut Exchange, go: &Go, headers: &mut
     let mut ignored = None;
     if let Action::Forward(forward) = &go.action {
         change(headers, &forward.backend.response_headers, &mut ignored);
-        set_cookie(headers, forward);
+        let cookie = forward.set_cookie.as_deref().and_then(|cookie| HeaderValue::from_str(cookie).ok());
+        if let Some(cookie) = cookie {
+            headers.append(header::SET_COOKIE, cookie);
+        }
     }
     change(headers, &go.rule.response_headers, &mut ignored);
-}
-
-/// The cookie that a consistent hash is made from, on the first response.
-fn set_cookie(headers: &mut HeaderMap, forward: &Forward) {
-    let (Some(cookie), Some(hash)) = (&forward.set_cookie, forward.hash) else { return };
-    let (name, attributes) = cookie.split_once('=').unwrap_or((cookie, ""));
-    if let Ok(value) = HeaderValue::from_str(&format!("{name}={hash:016x}{attributes}")) {
-        headers.append(header::SET_COOKIE, value);
-    }
 }
 
 fn strip_hop_by_hop(headers: &mut HeaderMap) {

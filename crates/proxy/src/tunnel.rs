@@ -22,7 +22,7 @@ use std::time::Duration;
 use taut_observe::record::Protocol;
 use taut_plan::Plan;
 use taut_plan::cluster::{Dial, Transport};
-use taut_plan::live::Outcome;
+use taut_plan::Outcome;
 use taut_plan::retry;
 use taut_plan::verdict::{Action, Forward, Go, Question, Verdict};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -53,6 +53,7 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, gre
     }
     match outcome {
         Ok(Connected { upstream, mut hold, idle }) => {
+            engine.sink.connection_opened(&open.record.edge);
             let Carried { received, sent, fault } = copy(client, upstream, idle).await;
             (open.record.received_bytes, open.record.sent_bytes) = (received, sent);
             if let Some(in_flight) = &mut hold.in_flight {
