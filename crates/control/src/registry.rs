@@ -269,7 +269,7 @@ impl Registry {
                 due.push((uid.clone(), false));
             }
         }
-        due.iter().filter(|(_, forget)| *forget).for_each(|(uid, _)| drop(suspects.remove(uid)));
+        suspects.retain(|_, suspect| suspect.forget_at > now);
         let next = suspects.values().map(|suspect| if suspect.judged { suspect.forget_at } else { suspect.not_ready_at }).min();
         (due, next)
     }

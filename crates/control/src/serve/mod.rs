@@ -66,6 +66,3 @@ pub async fn serve(listener: Listener, tls: Arc<rustls::ServerConfig>, services:
         .await
         .map_err(|error| Fault::new(format!("the gRPC server failed: {error}"), "See the log; please report it"))
 }
-
-#[cfg(test)]
-mod tests;

@@ -18,6 +18,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
 const REVIEWS: &str = "reviews.default.svc.cluster.local";
+/// Served by nobody, so that only those who ask for it need its routes.
+const DETAILS: &str = "details.default.svc.cluster.local";
 
 fn options() -> Options {
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -112,7 +114,7 @@ fn condition(object: Option<&Object>, kind: &str) -> Option<(String, String)> {
 
 fn split(weight: u32) -> String {
     format!(
-        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: reviews, namespace: default}}\nspec:\n  hosts: [reviews]\n  http:\n  \
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: reviews, namespace: default}}\nspec:\n  hosts: [details]\n  http:\n  \
          - route:\n    - destination: {{host: reviews}}\n      weight: {weight}\n    - destination: {{host: ratings}}\n      weight: {}\n",
         100 - weight
     )
@@ -123,7 +125,7 @@ async fn from_token_to_delivered_resource_to_live() {
     let running = up().await;
     let (reviews, page) = (join(&running, "bookinfo-reviews").await, join(&running, "page").await);
     let _reviews = Proxy::connect(&running, &reviews, hello("reviews-v1", "reviews", "bookinfo-reviews", 15008), &[]).await.unwrap();
-    let mut page = Proxy::connect(&running, &page, hello("page-v1", "page", "page", 15009), &[REVIEWS, "nowhere"]).await.unwrap();
+    let mut page = Proxy::connect(&running, &page, hello("page-v1", "page", "page", 15009), &[REVIEWS, DETAILS, "nowhere"]).await.unwrap();
     page.until(|session| session.held(ResourceType::Service).any(|(name, ..)| name == REVIEWS)).await;
     // A service is announced after what belongs to it.
     assert!(page.session.held(ResourceType::Workload).any(|(name, ..)| name == "default/reviews-v1"));
@@ -169,10 +171,10 @@ async fn a_reconnect_brings_only_what_changed() {
     put(&running, &split(90));
     put(
         &running,
-        "apiVersion: v1\nkind: Service\nmetadata: {name: reviews, namespace: default}\nspec: {selector: {app: reviews}, ports: [{port: 9080, name: http}]}\n",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: details, namespace: default}\nspec: {selector: {app: details}, ports: [{port: 9080, name: http}]}\n",
     );
     let hello = hello("page-v1", "page", "page", 15009);
-    let mut proxy = Proxy::connect(&running, &identity, hello.clone(), &[REVIEWS]).await.unwrap();
+    let mut proxy = Proxy::connect(&running, &identity, hello.clone(), &[DETAILS]).await.unwrap();
     proxy.until(|session| session.complete() && session.held(ResourceType::Route).count() == 1).await;
     let ready = |session: &taut_wire::session::ClientSession| {
         session
