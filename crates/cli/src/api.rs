@@ -41,10 +41,6 @@ impl Api {
         Ok(Self { config, tls: TlsConnector::from(Arc::new(tls)) })
     }
 
-    pub fn server(&self) -> &str {
-        &self.config.server
-    }
-
     pub fn default_namespace(&self) -> &str {
         &self.config.namespace
     }

@@ -127,7 +127,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let publisher = Publisher::new(store.clone(), Settings { trust_domain: options.trust_domain.clone() });
     let published = publisher.subscribe();
     let board = Board::new(store.clone(), proxies.clone(), published.clone());
-    let certificate = OwnCertificate::new(authority.clone(), world.clone())?;
+    let certificate = OwnCertificate::new(authority.clone(), world.clone(), vec![grpc_at.ip(), api_at.ip()])?;
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
 

@@ -107,6 +107,11 @@ impl Engine {
         });
     }
 
+    /// Whether what is left is being ended, since the drain's time is over.
+    pub fn closing(&self) -> bool {
+        *self.closing.borrow()
+    }
+
     /// Waits until nothing is under way, at most `limit`; then ends what is left.
     pub async fn finish(&self, limit: Duration) {
         let mut open = self.open.subscribe();

@@ -50,7 +50,10 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         if self.evidence.is_some() {
-            self.fail(&Fault::new(Kind::ClientLeft, "the client closed the connection or reset the stream before the response ended"));
+            self.fail(&match self.engine.closing() {
+                true => drain_over(),
+                false => Fault::new(Kind::ClientLeft, "the client closed the connection or reset the stream before the response ended"),
+            });
             self.emit();
         }
     }
@@ -97,10 +100,14 @@ impl OpenConnection {
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         if !self.closed {
-            self.record.failure = Some(Fault::new(Kind::Closed, "closed by this proxy: its drain time was over").as_record());
+            self.record.failure = Some(drain_over().as_record());
             self.emit();
         }
     }
+}
+
+fn drain_over() -> Fault {
+    Fault::new(Kind::Closed, "closed by this proxy: its drain time was over")
 }
 
 /// What is left of a record that was handed on. Allocates nothing.

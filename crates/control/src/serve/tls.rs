@@ -23,6 +23,7 @@ pub const SERVICE_ACCOUNT: &str = "taut-control";
 pub struct OwnCertificate {
     authority: Arc<Authority>,
     world: World,
+    listening: Vec<IpAddr>,
     held: Held,
 }
 
@@ -42,11 +43,13 @@ impl ResolvesServerCert for Held {
 }
 
 impl OwnCertificate {
+    /// `listening`: the addresses that clients dial, beside loopback.
+    ///
     /// # Errors
     /// The authority could not sign.
-    pub fn new(authority: Arc<Authority>, world: World) -> Result<Self, Fault> {
-        let (key, _) = make(&authority, &world)?;
-        Ok(Self { authority, world, held: Held(Arc::new(RwLock::new(Arc::new(key)))) })
+    pub fn new(authority: Arc<Authority>, world: World, listening: Vec<IpAddr>) -> Result<Self, Fault> {
+        let (key, _) = make(&authority, &world, &listening)?;
+        Ok(Self { authority, world, listening, held: Held(Arc::new(RwLock::new(Arc::new(key)))) })
     }
 
     /// Renews the certificate, and the authority's intermediate, when half of their life has passed. Runs for ever.
@@ -57,7 +60,7 @@ impl OwnCertificate {
             if let Err(fault) = self.authority.maintain(self.world.wall()) {
                 tracing::error!(%fault, "the authority's intermediate was not renewed");
             }
-            match make(&self.authority, &self.world) {
+            match make(&self.authority, &self.world, &self.listening) {
                 Ok((key, lifetime)) => {
                     *self.held.0.write() = Arc::new(key);
                     wait = lifetime / 2;
@@ -91,16 +94,19 @@ impl OwnCertificate {
     }
 }
 
-fn make(authority: &Authority, world: &World) -> Result<(CertifiedKey, Duration), Fault> {
+fn make(authority: &Authority, world: &World, listening: &[IpAddr]) -> Result<(CertifiedKey, Duration), Fault> {
     let identity = Identity::new(authority.trust_domain(), ROOT_NAMESPACE, SERVICE_ACCOUNT);
-    let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    let addresses: Vec<IpAddr> = listening.iter().copied().filter(|address| !address.is_unspecified()).chain(loopback).collect();
     let failed =
         |error: String| Fault::new(format!("the control plane's own certificate could not be made: {error}"), "Look at ca/ in the state directory");
     let now = world.wall();
     let server = authority.server(&identity, &["localhost"], &addresses, now).map_err(|error| failed(error.to_string()))?;
     let lifetime = Duration::try_from(server.not_after.duration_since(now)).unwrap_or_default();
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&server.key).map_err(|error| failed(error.to_string()))?;
-    Ok((CertifiedKey::new(server.chain, key), lifetime))
+    // A proxy that joins knows nothing but the root's digest, so the chain brings the root along.
+    let chain = server.chain.into_iter().chain([authority.root().clone()]).collect();
+    Ok((CertifiedKey::new(chain, key), lifetime))
 }
 
 /// Certificates are checked against the world's clock, which a simulation sets.
