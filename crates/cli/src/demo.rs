@@ -83,7 +83,7 @@ impl Member {
             _ => {}
         }
         words.extend(["--".to_owned(), taut.display().to_string(), "bookstore".to_owned(), self.role.name().to_owned()]);
-        words.extend(["--version".to_owned(), self.version.to_owned(), "--address".to_owned(), self.address().to_string()]);
+        words.extend([self.version.to_owned(), "--address".to_owned(), self.address().to_string()]);
         words
     }
 }

@@ -200,7 +200,7 @@ impl Mesh {
         command.args(member.ports.iter().flat_map(|port| ["--port", port]));
         command.args(&member.extra).arg("--");
         if member.program.is_empty() {
-            command.args([env!("CARGO_BIN_EXE_taut"), "bookstore", &member.service, "--version", &member.version, "--address", &address]);
+            command.args([env!("CARGO_BIN_EXE_taut"), "bookstore", &member.service, &member.version, "--address", &address]);
         } else {
             command.args(&member.program);
         }
