@@ -54,7 +54,7 @@ fn members(branches: &[Value]) -> Option<Members<'_>> {
         if let (1, Some(required)) = (fields.len(), fields.get("required").and_then(Value::as_array)) {
             let [name] = required.as_slice() else { return None };
             members.names.push(name.as_str()?);
-        } else if fields.len() == 1 && fields["not"]["anyOf"].is_array() {
+        } else if fields.len() == 1 && fields.get("not").is_some_and(|not| not["anyOf"].is_array()) {
             members.may_be_none = true;
         } else {
             return None;
