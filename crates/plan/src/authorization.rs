@@ -242,10 +242,10 @@ impl PathGlob {
 /// Whether a pair of lists holds: some value matches (or none is given), and no negated value does. `matches` answers
 /// `None` when it cannot tell; then `unknown` stands for the answer of that list.
 fn holds<T>((values, not_values): &Lists<T>, unknown: bool, matches: impl Fn(&T) -> Option<bool>) -> bool {
+    // Yes if any says yes; else unknown if any is; else no.
     let any = |list: &[T]| {
-        list.iter()
-            .map(&matches)
-            .fold(Some(false), |all, this| if all == Some(true) { all } else { if this == Some(true) { this } else { all.and(this) } })
+        let answers: Vec<Option<bool>> = list.iter().map(&matches).collect();
+        if answers.contains(&Some(true)) { Some(true) } else { (!answers.contains(&None)).then_some(false) }
     };
     let wanted = values.is_empty() || any(values).unwrap_or(unknown);
     let unwanted = !not_values.is_empty() && any(not_values).unwrap_or(!unknown);

@@ -25,7 +25,7 @@ impl Plan {
         for route in snapshot.routes.values() {
             match Matchers::compile(route) {
                 Ok(matchers) => routes.push(Compiled { route, matchers }),
-                Err((_, because)) => problems.push((route.origin.clone(), because)),
+                Err(because) => problems.push((route.origin.clone(), because)),
             }
         }
         routes.sort_by(|a, b| a.age().cmp(&b.age()));
@@ -102,6 +102,9 @@ fn balancer_headers(balancer: &Balancer, into: &mut BTreeSet<String>) {
     }
 }
 
+/// A route that is attached somewhere, and how closely it names it.
+type Attached<'a> = (&'a Compiled<'a>, (bool, usize));
+
 struct Compiler<'a> {
     snapshot: &'a Snapshot,
     /// Oldest first.
@@ -160,8 +163,8 @@ impl<'a> Compiler<'a> {
             Some(position) => istio.into_iter().enumerate().partition(|(at, _)| *at == position),
             None => Default::default(),
         };
-        let strip = |group: Vec<(&'a Compiled<'a>, (bool, usize))>| group.into_iter().map(|(route, _)| route).collect::<Vec<_>>();
-        let unnumber = |group: Vec<(usize, (&'a Compiled<'a>, (bool, usize)))>| group.into_iter().map(|(_, (route, _))| route).collect::<Vec<_>>();
+        let strip = |group: Vec<Attached<'a>>| group.into_iter().map(|(route, _)| route).collect::<Vec<_>>();
+        let unnumber = |group: Vec<(usize, Attached<'a>)>| group.into_iter().map(|(_, (route, _))| route).collect::<Vec<_>>();
         let groups = [strip(consumer), strip(producer), unnumber(winner), unnumber(losers)];
         let mut groups = groups.into_iter().filter(|group| !group.is_empty());
         let routes = groups.next().unwrap_or_default();
@@ -214,7 +217,8 @@ fn http_entries(scope: &Scope<'_>, routes: &[&Compiled<'_>]) -> Vec<Entry> {
         }
     }
     // Stable, so Istio's rules (no precedence) stay in the order written.
-    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    #[expect(clippy::unnecessary_sort_by, reason = "a key function would have to copy what the precedence borrows")]
+    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
     entries.into_iter().map(|(_, entry)| entry).collect()
 }
 

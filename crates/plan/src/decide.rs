@@ -11,6 +11,7 @@ use crate::table::{Entry, HostPlan, Rule, RuleAction, Share, Table, Target};
 use crate::trace::{Mark, Silent, Trace};
 use crate::transform::{affinity, location, new_path, with_query};
 use crate::verdict::{Action, Forward, Go, Question, Reason, Refusal, Rolls, Side, Verdict};
+use crate::words;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::host;
@@ -50,7 +51,7 @@ impl Plan {
                 };
                 match chosen {
                     Ok((rule, entry)) => self.apply(facts, dice, rule, entry, &found.host, trace),
-                    Err(refusal) => refuse(refusal, trace),
+                    Err(refusal) => refuse(*refusal, trace),
                 }
             }
             Found::Endpoint(direct) => {
@@ -69,7 +70,12 @@ impl Plan {
 
     /// The first entry that matches. When routes are attached and none matches, the answer is 404: Gateway API says so, and
     /// Envoy does so for a VirtualService.
-    fn http_rule<'a, T: Trace>(&self, facts: &Facts<'_>, table: &'a Table, trace: &mut T) -> Result<(&'a Arc<Rule>, Option<&'a Entry>), Refusal> {
+    fn http_rule<'a, T: Trace>(
+        &self,
+        facts: &Facts<'_>,
+        table: &'a Table,
+        trace: &mut T,
+    ) -> Result<(&'a Arc<Rule>, Option<&'a Entry>), Box<Refusal>> {
         let (Some(http), Some(entries)) = (facts.http, &table.http) else {
             trace.step(Mark::Match, "route", || "no route is attached: to the service itself".to_owned(), Some(&table.fallback.plan.origin));
             return Ok((&table.fallback, None));
@@ -94,7 +100,7 @@ impl Plan {
         }
         let names = table.routes.iter().map(|route| route.object.to_string()).collect::<Vec<_>>().join(", ");
         let detail = format!("no rule matches the request; looked at {names}");
-        Err(Refusal { side: Side::Client, reason: Reason::NoRouteMatched, status: 404, origin: table.routes.first().cloned(), detail })
+        Err(Box::new(Refusal { side: Side::Client, reason: Reason::NoRouteMatched, status: 404, origin: table.routes.first().cloned(), detail }))
     }
 
     /// Rules for connections fall back to the service itself when none matches, as Istio's filter chains do.
@@ -134,11 +140,11 @@ impl Plan {
             }
             (None, RuleAction::Forward(shares), _) => self.forward(facts, dice, rule, matcher, shares, trace),
             // Rules for connections only forward, so this is not reached; if it were, it is refused.
-            (None, ..) => Err(refuse(unusable(rule), trace)),
+            (None, ..) => Err(refuse(unusable(rule), trace).into()),
         };
         match action {
             Ok(action) => Verdict::Go(Box::new(Go { rule: rule.plan.clone(), action, delay, service_host: host.clone(), audit: Vec::new() })),
-            Err(verdict) => verdict,
+            Err(verdict) => *verdict,
         }
     }
 
@@ -150,16 +156,16 @@ impl Plan {
         matcher: Option<&crate::matching::Matcher>,
         shares: &[Share],
         trace: &mut T,
-    ) -> Result<Action, Verdict> {
-        let Some(share) = choose(rule, shares, dice, trace) else { return Err(refuse(unusable(rule), trace)) };
+    ) -> Result<Action, Box<Verdict>> {
+        let Some(share) = choose(rule, shares, dice, trace) else { return Err(refuse(unusable(rule), trace).into()) };
         let cluster = match &share.target {
             Target::Cluster(cluster) => cluster.clone(),
             Target::Passthrough => {
                 trace.step(Mark::Chosen, "passthrough", || "to the address the client named".to_owned(), Some(&share.backend.origin));
                 return Ok(Action::Passthrough { host: facts.host.to_owned(), port: facts.port });
             }
-            Target::Unknown(host) => return Err(ask(vec![host.clone()], trace)),
-            Target::Refused(refusal) => return Err(refuse((**refusal).clone(), trace)),
+            Target::Unknown(host) => return Err(ask(vec![host.clone()], trace).into()),
+            Target::Refused(refusal) => return Err(refuse((**refusal).clone(), trace).into()),
         };
         tell_cluster(&cluster, trace);
         tell_rule(rule, trace);
@@ -178,7 +184,7 @@ impl Plan {
         if let Some(authority) = &authority {
             trace.step(Mark::Info, "rewrite", || format!("authority becomes {authority}"), Some(&rule.plan.origin));
         }
-        let mirrors = mirrors(rule, dice, trace).map_err(|unknown| ask(vec![unknown], trace))?;
+        let mirrors = mirrors(rule, dice, trace).map_err(|unknown| Box::new(ask(vec![unknown], trace)))?;
         let backend = share.backend.clone();
         Ok(Action::Forward(Forward { cluster, backend, path_and_query, authority, hash: affinity.hash, set_cookie: affinity.set_cookie, mirrors }))
     }
@@ -232,7 +238,7 @@ fn fault<T: Trace>(rule: &Rule, dice: Dice<'_>, trace: &mut T) -> (Option<Durati
         }
     };
     let delay = fault.delay.as_ref().filter(|delay| falls(format!("delay of {:?}", delay.duration), delay.percent, |rolls| rolls.delay));
-    let abort = fault.abort.as_ref().filter(|abort| falls(format!("abort with {:?}", abort.with), abort.percent, |rolls| rolls.abort));
+    let abort = fault.abort.as_ref().filter(|abort| falls(format!("abort with {}", words::abort(abort.with)), abort.percent, |rolls| rolls.abort));
     (delay.map(|delay| delay.duration), abort.map(|abort| Action::Abort { with: abort.with, origin: fault.origin.clone() }))
 }
 
@@ -298,7 +304,7 @@ fn mirrors<T: Trace>(rule: &Rule, dice: Dice<'_>, trace: &mut T) -> Result<Vec<A
 
 fn tell_cluster<T: Trace>(cluster: &Cluster, trace: &mut T) {
     let origin = cluster.origin.as_ref();
-    trace.step(Mark::Info, "endpoints", || format!("{} ready, balanced by {:?}", cluster.endpoints.len(), cluster.balancer), origin);
+    trace.step(Mark::Info, "endpoints", || format!("{} ready, balanced by {}", cluster.endpoints.len(), words::balancer(&cluster.balancer)), origin);
     for endpoint in &cluster.endpoints {
         let how = || match &endpoint.transport {
             Transport::Mesh { expect, .. } => format!("{}, mutual TLS, must prove {expect}", endpoint.workload.uid),
@@ -323,7 +329,7 @@ fn tell_rule<T: Trace>(rule: &Rule, trace: &mut T) {
     let retries = || match (plan.retry.attempts, rule.fault_disarms) {
         (0, true) => "none: a rule with a fault has none".to_owned(),
         (0, false) => "none".to_owned(),
-        (attempts, _) => format!("up to {attempts} on {:?}", plan.retry.on),
+        (attempts, _) => format!("up to {attempts} on {}", words::retry_on(&plan.retry.on)),
     };
     match rule.default_retry {
         true => trace.step(Mark::Info, "retries", retries, Some(&Origin::built_in("retries"))),

@@ -6,6 +6,7 @@ use crate::plan::Plan;
 use crate::rules::cluster_name;
 use crate::trace::{Explanation, Mark, Recorder, Step};
 use crate::verdict::{Action, Go, Question, Refusal, Rolls, Verdict};
+use crate::words;
 
 impl Plan {
     /// Why [`Plan::decide`] answers as it does, step by step. Without rolls, every outcome that dice could lead to is told with its
@@ -55,7 +56,7 @@ fn carried(go: &Go) -> String {
         Action::Local { port } => format!("let in to port {port}"),
         Action::Redirect { status, location } => format!("redirected with {status} to {location}"),
         Action::Respond { status, .. } => format!("answered with {status} by the rule itself"),
-        Action::Abort { with, .. } => format!("aborted with {with:?} by a fault"),
+        Action::Abort { with, .. } => format!("aborted with {} by a fault", words::abort(*with)),
         Action::Passthrough { host, port } => format!("passed through to {host}:{port}"),
     };
     format!("{delay}{what}")

@@ -95,11 +95,11 @@ impl Plan {
             Err(refused) => refused,
         };
         trace.step(Mark::Refused, "refused", || refused.detail.clone(), refused.origin.as_ref());
-        Verdict::Refuse(refused)
+        Verdict::Refuse(*refused)
     }
 
-    fn admit<T: Trace>(&self, facts: &Facts<'_>, trace: &mut T) -> Result<Go, Refusal> {
-        let refusal = |side, reason, status, origin, detail: String| Refusal { side, reason, status, origin, detail };
+    fn admit<T: Trace>(&self, facts: &Facts<'_>, trace: &mut T) -> Result<Go, Box<Refusal>> {
+        let refusal = |side, reason, status, origin, detail: String| Box::new(Refusal { side, reason, status, origin, detail });
         let Some(own) = self.own.as_deref().filter(|_| self.inbound.complete) else {
             let detail = "the control plane has not sent every policy for this workload yet, so nothing is let in".to_owned();
             return Err(refusal(Side::Mesh, Reason::PoliciesNotReceived, 503, None, detail));
@@ -128,13 +128,14 @@ impl Plan {
 
     /// Whether plain text is good enough. Envoy would close the connection; here HTTP clients are told (403).
     /// Mutual TLS is taken in every mode, DISABLE too.
-    fn authenticate<T: Trace>(&self, facts: &Facts<'_>, port: u16, trace: &mut T) -> Result<(), Refusal> {
+    fn authenticate<T: Trace>(&self, facts: &Facts<'_>, port: u16, trace: &mut T) -> Result<(), Box<Refusal>> {
         if let Some(identity) = facts.peer.identity {
             trace.step(Mark::Match, "mutual TLS", || format!("the peer proved to be {identity}"), None);
             return Ok(());
         }
         let (mode, origin) = self.inbound.port_modes.get(&port).unwrap_or(&self.inbound.mode);
-        let refusal = |origin: Option<Origin>, detail| Refusal { side: Side::Client, reason: Reason::MutualTlsRequired, status: 403, origin, detail };
+        let refusal =
+            |origin: Option<Origin>, detail| Box::new(Refusal { side: Side::Client, reason: Reason::MutualTlsRequired, status: 403, origin, detail });
         if *mode == MtlsMode::Strict {
             return Err(refusal(Some(origin.clone()), format!("port {port} takes only mutual TLS (STRICT), and the peer came in plain text")));
         }
@@ -148,8 +149,8 @@ impl Plan {
     }
 
     /// Istio's order: a DENY that matches denies; without ALLOW policies all else is allowed; with them, one must match.
-    fn authorize<T: Trace>(&self, visit: &Visit<'_>, trace: &mut T) -> Result<(Arc<RulePlan>, Vec<Origin>), Refusal> {
-        let refusal = |origin, detail| Refusal { side: Side::Client, reason: Reason::AuthorizationDenied, status: 403, origin, detail };
+    fn authorize<T: Trace>(&self, visit: &Visit<'_>, trace: &mut T) -> Result<(Arc<RulePlan>, Vec<Origin>), Box<Refusal>> {
+        let refusal = |origin, detail| Box::new(Refusal { side: Side::Client, reason: Reason::AuthorizationDenied, status: 403, origin, detail });
         let with = |action| self.inbound.policies.iter().filter(move |policy| policy.action == action);
         for policy in with(AuthorizationAction::Deny) {
             if let Some(rule) = policy.matching(visit) {

@@ -5,6 +5,8 @@
 //! exchange or connection; [`Live`] holds what changes from request to request (loads, ejections, budgets) beside the plan,
 //! keyed so that it survives a new plan; [`Plan::explain`] says why, step by step, with origins.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should panic"))]
+
 mod authorization;
 mod balance;
 pub mod cluster;
@@ -31,6 +33,7 @@ mod tests;
 mod trace;
 mod transform;
 pub mod verdict;
+mod words;
 
 pub use balance::table::HashTable;
 pub use cluster::{Cluster, ClusterKey, Endpoint};

@@ -199,10 +199,10 @@ impl Live {
             return;
         }
         let out = cluster.endpoints.iter().filter(|endpoint| live.is_ejected(endpoint, now)).count();
-        if may_eject(policy, out, cluster.endpoints.len()) {
-            if let Some(state) = live.endpoints.get_mut(&picked.uid) {
-                live.ejections_end = live.ejections_end.max(state.outlier.eject(policy, now));
-            }
+        if may_eject(policy, out, cluster.endpoints.len())
+            && let Some(state) = live.endpoints.get_mut(&picked.uid)
+        {
+            live.ejections_end = live.ejections_end.max(state.outlier.eject(policy, now));
         }
     }
 

@@ -52,7 +52,8 @@ impl Plan {
         self.own.as_ref()
     }
 
-    /// Per object: why it is not accepted. It has no effect; the shell reports it to the control plane.
+    /// Per object: why it is not accepted; the shell reports it to the control plane. A route told here has no effect; a policy
+    /// told here does, read so that it never allows more.
     pub fn problems(&self) -> &[(Origin, String)] {
         &self.problems
     }

@@ -11,7 +11,7 @@ use crate::verdict::{BackendPlan, Reason, Refusal, RulePlan, Side};
 use std::sync::Arc;
 use taut_model::host;
 use taut_model::origin::Origin;
-use taut_model::route::{Backend, Dialect, HeaderChange, HttpAction, HttpRule, PathRewrite, Route, TcpRule};
+use taut_model::route::{Backend, Dialect, HeaderChange, HttpAction, HttpMatch, HttpRule, PathRewrite, Route, TcpRule};
 
 /// The patterns of a route, compiled once for all services it is attached to.
 pub(crate) struct Matchers(Vec<Vec<Arc<Matcher>>>);
@@ -19,17 +19,18 @@ pub(crate) struct Matchers(Vec<Vec<Arc<Matcher>>>);
 impl Matchers {
     /// # Errors
     /// The field whose pattern cannot be used, and why: the whole route is then not accepted.
-    pub(crate) fn compile(route: &Route) -> Result<Self, (Origin, String)> {
+    pub(crate) fn compile(route: &Route) -> Result<Self, String> {
+        let at = |origin: &Origin, because: String| if origin.path.is_empty() { because } else { format!("{}: {because}", origin.path) };
         let mut rules = Vec::with_capacity(route.http.len());
         for rule in &route.http {
-            let compile = |said| Matcher::compile(said).map(Arc::new).map_err(|because| (said.origin.clone(), because));
+            let compile = |said: &HttpMatch| Matcher::compile(said).map(Arc::new).map_err(|because| at(&said.origin, because));
             rules.push(rule.matches.iter().map(compile).collect::<Result<Vec<_>, _>>()?);
             let redirect = match &rule.action {
                 HttpAction::Redirect(redirect) => redirect.path.as_ref(),
                 _ => None,
             };
             for rewrite in rule.rewrite.iter().filter_map(|rewrite| rewrite.path.as_ref()).chain(redirect) {
-                path_change(rewrite).map_err(|because| (rule.origin.clone(), because))?;
+                path_change(rewrite).map_err(|because| at(&rule.origin, because))?;
             }
         }
         Ok(Self(rules))

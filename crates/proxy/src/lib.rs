@@ -53,5 +53,8 @@ pub mod worker;
 pub mod world;
 
 pub use start::{Fault, run};
+
+#[cfg(test)]
+mod fake;
 #[cfg(test)]
 mod tests;

@@ -118,7 +118,7 @@ fn maglev(size: u64, endpoints: &[(&str, u32)]) -> Vec<u32> {
 
 /// The smallest prime that is not below `from`, at least 2.
 fn next_prime(from: u64) -> u64 {
-    let is_prime = |n: u64| (2..).take_while(|d| d * d <= n).all(|d| n % d != 0);
+    let is_prime = |n: u64| (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
     (from.max(2)..).find(|n| is_prime(*n)).unwrap_or(DEFAULT_MAGLEV)
 }
 

@@ -118,7 +118,7 @@ impl Drop for Request {
 }
 
 impl Request {
-    fn new(current: &Current) -> Result<Self, Refused> {
+    pub(super) fn new(current: &Current) -> Result<Self, Refused> {
         let failed =
             |error: rcgen::Error| Refused(format!("no certificate request could be made: {error}; this is a fault of the program, please report it"));
         let own = current.workload();

@@ -1,0 +1,37 @@
+//! Words for what explanations mention: balancers, retry conditions, aborts.
+
+use taut_model::destination::Balancer;
+use taut_model::route::{AbortWith, RetryOn};
+
+pub(crate) fn balancer(balancer: &Balancer) -> &'static str {
+    match balancer {
+        Balancer::LeastRequest => "least requests (two choices)",
+        Balancer::PeakEwma => "peak EWMA latency (two choices)",
+        Balancer::RoundRobin => "round robin",
+        Balancer::Random => "chance",
+        Balancer::RingHash { .. } => "ring hash",
+        Balancer::Maglev { .. } => "Maglev hash",
+    }
+}
+
+pub(crate) fn retry_on(conditions: &[RetryOn]) -> String {
+    let word = |on: &RetryOn| match on {
+        RetryOn::ConnectFailure => "connect failure".to_owned(),
+        RetryOn::RefusedStream => "refused stream".to_owned(),
+        RetryOn::Reset => "reset".to_owned(),
+        RetryOn::ResetBeforeRequest => "reset before request".to_owned(),
+        RetryOn::ServerError => "5xx".to_owned(),
+        RetryOn::GatewayError => "502-504".to_owned(),
+        RetryOn::Conflict => "409".to_owned(),
+        RetryOn::Status(status) => status.to_string(),
+        RetryOn::Grpc(code) => format!("gRPC {code}"),
+    };
+    conditions.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+pub(crate) fn abort(with: AbortWith) -> String {
+    match with {
+        AbortWith::Http(status) => status.to_string(),
+        AbortWith::Grpc(code) => format!("gRPC {code}"),
+    }
+}
