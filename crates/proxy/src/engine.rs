@@ -46,7 +46,7 @@ impl Engine {
         let dialer = Rc::new(Dialer { world: world.clone(), tls: Tls::new(world.clone()), own });
         let workers = u32::try_from(options.workers).unwrap_or(u32::MAX).max(1);
         let live = Rc::new(RefCell::new(Live::for_workers(workers)));
-        let dice = RefCell::new(world.dice(SALT));
+        let dice = RefCell::new(world.worker_dice(SALT));
         Rc::new(Self {
             introduction: metadata::introduction(current.workload()),
             pool: Pool::new(dialer.clone(), live.clone(), workers),

@@ -71,7 +71,7 @@ async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go) -> Result<
         Action::Redirect { status, location } => made_here(*status, Bytes::new(), Some(location)),
         Action::Respond { status, body } => made_here(*status, Bytes::from(body.clone()), None),
         Action::Abort { with, origin } => {
-            Err(Fault::new(Kind::Injected { with: *with, origin: origin.clone() }, format!("a fault was injected on purpose by {origin}")))
+            Err(Fault::new(Kind::Injected { with: *with, origin: Box::new(origin.clone()) }, format!("a fault was injected on purpose by {origin}")))
         }
     }
 }

@@ -89,11 +89,9 @@ fn http2_streams_under_way_end_well() {
 fn a_drain_does_not_wait_for_ever() {
     run(async {
         let (app, _, waiting) = slow_app().await;
-        let authority = Authority::new("mesh.local");
         let pair = Pair::new(app, AppProtocol::Http).await;
         let short = |options: &mut Options| options.drain = Duration::from_millis(20);
         let client = Proxy::start_with("web", LOCAL, Some(pair.authority.issue("web")), short).await;
-        drop(authority);
         client.pin(&pair.mesh);
         let out = client.outbound;
         let cut = tokio::task::spawn_local(async move { get(out, "/").await });
