@@ -196,10 +196,10 @@ fn likely(plan: &Plan, facts: &Facts<'_>) -> Option<Forward> {
     let mut seen: BTreeMap<_, (u64, Forward)> = BTreeMap::new();
     for throw in 0..THROWS {
         let rolls = Rolls { backend: throw * (u64::MAX / THROWS), delay: u64::MAX, abort: u64::MAX, mirror: u64::MAX, cookie: 0 };
-        if let Verdict::Go(go) = plan.decide(facts, &rolls) {
-            if let Action::Forward(forward) = go.action {
-                seen.entry(forward.cluster.key.clone()).or_insert((0, forward)).0 += 1;
-            }
+        if let Verdict::Go(go) = plan.decide(facts, &rolls)
+            && let Action::Forward(forward) = go.action
+        {
+            seen.entry(forward.cluster.key.clone()).or_insert((0, forward)).0 += 1;
         }
     }
     seen.into_values().max_by_key(|(count, _)| *count).map(|(_, forward)| forward)

@@ -109,11 +109,26 @@ pub(super) fn from_request(
     Ok(request.signed_by(issuer).map_err(signing)?.into())
 }
 
-/// SHA-256 of the public key of a request, which must be signed by that key.
-pub fn request_key(request: &str) -> Result<[u8; 32], CertificateFault> {
+/// What a certificate request shows of its sender. Neither proves anything about who that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requested {
+    /// SHA-256 of the public key, which the request is signed by.
+    pub key: [u8; 32],
+    /// The identity that the sender would like, if it names exactly one.
+    pub wish: Option<Identity>,
+}
+
+/// # Errors
+/// As for issuing.
+pub fn requested(request: &str) -> Result<Requested, CertificateFault> {
     let request = parse(request)?;
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, request.public_key.der_bytes());
-    digest.as_ref().try_into().map_err(|_| CertificateFault::UnsupportedKey)
+    let key = digest.as_ref().try_into().map_err(|_| CertificateFault::UnsupportedKey)?;
+    let wish = match &request.params.subject_alt_names[..] {
+        [SanType::URI(uri)] => Identity::parse(uri.as_ref()).ok(),
+        _ => None,
+    };
+    Ok(Requested { key, wish })
 }
 
 fn parse(request: &str) -> Result<CertificateSigningRequestParams, CertificateFault> {

@@ -8,7 +8,7 @@ mod leaf;
 pub mod tokens;
 
 pub use chest::{private_directory, write_private};
-pub use leaf::{CertificateFault, Issued, request_key};
+pub use leaf::{CertificateFault, Issued, Requested, requested};
 pub use tokens::random_text;
 
 use crate::fault::Fault;
@@ -230,11 +230,12 @@ impl Authority {
         let validity = leaf::Validity::new(now, self.settings.leaf_lifetime, intermediate.not_after);
         let issuer = Issuer::from_ca_cert_der(&intermediate.certificate, &intermediate.key).map_err(leaf::signing)?;
         let (certificate, key) = leaf::for_server(identity, names, addresses, validity, &issuer)?;
-        Ok(Server { chain: vec![certificate, intermediate.certificate.clone()], key, not_after: validity.not_after })
+        // The root comes along for workloads that know only its digest, from a join token.
+        Ok(Server { chain: vec![certificate, intermediate.certificate.clone(), self.root.clone()], key, not_after: validity.not_after })
     }
 }
 
-/// A server certificate with its key, leaf first.
+/// A server certificate with its key: leaf first, root last.
 pub struct Server {
     pub chain: Vec<CertificateDer<'static>>,
     pub key: rustls_pki_types::PrivateKeyDer<'static>,

@@ -149,3 +149,16 @@ fn tokens_survive_a_restart_without_their_secrets() {
     assert_eq!(open().tokens.redeem(&minted.id, &minted.secret, Some("x"), &[1; 32], noon()), Ok(grant));
     assert_eq!(open().tokens.redeem(&minted.id, &minted.secret, Some("x"), &[2; 32], noon()), Err(TokenFault::Used));
 }
+
+#[test]
+fn the_control_planes_own_chain_ends_in_the_root_that_tokens_name() {
+    let authority = memory();
+    let identity = Identity::new("mesh.local", "istio-system", "taut-control");
+    let server = authority.server(&identity, &["localhost"], &["127.0.0.1".parse().unwrap()], noon()).unwrap();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, server.chain.last().unwrap());
+    assert_eq!(digest.as_ref(), authority.root_digest());
+    let leaf = webpki::EndEntityCert::try_from(&server.chain[0]).unwrap();
+    assert_eq!(leaf.valid_uri_names().collect::<Vec<_>>(), [identity.to_string()]);
+    assert!(leaf.verify_is_valid_for_subject_name(&"localhost".try_into().unwrap()).is_ok());
+    assert!(leaf.verify_is_valid_for_subject_name(&"127.0.0.1".try_into().unwrap()).is_ok());
+}

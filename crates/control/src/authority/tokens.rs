@@ -131,10 +131,10 @@ impl Tokens {
         if token.expires <= now.as_second() {
             return Err(TokenFault::Expired { at: Timestamp::from_second(token.expires).unwrap_or(now) });
         }
-        if let (Some(granted), Some(asked)) = (&token.grant.service_account, service_account) {
-            if granted != asked {
-                return Err(TokenFault::OtherServiceAccount { granted: granted.clone() });
-            }
+        if let (Some(granted), Some(asked)) = (&token.grant.service_account, service_account)
+            && granted != asked
+        {
+            return Err(TokenFault::OtherServiceAccount { granted: granted.clone() });
         }
         let key = URL_SAFE_NO_PAD.encode(key);
         let grant = token.grant.clone();

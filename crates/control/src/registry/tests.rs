@@ -11,6 +11,14 @@ fn registry(store: &Store) -> Registry {
     Registry::new(store.clone(), world()).unwrap()
 }
 
+/// Lets time go by, and the tasks that waited for it run.
+async fn pass(time: Duration) {
+    tokio::time::advance(time).await;
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn hello() -> Hello {
     Hello {
         namespace: "shop".into(),
@@ -104,10 +112,6 @@ async fn a_lost_workload_is_first_kept_then_not_ready_then_forgotten() {
         let registry = registry.clone();
         async move { registry.tend().await }
     });
-    let pass = |time: Duration| async move {
-        tokio::time::sleep(time).await;
-        tokio::task::yield_now().await;
-    };
     registry.suspect(&uid);
     pass(RECONNECT - Duration::from_millis(10)).await;
     assert_eq!(health(&store), ("True".into(), "Ready".into()));
@@ -134,9 +138,9 @@ async fn after_a_restart_workloads_have_a_longer_grace() {
         let restarted = restarted.clone();
         async move { restarted.tend().await }
     });
-    tokio::time::sleep(RESTART_GRACE - Duration::from_secs(1)).await;
+    pass(RESTART_GRACE - Duration::from_secs(1)).await;
     assert_eq!(health(&store).1, "Ready");
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    pass(Duration::from_secs(2)).await;
     assert_eq!(health(&store).1, "Disconnected");
     tending.abort();
 }

@@ -2,7 +2,7 @@
 
 use super::accept::Client;
 use crate::authority::tokens::Grant;
-use crate::authority::{Authority, CertificateFault, request_key};
+use crate::authority::{Authority, CertificateFault, Requested, requested};
 use crate::world::World;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,6 @@ use taut_wire::certificate::{IstioCertificateRequest, IstioCertificateResponse};
 use taut_wire::token::JoinToken;
 use tonic::{Request, Response, Status};
 
-/// Metadata with which a workload names its service account, where its join token leaves that open.
-pub const SERVICE_ACCOUNT_METADATA: &str = "taut-service-account";
 /// What a workload runs as when nobody says.
 const DEFAULT_SERVICE_ACCOUNT: &str = "default";
 
@@ -28,12 +26,12 @@ impl IstioCertificateService for CertificateService {
     /// A client that shows a certificate of the mesh gets a new one for the same identity; one that shows a join token
     /// (`authorization: Bearer taut1.…`) gets its first. A token wins when both are there: the workload may have been moved.
     async fn create_certificate(&self, request: Request<IstioCertificateRequest>) -> Result<Response<IstioCertificateResponse>, Status> {
-        let bearer = text(&request, "authorization")?.and_then(|value| value.strip_prefix("Bearer "));
+        let bearer = authorization(&request)?.and_then(|value| value.strip_prefix("Bearer "));
         let proven = request.extensions().get::<Client>().and_then(|client| client.identity.clone());
         let csr = &request.get_ref().csr;
-        let key = request_key(csr).map_err(|fault| Status::invalid_argument(fault.to_string()))?;
+        let asked = requested(csr).map_err(|fault| Status::invalid_argument(fault.to_string()))?;
         let identity = match (bearer, proven) {
-            (Some(token), _) => self.redeem(token, text(&request, SERVICE_ACCOUNT_METADATA)?, &key)?,
+            (Some(token), _) => self.redeem(token, &asked)?,
             (None, Some(identity)) => identity,
             (None, None) => {
                 return Err(Status::unauthenticated(
@@ -53,20 +51,26 @@ impl IstioCertificateService for CertificateService {
 }
 
 impl CertificateService {
-    fn redeem(&self, token: &str, account: Option<&str>, key: &[u8; 32]) -> Result<Identity, Status> {
+    /// The token says what is granted; what the request wishes for is looked at only where the token leaves it open.
+    fn redeem(&self, token: &str, asked: &Requested) -> Result<Identity, Status> {
         let token = JoinToken::parse(token).map_err(|fault| Status::unauthenticated(fault.to_string()))?;
-        let now = self.world.wall();
-        let granted = self.authority.tokens.redeem(&token.id, &token.secret, account, key, now);
+        if let Some(wish) = asked.wish.as_ref().filter(|wish| wish.namespace != token.namespace) {
+            return Err(Status::permission_denied(format!(
+                "the join token is for namespace {:?}, the workload is of {:?}; make one for its namespace with `taut token`",
+                token.namespace, wish.namespace
+            )));
+        }
+        let account = asked.wish.as_ref().map(|wish| wish.service_account.as_str());
+        let granted = self.authority.tokens.redeem(&token.id, &token.secret, account, &asked.key, self.world.wall());
         let Grant { namespace, service_account } = granted.map_err(|fault| Status::unauthenticated(fault.to_string()))?;
         let account = service_account.as_deref().or(account).unwrap_or(DEFAULT_SERVICE_ACCOUNT);
         let identity = Identity::new(self.authority.trust_domain(), namespace, account);
-        // The account's name comes from the client where the token leaves it open.
+        // Whoever made the token may have written a namespace that is none.
         Identity::parse(&identity.to_string()).map_err(|fault| Status::invalid_argument(fault.to_string()))
     }
 }
 
-/// One metadata value as text.
-fn text<'a, T>(request: &'a Request<T>, name: &str) -> Result<Option<&'a str>, Status> {
-    let value = request.metadata().get(name).map(|value| value.to_str());
-    value.transpose().map_err(|_| Status::invalid_argument(format!("metadata {name:?} is not text")))
+fn authorization<T>(request: &Request<T>) -> Result<Option<&str>, Status> {
+    let value = request.metadata().get("authorization").map(|value| value.to_str());
+    value.transpose().map_err(|_| Status::invalid_argument("the authorization metadata is not text"))
 }

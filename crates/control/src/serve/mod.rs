@@ -6,8 +6,6 @@ mod certificate;
 mod desk;
 pub mod tls;
 
-pub use certificate::SERVICE_ACCOUNT_METADATA;
-
 use crate::authority::Authority;
 use crate::fault::Fault;
 use crate::proxies::Proxies;

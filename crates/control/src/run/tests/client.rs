@@ -64,7 +64,17 @@ pub async fn certificate(running: &Running, token: Option<&str>, held: Option<&I
 }
 
 pub async fn certificate_for(running: &Running, key: &KeyPair, token: Option<&str>, held: Option<&Identity>) -> Result<Identity, Status> {
-    let csr = CertificateParams::default().serialize_request(key).unwrap().pem().unwrap();
+    certificate_of(running, CertificateParams::default(), key, token, held).await
+}
+
+pub async fn certificate_of(
+    running: &Running,
+    params: CertificateParams,
+    key: &KeyPair,
+    token: Option<&str>,
+    held: Option<&Identity>,
+) -> Result<Identity, Status> {
+    let csr = params.serialize_request(key).unwrap().pem().unwrap();
     let mut request = Request::new(IstioCertificateRequest { csr, validity_duration: 0 });
     if let Some(token) = token {
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());

@@ -4,7 +4,7 @@ mod client;
 
 use super::*;
 use crate::authority::tokens::Grant;
-use client::{Identity, PATIENCE, Proxy, certificate, certificate_for, channel, hello, soon, tls};
+use client::{Identity, PATIENCE, Proxy, certificate, certificate_for, certificate_of, channel, hello, soon, tls};
 use rustls_pki_types::ServerName;
 use serde_json::{Value, json};
 use taut_model::kinds;
@@ -31,13 +31,18 @@ async fn up() -> Running {
 }
 
 fn token(running: &Running, account: &str) -> String {
-    let grant = Grant { namespace: "default".into(), service_account: Some(account.into()) };
+    token_for(running, Some(account))
+}
+
+fn token_for(running: &Running, account: Option<&str>) -> String {
+    let account = account.map(str::to_owned);
+    let grant = Grant { namespace: "default".into(), service_account: account.clone() };
     let minted = running.authority.tokens.mint(grant, Duration::from_secs(600), jiff::Timestamp::now()).unwrap();
     let token = JoinToken {
         control: running.advertised.clone(),
         ca_pin: running.authority.root_digest(),
         namespace: "default".into(),
-        service_account: Some(account.into()),
+        service_account: account,
         expires: minted.expires.as_second(),
         id: minted.id.clone(),
         secret: *minted.secret,
@@ -223,6 +228,30 @@ async fn nobody_gets_in_without_proof() {
     let foreign = join(&other, "page").await;
     assert!(certificate(&running, None, Some(&foreign)).await.is_err());
     other.stop().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_wish_counts_only_where_the_token_leaves_it_open() {
+    let running = up().await;
+    let wish = |uri: &str| {
+        let mut params = rcgen::CertificateParams::default();
+        params.subject_alt_names = vec![rcgen::SanType::URI(uri.try_into().unwrap())];
+        params
+    };
+    let key = rcgen::KeyPair::generate().unwrap();
+    let ask = async |uri: &str, account| certificate_of(&running, wish(uri), &key, Some(&token_for(&running, account)), None).await;
+    for (uri, account, got) in [
+        ("spiffe://x/ns/default/sa/reviews", None, Some("reviews")),
+        ("spiffe://x/ns/default/sa/reviews", Some("reviews"), Some("reviews")),
+        ("https://not.an/identity", None, Some("default")),
+        ("spiffe://x/ns/default/sa/admin", Some("reviews"), None),
+        ("spiffe://x/ns/kube-system/sa/admin", None, None),
+    ] {
+        let issued = ask(uri, account).await.ok().and_then(|(chain, _)| crate::serve::tls::identity_of(&chain[0]));
+        let want = got.map(|account| taut_model::identity::Identity::new("cluster.local", "default", account));
+        assert_eq!(issued, want, "{uri} {account:?}");
+    }
     running.stop().await;
 }
 
