@@ -174,7 +174,7 @@ fn mistakes_of_the_operator_get_one_clear_line() {
     let second = mesh.taut(&["up", "--api", &format!("{}:15444", mesh.address(250)), "--grpc", &format!("{}:15014", mesh.address(250))]);
     assert!(!second.status.success() && text(&second.stderr).contains("another control plane"), "{}", text(&second.stderr));
     let elsewhere = mesh.directory.path().join("elsewhere");
-    let taken = mesh.taut(&["--state", elsewhere.to_str().unwrap(), "up", "--api", &format!("{}:15443", mesh.address(250))]);
+    let taken = mesh.taut(&["--state", elsewhere.to_str().unwrap(), "up", "--api", &format!("{}:15443", mesh.address(250)), "--grpc", "127.0.0.1:0"]);
     assert!(!taken.status.success() && text(&taken.stderr).contains("15443"), "{}", text(&taken.stderr));
     let unreadable =
         mesh.taut(&["--state", elsewhere.to_str().unwrap(), "up", "--config", "/nonexistent/mesh", "--api", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]);

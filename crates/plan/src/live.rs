@@ -25,7 +25,7 @@ pub struct Live {
 struct ClusterLive {
     counters: Counters,
     endpoints: HashMap<Arc<str>, EndpointLive>,
-    /// No ejection lasts longer than this.
+    /// No ejection, and no avoidance of an unreachable endpoint, lasts longer than this.
     ejections_end: Duration,
 }
 
@@ -36,11 +36,32 @@ struct EndpointLive {
     outlier: Outlier,
     /// Of smooth round robin.
     purse: i64,
+    unreachable: Unreachable,
+}
+
+/// An endpoint that refused connections is left alone for a while, as long as there are others: it may be gone before the control
+/// plane knows. It is not an ejection: it needs no policy, and where all are unreachable all are tried.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unreachable {
+    /// Connections refused in a row.
+    times: u32,
+    until: Duration,
+}
+
+impl Unreachable {
+    const FIRST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(5);
+
+    fn note(&mut self, now: Duration) -> Duration {
+        self.until = now + Self::FIRST.saturating_mul(1 << self.times.min(10)).min(Self::LONGEST);
+        self.times = self.times.saturating_add(1);
+        self.until
+    }
 }
 
 impl EndpointLive {
     fn new(now: Duration) -> Self {
-        Self { in_flight: 0, latency: PeakEwma::new(now), outlier: Outlier::default(), purse: 0 }
+        Self { in_flight: 0, latency: PeakEwma::new(now), outlier: Outlier::default(), purse: 0, unreachable: Unreachable::default() }
     }
 }
 
@@ -193,6 +214,11 @@ impl Live {
                 Outcome::Cancelled => {}
             }
         }
+        match outcome {
+            Outcome::ConnectFailed => live.ejections_end = live.ejections_end.max(state.unreachable.note(now)),
+            Outcome::Status { .. } => state.unreachable = Unreachable::default(),
+            Outcome::Reset | Outcome::TimedOut | Outcome::Cancelled => {}
+        }
         let Some(policy) = &cluster.outlier else { return };
         // What was under way when an endpoint was ejected must not eject it again.
         if state.outlier.ejected(now).is_some() || !state.outlier.count(outcome.sign(), policy) {
@@ -246,7 +272,7 @@ impl ClusterLive {
         uid
     }
 
-    /// Not ejected and not tried; else not ejected; else none, or all in a panic.
+    /// Not ejected, reachable and not tried; else not ejected and not tried; else not ejected; else none, or all in a panic.
     fn usable(&self, cluster: &Cluster, now: Duration, tried: &[Arc<str>]) -> Usable {
         let all = Usable::All(cluster.endpoints.len());
         if tried.is_empty() && now >= self.ejections_end {
@@ -260,7 +286,12 @@ impl ClusterLive {
         let fresh =
             |position: &usize| cluster.endpoints.get(*position).is_some_and(|endpoint| !tried.iter().any(|uid| **uid == *endpoint.workload.uid));
         let untried: Vec<usize> = healthy.iter().copied().filter(fresh).collect();
-        Usable::Some(if untried.is_empty() { healthy } else { untried })
+        let reachable = |position: &usize| {
+            cluster.endpoints.get(*position).and_then(|endpoint| self.state(endpoint)).is_none_or(|state| state.unreachable.until <= now)
+        };
+        let good: Vec<usize> = untried.iter().copied().filter(reachable).collect();
+        let best = [good, untried, healthy].into_iter().find(|positions| !positions.is_empty());
+        Usable::Some(best.unwrap_or_default())
     }
 
     fn choose(&mut self, cluster: &Cluster, usable: &Usable, now: Duration, hash: Option<u64>, roll: &mut dyn FnMut() -> u64) -> Option<usize> {

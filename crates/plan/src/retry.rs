@@ -26,8 +26,10 @@ pub enum Failure<'a> {
 }
 
 /// Istio's default for HTTP routes without a `retries` field: two retries, 25 ms base (istio `pilot/pkg/networking/core/route/retry`).
+/// Beyond Istio's, a connection that broke is a reason too: [`should_retry`] repeats only what is safe to repeat, so a lost replica
+/// costs no idempotent request.
 pub fn default_retry() -> Retry {
-    let on = vec![RetryOn::ConnectFailure, RetryOn::RefusedStream, RetryOn::Grpc(14), RetryOn::Grpc(1), RetryOn::Status(503)];
+    let on = vec![RetryOn::ConnectFailure, RetryOn::RefusedStream, RetryOn::Reset, RetryOn::Grpc(14), RetryOn::Grpc(1), RetryOn::Status(503)];
     Retry { attempts: 2, per_try_timeout: None, on, backoff: Duration::from_millis(25) }
 }
 

@@ -104,12 +104,18 @@ async fn to_cluster(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go, forwa
         let outcome = one_attempt(engine, exchange, cluster, &mut in_flight, rule.per_try_timeout).await;
 
         let retries = u32::try_from(tried.len() - 1).unwrap_or(u32::MAX);
-        let due = due_for_retry(&outcome).is_some_and(|failure| retry::should_retry(rule, &failure, exchange.head.method.as_str()));
-        if due && retries < rule.attempts && exchange.body.can_be_read_again() && !engine.current.draining() && admitted.try_retry() {
+        let failure = due_for_retry(&outcome);
+        let due = failure.as_ref().is_some_and(|failure| retry::should_retry(rule, failure, exchange.head.method.as_str()));
+        // Nothing reached an endpoint that could not be connected to, so asking another one adds no load: no budget, no back-off.
+        let elsewhere = matches!(failure, Some(retry::Failure::Connect)) && tried.len() < cluster.endpoints.len();
+        let may = due && retries < rule.attempts && exchange.body.can_be_read_again() && !engine.current.draining();
+        if may && (elsewhere || admitted.try_retry()) {
             drop((outcome, in_flight));
             engine.sink.retried();
-            let roll = engine.dice().u64(..);
-            tokio::time::sleep(retry::backoff(rule, retries + 1, roll)).await;
+            if !elsewhere {
+                let roll = engine.dice().u64(..);
+                tokio::time::sleep(retry::backoff(rule, retries + 1, roll)).await;
+            }
             continue;
         }
         let (response, lease) = outcome?;

@@ -1,9 +1,4 @@
-//! Who this proxy is: the certificate it holds now. Getting and renewing one is in `identity/renew.rs`.
-
-mod issued;
-pub mod renew;
-#[cfg(test)]
-mod tests;
+//! Who this proxy is: the certificate it holds now. Getting and renewing one is in `renewal.rs`.
 
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;

@@ -37,6 +37,7 @@ pub mod pool;
 mod process;
 pub mod ready;
 pub mod record;
+pub mod renewal;
 pub mod respond;
 pub mod ring;
 pub mod signer;

@@ -2,7 +2,7 @@
 
 use crate::channel::Control;
 use crate::current::Current;
-use crate::identity::renew::{Refused, Signer};
+use crate::renewal::{Refused, Signer};
 use std::sync::Arc;
 use std::time::Duration;
 use taut_wire::certificate::IstioCertificateRequest;

@@ -4,10 +4,10 @@
 use crate::admin::{self, Admin};
 use crate::channel::Control;
 use crate::current::{Current, Wanted};
-use crate::identity::renew;
 use crate::listen::Listeners;
 use crate::options::{AccessLog, AccessLogFormat, Options};
 use crate::ready;
+use crate::renewal;
 use crate::signer::ControlSigner;
 use crate::sink::Sink;
 use crate::status::{Readiness, Status};
@@ -140,7 +140,7 @@ impl Proxy {
         }
         let signer = ControlSigner { control: control.clone(), current: current.clone(), token };
         let (its_world, its_current) = (world.clone(), current.clone());
-        tasks.spawn_local(async move { renew::keep(&its_world, &its_current, &signer).await });
+        tasks.spawn_local(async move { renewal::keep(&its_world, &its_current, &signer).await });
         let (its_world, its_status, probe) = (world.clone(), status.clone(), options.probe.clone());
         tasks.spawn_local(async move { ready::watch(&its_world, &its_status, &probe).await });
         let sync = Sync {

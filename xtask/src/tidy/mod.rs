@@ -15,6 +15,8 @@ pub struct SourceFile {
     pub text: String,
     pub syntax: syn::File,
     pub generated: bool,
+    /// Compiled for tests only: below `tests/`, or declared as `#[cfg(test)] mod`.
+    pub test: bool,
 }
 
 /// One thing that is not in order: where, and what to do.
@@ -61,9 +63,25 @@ fn read_all(root: &Path) -> Result<Vec<SourceFile>, String> {
         let syntax = syn::parse_file(&text).map_err(|e| format!("{}:{}: {e}", path.display(), e.span().start().line))?;
         let relative = path.strip_prefix(root).unwrap_or(&path).display().to_string();
         let generated = relative.contains("/generated/");
-        files.push(SourceFile { path: relative, text, syntax, generated });
+        let test = relative.contains("/tests/");
+        files.push(SourceFile { path: relative, text, syntax, generated, test });
+    }
+    let for_tests: Vec<String> = files.iter().flat_map(test_modules).collect();
+    for file in &mut files {
+        file.test |= for_tests.iter().any(|module| file.path == format!("{module}.rs") || file.path.starts_with(&format!("{module}/")));
     }
     Ok(files)
+}
+
+/// Paths, without `.rs`, of the modules that a file declares for tests only.
+fn test_modules(file: &SourceFile) -> Vec<String> {
+    let stem = file.path.trim_end_matches(".rs");
+    let directory = ["/lib", "/main", "/mod"].iter().find_map(|root| stem.strip_suffix(root)).unwrap_or(stem);
+    let declared = file.syntax.items.iter().filter_map(|item| match item {
+        syn::Item::Mod(module) if module.content.is_none() && modules::is_test(&module.attrs) => Some(format!("{directory}/{}", module.ident)),
+        _ => None,
+    });
+    declared.collect()
 }
 
 fn rust_files(directory: &Path, found: &mut Vec<PathBuf>) -> Result<(), String> {

@@ -8,7 +8,7 @@ type Graph = BTreeMap<String, BTreeSet<String>>;
 
 pub fn check(files: &[SourceFile]) -> Vec<Untidy> {
     let mut crates: BTreeMap<String, Graph> = BTreeMap::new();
-    for file in files.iter().filter(|f| !f.generated) {
+    for file in files.iter().filter(|f| !f.generated && !f.test) {
         let Some((owner, module)) = top_module(&file.path) else { continue };
         let mut used = Used::default();
         used.visit_file(&file.syntax);

@@ -3,7 +3,6 @@
 use super::modules::is_test;
 use super::{SourceFile, Untidy};
 use proc_macro2::{TokenStream, TokenTree};
-use std::path::Path;
 use syn::spanned::Spanned;
 use syn::visit::Visit;
 
@@ -12,9 +11,8 @@ pub fn check(file: &SourceFile) -> Vec<Untidy> {
     if !file.text.starts_with("//! ") {
         untidy.push(Untidy::new(format!("{}:1", file.path), "a file opens with one `//!` sentence that says what it owns"));
     }
-    let test_file = file.path.contains("/tests/") || Path::new(&file.path).file_stem().is_some_and(|s| s.to_string_lossy().ends_with("tests"));
     let pure = ["crates/model/src", "crates/plan/src"].iter().any(|p| file.path.starts_with(p));
-    let mut rules = Rules { file, in_test: test_file, excused: false, pure, untidy };
+    let mut rules = Rules { file, in_test: file.test, excused: false, pure, untidy };
     rules.visit_file(&file.syntax);
     rules.untidy
 }
@@ -68,7 +66,8 @@ impl<'ast> Visit<'ast> for Rules<'_> {
 
     fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
         let panics = call.method == "unwrap" || call.method == "expect";
-        if panics && !self.in_test && !self.excused && call.args.len() == usize::from(call.method == "expect") {
+        let excused = self.excused || call.attrs.iter().any(|a| a.path().is_ident("expect"));
+        if panics && !self.in_test && !excused && call.args.len() == usize::from(call.method == "expect") {
             self.report(call.method.span(), "no unwrap or expect outside tests without #[expect(clippy::…, reason = …)]");
         }
         syn::visit::visit_expr_method_call(self, call);

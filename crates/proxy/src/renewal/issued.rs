@@ -1,8 +1,8 @@
 //! Checks what the authority sent before it is taken up.
 
-use super::HeldIdentity;
-use super::renew::{Refused, Request};
+use super::{Refused, Request};
 use crate::current::Current;
+use crate::identity::HeldIdentity;
 use jiff::Timestamp;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};

@@ -1,9 +1,13 @@
 //! Gets the first certificate and renews it at half its life, for as long as the proxy runs. Keys are made here and never
 //! leave; a failed renewal keeps the certificate that is held until it expires.
 
-use super::{HeldIdentity, issued};
+mod issued;
+#[cfg(test)]
+mod tests;
+
 use crate::backoff::Backoff;
 use crate::current::Current;
+use crate::identity::HeldIdentity;
 use crate::world::World;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};

@@ -1,6 +1,5 @@
 //! Renewal on a stopped clock, with an authority in the same process.
 
-use super::renew::{self, Refused, Signer};
 use super::*;
 use crate::current::Current;
 use crate::options::OwnWorkload;
@@ -91,7 +90,7 @@ fn world() -> World {
 async fn alongside(world: &World, current: &Current, authority: &Authority, story: impl Future<Output = ()>) {
     tokio::select! {
         biased;
-        () = renew::keep(world, current, authority) => {}
+        () = super::keep(world, current, authority) => {}
         () = story => {}
     }
 }
@@ -135,7 +134,7 @@ async fn a_failed_renewal_keeps_the_old_certificate_and_its_key_is_tried_again()
         let before = current.identity().unwrap().serial;
         while authority.script.lock().len() > 1 {
             assert_eq!(current.identity().unwrap().serial, before);
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::advance(Duration::from_millis(50)).await;
         }
         serial(&current, 2).await;
     })
@@ -147,7 +146,7 @@ async fn refusal(next: Next) -> String {
     let (world, current) = (world(), current());
     // A time at which neither clock is before 1970.
     let authority = Authority::new(&world, &[]);
-    let request = renew::Request::new(&current).unwrap();
+    let request = super::Request::new(&current).unwrap();
     let chain = authority.certificate(&request.text, 2 * HOUR, Some(next));
     match issued::accept(&chain, &request, &current, world.wall(), 1) {
         Ok(_) => panic!("accepted"),
@@ -170,7 +169,7 @@ async fn a_certificate_that_does_not_fit_is_refused_and_the_reason_said() {
 #[tokio::test(start_paused = true)]
 async fn rubbish_from_the_authority_is_refused() {
     let (world, current) = (world(), current());
-    let request = renew::Request::new(&current).unwrap();
+    let request = super::Request::new(&current).unwrap();
     for chain in [vec![], vec!["rubbish".to_owned()], vec!["-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(); 2]] {
         assert!(issued::accept(&chain, &request, &current, world.wall(), 1).is_err(), "{chain:?}");
     }
