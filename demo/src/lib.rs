@@ -13,6 +13,7 @@ mod client;
 mod details;
 mod generated;
 pub mod load;
+pub mod manifests;
 mod page;
 mod productpage;
 mod ratings;

@@ -1,8 +1,12 @@
 //! Project chores: `cargo xtask <chore>`.
 
+mod bench;
 mod proto;
+mod schemas;
+mod tidy;
 
 use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -14,17 +18,43 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Generate crates/wire/src/generated from crates/wire/proto
+    /// Generate Rust from the protobuf schemas
     Proto {
         /// Change nothing; fail when what is committed is stale
         #[arg(long)]
         check: bool,
+    },
+    /// Write crates/model/schemas from a directory of CustomResourceDefinitions and JSON Schema documents
+    Schemas { directory: PathBuf },
+    /// Check the house rules: crate edges, module cycles, file and function length, and the like
+    Tidy {
+        /// Shrink the ratchet list to what is still too long
+        #[arg(long)]
+        update: bool,
+    },
+    /// Benchmarks against other proxies on this machine
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// The two-proxy mutual-TLS path beside HAProxy's: CPU per request, latency, memory
+    Proxy {
+        /// Length of a round
+        #[arg(long, default_value_t = 5)]
+        seconds: u32,
     },
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Proto { check } => proto::run(check),
+        Chore::Schemas { directory } => schemas::run(&directory),
+        Chore::Tidy { update } => tidy::run(update),
+        Chore::Bench { what: Bench::Proxy { seconds } } => bench::proxy(seconds),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,1 +1,25 @@
 //! The control plane: API, sources, translation, authority, delivery.
+
+pub mod api;
+pub mod authority;
+mod condition;
+pub mod fault;
+mod https;
+pub mod proxies;
+pub mod publish;
+pub mod registry;
+pub mod run;
+pub mod serve;
+pub mod side;
+pub mod source;
+pub mod status;
+pub mod stopping;
+pub mod store;
+pub mod translate;
+pub mod view;
+pub mod why;
+pub mod world;
+
+pub use fault::Fault;
+pub use run::{Options, Running, run, start};
+pub use world::World;

@@ -21,6 +21,15 @@ pub const SERIES_OVERFLOW: &str = "taut_metric_series_overflow_total";
 pub const ACCESS_LOG_DROPPED: &str = "taut_access_log_dropped_total";
 pub const BUILD: &str = "taut_build_info";
 
+/// The control plane's.
+pub const CONTROL_PROXIES: &str = "taut_control_proxies";
+pub const CONTROL_VERSION: &str = "taut_control_store_version";
+pub const CONTROL_OBJECTS: &str = "taut_control_objects";
+pub const CONTROL_RESOURCES: &str = "taut_control_resources";
+pub const CONTROL_LAGGING: &str = "taut_control_objects_lagging";
+pub const CONTROL_REFUSED: &str = "taut_control_objects_refused";
+pub const CONTROL_PROBLEMS: &str = "taut_control_problems";
+
 /// The names that Prometheus client libraries give them.
 pub const PROCESS_MEMORY: &str = "process_resident_memory_bytes";
 pub const PROCESS_CPU: &str = "process_cpu_seconds_total";

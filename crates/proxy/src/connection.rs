@@ -21,6 +21,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -43,6 +44,8 @@ const STRANGERS_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same for the application beside this proxy and for proven peers, who keep connections for later. Longer than they do
 /// (an hour), so that they, not we, close an idle connection and no request meets a closing one.
 const KNOWN_HEAD_TIMEOUT: Duration = Duration::from_secs(3660);
+/// The same for connections that have said nothing when a drain begins: what they send may be on its way.
+const DRAINING_TIMEOUT: Duration = Duration::from_secs(1);
 /// A client that says nothing for this long on a port whose protocol is not declared waits for the server to speak first.
 const SPEAKS_FIRST: Duration = Duration::from_millis(50);
 const MAX_STREAMS: u32 = 1000;
@@ -82,10 +85,10 @@ pub async fn serve(engine: Rc<Engine>, entry: Entry, stream: Stream, from: Socke
 
 /// The application beside this proxy says where it wants to go, in one of three ways.
 async fn outbound(engine: Rc<Engine>, arrival: Arrival, mut io: Io) {
-    let Ok(Ok(opening)) = tokio::time::timeout(HEAD_TIMEOUT, sniff::opening(&mut io)).await else { return };
+    let Some(Ok(opening)) = in_time(&engine, HEAD_TIMEOUT, sniff::opening(&mut io)).await else { return };
     match opening {
         Opening::Socks5 => {
-            if let Ok(Ok((host, port))) = tokio::time::timeout(HEAD_TIMEOUT, socks5::destination(&mut io)).await {
+            if let Some(Ok((host, port))) = in_time(&engine, HEAD_TIMEOUT, socks5::destination(&mut io)).await {
                 onward(engine, Arrival { destination: Some((host.into(), port)), ..arrival }, io, Greeting::Socks5).await;
             }
         }
@@ -110,10 +113,11 @@ fn onward(engine: Rc<Engine>, arrival: Arrival, mut io: Io, greeting: Greeting) 
             return;
         }
         let patience = if protocol == AppProtocol::Unknown { SPEAKS_FIRST } else { HEAD_TIMEOUT };
-        let opening = match tokio::time::timeout(patience, sniff::opening(&mut io)).await {
-            Ok(Ok(opening)) => opening,
-            Ok(Err(_)) => return,
-            Err(_) => Opening::Other,
+        let opening = match in_time(&engine, patience, sniff::opening(&mut io)).await {
+            Some(Ok(opening)) => opening,
+            Some(Err(_)) => return,
+            None if protocol.is_http() && io.ahead().is_empty() => return,
+            None => Opening::Other,
         };
         match opening {
             Opening::Http1 => serve_http1(engine, arrival, io).await,
@@ -129,6 +133,16 @@ fn onward(engine: Rc<Engine>, arrival: Arrival, mut io: Io, greeting: Greeting) 
         }
     }
     .boxed_local()
+}
+
+/// What a client says first, if it says it within `limit`, or soon after a drain has begun.
+async fn in_time<T>(engine: &Engine, limit: Duration, said: impl Future<Output = T>) -> Option<T> {
+    let mut said = pin!(tokio::time::timeout(limit, said));
+    tokio::select! {
+        biased;
+        said = said.as_mut() => said.ok(),
+        () = engine.current.drained() => tokio::time::timeout(DRAINING_TIMEOUT, said).await.ok()?.ok(),
+    }
 }
 
 /// What the destination's port speaks, after asking the mesh about the destination if need be.

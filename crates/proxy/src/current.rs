@@ -157,6 +157,19 @@ impl Current {
         self.pinned.subscribe()
     }
 
+    /// Resolves when the proxy can carry what its workload sends: it has a certificate, and the control plane has said who it is.
+    pub async fn carries(&self) {
+        let (mut pinned, mut renewed) = (self.pinned.subscribe(), self.renewed.subscribe());
+        while self.identity.load().is_none() || self.snapshot.load().own.is_none() {
+            // The senders live as long as `self`.
+            tokio::select! {
+                biased;
+                _ = pinned.changed() => {}
+                _ = renewed.changed() => {}
+            }
+        }
+    }
+
     /// Changes with each certificate.
     pub fn renewed(&self) -> watch::Receiver<u64> {
         self.renewed.subscribe()

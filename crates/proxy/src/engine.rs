@@ -46,7 +46,7 @@ impl Engine {
         let dialer = Rc::new(Dialer { world: world.clone(), tls: Tls::new(world.clone()), own });
         let workers = u32::try_from(options.workers).unwrap_or(u32::MAX).max(1);
         let live = Rc::new(RefCell::new(Live::for_workers(workers)));
-        let dice = RefCell::new(world.dice(SALT));
+        let dice = RefCell::new(world.worker_dice(SALT));
         Rc::new(Self {
             introduction: metadata::introduction(current.workload()),
             pool: Pool::new(dialer.clone(), live.clone(), workers),
@@ -105,6 +105,11 @@ impl Engine {
                 _ = closing.wait_for(|closing| *closing) => {}
             }
         });
+    }
+
+    /// Whether what is left is being ended, since the drain's time is over.
+    pub fn closing(&self) -> bool {
+        *self.closing.borrow()
     }
 
     /// Waits until nothing is under way, at most `limit`; then ends what is left.

@@ -20,7 +20,7 @@ pub enum Kind {
         side: Side,
         reason: Reason,
         status: u16,
-        origin: Option<Origin>,
+        origin: Option<Box<Origin>>,
     },
     /// The control plane did not say in time whether the service exists.
     NotLearned,
@@ -64,7 +64,7 @@ pub enum Kind {
     /// An injected abort.
     Injected {
         with: AbortWith,
-        origin: Origin,
+        origin: Box<Origin>,
     },
     ClientLeft,
     /// The client's request body broke off.
@@ -80,7 +80,7 @@ impl Fault {
 
     pub fn refused(refusal: Refusal) -> Self {
         let Refusal { side, reason, status, origin, detail } = refusal;
-        Self::new(Kind::Refused { side, reason, status, origin }, detail)
+        Self::new(Kind::Refused { side, reason, status, origin: origin.map(Box::new) }, detail)
     }
 
     pub fn side(&self) -> Side {
@@ -148,7 +148,7 @@ impl Fault {
     /// The policy or rule that decided, if one did.
     pub fn origin(&self) -> Option<&Origin> {
         match &self.kind {
-            Kind::Refused { origin, .. } => origin.as_ref(),
+            Kind::Refused { origin, .. } => origin.as_deref(),
             Kind::Injected { origin, .. } => Some(origin),
             _ => None,
         }

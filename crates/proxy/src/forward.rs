@@ -15,8 +15,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use taut_plan::cluster::{Cluster, Dial, Transport};
 use taut_plan::Outcome;
+use taut_plan::cluster::{Cluster, Dial, Transport};
 use taut_plan::retry;
 use taut_plan::verdict::{Action, Forward, Go};
 use tokio::time::Instant;
@@ -71,7 +71,7 @@ async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go) -> Result<
         Action::Redirect { status, location } => made_here(*status, Bytes::new(), Some(location)),
         Action::Respond { status, body } => made_here(*status, Bytes::from(body.clone()), None),
         Action::Abort { with, origin } => {
-            Err(Fault::new(Kind::Injected { with: *with, origin: origin.clone() }, format!("a fault was injected on purpose by {origin}")))
+            Err(Fault::new(Kind::Injected { with: *with, origin: Box::new(origin.clone()) }, format!("a fault was injected on purpose by {origin}")))
         }
     }
 }

@@ -52,7 +52,8 @@ pub mod tunnel;
 pub mod worker;
 pub mod world;
 
-pub use start::{Fault, run};
+pub use start::{Fault, Proxy, run};
+pub use world::World;
 
 #[cfg(test)]
 mod fake;

@@ -5,10 +5,20 @@ use crate::engine::Engine;
 use crate::evidence::Evidence;
 use crate::fault::{Fault, Kind};
 use jiff::Timestamp;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 use taut_observe::record::{Attempt, ConnectionRecord, Edge, ExchangeRecord, Party, Protocol, Reporter};
 use tokio::time::Instant;
+
+/// Bytes carried by a tunnel so far.
+#[derive(Clone, Debug, Default)]
+pub struct Carried {
+    /// From the client.
+    pub received: Rc<Cell<u64>>,
+    /// To the client.
+    pub sent: Rc<Cell<u64>>,
+}
 
 /// An exchange that has not ended. Dropped without [`Open::close`], the client has left.
 pub struct Open {
@@ -17,11 +27,20 @@ pub struct Open {
     pub record: Box<ExchangeRecord>,
     pub evidence: Option<Evidence>,
     body: Source,
+    /// After a change of protocol.
+    pub carried: Carried,
 }
 
 impl Open {
     pub fn new(engine: &Rc<Engine>, record: ExchangeRecord, evidence: Evidence, body: Source) -> Self {
-        Self { engine: engine.clone(), started: Instant::now(), record: Box::new(record), evidence: Some(evidence), body }
+        Self {
+            engine: engine.clone(),
+            started: Instant::now(),
+            record: Box::new(record),
+            evidence: Some(evidence),
+            body,
+            carried: Carried::default(),
+        }
     }
 
     pub fn engine(&self) -> &Rc<Engine> {
@@ -41,7 +60,8 @@ impl Open {
     fn emit(&mut self) {
         let Some(evidence) = self.evidence.take() else { return };
         self.record.duration_us = micros(self.started.elapsed());
-        self.record.request_bytes += self.body.bytes();
+        self.record.request_bytes += self.body.bytes() + self.carried.received.get();
+        self.record.response_bytes += self.carried.sent.get();
         let record = std::mem::replace(&mut *self.record, nothing());
         self.engine.sink.exchange(record, evidence);
     }
@@ -50,7 +70,10 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         if self.evidence.is_some() {
-            self.fail(&Fault::new(Kind::ClientLeft, "the client closed the connection or reset the stream before the response ended"));
+            self.fail(&match self.engine.closing() {
+                true => drain_over(),
+                false => Fault::new(Kind::ClientLeft, "the client closed the connection or reset the stream before the response ended"),
+            });
             self.emit();
         }
     }
@@ -62,6 +85,7 @@ pub struct OpenConnection {
     started: Instant,
     pub record: ConnectionRecord,
     pub evidence: Option<Evidence>,
+    pub carried: Carried,
     closed: bool,
 }
 
@@ -79,7 +103,7 @@ impl OpenConnection {
             plan,
             rule: None,
         };
-        Self { engine: engine.clone(), started: Instant::now(), record, evidence: None, closed: false }
+        Self { engine: engine.clone(), started: Instant::now(), record, evidence: None, carried: Carried::default(), closed: false }
     }
 
     pub fn close(mut self, fault: Option<&Fault>) {
@@ -89,6 +113,7 @@ impl OpenConnection {
 
     fn emit(&mut self) {
         self.closed = true;
+        (self.record.received_bytes, self.record.sent_bytes) = (self.carried.received.get(), self.carried.sent.get());
         self.record.duration_us = micros(self.started.elapsed());
         self.engine.sink.connection(self.record.clone(), self.evidence.take());
     }
@@ -97,21 +122,19 @@ impl OpenConnection {
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         if !self.closed {
-            self.record.failure = Some(Fault::new(Kind::Closed, "closed by this proxy: its drain time was over").as_record());
+            self.record.failure = Some(drain_over().as_record());
             self.emit();
         }
     }
 }
 
+fn drain_over() -> Fault {
+    Fault::new(Kind::Closed, "closed by this proxy: its drain time was over")
+}
+
 /// What is left of a record that was handed on. Allocates nothing.
 fn nothing() -> ExchangeRecord {
-    let party = || Party {
-        workload: String::new(),
-        namespace: String::new(),
-        app: String::new(),
-        version: String::new(),
-        principal: String::new(),
-    };
+    let party = || Party { workload: String::new(), namespace: String::new(), app: String::new(), version: String::new(), principal: String::new() };
     let edge = Edge {
         reporter: Reporter::Source,
         source: party(),

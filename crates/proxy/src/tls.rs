@@ -50,9 +50,12 @@ pub struct Tls {
     provider: Arc<CryptoProvider>,
     time: Arc<WorldTime>,
     mesh: RefCell<MeshConfigs>,
-    outside: RefCell<HashMap<(Spoken, Vec<String>), Arc<ClientConfig>>>,
+    outside: RefCell<OutsideConfigs>,
     roots: OnceCell<Option<Arc<RootCertStore>>>,
 }
+
+/// By what is spoken, and the names that the server may prove.
+type OutsideConfigs = HashMap<(Spoken, Vec<String>), Arc<ClientConfig>>;
 
 #[derive(Default)]
 struct MeshConfigs {
@@ -158,8 +161,18 @@ fn system_roots() -> Option<Arc<RootCertStore>> {
     (!roots.is_empty()).then(|| Arc::new(roots))
 }
 
-/// The server name in the first bytes of a TLS connection that is passed through. `Err`: more bytes are needed.
-pub fn server_name(bytes: &[u8]) -> Result<Option<String>, ()> {
+/// What the first bytes of a TLS connection say about where it wants to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hello {
+    /// More bytes are needed.
+    Incomplete,
+    Name(String),
+    /// None is given, or this is not TLS.
+    Nameless,
+}
+
+/// Reads the first bytes of a TLS connection that is passed through.
+pub fn hello(bytes: &[u8]) -> Hello {
     let mut acceptor = rustls::server::Acceptor::default();
     let mut unread = bytes;
     while !unread.is_empty() {
@@ -169,10 +182,9 @@ pub fn server_name(bytes: &[u8]) -> Result<Option<String>, ()> {
         }
     }
     match acceptor.accept() {
-        Ok(Some(accepted)) => Ok(accepted.client_hello().server_name().map(str::to_owned)),
-        Ok(None) => Err(()),
-        // Not a ClientHello: it has no name.
-        Err(_) => Ok(None),
+        Ok(Some(accepted)) => accepted.client_hello().server_name().map_or(Hello::Nameless, |name| Hello::Name(name.to_owned())),
+        Ok(None) => Hello::Incomplete,
+        Err(_) => Hello::Nameless,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::fault::{Fault, Kind};
 use crate::forward::{self, Hold};
 use crate::io::Io;
 use crate::metadata;
-use crate::record::{Open, OpenConnection};
+use crate::record::{Carried, Open, OpenConnection};
 use crate::tls::Spoken;
 use hyper::upgrade::OnUpgrade;
 use std::cell::Cell;
@@ -20,9 +20,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use taut_observe::record::Protocol;
+use taut_plan::Outcome;
 use taut_plan::Plan;
 use taut_plan::cluster::{Dial, Transport};
-use taut_plan::Outcome;
 use taut_plan::retry;
 use taut_plan::verdict::{Action, Forward, Go, Question, Verdict};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -54,8 +54,7 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, gre
     match outcome {
         Ok(Connected { upstream, mut hold, idle }) => {
             engine.sink.connection_opened(&open.record.edge);
-            let Carried { received, sent, fault } = copy(client, upstream, idle).await;
-            (open.record.received_bytes, open.record.sent_bytes) = (received, sent);
+            let fault = copy(client, upstream, idle, &open.carried.clone()).await;
             if let Some(in_flight) = &mut hold.in_flight {
                 // A connection that was opened and carried is a success, however it was closed.
                 in_flight.ended(Outcome::Status { status: 200, latency: Duration::ZERO });
@@ -171,9 +170,7 @@ pub async fn join(client: OnUpgrade, upstream: OnUpgrade, mut open: Open, hold: 
     let joined = futures_util::future::try_join(client, upstream).await;
     match joined {
         Ok((client, upstream)) => {
-            let Carried { received, sent, fault } = copy(client.into(), upstream.into(), forward::IDLE_TIMEOUT).await;
-            open.record.request_bytes += received;
-            open.record.response_bytes += sent;
+            let fault = copy(client.into(), upstream.into(), forward::IDLE_TIMEOUT, &open.carried.clone()).await;
             if let Some(fault) = &fault {
                 open.fail(fault);
             }
@@ -184,34 +181,24 @@ pub async fn join(client: OnUpgrade, upstream: OnUpgrade, mut open: Open, hold: 
     drop(hold);
 }
 
-struct Carried {
-    /// From the client.
-    received: u64,
-    /// To the client.
-    sent: u64,
-    fault: Option<Fault>,
-}
-
 /// Copies until both directions have ended, one fails, or neither has carried a byte for `idle`.
-async fn copy(client: Io, upstream: Io, idle: Duration) -> Carried {
-    let (received, sent) = (Cell::new(0), Cell::new(0));
+async fn copy(client: Io, upstream: Io, idle: Duration, carried: &Carried) -> Option<Fault> {
     let last = Cell::new(Instant::now());
     let client_broke = Cell::new(false);
-    let mut client = Counted { io: client, bytes: &received, last: &last, broke: &client_broke };
+    let mut client = Counted { io: client, bytes: &carried.received, last: &last, broke: &client_broke };
     let upstream_broke = Cell::new(false);
-    let mut upstream = Counted { io: upstream, bytes: &sent, last: &last, broke: &upstream_broke };
+    let mut upstream = Counted { io: upstream, bytes: &carried.sent, last: &last, broke: &upstream_broke };
     let copied = tokio::select! {
         biased;
         copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => Some(copied),
         () = idled(&last, idle) => None,
     };
-    let fault = match copied {
+    match copied {
         Some(Ok(_)) => None,
         Some(Err(error)) if client_broke.get() => Some(Fault::new(Kind::ClientLeft, format!("the client's side broke off: {error}"))),
         Some(Err(error)) => Some(Fault::new(Kind::Reset, format!("the upstream's side broke off: {error}"))),
         None => Some(Fault::new(Kind::Closed, format!("no byte in either direction for {idle:?}"))),
-    };
-    Carried { received: received.get(), sent: sent.get(), fault }
+    }
 }
 
 /// Resolves when nothing has moved for `idle`.

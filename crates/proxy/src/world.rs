@@ -55,6 +55,15 @@ impl World {
         // SplitMix64's increment spreads neighbouring salts over the seed space.
         fastrand::Rng::with_seed(self.seed ^ salt.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
+
+    /// Dice for one of several workers. In a simulation as [`World::dice`]; else no two calls agree, so that workers do not
+    /// make the same ids.
+    pub fn worker_dice(&self, salt: u64) -> fastrand::Rng {
+        match self.wall {
+            WallClock::Os => fastrand::Rng::with_seed(fastrand::u64(..)),
+            WallClock::Simulated(_) => self.dice(salt),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Learns from the first bytes of a connection what is spoken on it, without taking them away.
 
 use crate::io::Io;
+use crate::tls::{Hello, hello};
 use std::io;
 
 /// RFC 9113 section 3.4.
@@ -28,8 +29,11 @@ pub async fn opening(io: &mut Io) -> io::Result<Opening> {
 
 /// Waits for a whole ClientHello; the server name in it.
 pub async fn server_name(io: &mut Io) -> io::Result<Option<String>> {
-    let bytes = io.peek(CLIENT_HELLO, |bytes| crate::tls::server_name(bytes).is_ok()).await?;
-    Ok(crate::tls::server_name(bytes).unwrap_or(None))
+    let bytes = io.peek(CLIENT_HELLO, |bytes| hello(bytes) != Hello::Incomplete).await?;
+    Ok(match hello(bytes) {
+        Hello::Name(name) => Some(name),
+        Hello::Nameless | Hello::Incomplete => None,
+    })
 }
 
 /// `None`: too early to tell.

@@ -6,7 +6,7 @@ mod identity;
 mod policy;
 mod tcp;
 
-use crate::current::Current;
+use crate::current::{Current, Wanted};
 use crate::identity::HeldIdentity;
 use crate::listen::Listeners;
 use crate::options::{Options, OwnPort, OwnWorkload};
@@ -22,7 +22,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::Future;
@@ -46,7 +46,7 @@ use tokio::task::{JoinHandle, LocalSet};
 
 pub const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// Longest that any one test may take; what it waits for has come long before.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Runs a test as a worker runs: on one thread, with local tasks.
 pub fn run(test: impl Future<Output = ()> + 'static) {
@@ -115,6 +115,7 @@ pub struct Mesh {
     pub services: Vec<Service>,
     pub workloads: Vec<Workload>,
     pub routes: Vec<Route>,
+    /// Says more.
     pub change: Option<fn(&mut Snapshot)>,
 }
 
@@ -160,10 +161,13 @@ impl Mesh {
     }
 
     fn snapshot(&self, version: u64, own: &str) -> Snapshot {
+        // A client serves nothing, and is a workload all the same.
+        let client = Self::default().service(own, 0, AppProtocol::Unknown).workload(own, own, None, LOCAL);
+        let own = self.workloads.iter().chain(&client.workloads).find(|workload| workload.name == own);
         let mut snapshot = Snapshot {
             version,
             trust_domain: "mesh.local".to_owned(),
-            own: self.workloads.iter().find(|w| w.name == own).cloned().map(Arc::new),
+            own: own.cloned().map(Arc::new),
             services: self.services.iter().map(|s| (s.host.clone(), Arc::new(s.clone()))).collect(),
             absent: BTreeSet::new(),
             workloads: self.workloads.iter().map(|w| (w.uid.clone(), Arc::new(w.clone()))).collect(),
@@ -189,6 +193,8 @@ pub struct Proxy {
     pub peer: SocketAddr,
     pub exposed: SocketAddr,
     pub task: JoinHandle<()>,
+    /// The hosts that the data path asks the mesh about.
+    pub wanted: RefCell<Wanted>,
     version: Cell<u64>,
 }
 
@@ -211,7 +217,7 @@ impl Proxy {
         };
         let mut options = Options::new(own.clone(), "127.0.0.1:1");
         change(&mut options);
-        let (current, _) = Current::new(own);
+        let (current, wanted) = Current::new(own);
         if let Some(identity) = identity {
             current.hold(Arc::new(identity));
         }
@@ -223,7 +229,18 @@ impl Proxy {
         let listeners = Listeners { outbound: Some(outbound), upstreams, peer, exposed: Some(exposed) };
         let task = tokio::task::spawn_local(crate::worker::serve(World::os(), Arc::new(options), current.clone(), sink.clone(), listeners));
         let (name, version) = (name.to_owned(), Cell::new(0));
-        Self { name, current, sink, outbound: outbound_at, upstream: upstream_at, peer: peer_at, exposed: exposed_at, task, version }
+        Self {
+            name,
+            current,
+            sink,
+            outbound: outbound_at,
+            upstream: upstream_at,
+            peer: peer_at,
+            exposed: exposed_at,
+            task,
+            wanted: RefCell::new(wanted),
+            version,
+        }
     }
 
     pub fn pin(&self, mesh: &Mesh) {

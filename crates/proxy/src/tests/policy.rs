@@ -1,1 +1,398 @@
-//! Timeouts, retries, faults, header changes, mirrors.
+//! Timeouts, retries, faults, header changes, mirrors, limits, and questions to the mesh.
+
+use super::*;
+use taut_model::destination::{Destination, Limits, TrafficPolicy};
+use taut_model::origin::ObjectRef;
+use taut_model::policy::{AuthorizationAction, AuthorizationPolicy};
+use taut_model::route::{
+    AbortWith, Backend, Dialect, DirectResponse, Fault, FaultAbort, FaultDelay, HeaderChange, HttpAction, HttpRule, Mirror, Parent, Redirect,
+    RedirectPort, Retry, RetryOn,
+};
+
+fn backend(service: &str) -> Backend {
+    Backend {
+        origin: Origin::default(),
+        host: service_host(service, "default"),
+        port: Some(9080),
+        subset: None,
+        weight: 1,
+        request_headers: HeaderChange::default(),
+        response_headers: HeaderChange::default(),
+        unresolved: None,
+    }
+}
+
+/// One rule for all requests to `reviews`.
+fn rule(change: impl FnOnce(&mut HttpRule)) -> Route {
+    let origin =
+        Origin { object: ObjectRef::new("VirtualService", "default", "reviews"), generation: 1, path: "spec.http[0]".into(), location: None };
+    let mut rule = HttpRule {
+        origin: origin.clone(),
+        name: "all".to_owned(),
+        matches: vec![],
+        action: HttpAction::Forward(vec![backend("reviews")]),
+        rewrite: None,
+        request_headers: HeaderChange::default(),
+        response_headers: HeaderChange::default(),
+        timeout: None,
+        retry: None,
+        fault: None,
+        mirrors: vec![],
+    };
+    change(&mut rule);
+    Route {
+        origin,
+        dialect: Dialect::Istio,
+        parents: vec![Parent { host: service_host("reviews", "default"), port: None }],
+        consumer_namespace: None,
+        hostnames: vec![],
+        created: String::new(),
+        http: vec![rule],
+        tcp: vec![],
+    }
+}
+
+impl Pair {
+    async fn with_rule(app: SocketAddr, change: impl FnOnce(&mut HttpRule)) -> Self {
+        let mut pair = Self::new(app, AppProtocol::Http).await;
+        pair.mesh = pair.mesh.route(rule(change));
+        pair.client.pin(&pair.mesh);
+        pair
+    }
+}
+
+fn retry(attempts: u32, on: Vec<RetryOn>) -> Option<Retry> {
+    Some(Retry { attempts, per_try_timeout: None, on, backoff: Duration::from_millis(1) })
+}
+
+/// Answers 503 to the first `failures` requests, then 200 with the length of the body.
+async fn failing(failures: u32) -> (SocketAddr, Rc<Cell<u32>>) {
+    let asked = Rc::new(Cell::new(0));
+    let count = asked.clone();
+    let app = app(move |request| {
+        count.set(count.get() + 1);
+        let fails = count.get() <= failures;
+        async move {
+            let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            let status = if fails { 503 } else { 200 };
+            Response::builder().status(status).body(Full::from(format!("{} bytes", body.len()))).unwrap()
+        }
+    })
+    .await;
+    (app, asked)
+}
+
+async fn post(to: SocketAddr, size: usize) -> String {
+    let mut request = format!("POST / HTTP/1.1\r\nHost: reviews:9080\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n").into_bytes();
+    request.resize(request.len() + size, b'x');
+    talk(to, request).await
+}
+
+#[test]
+fn a_failed_attempt_is_made_again_with_its_body() {
+    run(async {
+        let (app, asked) = failing(1).await;
+        let pair = Pair::with_rule(app, |rule| rule.retry = retry(2, vec![RetryOn::ServerError])).await;
+        let answer = post(pair.client.outbound, 10_000).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("10000 bytes"), "{answer}");
+        assert_eq!(asked.get(), 2);
+        let record = pair.client.exchange().await;
+        let results: Vec<_> = record.attempts.iter().map(|attempt| attempt.result.as_str()).collect();
+        assert_eq!((results, record.status, record.route.as_str()), (vec!["503", "200"], 200, "all"));
+    });
+}
+
+#[test]
+fn a_body_larger_than_what_is_kept_is_sent_once() {
+    run(async {
+        let (app, asked) = failing(1).await;
+        let pair = Pair::with_rule(app, |rule| rule.retry = retry(2, vec![RetryOn::ServerError])).await;
+        let answer = post(pair.client.outbound, 64 * 1024 + 1).await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("65537 bytes"), "{answer}");
+        assert_eq!(asked.get(), 1);
+    });
+}
+
+#[test]
+fn an_endpoint_that_does_not_connect_is_left_for_another() {
+    run(async {
+        let app = echo_app().await;
+        let mut pair = Pair::new(app, AppProtocol::Http).await;
+        pair.mesh = pair.mesh.workload("reviews", "dead", Some(nowhere().await), app);
+        pair.client.pin(&pair.mesh);
+        for _ in 0..8 {
+            assert!(get(pair.client.outbound, "/").await.starts_with("HTTP/1.1 200"));
+        }
+        let tried_dead = pair.client.exchanges().iter().filter(|record| record.attempts[0].result == "connect_failed").count();
+        let retried = pair.client.exchanges().iter().filter(|record| record.attempts.len() == 2).count();
+        assert_eq!(tried_dead, retried);
+    });
+}
+
+#[test]
+fn a_reset_after_the_request_is_not_retried_unless_idempotent() {
+    run(async {
+        let asked = Rc::new(Cell::new(0));
+        let count = asked.clone();
+        let app = raw_app(move |mut stream| {
+            count.set(count.get() + 1);
+            async move {
+                let _ = stream.read(&mut [0; 4096]).await;
+            }
+        })
+        .await;
+        let pair = Pair::with_rule(app, |rule| rule.retry = retry(2, vec![RetryOn::Reset])).await;
+        let answer = post(pair.client.outbound, 3).await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("x-taut-reason: reset"), "{answer}");
+        assert_eq!(asked.get(), 1);
+        let failure = pair.server.exchange().await.failure.unwrap();
+        assert_eq!((failure.side.as_str(), failure.reason.as_str(), failure.retry_safe), ("upstream", "reset", false));
+    });
+}
+
+#[test]
+fn a_timeout_covers_the_whole_exchange() {
+    run(async {
+        let pair = Pair::with_rule(app(|_| std::future::pending()).await, |rule| rule.timeout = Some(Duration::from_millis(20))).await;
+        let answer = get(pair.client.outbound, "/").await;
+        assert!(answer.starts_with("HTTP/1.1 504") && answer.contains("x-taut-reason: timeout"), "{answer}");
+        let record = pair.client.exchange().await;
+        assert_eq!((record.status, record.failure.unwrap().side.as_str()), (504, "upstream"));
+        assert_eq!(record.rule.unwrap().object.name, "reviews");
+
+        let mut grpc = http2(pair.client.outbound).await;
+        let request = Request::post("http://reviews:9080/a/b").header("content-type", "application/grpc").body(Full::<Bytes>::default()).unwrap();
+        let response = grpc.send_request(request).await.unwrap();
+        assert_eq!((response.status().as_u16(), response.headers()["grpc-status"].to_str().unwrap()), (200, "4"));
+        assert!(response.headers()["grpc-message"].to_str().unwrap().starts_with("upstream timeout: "));
+    });
+}
+
+#[test]
+fn a_response_that_goes_on_after_the_timeout_is_cut() {
+    run(async {
+        let app = raw_app(|mut stream| async move {
+            let _ = stream.read(&mut [0; 4096]).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
+            std::future::pending::<()>().await;
+        })
+        .await;
+        let pair = Pair::with_rule(app, |rule| rule.timeout = Some(Duration::from_millis(100))).await;
+        let answer = get(pair.client.outbound, "/").await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("half"), "{answer}");
+        let record = pair.client.exchange().await;
+        assert_eq!((record.failure.unwrap().reason.as_str(), record.response_bytes), ("timeout", 4));
+    });
+}
+
+#[test]
+fn a_try_may_time_out_and_the_next_succeed() {
+    run(async {
+        let asked = Cell::new(0);
+        let app = app(move |_| {
+            asked.set(asked.get() + 1);
+            let hangs = asked.get() == 1;
+            async move {
+                if hangs {
+                    std::future::pending::<()>().await;
+                }
+                Response::default()
+            }
+        })
+        .await;
+        let per_try = |rule: &mut HttpRule| {
+            rule.retry = retry(1, vec![RetryOn::GatewayError]).map(|retry| Retry { per_try_timeout: Some(Duration::from_millis(20)), ..retry });
+        };
+        let pair = Pair::with_rule(app, per_try).await;
+        assert!(get(pair.client.outbound, "/").await.starts_with("HTTP/1.1 200"));
+        let results: Vec<_> = pair.client.exchange().await.attempts.into_iter().map(|attempt| attempt.result).collect();
+        assert_eq!(results, ["per_try_timeout", "200"]);
+    });
+}
+
+#[test]
+fn faults_are_injected_as_the_rule_says() {
+    run(async {
+        let fault = |delay: u64, with| Fault {
+            origin: Origin { path: "spec.http[0].fault".into(), ..Origin::default() },
+            delay: Some(FaultDelay { percent: 100.0, duration: Duration::from_millis(delay) }),
+            abort: Some(FaultAbort { percent: 100.0, with }),
+        };
+        let pair = Pair::with_rule(echo_app().await, |rule| rule.fault = Some(fault(30, AbortWith::Http(418)))).await;
+        let answer = get(pair.client.outbound, "/").await;
+        assert!(answer.starts_with("HTTP/1.1 418") && answer.contains("x-taut-reason: fault_injected"), "{answer}");
+        let record = pair.client.exchange().await;
+        assert!(record.duration_us >= 30_000 && record.attempts.is_empty(), "{record:?}");
+        assert_eq!(record.failure.unwrap().origin.unwrap().path, "spec.http[0].fault");
+
+        let pair = Pair::with_rule(echo_app().await, |rule| rule.fault = Some(fault(0, AbortWith::Grpc(7)))).await;
+        let answer = get(pair.client.outbound, "/").await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("grpc-status: 7"), "{answer}");
+        assert_eq!(pair.client.exchange().await.grpc_status, Some(7));
+    });
+}
+
+#[test]
+fn headers_change_on_the_way_there_and_back() {
+    run(async {
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        let change = |set| HeaderChange { set: vec![set], add: vec![], remove: vec!["x-remove".to_owned()] };
+        let (there, back) = (change(pair("x-there", "1")), change(pair("x-back", "2")));
+        let pair = Pair::with_rule(echo_app().await, |rule| {
+            rule.request_headers = there;
+            rule.response_headers = back;
+        })
+        .await;
+        let request = "GET / HTTP/1.1\r\nHost: reviews:9080\r\nX-Remove: me\r\nConnection: close\r\n\r\n";
+        let answer = talk(pair.client.outbound, request).await;
+        assert!(answer.contains("x-there: 1\n") && answer.contains("x-back: 2\r\n") && !answer.contains("x-remove"), "{answer}");
+    });
+}
+
+#[test]
+fn a_rule_may_answer_by_itself() {
+    run(async {
+        let redirect = Redirect { status: 302, scheme: None, authority: Some("other".to_owned()), port: RedirectPort::FromScheme, path: None };
+        let pair = Pair::with_rule(echo_app().await, |rule| rule.action = HttpAction::Redirect(redirect)).await;
+        let answer = get(pair.client.outbound, "/x").await;
+        assert!(answer.starts_with("HTTP/1.1 302") && answer.contains("location: http://other/x\r\n"), "{answer}");
+
+        let respond = DirectResponse { status: 200, body: "here".to_owned() };
+        let pair = Pair::with_rule(echo_app().await, |rule| rule.action = HttpAction::Respond(respond)).await;
+        let answer = get(pair.client.outbound, "/x").await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
+        assert!(pair.server.exchanges().is_empty());
+    });
+}
+
+#[test]
+fn a_mirror_gets_a_copy_and_the_client_does_not_notice() {
+    run(async {
+        let copies = Rc::new(RefCell::new(Vec::new()));
+        let seen = copies.clone();
+        let shadow = app(move |request| {
+            let seen = seen.clone();
+            async move {
+                let host = request.headers()["host"].to_str().unwrap().to_owned();
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                seen.borrow_mut().push((host, body.len()));
+                Response::builder().status(500).body(Full::default()).unwrap()
+            }
+        })
+        .await;
+        let mirror = Mirror { backend: backend("shadow"), percent: 100.0 };
+        let mut pair = Pair::with_rule(echo_app().await, |rule| rule.mirrors = vec![mirror]).await;
+        pair.mesh = pair.mesh.service("shadow", 9080, AppProtocol::Http).workload("shadow", "shadow", None, shadow);
+        pair.client.pin(&pair.mesh);
+        let answer = post(pair.client.outbound, 1000).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("1000 bytes of body"), "{answer}");
+        eventually(|| (!copies.borrow().is_empty()).then_some(())).await;
+        assert_eq!(*copies.borrow(), [("reviews-shadow:9080".to_owned(), 1000)]);
+
+        // Too large to keep, so not mirrored, and counted.
+        assert!(post(pair.client.outbound, 100_000).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(copies.borrow().len(), 1);
+        assert!(pair.client.sink.registry().render(&[]).contains("mirrors_dropped_total 1\n"));
+    });
+}
+
+/// Limits for `reviews`.
+fn limit(snapshot: &mut Snapshot, limits: Limits) {
+    let destination = Destination {
+        origin: Origin::default(),
+        host: service_host("reviews", "default"),
+        namespace: "default".to_owned(),
+        policy: TrafficPolicy { limits: Some(limits), ..TrafficPolicy::default() },
+        subsets: vec![],
+    };
+    snapshot.destinations.insert("DestinationRule/default/reviews".to_owned(), Arc::new(destination));
+}
+
+#[test]
+fn requests_wait_for_a_connection_and_overflow_beyond_the_limit() {
+    run(async {
+        let (release, waiting) = (Rc::new(tokio::sync::Notify::new()), Rc::new(Cell::new(0)));
+        let (go_on, count) = (release.clone(), waiting.clone());
+        let app = app(move |_| {
+            count.set(count.get() + 1);
+            let go_on = go_on.clone();
+            async move {
+                go_on.notified().await;
+                Response::default()
+            }
+        })
+        .await;
+        let mut pair = Pair::new(app, AppProtocol::Http).await;
+        pair.mesh.change = Some(|snapshot| limit(snapshot, Limits { max_connections: Some(1), max_pending: Some(1), ..Limits::default() }));
+        pair.client.pin(&pair.mesh);
+        let out = pair.client.outbound;
+        let first = tokio::task::spawn_local(async move { get(out, "/1").await });
+        eventually(|| (waiting.get() == 1).then_some(())).await;
+        let second = tokio::task::spawn_local(async move { get(out, "/2").await });
+        let third = tokio::task::spawn_local(async move { get(out, "/3").await });
+        let overflowed = pair.client.exchange().await;
+        assert_eq!(overflowed.failure.unwrap().reason, "overflow");
+        release.notify_one();
+        assert!(first.await.unwrap().starts_with("HTTP/1.1 200"));
+        eventually(|| (waiting.get() == 2).then_some(())).await;
+        release.notify_one();
+        let answers = [second.await.unwrap(), third.await.unwrap()];
+        assert_eq!(answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 200")).count(), 1, "{answers:?}");
+    });
+}
+
+#[test]
+fn a_denied_peer_is_told_which_policy_decided() {
+    run(async {
+        let mut pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        pair.mesh.change = Some(|snapshot| {
+            let origin = Origin { object: ObjectRef::new("AuthorizationPolicy", "default", "closed"), ..Origin::default() };
+            let policy = AuthorizationPolicy {
+                origin,
+                namespace: "default".to_owned(),
+                selector: BTreeMap::new(),
+                action: AuthorizationAction::Allow,
+                rules: vec![],
+            };
+            snapshot.authorizations.insert("AuthorizationPolicy/default/closed".to_owned(), Arc::new(policy));
+        });
+        pair.server.pin(&pair.mesh);
+        let answer = get(pair.client.outbound, "/").await;
+        assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("x-taut-reason: authorization_denied"), "{answer}");
+        let record = pair.server.exchange().await;
+        assert_eq!(record.failure.unwrap().origin.unwrap().object.name, "closed");
+        assert_eq!(pair.client.exchange().await.failure.unwrap().reason, "authorization_denied");
+    });
+}
+
+#[test]
+fn a_service_not_heard_of_is_asked_for_and_the_request_waits() {
+    run(async {
+        let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        pair.client.pin(&Mesh { workloads: pair.mesh.workloads.clone(), ..Mesh::default() });
+        let out = pair.client.outbound;
+        let asking = tokio::task::spawn_local(async move { get(out, "/").await });
+        let wanted = eventually(|| pair.client.wanted.borrow_mut().try_recv().ok()).await;
+        assert_eq!(wanted[0], service_host("reviews", "default"));
+        pair.client.pin(&pair.mesh);
+        assert!(asking.await.unwrap().starts_with("HTTP/1.1 200"));
+
+        let stranger = Proxy::start_with("other", LOCAL, None, |options| options.learn = Duration::from_millis(20)).await;
+        let answer = get(stranger.outbound, "/").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("x-taut-reason: service_not_learned"), "{answer}");
+    });
+}
+
+#[test]
+fn a_request_to_this_proxy_itself_does_not_go_round_for_ever() {
+    run(async {
+        let mut pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        pair.mesh.change = Some(|snapshot| {
+            snapshot.absent.insert("127.0.0.1".to_owned());
+        });
+        pair.client.pin(&pair.mesh);
+        let own = pair.client.outbound;
+        let answer = talk(own, format!("GET / HTTP/1.1\r\nHost: {own}\r\nConnection: close\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 508") && answer.contains("x-taut-reason: loop_detected"), "{answer}");
+    });
+}

@@ -1,0 +1,306 @@
+//! `taut run`: a program with a sidecar. The program starts when the sidecar can carry its calls, and is stopped after the
+//! sidecar has drained.
+
+use crate::api::Api;
+use crate::place::Place;
+use crate::{Failure, Outcome, token};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use taut_proxy::options::{AccessLog, AccessLogFormat, Options, OwnPort, OwnWorkload, Secret, Upstream};
+use taut_proxy::{Proxy, World};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  taut run --service hello --port 8080 -- python3 -m http.server 8080
+  taut run --service shop -- curl http://hello:8080/
+  taut run --service ratings --port 9080/http --upstream store:7000 -l version=v2 -- ./ratings
+
+The program finds the mesh through HTTP_PROXY; every --upstream HOST:PORT is also a plain listener, whose address is in
+HOST_ADDRESS. ADDRESS and PORT say where the program should listen.")]
+pub struct Arguments {
+    /// The service this program is one instance of; created when the mesh has none of this name
+    #[arg(long, value_name = "NAME")]
+    service: String,
+    /// Port of the service, where the program listens, and the port's name: 80:8080/http. May be given again
+    #[arg(long = "port", value_name = "PORT[:TARGET][/NAME]", value_parser = port)]
+    ports: Vec<OwnPort>,
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+    /// Name of the instance [default: SERVICE-VERSION, or SERVICE and the process id]
+    #[arg(long)]
+    name: Option<String>,
+    /// Identity: spiffe://<trust domain>/ns/NAMESPACE/sa/NAME
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    service_account: String,
+    /// Label, e.g. version=v2. May be given again
+    #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = pair)]
+    labels: Vec<(String, String)>,
+    /// Where the program listens
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    address: IpAddr,
+    /// Where the sidecar listens, on Istio's ports [default: --address, or a free loopback address when that is 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    sidecar_address: Option<IpAddr>,
+    /// A listener for one service, for programs that know no proxies. May be given again
+    #[arg(long = "upstream", value_name = "HOST:PORT[=IP:PORT]", value_parser = upstream)]
+    upstreams: Vec<(String, u16, Option<SocketAddr>)>,
+    /// Also take plain text for the program here, as PeerAuthentication allows
+    #[arg(long, value_name = "IP:PORT")]
+    expose: Option<SocketAddr>,
+    /// Control plane's address for proxies
+    #[arg(long, value_name = "HOST:PORT", env = "TAUT_CONTROL", default_value = "127.0.0.1:15012")]
+    control: String,
+    /// Join token [default: one is made with the kubeconfig]
+    #[arg(long, env = "TAUT_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// Write one line per request
+    #[arg(long, value_enum, default_value_t = Log::Off)]
+    access_log: Log,
+    #[arg(long, value_name = "FILE")]
+    access_log_file: Option<PathBuf>,
+    /// Threads of the sidecar
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    program: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Log {
+    Off,
+    Text,
+    Json,
+}
+
+/// How long a program may take to end after it was told to.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+pub async fn run(place: &Place, arguments: Arguments) -> Outcome<ExitCode> {
+    let sidecar = match arguments.sidecar_address {
+        Some(address) => address,
+        None if arguments.address != IpAddr::V4(Ipv4Addr::LOCALHOST) => arguments.address,
+        None => free_loopback()?,
+    };
+    let mut options = options(&arguments, sidecar);
+    let mut stop = Box::pin(stop_signal());
+    options.token = Some(tokio::select! {
+        biased;
+        () = &mut stop => return Ok(ExitCode::SUCCESS),
+        secret = join_token(place, &arguments) => secret?,
+    });
+    let environment = environment(&arguments, &options);
+    let (asked_to_stop, told_to_stop) = tokio::sync::oneshot::channel::<()>();
+    let proxy = Proxy::start(World::os(), options).await.map_err(|fault| Failure::cannot(fault.to_string()))?;
+    let current = proxy.status().current().clone();
+    let mut proxy = tokio::task::spawn_local(proxy.run(async move {
+        let _ = told_to_stop.await;
+    }));
+    tokio::select! {
+        biased;
+        () = &mut stop => return Ok(ExitCode::SUCCESS),
+        ended = &mut proxy => return Err(Failure::cannot(ended_early(ended))),
+        () = current.carries() => {}
+    }
+    let mut program = start_program(&arguments.program, environment)?;
+    let code = tokio::select! {
+        biased;
+        () = &mut stop => None,
+        ended = &mut proxy => {
+            end(&mut program).await;
+            return Err(Failure::cannot(ended_early(ended)));
+        }
+        status = program.wait() => Some(status.ok().and_then(|s| s.code()).unwrap_or(1)),
+    };
+    let _ = asked_to_stop.send(());
+    if let Err(error) = proxy.await {
+        tracing::warn!(%error, "the sidecar did not stop cleanly");
+    }
+    if code.is_none() {
+        end(&mut program).await;
+    }
+    Ok(ExitCode::from(u8::try_from(code.unwrap_or(0)).unwrap_or(1)))
+}
+
+fn ended_early(ended: Result<(), tokio::task::JoinError>) -> String {
+    match ended {
+        Ok(()) => "the sidecar stopped".to_owned(),
+        Err(error) => format!("the sidecar failed: {error}"),
+    }
+}
+
+fn options(arguments: &Arguments, sidecar: IpAddr) -> Options {
+    let mut labels: BTreeMap<String, String> = arguments.labels.iter().cloned().collect();
+    labels.entry("app".to_owned()).or_insert_with(|| arguments.service.clone());
+    let name = arguments.name.clone().unwrap_or_else(|| match labels.get("version") {
+        Some(version) => format!("{}-{version}", arguments.service),
+        None => format!("{}-{}", arguments.service, std::process::id()),
+    });
+    let at = |port| SocketAddr::new(sidecar, port);
+    let workload = OwnWorkload {
+        namespace: arguments.namespace.clone(),
+        name,
+        service_account: arguments.service_account.clone(),
+        labels,
+        address: arguments.address,
+        ports: arguments.ports.clone(),
+        locality: String::new(),
+    };
+    let upstream =
+        |(host, port, listen): &(String, u16, Option<SocketAddr>)| Upstream { host: host.clone(), port: *port, listen: listen.unwrap_or(at(*port)) };
+    let format = match arguments.access_log {
+        Log::Off => AccessLogFormat::Off,
+        Log::Text => AccessLogFormat::Text,
+        Log::Json => AccessLogFormat::Json,
+    };
+    Options {
+        service: if arguments.ports.is_empty() { String::new() } else { arguments.service.clone() },
+        outbound: Some(at(15001)),
+        upstreams: arguments.upstreams.iter().map(upstream).collect(),
+        peer: at(15008),
+        exposed: arguments.expose,
+        admin: vec![at(15000), at(15020), at(15021)],
+        workers: arguments.workers.max(1),
+        access_log: AccessLog { format, file: arguments.access_log_file.clone() },
+        ..Options::new(workload, arguments.control.clone())
+    }
+}
+
+/// What the program finds in its environment.
+fn environment(arguments: &Arguments, options: &Options) -> Vec<(String, String)> {
+    let mut environment = vec![("ADDRESS".to_owned(), arguments.address.to_string()), ("TAUT_ADDRESS".to_owned(), arguments.address.to_string())];
+    if let Some(port) = arguments.ports.first() {
+        environment.push(("PORT".to_owned(), port.target.to_string()));
+    }
+    if let Some(outbound) = options.outbound {
+        for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"] {
+            environment.push((name.to_owned(), format!("http://{outbound}")));
+        }
+        for name in ["NO_PROXY", "no_proxy"] {
+            environment.push((name.to_owned(), "localhost,127.0.0.1,::1".to_owned()));
+        }
+    }
+    for upstream in &options.upstreams {
+        let name = upstream.host.to_ascii_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        environment.push((format!("{name}_ADDRESS"), upstream.listen.to_string()));
+    }
+    environment
+}
+
+/// A token from the arguments, or a fresh one; waits for a control plane that is not there yet.
+async fn join_token(place: &Place, arguments: &Arguments) -> Outcome<Secret> {
+    if let Some(token) = &arguments.token {
+        return Ok(Secret::new(token.clone()));
+    }
+    let mut told = false;
+    loop {
+        let minted = async {
+            let api: Api = place.api()?;
+            token::mint(&api, &arguments.namespace, Some(&arguments.service_account), Duration::from_secs(600)).await
+        };
+        match minted.await {
+            Ok(token) => return Ok(Secret::new(token)),
+            Err(failure) if !told => {
+                told = true;
+                eprintln!("waiting for the control plane: {}", failure.message);
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+fn start_program(program: &[String], environment: Vec<(String, String)>) -> Outcome<Child> {
+    let (name, arguments) = program.split_first().ok_or_else(|| Failure::cannot("no program given"))?;
+    let started = Command::new(name).args(arguments).envs(environment).kill_on_drop(true).spawn();
+    started.map_err(|error| Failure::cannot(format!("cannot start {name}: {error}")))
+}
+
+/// Asks the program to end, then insists.
+async fn end(program: &mut Child) {
+    if let Some(id) = program.id().and_then(|id| i32::try_from(id).ok()) {
+        // It may have ended by itself in the meantime.
+        let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
+    }
+    if tokio::time::timeout(FAREWELL, program.wait()).await.is_err() {
+        let _ = program.kill().await;
+    }
+}
+
+/// The first SIGTERM or SIGINT. The second ends the process at once.
+pub async fn stop_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        // Without signal handlers the default action ends the process, which is what a signal asks for.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::task::spawn_local(async move {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(130);
+    });
+}
+
+/// A loopback address on which Istio's ports are free, so that sidecars on one machine need no ports of their own. Where the system
+/// has only 127.0.0.1, the user must say how to tell them apart.
+fn free_loopback() -> Outcome<IpAddr> {
+    let start = std::process::id();
+    for turn in 0..4096u32 {
+        let n = start.wrapping_mul(2_654_435_761).wrapping_add(turn.wrapping_mul(7919));
+        let address = IpAddr::V4(Ipv4Addr::new(127, 64 + (n >> 16) as u8 % 64, (n >> 8) as u8, 1 + n as u8 % 254));
+        if [15000, 15001, 15008].iter().all(|port| std::net::TcpListener::bind((address, *port)).is_ok()) {
+            return Ok(address);
+        }
+    }
+    Err(Failure::cannot("no loopback address is free for the sidecar\n  give it one with --sidecar-address"))
+}
+
+fn port(text: &str) -> Result<OwnPort, String> {
+    let (numbers, name) = text.split_once('/').unwrap_or((text, ""));
+    let (port, target) = numbers.split_once(':').unwrap_or((numbers, numbers));
+    let number = |text: &str| text.parse::<u16>().ok().filter(|n| *n > 0).ok_or_else(|| format!("{text:?} is not a port"));
+    Ok(OwnPort { port: number(port)?, target: number(target)?, name: name.to_owned(), app_protocol: String::new() })
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, e.g. version=v2")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn upstream(text: &str) -> Result<(String, u16, Option<SocketAddr>), String> {
+    let (target, listen) = text.split_once('=').map_or((text, None), |(target, listen)| (target, Some(listen)));
+    let (host, port) = target.rsplit_once(':').ok_or("expected HOST:PORT, e.g. store:7000")?;
+    let port = port.parse().map_err(|_| format!("{port:?} is not a port"))?;
+    let listen = listen.map(|l| l.parse().map_err(|_| format!("{l:?} is not IP:PORT"))).transpose()?;
+    Ok((host.to_owned(), port, listen))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_and_upstreams_read_as_documented() {
+        let own = |port, target, name: &str| OwnPort { port, target, name: name.to_owned(), app_protocol: String::new() };
+        assert_eq!(port("8080"), Ok(own(8080, 8080, "")));
+        assert_eq!(port("80:8080/http"), Ok(own(80, 8080, "http")));
+        assert!(port("0").is_err() && port("80:x").is_err() && port("70000").is_err());
+        assert_eq!(upstream("store:7000"), Ok(("store".to_owned(), 7000, None)));
+        assert_eq!(upstream("store:7000=127.0.0.1:1").unwrap().2, Some("127.0.0.1:1".parse().unwrap()));
+        assert!(upstream("store").is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! `taut status`: what is wrong now, first; then who is connected and what is live.
+
+use crate::Outcome;
+use crate::output::{self, Format};
+use crate::place::Place;
+use serde_json::Value;
+
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+pub async fn status(place: &Place, arguments: Arguments) -> Outcome {
+    let api = place.api()?;
+    let status = api.get("/taut/v1/status").await?.good()?;
+    match arguments.output {
+        Format::Table => output::print(&render(&status)),
+        format => output::structured(format, &status),
+    }
+}
+
+/// Objects that are accepted and not yet live everywhere.
+pub fn lagging(status: &Value) -> Vec<&Value> {
+    let resources = status["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
+    resources.iter().filter(|r| r["live"]["accepted"] == true && r["live"]["live"] == false).collect()
+}
+
+fn render(status: &Value) -> String {
+    let list = |key: &str| status[key].as_array().map(Vec::as_slice).unwrap_or_default();
+    let text = |value: &Value| value.as_str().map_or_else(|| if value.is_null() { String::new() } else { value.to_string() }, str::to_owned);
+    let name = |r: &Value| format!("{} {}/{}", text(&r["kind"]), text(&r["namespace"]), text(&r["name"]));
+    let (resources, problems, proxies, late) = (list("resources"), list("problems"), list("proxies"), lagging(status));
+    let mut out = String::new();
+    for problem in problems {
+        let mark = match problem["severity"].as_str() {
+            Some("error") => '✗',
+            Some("warning") => '!',
+            _ => continue,
+        };
+        out += &format!("{mark} {}\n", text(&problem["text"]));
+    }
+    for resource in &late {
+        out += &format!("… {} is not live: {}\n", name(resource), text(&resource["live"]["message"]));
+    }
+    for proxy in proxies.iter().filter(|p| p["readiness"] != "Ready") {
+        out += &format!("✗ {} is {}\n", text(&proxy["uid"]), text(&proxy["readiness"]));
+    }
+    if out.is_empty() {
+        out += "✓ nothing is wrong\n";
+    }
+    let live = resources.iter().filter(|r| r["live"]["live"] == true).count();
+    out += &format!(
+        "\n{live} of {} objects are live in {} proxies; control plane {}\n\n",
+        resources.len(),
+        proxies.len(),
+        text(&status["controlPlaneVersion"])
+    );
+    if proxies.is_empty() {
+        return out + "No proxies are connected. Start one: taut run --service hello --port 8080 -- ./hello\n";
+    }
+    let keys = ["uid", "readiness", "serviceAccount", "peer", "plan", "resources", "lagging", "proxyVersion"];
+    let headers = ["proxy", "state", "account", "peer", "plan", "resources", "lagging", "version"];
+    out + &output::table(&headers, proxies.iter().map(|p| keys.map(|key| text(&p[key])).to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn trouble_comes_first() {
+        let shown = render(&json!({
+            "problems": [{ "severity": "error", "text": "mesh.yaml:3:5: error[UnknownField]: x" }, { "severity": "info", "text": "quiet" }],
+            "resources": [{ "kind": "VirtualService", "namespace": "default", "name": "reviews", "live": { "accepted": true, "live": false, "message": "1/2, 1 lagging: b" } }],
+            "proxies": [{ "uid": "default/reviews-v1", "readiness": "NotReady", "peer": "p" }] }));
+        let expected = "✗ mesh.yaml:3:5: error[UnknownField]: x\n… VirtualService default/reviews is not live: 1/2, 1 lagging: b\n✗ default/reviews-v1 is NotReady\n";
+        assert!(shown.starts_with(expected), "{shown}");
+        assert!(render(&json!({})).starts_with("✓ nothing is wrong"));
+    }
+}

@@ -1,0 +1,123 @@
+//! `taut wait --for=live`: until every proxy that needs an object runs its newest generation.
+
+use crate::api::{Api, shown};
+use crate::apply::unknown_kind;
+use crate::place::Place;
+use crate::{Failure, Outcome};
+use http::StatusCode;
+use std::time::{Duration, Instant};
+use taut_model::kinds::{self, Kind};
+
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  taut wait --for=live
+  taut wait --for=live virtualservice/reviews destinationrule/reviews --timeout 5s")]
+pub struct Arguments {
+    /// What to wait for
+    #[arg(long = "for", value_name = "live", value_parser = ["live"])]
+    wanted: String,
+    /// KIND/NAME; none for everything that proxies can run
+    objects: Vec<String>,
+    #[arg(short, long)]
+    namespace: Option<String>,
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    timeout: Duration,
+}
+
+/// `300ms`, `10s`, `5m`, `1h`; a bare number is seconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let number: f64 = number.parse().map_err(|_| "expected a time such as 300ms, 10s or 5m".to_owned())?;
+    let seconds = match unit {
+        "ms" => number / 1000.0,
+        "" | "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return Err(format!("unknown unit {unit:?}; use ms, s, m or h")),
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|_| "too long".to_owned())
+}
+
+pub type Target = (&'static Kind, String, String);
+
+pub async fn wait(place: &Place, arguments: Arguments) -> Outcome {
+    let api = place.api()?;
+    let namespace = arguments.namespace.as_deref().unwrap_or_else(|| api.default_namespace());
+    let mut targets = Vec::new();
+    for object in &arguments.objects {
+        let (kind, name) =
+            object.split_once('/').ok_or_else(|| Failure::cannot(format!("{object:?}: expected KIND/NAME, e.g. virtualservice/reviews")))?;
+        let kind = kinds::named(kind).ok_or_else(|| Failure::cannot(unknown_kind(kind)))?;
+        targets.push((kind, namespace.to_owned(), name.to_owned()));
+    }
+    match targets.is_empty() {
+        true => until_all_live(&api, arguments.timeout).await,
+        false => until_live(&api, &targets, arguments.timeout).await,
+    }
+}
+
+/// Asks often at first, so that a change that is live in milliseconds is seen so.
+fn pauses() -> impl Iterator<Item = Duration> {
+    (0..).map(|n: u32| Duration::from_millis(5 << n.min(5)))
+}
+
+pub async fn until_live(api: &Api, targets: &[Target], limit: Duration) -> Outcome {
+    let started = Instant::now();
+    for (kind, namespace, name) in targets {
+        for pause in pauses() {
+            let namespace = if kind.namespaced { namespace } else { "-" };
+            let group = if kind.group.is_empty() { kind.plural.to_owned() } else { format!("{}.{}", kind.plural, kind.group) };
+            let answer = api.get(&format!("/taut/v1/live/{group}/{namespace}/{name}")).await?;
+            if answer.status == StatusCode::NOT_FOUND {
+                return Err(Failure::no(format!("there is no {}", shown(kind, name))));
+            }
+            let value = answer.good()?;
+            if value["accepted"].as_bool() == Some(false) {
+                return Err(Failure::no(format!("{} is not accepted: {}", shown(kind, name), value["message"].as_str().unwrap_or_default())));
+            }
+            let message = value["message"].as_str().unwrap_or_default().to_owned();
+            if value["live"].as_bool() == Some(true) {
+                println!("{} live after {} ms: {message}", shown(kind, name), started.elapsed().as_millis());
+                break;
+            }
+            if started.elapsed() > limit {
+                return Err(Failure::no(format!("{} is not live after {} ms: {message}", shown(kind, name), limit.as_millis())));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+    Ok(())
+}
+
+async fn until_all_live(api: &Api, limit: Duration) -> Outcome {
+    let started = Instant::now();
+    for pause in pauses() {
+        let status = api.get("/taut/v1/status").await?.good()?;
+        let lagging = crate::status::lagging(&status).len();
+        if lagging == 0 {
+            println!("everything is live in {} proxies after {} ms", status["proxies"].as_array().map_or(0, Vec::len), started.elapsed().as_millis());
+            return Ok(());
+        }
+        if started.elapsed() > limit {
+            return Err(Failure::no(format!("{lagging} objects are not live after {} ms; `taut status` names them", limit.as_millis())));
+        }
+        tokio::time::sleep(pause).await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_as_people_write_them() {
+        for (text, ms) in [("300ms", 300), ("10s", 10_000), ("5m", 300_000), ("1.5", 1500), ("1h", 3_600_000)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for bad in ["", "x", "5d", "-1s", "1e99s", "99999999999999999999h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The mesh as it is delivered: translated after every change of the store and encoded once for all proxies.
+
+use crate::store::{Event, Store, StoreEvent};
+use crate::translate::{self, Settings, Translation};
+use crate::view::{Index, View};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use taut_model::object::Object;
+use taut_model::origin::{ObjectRef, Origin};
+use taut_wire::resource::{Resource, ResourceType, encode, version};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// The first change is published at once, those that follow at most this often.
+const COALESCE: Duration = Duration::from_millis(20);
+
+/// Name -> version and bytes, of one type.
+pub type Encoded = BTreeMap<String, (String, Arc<[u8]>)>;
+
+/// One consistent state of the mesh.
+#[derive(Default)]
+pub struct Published {
+    /// The store's version that it was made from.
+    pub version: u64,
+    pub translation: Translation,
+    pub index: Index,
+    pub encoded: BTreeMap<ResourceType, Encoded>,
+    /// The resources that each object became.
+    pub made: BTreeMap<ObjectRef, Vec<(ResourceType, String)>>,
+    /// `metadata.generation` of every object.
+    pub generations: BTreeMap<ObjectRef, i64>,
+}
+
+impl Published {
+    /// Bytes of resources that did not change are taken over from `before`.
+    pub fn new(objects: &[Arc<Object>], version: u64, settings: &Settings, before: &Published) -> Self {
+        let translation = translate::translate(objects, settings);
+        let index = Index::new(&translation);
+        let generations = objects.iter().map(|object| (object.reference(), object.generation())).collect();
+        let mut published = Self { version, translation, index, generations, ..Self::default() };
+        published.encode(before);
+        published
+    }
+
+    fn encode(&mut self, before: &Published) {
+        let (new, old) = (std::mem::take(&mut self.translation), &before.translation);
+        self.encode_type(&new.services, &old.services, before, |one| &one.origin, Resource::Service);
+        self.encode_type(&new.workloads, &old.workloads, before, |one| &one.origin, Resource::Workload);
+        self.encode_type(&new.routes, &old.routes, before, |one| &one.origin, Resource::Route);
+        self.encode_type(&new.destinations, &old.destinations, before, |one| &one.origin, Resource::Destination);
+        self.encode_type(&new.authentications, &old.authentications, before, |one| &one.origin, Resource::PeerAuthentication);
+        self.encode_type(&new.authorizations, &old.authorizations, before, |one| &one.origin, Resource::AuthorizationPolicy);
+        self.translation = new;
+    }
+
+    fn encode_type<T: PartialEq>(
+        &mut self,
+        new: &BTreeMap<String, Arc<T>>,
+        old: &BTreeMap<String, Arc<T>>,
+        before: &Published,
+        origin: fn(&T) -> &Origin,
+        resource: fn(Arc<T>) -> Resource,
+    ) {
+        for (name, value) in new {
+            let of_type = resource(value.clone()).of_type();
+            let same = old.get(name).is_some_and(|old| old == value);
+            let known = before.encoded.get(&of_type).and_then(|all| all.get(name)).filter(|_| same);
+            let entry = known.cloned().unwrap_or_else(|| {
+                let bytes = encode(&resource(value.clone()));
+                (version(&bytes), bytes.into())
+            });
+            self.encoded.entry(of_type).or_default().insert(name.clone(), entry);
+            self.made.entry(origin(value).object.clone()).or_default().push((of_type, name.clone()));
+        }
+    }
+
+    /// The versions and bytes of what a view names.
+    pub fn of(&self, view: &View, of_type: ResourceType) -> Encoded {
+        let Some(all) = self.encoded.get(&of_type) else { return Encoded::new() };
+        let named = names(view, of_type).iter().filter_map(|name| all.get_key_value(name));
+        named.map(|(name, entry)| (name.clone(), entry.clone())).collect()
+    }
+
+    pub fn version_of(&self, of_type: ResourceType, name: &str) -> Option<&str> {
+        self.encoded.get(&of_type)?.get(name).map(|(version, _)| version.as_str())
+    }
+}
+
+/// The names of one type in a view.
+pub fn names(view: &View, of_type: ResourceType) -> &std::collections::BTreeSet<String> {
+    match of_type {
+        ResourceType::Service => &view.services,
+        ResourceType::Workload => &view.workloads,
+        ResourceType::Route => &view.routes,
+        ResourceType::Destination => &view.destinations,
+        ResourceType::PeerAuthentication => &view.authentications,
+        ResourceType::AuthorizationPolicy => &view.authorizations,
+    }
+}
+
+/// Follows the store.
+pub struct Publisher {
+    store: Store,
+    settings: Settings,
+    published: watch::Sender<Arc<Published>>,
+}
+
+impl Publisher {
+    /// Publishes what the store holds now.
+    pub fn new(store: Store, settings: Settings) -> Self {
+        let (objects, version) = store.all();
+        let first = Published::new(&objects, version, &settings, &Published::default());
+        Self { store, settings, published: watch::Sender::new(Arc::new(first)) }
+    }
+
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Published>> {
+        self.published.subscribe()
+    }
+
+    /// Publishes after every change that matters. Runs for ever.
+    pub async fn run(self) {
+        loop {
+            let seen = self.published.borrow().version;
+            if let Ok(watch) = self.store.watch(seen) {
+                self.follow(watch).await;
+            }
+            // Fell behind by more events than are kept: start from all there is.
+            self.publish();
+        }
+    }
+
+    /// Returns when events were missed.
+    async fn follow(&self, mut watch: crate::store::Watch) {
+        loop {
+            let Ok(event) = watch.next().await else { return };
+            let mut changed = matters(&event);
+            while let Some(event) = match watch.try_next() {
+                Ok(event) => event,
+                Err(_) => return,
+            } {
+                changed |= matters(&event);
+            }
+            if changed {
+                let until = Instant::now() + COALESCE;
+                self.publish();
+                tokio::time::sleep_until(until).await;
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let before = self.published.borrow().clone();
+        let (objects, version) = self.store.all();
+        let next = Published::new(&objects, version, &self.settings, &before);
+        self.published.send_replace(Arc::new(next));
+    }
+}
+
+/// Whether an event can change what is delivered: a status cannot, but for a workload's health.
+fn matters(event: &Event) -> bool {
+    let StoreEvent { object, before: Some(before), .. } = &**event else { return true };
+    let health = |object: &Object| {
+        let conditions = object.value["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.filter(|one| one["type"] == "Healthy").map(|one| (one["status"].clone(), one["reason"].clone())).collect::<Vec<_>>()
+    };
+    let same_meaning = |path: &str| object.value["metadata"][path] == before.value["metadata"][path];
+    let outside_metadata = |object: &Object| -> Vec<(String, serde_json::Value)> {
+        let all = object.value.as_object().into_iter().flatten();
+        all.filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status")).map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    object.generation() != before.generation()
+        || !["labels", "annotations", "deletionTimestamp"].into_iter().all(same_meaning)
+        || outside_metadata(object) != outside_metadata(before)
+        || (object.kind.kind == "WorkloadEntry" && health(object) != health(before))
+        || (object.kind.kind != "WorkloadEntry" && !object.kind.has_status && object.value["status"] != before.value["status"])
+}
+
+#[cfg(test)]
+mod tests;

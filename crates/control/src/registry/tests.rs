@@ -1,0 +1,161 @@
+//! A workload's life in the registry, from hello to forgotten, under a stopped clock.
+
+use super::*;
+use taut_wire::net::OsNetwork;
+
+fn world() -> World {
+    World::simulated(Arc::new(OsNetwork), 1, "2026-06-01T12:00:00Z".parse().unwrap())
+}
+
+fn registry(store: &Store) -> Registry {
+    Registry::new(store.clone(), world()).unwrap()
+}
+
+/// Lets time go by, and the tasks that waited for it run.
+async fn pass(time: Duration) {
+    tokio::time::advance(time).await;
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn hello() -> Hello {
+    Hello {
+        namespace: "shop".into(),
+        name: "reviews-v1".into(),
+        service_account: "bookinfo-reviews".into(),
+        labels: [("version".to_owned(), "v1".to_owned())].into(),
+        address: "127.0.0.1".into(),
+        ports: vec![Port { port: 9080, target: 41000, name: "http".into(), app_protocol: String::new() }],
+        peer: "127.0.0.1:15008".into(),
+        service: "reviews".into(),
+        ..Hello::default()
+    }
+}
+
+fn get(store: &Store, kind: &str, namespace: &str, name: &str) -> Option<Value> {
+    let kind = kinds::KINDS.iter().find(|known| known.kind == kind).unwrap();
+    store.get(kind, namespace, name).map(|object| object.value.clone())
+}
+
+fn entry(store: &Store) -> Option<Value> {
+    get(store, "WorkloadEntry", "shop", "reviews-v1")
+}
+
+fn health(store: &Store) -> (String, String) {
+    let condition = entry(store).unwrap()["status"]["conditions"][0].clone();
+    (condition["status"].as_str().unwrap().to_owned(), condition["reason"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hello_writes_all_that_others_need_to_find_the_workload() {
+    let store = Store::open(None).unwrap();
+    assert_eq!(registry(&store).register(&hello()).unwrap(), "shop/reviews-v1");
+    let written = entry(&store).unwrap();
+    assert_eq!(written["spec"]["ports"], json!({"http": 41000}));
+    assert_eq!(written["spec"]["labels"], json!({"app": "reviews", "version": "v1"}));
+    assert_eq!(written["metadata"]["annotations"][PEER], "127.0.0.1:15008");
+    assert_eq!(written["spec"]["serviceAccount"], "bookinfo-reviews");
+    assert!(get(&store, "Namespace", "", "shop").is_some());
+    assert!(get(&store, "ServiceAccount", "shop", "bookinfo-reviews").is_some());
+    let service = get(&store, "Service", "shop", "reviews").unwrap();
+    assert_eq!((&service["spec"]["selector"], &service["spec"]["ports"][0]["port"]), (&json!({"app": "reviews"}), &json!(9080)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_a_user_wrote_names_the_ports_and_stays_as_it_is() {
+    let store = Store::open(None).unwrap();
+    let registry = registry(&store);
+    let user = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "reviews", "namespace": "shop"},
+        "spec": {"selector": {"app": "reviews"}, "ports": [{"name": "http-web", "port": 9080}]}});
+    let object = Object { kind: registry.kinds.service, namespace: "shop".into(), name: "reviews".into(), value: user.clone(), places: None };
+    store.create(object, &registry.write(false)).unwrap();
+    registry.register(&hello()).unwrap();
+    assert_eq!(entry(&store).unwrap()["spec"]["ports"], json!({"http-web": 41000}));
+    assert_eq!(get(&store, "Service", "shop", "reviews").unwrap()["spec"]["ports"], user["spec"]["ports"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_instance_with_another_port_extends_the_service_made_for_the_first() {
+    let store = Store::open(None).unwrap();
+    let registry = registry(&store);
+    registry.register(&hello()).unwrap();
+    let mut second = hello();
+    second.name = "reviews-v2".into();
+    second.ports.push(Port { port: 9999, target: 42000, name: "grpc".into(), app_protocol: "grpc".into() });
+    registry.register(&second).unwrap();
+    assert_eq!(get(&store, "Service", "shop", "reviews").unwrap()["spec"]["ports"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_hellos_are_refused_by_name_of_the_field() {
+    let registry = registry(&Store::open(None).unwrap());
+    let wrong = |change: fn(&mut Hello)| {
+        let mut hello = hello();
+        change(&mut hello);
+        registry.register(&hello).unwrap_err().to_string()
+    };
+    assert!(wrong(|hello| hello.name = "Bad_Name".into()).contains("name \"Bad_Name\""));
+    assert!(wrong(|hello| hello.namespace = "../x".into()).contains("namespace"));
+    assert!(wrong(|hello| hello.address.clear()).contains("address"));
+    assert!(wrong(|hello| hello.peer = "localhost:1".into()).contains("peer address"));
+    assert!(wrong(|hello| hello.ports[0].target = 70_000).contains("70000"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_workload_is_first_kept_then_not_ready_then_forgotten() {
+    let store = Store::open(None).unwrap();
+    let registry = registry(&store);
+    let uid = registry.register(&hello()).unwrap();
+    registry.judge(&uid, Presence::Ready, "").unwrap();
+    let tending = tokio::spawn({
+        let registry = registry.clone();
+        async move { registry.tend().await }
+    });
+    registry.suspect(&uid);
+    pass(RECONNECT - Duration::from_millis(10)).await;
+    assert_eq!(health(&store), ("True".into(), "Ready".into()));
+    pass(Duration::from_millis(20)).await;
+    assert_eq!(health(&store), ("False".into(), "Disconnected".into()));
+    // Back again in time: nothing is forgotten.
+    registry.register(&hello()).unwrap();
+    registry.judge(&uid, Presence::Ready, "").unwrap();
+    pass(FORGET * 2).await;
+    assert_eq!(health(&store), ("True".into(), "Ready".into()));
+    registry.suspect(&uid);
+    pass(FORGET + Duration::from_millis(10)).await;
+    assert_eq!(entry(&store), None);
+    tending.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_workloads_have_a_longer_grace() {
+    let store = Store::open(None).unwrap();
+    let uid = registry(&store).register(&hello()).unwrap();
+    registry(&store).judge(&uid, Presence::Ready, "").unwrap();
+    let restarted = registry(&store);
+    let tending = tokio::spawn({
+        let restarted = restarted.clone();
+        async move { restarted.tend().await }
+    });
+    pass(RESTART_GRACE - Duration::from_secs(1)).await;
+    assert_eq!(health(&store).1, "Ready");
+    pass(Duration::from_secs(2)).await;
+    assert_eq!(health(&store).1, "Disconnected");
+    tending.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_a_user_wrote_keeps_its_word_and_is_never_deleted() {
+    let store = Store::open(None).unwrap();
+    let registry = registry(&store);
+    let user = json!({"apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry", "metadata": {"name": "reviews-v1", "namespace": "shop"},
+        "spec": {"address": "10.0.0.9", "labels": {"app": "mine"}}});
+    let object = Object { kind: registry.kinds.entry, namespace: "shop".into(), name: "reviews-v1".into(), value: user, places: None };
+    store.create(object, &registry.write(false)).unwrap();
+    let uid = registry.register(&hello()).unwrap();
+    let written = entry(&store).unwrap();
+    assert_eq!((&written["spec"]["address"], &written["metadata"]["annotations"][PEER]), (&json!("10.0.0.9"), &json!("127.0.0.1:15008")));
+    registry.forget(&uid).unwrap();
+    assert_eq!(health(&store).0, "False");
+}

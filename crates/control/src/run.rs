@@ -1,0 +1,270 @@
+//! The control plane as a whole: opens its state, binds its listeners, starts its tasks, and stops them again.
+
+mod keys;
+
+use crate::api::{self, Api};
+use crate::authority::{Authority, AuthoritySettings, private_directory};
+use crate::fault::Fault;
+use crate::https;
+use crate::proxies::Proxies;
+use crate::publish::{Published, Publisher};
+use crate::registry::Registry;
+use crate::serve::tls::OwnCertificate;
+use crate::serve::{self, Services};
+use crate::side::{self, Side};
+use crate::source::directory::Directory;
+use crate::status::Board;
+use crate::stopping::{Stop, stopping};
+use crate::store::{Store, StoreError};
+use crate::translate::{self, Settings};
+use crate::world::World;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use taut_wire::net::Listener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How long the gRPC server may take to end its streams when the control plane stops.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What `taut up` is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Directory of everything that must survive a restart; `None` keeps it in memory.
+    pub state: Option<PathBuf>,
+    /// Where proxies come to.
+    pub grpc: SocketAddr,
+    /// Where kubectl and `taut` come to.
+    pub api: SocketAddr,
+    /// `host:port` of `grpc` as join tokens name it; by default the bound address.
+    pub advertised: Option<String>,
+    /// Directory of configuration files to load and watch.
+    pub config: Option<PathBuf>,
+    pub trust_domain: String,
+    /// The longest life of a workload's certificate.
+    pub leaf_lifetime: Duration,
+}
+
+impl Default for Options {
+    /// Loopback, the usual ports, no state directory, trust domain `cluster.local` (Istio's default), leaves of 24 h.
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        Self {
+            state: None,
+            grpc: loopback(15012),
+            api: loopback(15443),
+            advertised: None,
+            config: None,
+            trust_domain: "cluster.local".to_owned(),
+            leaf_lifetime: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// A control plane that runs.
+pub struct Running {
+    /// Where it really listens.
+    pub grpc: SocketAddr,
+    pub api: SocketAddr,
+    /// `host:port` that join tokens name.
+    pub advertised: String,
+    /// Written for kubectl, when there is a state directory.
+    pub kubeconfig: Option<PathBuf>,
+    /// The same, as text. Holds the admin token.
+    pub kubeconfig_text: zeroize::Zeroizing<String>,
+    pub admin_token: zeroize::Zeroizing<String>,
+    pub store: Store,
+    pub authority: Arc<Authority>,
+    pub proxies: Proxies,
+    pub registry: Registry,
+    pub board: Board,
+    pub published: watch::Receiver<Arc<Published>>,
+    stop: Stop,
+    serving: JoinSet<()>,
+    tending: JoinSet<()>,
+}
+
+/// Runs until `shutdown` completes, then stops cleanly.
+///
+/// # Errors
+/// See [`start`].
+pub async fn run(world: World, options: Options, shutdown: impl Future<Output = ()>) -> Result<(), Fault> {
+    let running = start(world, options).await?;
+    if let Some(kubeconfig) = &running.kubeconfig {
+        tracing::info!(grpc = %running.grpc, api = %running.api, kubeconfig = %kubeconfig.display(), "the control plane is up");
+    } else {
+        tracing::info!(grpc = %running.grpc, api = %running.api, "the control plane is up; its state is in memory");
+    }
+    shutdown.await;
+    running.stop().await;
+    Ok(())
+}
+
+/// Starts a control plane; it serves when this returns.
+///
+/// # Errors
+/// A port that is in use, a state or configuration directory that cannot be used, another control plane on the same state,
+/// keys that do not fit: each as one line that says what to do.
+pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
+    let store = open_store(&options)?;
+    let settings = AuthoritySettings { trust_domain: options.trust_domain.clone(), leaf_lifetime: options.leaf_lifetime };
+    let authority = Arc::new(Authority::open(options.state.as_deref(), settings, world.wall())?);
+    let grpc = bind(&world, options.grpc, "--grpc").await?;
+    let http = bind(&world, options.api, "--api").await?;
+    let (grpc_at, api_at) = (address(&grpc)?, address(&http)?);
+    let admin_token = keys::admin_token(options.state.as_deref())?;
+    let kubeconfig_text = keys::kubeconfig(api_at, &authority.root_pem(), &admin_token);
+    let kubeconfig = options.state.as_deref().map(|state| keys::write_kubeconfig(state, &kubeconfig_text)).transpose()?;
+
+    let api = api(&store, &world, keys::authenticate(&admin_token));
+    api::seed(&api).map_err(|error| store_fault(&error))?;
+    let directory = options.config.as_deref().map(|config| Directory::open(config, store.clone(), world.clone())).transpose()?;
+    let proxies = Proxies::default();
+    let registry = Registry::new(store.clone(), world.clone())?;
+    let publisher = Publisher::new(store.clone(), Settings { trust_domain: options.trust_domain.clone() });
+    let published = publisher.subscribe();
+    let board = Board::new(store.clone(), proxies.clone(), published.clone());
+    let certificate = OwnCertificate::new(authority.clone(), world.clone(), vec![grpc_at.ip(), api_at.ip()])?;
+    let (stop, stopping) = stopping();
+    let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
+
+    let side = Arc::new(Side {
+        authority: authority.clone(),
+        proxies: proxies.clone(),
+        board: board.clone(),
+        published: published.clone(),
+        directory: directory.as_ref().map(Directory::report),
+        world: world.clone(),
+        advertised: advertised.clone(),
+        authenticate: keys::authenticate(&admin_token),
+    });
+    let router = side::router(side).merge(api::router(api));
+    let services = Services {
+        authority: authority.clone(),
+        registry: registry.clone(),
+        proxies: proxies.clone(),
+        published: published.clone(),
+        world: world.clone(),
+        stopping: stopping.clone(),
+    };
+    let mut serving = JoinSet::new();
+    let grpc_tls = certificate.server_config(&[b"h2"])?;
+    serving.spawn(async move {
+        if let Err(fault) = serve::serve(grpc, grpc_tls, services).await {
+            tracing::error!(%fault, "proxies are not served any more");
+        }
+    });
+    serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router, stopping));
+    let tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory);
+    Ok(Running {
+        grpc: grpc_at,
+        api: api_at,
+        advertised,
+        kubeconfig,
+        kubeconfig_text,
+        admin_token,
+        store,
+        authority,
+        proxies,
+        registry,
+        board,
+        published,
+        stop,
+        serving,
+        tending,
+    })
+}
+
+/// The tasks that run for ever beside the servers.
+fn tend(
+    world: World,
+    publisher: Publisher,
+    registry: Registry,
+    board: Board,
+    certificate: OwnCertificate,
+    directory: Option<Directory>,
+) -> JoinSet<()> {
+    let mut tending = JoinSet::new();
+    tending.spawn(publisher.run());
+    tending.spawn(async move { registry.tend().await });
+    tending.spawn(board.write(world));
+    tending.spawn(async move { certificate.keep_fresh().await });
+    if let Some(directory) = directory {
+        tending.spawn(directory.watch());
+    }
+    tending
+}
+
+impl Running {
+    /// Ends all streams, stops listening and all tasks. What was acknowledged is on disk.
+    pub async fn stop(mut self) {
+        self.stop.stop();
+        let all = async { while self.serving.join_next().await.is_some() {} };
+        // A client that does not close its connection is not waited for.
+        let _ = tokio::time::timeout(FAREWELL, all).await;
+        self.serving.shutdown().await;
+        self.tending.shutdown().await;
+    }
+}
+
+fn open_store(options: &Options) -> Result<Store, Fault> {
+    let file = match &options.state {
+        Some(state) => {
+            private_directory(state)?;
+            Some(state.join("mesh.redb"))
+        }
+        None => None,
+    };
+    Store::open(file.as_deref()).map_err(|error| store_fault(&error))
+}
+
+/// The store's own words already say what to do.
+fn store_fault(error: &StoreError) -> Fault {
+    let text = error.to_string();
+    match text.split_once("; ") {
+        Some((what, help)) => Fault::new(what, help),
+        None => Fault::new(text, "See the log; the state directory is named with --state"),
+    }
+}
+
+fn api(store: &Store, world: &World, authenticate: side::Authenticate) -> Arc<Api> {
+    let (clock, dice) = (world.clone(), world.clone());
+    Arc::new(Api {
+        store: store.clone(),
+        admit: Arc::new(translate::admit),
+        clock: Arc::new(move || clock.wall_text()),
+        dice: Arc::new(move || dice.unique()),
+        authenticate,
+    })
+}
+
+async fn bind(world: &World, address: SocketAddr, flag: &str) -> Result<Listener, Fault> {
+    world.network.listen(address).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => Fault::new(
+            format!("{address} is in use by another program, perhaps another control plane"),
+            format!("Stop that program, or listen elsewhere with {flag} HOST:PORT"),
+        ),
+        ErrorKind::PermissionDenied => {
+            Fault::new(format!("this user may not listen on {address}"), format!("Choose a port of 1024 or above with {flag} HOST:PORT"))
+        }
+        _ => Fault::new(format!("cannot listen on {address}: {error}"), format!("Name an address of this machine with {flag} HOST:PORT")),
+    })
+}
+
+fn address(listener: &Listener) -> Result<SocketAddr, Fault> {
+    listener.local_addr().map_err(|error| Fault::new(format!("a listener does not know its address: {error}"), "Please report it"))
+}
+
+/// The address by which clients on this machine reach a listener.
+fn dialled(bound: SocketAddr) -> SocketAddr {
+    match bound.ip().is_unspecified() {
+        true => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), bound.port()),
+        false => bound,
+    }
+}
+
+#[cfg(test)]
+mod tests;

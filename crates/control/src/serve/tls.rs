@@ -1,0 +1,205 @@
+//! TLS of the control plane's listeners: its own certificate, renewed in place, and who is at the other end.
+
+use crate::authority::Authority;
+use crate::fault::Fault;
+use crate::world::World;
+use parking_lot::RwLock;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+use taut_model::identity::Identity;
+use taut_model::policy::ROOT_NAMESPACE;
+
+/// The service account of the control plane's own identity, in the root namespace.
+pub const SERVICE_ACCOUNT: &str = "taut-control";
+
+/// The control plane's own certificate; handshakes read it, `renew` replaces it.
+pub struct OwnCertificate {
+    authority: Arc<Authority>,
+    world: World,
+    listening: Vec<IpAddr>,
+    held: Held,
+}
+
+#[derive(Clone)]
+struct Held(Arc<RwLock<Arc<CertifiedKey>>>);
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Held")
+    }
+}
+
+impl ResolvesServerCert for Held {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.read().clone())
+    }
+}
+
+impl OwnCertificate {
+    /// `listening`: the addresses that clients dial, beside loopback.
+    ///
+    /// # Errors
+    /// The authority could not sign.
+    pub fn new(authority: Arc<Authority>, world: World, listening: Vec<IpAddr>) -> Result<Self, Fault> {
+        let (key, _) = make(&authority, &world, &listening)?;
+        Ok(Self { authority, world, listening, held: Held(Arc::new(RwLock::new(Arc::new(key)))) })
+    }
+
+    /// Renews the certificate, and the authority's intermediate, when half of their life has passed. Runs for ever.
+    pub async fn keep_fresh(&self) {
+        let mut wait = self.authority.leaf_lifetime() / 2;
+        loop {
+            tokio::time::sleep(wait.max(Duration::from_secs(1))).await;
+            if let Err(fault) = self.authority.maintain(self.world.wall()) {
+                tracing::error!(%fault, "the authority's intermediate was not renewed");
+            }
+            match make(&self.authority, &self.world, &self.listening) {
+                Ok((key, lifetime)) => {
+                    *self.held.0.write() = Arc::new(key);
+                    wait = lifetime / 2;
+                }
+                Err(fault) => {
+                    tracing::error!(%fault, "the control plane's own certificate was not renewed; it is tried again");
+                    wait = Duration::from_secs(10);
+                }
+            }
+        }
+    }
+
+    /// A server configuration of TLS 1.3 only. A client certificate is asked for and may be absent; one that is there must
+    /// be of this mesh. No resumption: a resumed session would skip that check.
+    ///
+    /// # Errors
+    /// The cryptography provider lacks TLS 1.3.
+    pub fn server_config(&self, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, Fault> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = MeshClients::new(&self.authority, &provider)?;
+        let broken = |error: rustls::Error| Fault::new(format!("TLS cannot be set up: {error}"), "Please report it");
+        let mut config = ServerConfig::builder_with_details(provider, Arc::new(WorldTime(self.world.clone())))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(broken)?
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(Arc::new(self.held.clone()));
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        Ok(Arc::new(config))
+    }
+}
+
+fn make(authority: &Authority, world: &World, listening: &[IpAddr]) -> Result<(CertifiedKey, Duration), Fault> {
+    let identity = Identity::new(authority.trust_domain(), ROOT_NAMESPACE, SERVICE_ACCOUNT);
+    let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    let addresses: Vec<IpAddr> = listening.iter().copied().filter(|address| !address.is_unspecified()).chain(loopback).collect();
+    let failed =
+        |error: String| Fault::new(format!("the control plane's own certificate could not be made: {error}"), "Look at ca/ in the state directory");
+    let now = world.wall();
+    let server = authority.server(&identity, &["localhost"], &addresses, now).map_err(|error| failed(error.to_string()))?;
+    let lifetime = Duration::try_from(server.not_after.duration_since(now)).unwrap_or_default();
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&server.key).map_err(|error| failed(error.to_string()))?;
+    // A proxy that joins knows nothing but the root's digest, so the chain brings the root along.
+    let chain = server.chain.into_iter().chain([authority.root().clone()]).collect();
+    Ok((CertifiedKey::new(chain, key), lifetime))
+}
+
+/// Certificates are checked against the world's clock, which a simulation sets.
+struct WorldTime(World);
+
+impl std::fmt::Debug for WorldTime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WorldTime")
+    }
+}
+
+impl rustls::time_provider::TimeProvider for WorldTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.0.wall().as_second()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
+/// Accepts clients without a certificate, and clients with exactly one identity of our trust domain.
+#[derive(Debug)]
+struct MeshClients {
+    trust_domain: String,
+    anchor: TrustAnchor<'static>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl MeshClients {
+    fn new(authority: &Authority, provider: &CryptoProvider) -> Result<Self, Fault> {
+        let anchor = webpki::anchor_from_trusted_cert(authority.root()).map_err(|error| {
+            Fault::new(format!("the root certificate cannot be used: {error}"), "Put a working ca/root.pem into the state directory")
+        })?;
+        let algorithms = provider.signature_verification_algorithms;
+        Ok(Self { trust_domain: authority.trust_domain().to_owned(), anchor: anchor.to_owned(), algorithms })
+    }
+}
+
+impl ClientCertVerifier for MeshClients {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let refuse = |why: String| rustls::Error::General(why);
+        let certificate = webpki::EndEntityCert::try_from(leaf).map_err(|error| refuse(format!("the client's certificate: {error}")))?;
+        let anchors = std::slice::from_ref(&self.anchor);
+        certificate
+            .verify_for_usage(self.algorithms.all, anchors, intermediates, now, webpki::KeyUsage::client_auth(), None, None)
+            .map_err(|error| refuse(format!("the client's certificate chain: {error}")))?;
+        match identity_of(leaf) {
+            Some(identity) if identity.trust_domain == self.trust_domain => Ok(ClientCertVerified::assertion()),
+            Some(_) => Err(refuse("the client's certificate is of another trust domain".to_owned())),
+            None => Err(refuse("the client's certificate does not carry exactly one identity".to_owned())),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.3 only".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// The one identity that a certificate names; `None` when it names none, several, or something else.
+pub fn identity_of(leaf: &CertificateDer<'_>) -> Option<Identity> {
+    let certificate = webpki::EndEntityCert::try_from(leaf).ok()?;
+    let mut names = certificate.valid_uri_names();
+    match (names.next(), names.next()) {
+        (Some(one), None) => Identity::parse(one).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,3 @@
+//! Where configuration comes from besides the API.
+
+pub mod directory;

@@ -1,0 +1,299 @@
+//! Which objects are accepted, and on which proxies they are live; written into their status.
+//!
+//! Live means: every connected proxy that needs a resource of the object says that it runs that very version. Status writes
+//! never change what is delivered, so they cannot feed themselves.
+
+use crate::condition;
+use crate::proxies::{Proxies, Proxy};
+use crate::publish::{Published, names};
+use crate::store::{Store, StoreError, Write};
+use crate::view::view;
+use crate::world::World;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use taut_model::kinds::Kind;
+use taut_model::object::Object;
+use taut_model::origin::ObjectRef;
+use taut_model::problem::{Problem, Severity};
+use taut_wire::resource::ResourceType;
+use tokio::sync::watch;
+
+/// Conditions are written at most this often, and first this long after a change, so that most changes are live by then.
+const SETTLE: Duration = Duration::from_millis(50);
+const MANAGER: &str = "taut-status";
+/// `controllerName` in `status.parents` of Gateway API routes.
+pub const CONTROLLER: &str = "tautline.dev/control";
+/// How many lagging proxies are named.
+const NAMED: usize = 10;
+
+/// Where an object is in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Liveness {
+    pub accepted: bool,
+    /// Every proxy that needs the object runs this generation of it.
+    pub live: bool,
+    /// The generation that was delivered.
+    pub generation: i64,
+    /// Proxies that run it, of those that need it.
+    pub have: usize,
+    pub need: usize,
+    /// Proxies that need it and do not run it yet.
+    pub lagging: Vec<String>,
+    /// Proxies that refused it, and why.
+    pub refused: BTreeMap<String, String>,
+    /// One sentence for people: `3/5, 2 lagging: a, b`.
+    pub message: String,
+}
+
+/// Answers where objects are live. Cheap to clone.
+#[derive(Clone)]
+pub struct Board {
+    store: Store,
+    proxies: Proxies,
+    published: watch::Receiver<Arc<Published>>,
+}
+
+/// Who needs one resource, and who has it.
+#[derive(Clone, Debug, Default)]
+struct Tally {
+    need: BTreeSet<String>,
+    have: BTreeSet<String>,
+    refused: BTreeMap<String, String>,
+}
+
+type Tallies<'a> = BTreeMap<(ResourceType, &'a str), Tally>;
+
+impl Board {
+    pub fn new(store: Store, proxies: Proxies, published: watch::Receiver<Arc<Published>>) -> Self {
+        Self { store, proxies, published }
+    }
+
+    /// Where the object is live; `None` when there is no such object. An object whose newest generation is not delivered
+    /// yet is not live.
+    pub fn liveness(&self, kind: &'static Kind, namespace: &str, name: &str) -> Option<Liveness> {
+        let object = self.store.get(kind, namespace, name)?;
+        let published = self.published.borrow().clone();
+        let proxies = self.proxies.all();
+        Some(liveness(&object, &published, &tallies(&published, &proxies)))
+    }
+
+    /// Of every object, in the order of kind, namespace and name.
+    pub fn all(&self) -> Vec<(ObjectRef, Liveness)> {
+        let published = self.published.borrow().clone();
+        let proxies = self.proxies.all();
+        let tallies = tallies(&published, &proxies);
+        let (objects, _) = self.store.all();
+        let mut all: Vec<_> = objects.iter().map(|object| (object.reference(), liveness(object, &published, &tallies))).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// What is wrong with what users wrote, by object.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.published.borrow().translation.findings.values().flatten().cloned().collect()
+    }
+
+    /// Writes conditions when they change. Runs for ever.
+    pub async fn write(self, world: World) {
+        let (mut published, mut proxies) = (self.published.clone(), self.proxies.changes());
+        loop {
+            tokio::select! {
+                biased;
+                changed = published.changed() => if changed.is_err() { return },
+                changed = proxies.changed() => if changed.is_err() { return },
+                // What could not be written is tried again.
+                () = tokio::time::sleep(Duration::from_secs(30)) => {}
+            }
+            tokio::time::sleep(SETTLE).await;
+            published.borrow_and_update();
+            proxies.borrow_and_update();
+            if let Err(error) = self.write_once(&world) {
+                tracing::warn!(%error, "status could not be written; it is tried again");
+            }
+        }
+    }
+
+    /// Writes the conditions that differ from what the objects say now.
+    ///
+    /// # Errors
+    /// The store could not write.
+    pub fn write_once(&self, world: &World) -> Result<(), StoreError> {
+        let published = self.published.borrow().clone();
+        let proxies = self.proxies.all();
+        let tallies = tallies(&published, &proxies);
+        let (objects, _) = self.store.all();
+        for object in objects.iter().filter(|object| has_conditions(object, &published)) {
+            // An object that changed since is told of when that change is published.
+            if published.generations.get(&object.reference()) != Some(&object.generation()) {
+                continue;
+            }
+            let now = world.wall_text();
+            let live = liveness(object, &published, &tallies);
+            if status(object, &published, &live, &now) == object.value["status"] {
+                continue;
+            }
+            let write = Write { manager: MANAGER.to_owned(), now: now.clone(), uid_seed: world.unique(), places: None, status_only: true };
+            let done = self.store.update(object.kind, &object.namespace, &object.name, &write, &mut |current| {
+                let mut value = current.value.clone();
+                value["status"] = status(current, &published, &live, &now);
+                Ok(value)
+            });
+            match done {
+                Ok(_) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The kinds whose conditions are this module's: what users write about traffic. A service or a workload gets them only when
+/// something is wrong with it, because its endpoints come and go.
+fn has_conditions(object: &Object, published: &Published) -> bool {
+    let traffic = matches!(object.kind.group, "gateway.networking.k8s.io" | "networking.istio.io" | "security.istio.io" | "tautline.dev");
+    let busy = matches!(object.kind.kind, "Service" | "WorkloadEntry");
+    object.kind.has_status && (traffic || busy) && (!busy || published.translation.findings.contains_key(&object.reference()))
+}
+
+fn tallies<'a>(published: &'a Published, proxies: &[Proxy]) -> Tallies<'a> {
+    let mut tallies = Tallies::new();
+    for proxy in proxies {
+        let view = view(&published.translation, &published.index, &proxy.viewer);
+        for of_type in ResourceType::all() {
+            for name in names(&view, of_type) {
+                if of_type.by_name() && !proxy.viewer.hosts.contains(name) {
+                    continue;
+                }
+                let Some((name, (version, _))) = published.encoded.get(&of_type).and_then(|all| all.get_key_value(name)) else { continue };
+                let tally = tallies.entry((of_type, name.as_str())).or_default();
+                tally.need.insert(proxy.uid.clone());
+                match proxy.acknowledged.get(&(of_type.type_url().to_owned(), name.clone())) {
+                    Some(said) if said.version == *version && said.accepted => drop(tally.have.insert(proxy.uid.clone())),
+                    Some(said) if said.version == *version => drop(tally.refused.insert(proxy.uid.clone(), said.why.clone())),
+                    _ => {}
+                }
+            }
+        }
+    }
+    tallies
+}
+
+fn liveness(object: &Object, published: &Published, tallies: &Tallies<'_>) -> Liveness {
+    let reference = object.reference();
+    let generation = published.generations.get(&reference).copied().unwrap_or(0);
+    let errors = published.translation.findings.get(&reference).into_iter().flatten().filter(|problem| problem.severity == Severity::Error);
+    let mut live = Liveness { accepted: errors.count() == 0, generation, ..Liveness::default() };
+    let delivered = generation == object.generation() && published.generations.contains_key(&reference);
+    let mut whole = Tally::default();
+    let mut lagging = BTreeSet::new();
+    for (of_type, name) in published.made.get(&reference).into_iter().flatten() {
+        let Some(tally) = tallies.get(&(*of_type, name.as_str())) else { continue };
+        lagging.extend(tally.need.difference(&tally.have).cloned());
+        whole.need.extend(tally.need.iter().cloned());
+        whole.refused.extend(tally.refused.clone());
+    }
+    live.need = whole.need.len();
+    live.have = whole.need.len() - lagging.len();
+    live.lagging = lagging.into_iter().filter(|uid| !whole.refused.contains_key(uid)).collect();
+    live.refused = whole.refused;
+    live.live = live.accepted && delivered && live.have == live.need;
+    live.message = message(&live, delivered, published.translation.idle.get(&reference));
+    live
+}
+
+fn message(live: &Liveness, delivered: bool, idle: Option<&String>) -> String {
+    if !live.accepted {
+        return "not accepted, so nothing of it is delivered".to_owned();
+    }
+    if !delivered {
+        return "not delivered yet".to_owned();
+    }
+    if let Some(why) = idle {
+        return why.clone();
+    }
+    if live.need == 0 {
+        return "no proxy needs it".to_owned();
+    }
+    let mut text = format!("{}/{}", live.have, live.need);
+    if !live.lagging.is_empty() {
+        let more = if live.lagging.len() > NAMED { ", …" } else { "" };
+        text.push_str(&format!(
+            ", {} lagging: {}{more}",
+            live.lagging.len(),
+            live.lagging.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ")
+        ));
+    }
+    if let Some((uid, why)) = live.refused.first_key_value() {
+        text.push_str(&format!(", {} refused: {uid}: {why}", live.refused.len()));
+    }
+    text
+}
+
+/// The object's status with our conditions in it.
+fn status(object: &Object, published: &Published, live: &Liveness, now: &str) -> Value {
+    let conditions = conditions(object, published, live, now);
+    let mut status = if object.value["status"].is_object() { object.value["status"].clone() } else { json!({}) };
+    match object.kind.kind {
+        "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" => status["parents"] = parents(object, &status["parents"], conditions),
+        _ => {
+            conditions.into_iter().for_each(|condition| condition::set(&mut status, condition));
+            if object.kind.group == "networking.istio.io" || object.kind.group == "security.istio.io" {
+                // Istio's own status has it too, and tools read it there.
+                status["observedGeneration"] = object.generation().into();
+            }
+        }
+    }
+    status
+}
+
+/// Gateway API: one entry per parent, ours told from other controllers' by `controllerName`.
+fn parents(object: &Object, known: &Value, conditions: Vec<Value>) -> Value {
+    let all = known.as_array().cloned().unwrap_or_default();
+    let (ours, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one["controllerName"] == CONTROLLER);
+    let references = object.value["spec"]["parentRefs"].as_array().into_iter().flatten();
+    let mut parents = others;
+    for reference in references {
+        let before = ours.iter().find(|one| one["parentRef"] == *reference);
+        let mut list = before.map_or(Value::Null, |one| one["conditions"].clone());
+        conditions.iter().for_each(|condition| condition::put(&mut list, condition.clone()));
+        parents.push(json!({"parentRef": reference, "controllerName": CONTROLLER, "conditions": list}));
+    }
+    parents.into()
+}
+
+fn conditions(object: &Object, published: &Published, live: &Liveness, now: &str) -> Vec<Value> {
+    let problems: &[Problem] = published.translation.findings.get(&object.reference()).map_or(&[], Vec::as_slice);
+    let is_reference = |problem: &&Problem| matches!(problem.code, "UnknownReference" | "BackendNotFound" | "RefNotPermitted" | "InvalidKind");
+    let condition = |kind: &str, holds: bool, reason: &str, message: String| {
+        json!({
+            "type": kind, "status": if holds { "True" } else { "False" }, "reason": reason, "message": message,
+            "observedGeneration": object.generation(), "lastTransitionTime": now,
+        })
+    };
+    let said = |problems: Vec<&Problem>| problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; ");
+    let errors: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
+    let warnings: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Warning && !is_reference(problem)).collect();
+    let accepted = match errors.first() {
+        Some(first) => condition("Accepted", false, first.code, said(errors.clone())),
+        None => condition("Accepted", true, "Accepted", said(warnings)),
+    };
+    let unresolved: Vec<_> = problems.iter().filter(is_reference).collect();
+    let resolved = match unresolved.first() {
+        Some(first) => condition("ResolvedRefs", false, first.code, said(unresolved.clone())),
+        None => condition("ResolvedRefs", true, "ResolvedRefs", String::new()),
+    };
+    let reason = match (live.live, live.accepted, live.refused.is_empty()) {
+        (true, ..) => "Live",
+        (_, false, _) => "NotAccepted",
+        (_, _, false) => "Refused",
+        (_, _, true) => "Lagging",
+    };
+    vec![accepted, resolved, condition("Live", live.live, reason, live.message.clone())]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! Whether the references of a Gateway API route can be followed: the Service is there, and may be referred to.
+
+use super::super::meaning::Grant;
+use super::super::reader::{code, problem};
+use super::super::values::nearest;
+use std::collections::{BTreeMap, BTreeSet};
+use taut_model::host;
+use taut_model::object::Object;
+use taut_model::problem::{Problem, Severity};
+use taut_model::route::{Backend, HttpAction, Route};
+use taut_model::service::Service;
+
+/// What all objects together say about references.
+pub struct Known<'a> {
+    services: &'a BTreeMap<String, Service>,
+    /// Kind and namespace that may refer, namespace and name (`None`: all) that may be referred to.
+    granted: BTreeSet<(String, String, String, Option<String>)>,
+}
+
+impl<'a> Known<'a> {
+    pub fn new(services: &'a BTreeMap<String, Service>, grants: Vec<Grant>) -> Self {
+        let mut granted = BTreeSet::new();
+        for grant in grants {
+            for (kind, from) in &grant.from {
+                granted.extend(grant.to.iter().map(|to| (kind.clone(), from.clone(), grant.namespace.clone(), to.clone())));
+            }
+        }
+        Self { services, granted }
+    }
+
+    fn permits(&self, kind: &str, from: &str, namespace: &str, name: &str) -> bool {
+        let permitted = |name: Option<String>| self.granted.contains(&(kind.to_owned(), from.to_owned(), namespace.to_owned(), name));
+        from == namespace || permitted(None) || permitted(Some(name.to_owned()))
+    }
+
+    /// Why a backend cannot be followed.
+    fn unresolved(&self, object: &Object, backend: &Backend) -> Option<(&'static str, String, Option<String>)> {
+        if let Some(because) = &backend.unresolved {
+            return Some((code::INVALID_KIND, because.clone(), None));
+        }
+        let written = backend.host.strip_suffix(host::CLUSTER_DOMAIN).and_then(|rest| rest.strip_suffix(".svc."));
+        if let Some((name, namespace)) = written.and_then(|rest| rest.split_once('.')) {
+            // Said before whether the Service exists, so that nobody can probe another namespace.
+            if !self.permits(object.kind.kind, &object.namespace, namespace, name) {
+                let message = format!("Service {namespace}/{name} is in another namespace, and no ReferenceGrant there lets this route refer to it");
+                let help = format!("create a ReferenceGrant in namespace {namespace} from {} in {}", object.kind.kind, object.namespace);
+                return Some((code::REFERENCE_NOT_PERMITTED, message, Some(help)));
+            }
+        }
+        let Some(service) = self.services.get(&backend.host) else {
+            let near = nearest(&backend.host, self.services.keys().map(String::as_str)).map(|near| format!("did you mean {:?}?", host::short(near)));
+            return Some((code::BACKEND_NOT_FOUND, format!("there is no Service for {}", backend.host), near));
+        };
+        let port = backend.port.filter(|port| service.port(*port).is_none())?;
+        let ports: Vec<String> = service.ports.iter().map(|port| port.number.to_string()).collect();
+        let help = format!("its ports are {}", ports.join(", "));
+        Some((code::BACKEND_NOT_FOUND, format!("{} has no port {port}", backend.host), Some(help)))
+    }
+}
+
+/// Marks the backends of `route` that cannot be followed: their share of the traffic is answered with 500.
+pub fn resolve(object: &Object, route: &mut Route, known: &Known<'_>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for rule in &mut route.http {
+        let forward = match &mut rule.action {
+            HttpAction::Forward(backends) => backends.as_mut_slice(),
+            HttpAction::Redirect(_) | HttpAction::Respond(_) => &mut [],
+        };
+        for backend in forward.iter_mut().chain(rule.mirrors.iter_mut().map(|mirror| &mut mirror.backend)) {
+            if let Some((code, message, help)) = known.unresolved(object, backend) {
+                let path = backend.origin.path.clone();
+                problems.push(problem(object, Severity::Warning, code, &path, format!("{path}: {message}"), help));
+                backend.unresolved = Some(message);
+            }
+        }
+    }
+    problems
+}

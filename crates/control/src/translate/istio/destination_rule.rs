@@ -1,0 +1,276 @@
+//! DestinationRule -> Destination: balancing, limits, ejection, TLS and subsets of one host.
+
+use super::api;
+use crate::translate::meaning::Meaning;
+use crate::translate::reader::Reader;
+use crate::translate::values;
+use std::time::Duration;
+use taut_model::destination::{Balancer, ClientTls, Destination, HashKey, Limits, OutlierPolicy, RetryBudget, Subset, TrafficPolicy};
+
+/// Asks for a balancer that Istio's API has no name for.
+const BALANCER_ANNOTATION: &str = "tautline.dev/balancer";
+
+const RING_SIZE: u64 = 1024;
+const LARGEST_RING: u64 = 8 << 20;
+const MAGLEV_TABLE: u64 = 65_537;
+const LARGEST_MAGLEV_TABLE: u64 = 5_000_011;
+
+pub fn destination_rule(reader: &mut Reader<'_>) -> Meaning {
+    let spec: api::DestinationRule = reader.spec(&[]);
+    if spec.host.is_empty() {
+        reader.invalid("spec.host", "is missing: write the service that this is about");
+    } else if spec.host.contains('*') {
+        reader.unsupported_value("spec.host", format_args!("the pattern {:?}", spec.host), "write one rule per host");
+    }
+    // A rule that only some clients see could not be said downstream.
+    if spec.export_to.iter().any(|namespace| namespace != "*") {
+        reader.unsupported_value("spec.exportTo", spec.export_to.join(", "), "remove it, or use \"*\": a client's own namespace already wins");
+    }
+    let mut policy = traffic_policy(reader, "spec.trafficPolicy", spec.traffic_policy);
+    annotated_balancer(reader, &mut policy);
+    let subsets: Vec<Subset> = spec.subsets.into_iter().enumerate().map(|(index, written)| subset(reader, index, written)).collect();
+    for (index, subset) in subsets.iter().enumerate() {
+        if subsets[..index].iter().any(|earlier| earlier.name == subset.name) {
+            reader.invalid(&format!("spec.subsets[{index}].name"), format_args!("{:?} is defined twice", subset.name));
+        }
+    }
+    Meaning::Destination(Destination {
+        origin: reader.origin(""),
+        host: reader.host(&spec.host),
+        namespace: reader.namespace().to_owned(),
+        policy,
+        subsets,
+    })
+}
+
+fn subset(reader: &mut Reader<'_>, index: usize, written: api::Subset) -> Subset {
+    let at = format!("spec.subsets[{index}]");
+    if written.name.is_empty() {
+        reader.invalid(&format!("{at}.name"), "is missing");
+    }
+    Subset {
+        origin: reader.origin(&at),
+        name: written.name,
+        labels: written.labels,
+        policy: traffic_policy(reader, &format!("{at}.trafficPolicy"), written.traffic_policy),
+    }
+}
+
+fn annotated_balancer(reader: &mut Reader<'_>, policy: &mut TrafficPolicy) {
+    let at = "metadata.annotations.tautline.dev/balancer";
+    match reader.annotation(BALANCER_ANNOTATION) {
+        None => {}
+        Some("PEAK_EWMA") if policy.balancer.is_some() => {
+            reader.invalid(at, "stands beside spec.trafficPolicy.loadBalancer: choose one");
+        }
+        Some("PEAK_EWMA") => policy.balancer = Some(Balancer::PeakEwma),
+        Some(other) => reader.unsupported_value(at, format_args!("{other:?}"), "use PEAK_EWMA, or spec.trafficPolicy.loadBalancer"),
+    }
+}
+
+fn traffic_policy(reader: &mut Reader<'_>, at: &str, written: api::TrafficPolicy) -> TrafficPolicy {
+    let mut ports: Vec<(u16, TrafficPolicy)> = Vec::new();
+    for (index, port) in written.port_level_settings.into_iter().enumerate() {
+        let at = format!("{at}.portLevelSettings[{index}]");
+        if port.port.number.is_none() {
+            reader.invalid(&format!("{at}.port.number"), "is missing: say which port this is about");
+        }
+        let number = reader.port(&format!("{at}.port.number"), port.port.number);
+        let policy = TrafficPolicy {
+            balancer: balancer(reader, &at, port.load_balancer),
+            limits: limits(reader, &at, port.connection_pool),
+            outlier: outlier(reader, &at, port.outlier_detection),
+            tls: tls(reader, &at, port.tls),
+            retry_budget: None,
+            ports: Vec::new(),
+        };
+        match number {
+            Some(number) if ports.iter().any(|(other, _)| *other == number) => {
+                reader.invalid(&format!("{at}.port.number"), format_args!("port {number} has settings already"));
+            }
+            Some(number) => ports.push((number, policy)),
+            None => {}
+        }
+    }
+    TrafficPolicy {
+        balancer: balancer(reader, at, written.load_balancer),
+        limits: limits(reader, at, written.connection_pool),
+        outlier: outlier(reader, at, written.outlier_detection),
+        tls: tls(reader, at, written.tls),
+        retry_budget: retry_budget(reader, at, written.retry_budget),
+        ports,
+    }
+}
+
+fn balancer(reader: &mut Reader<'_>, at: &str, written: Option<api::LoadBalancer>) -> Option<Balancer> {
+    let written = written?;
+    let at = format!("{at}.loadBalancer");
+    match (written.simple.as_deref(), written.consistent_hash) {
+        (Some(_), Some(_)) => {
+            reader.invalid(&at, "names both simple and consistentHash: choose one");
+            None
+        }
+        (None, Some(hash)) => consistent_hash(reader, &format!("{at}.consistentHash"), hash),
+        (None | Some("UNSPECIFIED"), None) => None,
+        (Some("LEAST_REQUEST" | "LEAST_CONN"), None) => Some(Balancer::LeastRequest),
+        (Some("ROUND_ROBIN"), None) => Some(Balancer::RoundRobin),
+        (Some("RANDOM"), None) => Some(Balancer::Random),
+        (Some(other), None) => {
+            reader.unsupported_value(&format!("{at}.simple"), other, "use LEAST_REQUEST, ROUND_ROBIN or RANDOM");
+            None
+        }
+    }
+}
+
+fn consistent_hash(reader: &mut Reader<'_>, at: &str, hash: api::ConsistentHash) -> Option<Balancer> {
+    let ring_size = match (&hash.ring_hash, hash.minimum_ring_size) {
+        (Some(_), Some(_)) => {
+            reader.invalid(&format!("{at}.minimumRingSize"), "stands beside ringHash, which replaces it");
+            None
+        }
+        (Some(ring), None) => size(reader, &format!("{at}.ringHash.minimumRingSize"), ring.minimum_ring_size, LARGEST_RING),
+        (None, deprecated) => size(reader, &format!("{at}.minimumRingSize"), deprecated, LARGEST_RING),
+    };
+    let maglev = hash.maglev.as_ref().map(|maglev| {
+        if hash.ring_hash.is_some() || hash.minimum_ring_size.is_some() {
+            reader.invalid(at, "names both ringHash and maglev: choose one");
+        }
+        let path = format!("{at}.maglev.tableSize");
+        let table_size = size(reader, &path, maglev.table_size, LARGEST_MAGLEV_TABLE).unwrap_or(MAGLEV_TABLE);
+        if !is_prime(table_size) {
+            reader.invalid(&path, format_args!("{table_size} is not a prime number"));
+        }
+        table_size
+    });
+    let key = hash_key(reader, at, hash)?;
+    Some(match maglev {
+        Some(table_size) => Balancer::Maglev { key, table_size },
+        None => Balancer::RingHash { key, min_size: ring_size.unwrap_or(RING_SIZE) },
+    })
+}
+
+fn hash_key(reader: &mut Reader<'_>, at: &str, hash: api::ConsistentHash) -> Option<HashKey> {
+    let mut keys = Vec::new();
+    if let Some(name) = hash.http_header_name {
+        keys.extend(reader.taken(&format!("{at}.httpHeaderName"), values::header_name(&name)).map(HashKey::Header));
+    }
+    if let Some(cookie) = hash.http_cookie {
+        if cookie.name.is_empty() {
+            reader.invalid(&format!("{at}.httpCookie.name"), "is missing");
+        }
+        let ttl = reader.duration(&format!("{at}.httpCookie.ttl"), cookie.ttl.as_deref());
+        keys.push(HashKey::Cookie { name: cookie.name, path: cookie.path.unwrap_or_default(), ttl });
+    }
+    if hash.use_source_ip == Some(true) {
+        keys.push(HashKey::SourceIp);
+    }
+    keys.extend(hash.http_query_parameter_name.map(HashKey::Query));
+    if keys.len() != 1 {
+        reader.invalid(at, "must name one of httpHeaderName, httpCookie, useSourceIp and httpQueryParameterName");
+    }
+    keys.pop()
+}
+
+fn size(reader: &mut Reader<'_>, at: &str, written: Option<i64>, largest: u64) -> Option<u64> {
+    let written = written?;
+    let size = u64::try_from(written).ok().filter(|size| (1..=largest).contains(size));
+    reader.taken(at, size.ok_or_else(|| format!("{written} is not a size: a number from 1 to {largest}")))
+}
+
+/// By trial division; the largest table allowed needs some 2,200 steps.
+fn is_prime(number: u64) -> bool {
+    number > 1 && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| !number.is_multiple_of(divisor))
+}
+
+fn limits(reader: &mut Reader<'_>, at: &str, written: Option<api::ConnectionPool>) -> Option<Limits> {
+    let written = written?;
+    let at = format!("{at}.connectionPool");
+    // Istio reads 0 as its default, which is no limit.
+    let mut limit = |field: &str, number| reader.count(&format!("{at}.{field}"), number).filter(|limit| *limit > 0);
+    let mut limits = Limits {
+        max_connections: limit("tcp.maxConnections", written.tcp.max_connections),
+        max_pending: limit("http.http1MaxPendingRequests", written.http.http1_max_pending_requests),
+        max_requests: limit("http.http2MaxRequests", written.http.http2_max_requests),
+        max_retries: limit("http.maxRetries", written.http.max_retries),
+        max_requests_per_connection: limit("http.maxRequestsPerConnection", written.http.max_requests_per_connection),
+        connect_timeout: None,
+        idle_timeout: None,
+    };
+    limits.connect_timeout = reader.positive_duration(&format!("{at}.tcp.connectTimeout"), written.tcp.connect_timeout.as_deref());
+    let tcp_idle = reader.duration(&format!("{at}.tcp.idleTimeout"), written.tcp.idle_timeout.as_deref());
+    let http_idle = reader.duration(&format!("{at}.http.idleTimeout"), written.http.idle_timeout.as_deref());
+    if matches!((tcp_idle, http_idle), (Some(tcp), Some(http)) if tcp != http) {
+        reader.unsupported_value(&format!("{at}.tcp.idleTimeout"), "a value other than http.idleTimeout's", "write the same in both, or one of them");
+    }
+    limits.idle_timeout = http_idle.or(tcp_idle);
+    if let Some(other) = written.http.h2_upgrade_policy.as_deref().filter(|policy| *policy != "DEFAULT") {
+        reader.unsupported_value(&format!("{at}.http.h2UpgradePolicy"), other, "remove it: each request keeps the version its client chose");
+    }
+    Some(limits)
+}
+
+fn outlier(reader: &mut Reader<'_>, at: &str, written: Option<api::OutlierDetection>) -> Option<OutlierPolicy> {
+    let written = written?;
+    let at = format!("{at}.outlierDetection");
+    if written.split_external_local_origin_errors == Some(true) {
+        reader.unsupported(&format!("{at}.splitExternalLocalOriginErrors"));
+    }
+    let default = OutlierPolicy::default();
+    let mut percent = |field: &str, number: Option<i64>, default: u32| {
+        let at = format!("{at}.{field}");
+        let number = reader.count(&at, number).unwrap_or(default);
+        reader.percent(&at, f64::from(number));
+        number
+    };
+    let max_ejection_percent = percent("maxEjectionPercent", written.max_ejection_percent, default.max_ejection_percent);
+    let min_health_percent = percent("minHealthPercent", written.min_health_percent, default.min_health_percent);
+    Some(OutlierPolicy {
+        consecutive_5xx: reader.count(&format!("{at}.consecutive5xxErrors"), written.consecutive_5xx_errors).unwrap_or(default.consecutive_5xx),
+        consecutive_gateway_errors: reader
+            .count(&format!("{at}.consecutiveGatewayErrors"), written.consecutive_gateway_errors)
+            .unwrap_or(default.consecutive_gateway_errors),
+        interval: positive_or(reader, &format!("{at}.interval"), written.interval.as_deref(), default.interval),
+        base_ejection: positive_or(reader, &format!("{at}.baseEjectionTime"), written.base_ejection_time.as_deref(), default.base_ejection),
+        max_ejection_percent,
+        min_health_percent,
+    })
+}
+
+fn positive_or(reader: &mut Reader<'_>, at: &str, written: Option<&str>, default: Duration) -> Duration {
+    reader.positive_duration(at, written).unwrap_or(default)
+}
+
+fn tls(reader: &mut Reader<'_>, at: &str, written: Option<api::ClientTls>) -> Option<ClientTls> {
+    let written = written?;
+    let at = format!("{at}.tls");
+    if written.insecure_skip_verify == Some(true) {
+        reader.unsupported(&format!("{at}.insecureSkipVerify"));
+    }
+    let mode = written.mode.as_deref().unwrap_or("DISABLE");
+    if mode != "SIMPLE" && (written.sni.is_some() || !written.subject_alt_names.is_empty()) {
+        reader.unsupported_value(&at, format_args!("sni or subjectAltNames with mode {mode}"), "use them with SIMPLE only");
+    }
+    match mode {
+        "DISABLE" => Some(ClientTls::Disable),
+        "SIMPLE" => Some(ClientTls::Simple { sni: written.sni, subject_alt_names: written.subject_alt_names }),
+        "ISTIO_MUTUAL" => Some(ClientTls::Mesh),
+        other => {
+            reader.unsupported_value(&format!("{at}.mode"), other, "use ISTIO_MUTUAL, SIMPLE or DISABLE");
+            None
+        }
+    }
+}
+
+fn retry_budget(reader: &mut Reader<'_>, at: &str, written: Option<api::RetryBudget>) -> Option<RetryBudget> {
+    let written = written?;
+    let at = format!("{at}.retryBudget");
+    let interval = reader.duration(&format!("{at}.budgetInterval"), written.budget_interval.as_deref());
+    if interval.is_some_and(|interval| !interval.is_zero()) {
+        reader.unsupported_value(&format!("{at}.budgetInterval"), "an interval", "remove it: the budget is counted on active requests");
+    }
+    let default = RetryBudget::default();
+    Some(RetryBudget {
+        percent: reader.percent(&format!("{at}.percent"), written.percent.unwrap_or(default.percent)),
+        min_concurrency: reader.count(&format!("{at}.minRetryConcurrency"), written.min_retry_concurrency).unwrap_or(default.min_concurrency),
+    })
+}

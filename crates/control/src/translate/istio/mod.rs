@@ -1,0 +1,15 @@
+//! Istio's networking and security resources, translated; `api` is their shape, the others their meaning.
+
+mod api;
+mod destination_rule;
+mod http;
+mod http_action;
+mod parts;
+mod security;
+mod service_entry;
+mod virtual_service;
+
+pub use destination_rule::destination_rule;
+pub use security::{authorization_policy, deny_everything, peer_authentication, strict};
+pub use service_entry::{service_entry, workload_entry};
+pub use virtual_service::virtual_service;

@@ -1,0 +1,80 @@
+//! What all rules of a VirtualService are made of: gateways, destinations, weights, header changes.
+
+use super::api;
+use crate::translate::reader::Reader;
+use crate::translate::values;
+use std::collections::BTreeMap;
+use taut_model::route::{Backend, HeaderChange};
+
+/// The name of the gateway that stands for all sidecars.
+pub const MESH: &str = "mesh";
+
+/// Whether a list of gateways speaks of sidecars. An empty one does: `mesh` is the default.
+pub fn for_mesh(gateways: &[String]) -> bool {
+    gateways.is_empty() || gateways.iter().any(|gateway| gateway == MESH)
+}
+
+/// Istio: a single destination takes all traffic whatever its weight; beside others an absent weight is 0.
+pub fn weight(reader: &mut Reader<'_>, at: &str, written: Option<i64>, only: bool) -> u32 {
+    let weight = reader.count(&format!("{at}.weight"), written);
+    match only {
+        true => weight.filter(|weight| *weight > 0).unwrap_or(100),
+        false => weight.unwrap_or(0),
+    }
+}
+
+/// `origin` and `at` are the paths of the share and of its `Destination`, which are the same node for a mirror.
+pub fn backend(reader: &mut Reader<'_>, origin: &str, at: &str, destination: &api::Destination, weight: u32) -> Backend {
+    if destination.host.is_empty() || destination.host.contains('*') {
+        reader.invalid(&format!("{at}.host"), format_args!("{:?} is not a host name", destination.host));
+    }
+    let port = destination.port.as_ref().and_then(|port| reader.port(&format!("{at}.port.number"), port.number));
+    Backend {
+        origin: reader.origin(origin),
+        host: reader.host(&destination.host),
+        port,
+        subset: destination.subset.clone().filter(|subset| !subset.is_empty()),
+        weight,
+        request_headers: HeaderChange::default(),
+        response_headers: HeaderChange::default(),
+        unresolved: None,
+    }
+}
+
+pub fn header_change(reader: &mut Reader<'_>, at: &str, operations: api::HeaderOperations) -> HeaderChange {
+    let set = header_values(reader, &format!("{at}.set"), operations.set);
+    let add = header_values(reader, &format!("{at}.add"), operations.add);
+    let mut remove = Vec::new();
+    for (index, name) in operations.remove.iter().enumerate() {
+        remove.extend(header_name(reader, &format!("{at}.remove[{index}]"), name));
+    }
+    HeaderChange { set, add, remove }
+}
+
+fn header_values(reader: &mut Reader<'_>, at: &str, headers: BTreeMap<String, String>) -> Vec<(String, String)> {
+    let mut changes = Vec::new();
+    for (name, value) in headers {
+        let at = format!("{at}.{name}");
+        let Some(name) = header_name(reader, &at, &name) else { continue };
+        // Envoy's format operators (%REQ(x)%) are not known here; a percent sign alone is written %%.
+        let literal = value.replace("%%", "");
+        if literal.contains('%') {
+            reader.unsupported_value(&at, format_args!("the format operator in {value:?}"), "write a fixed value, and %% for a percent sign");
+        }
+        let value = value.replace("%%", "%");
+        if let Err(reason) = values::header_value(&value) {
+            reader.invalid(&at, reason);
+        }
+        changes.push((name, value));
+    }
+    changes
+}
+
+/// A header that a rule may change: neither a pseudo-header nor the host, which `rewrite.authority` is for.
+fn header_name(reader: &mut Reader<'_>, at: &str, name: &str) -> Option<String> {
+    if name.starts_with(':') || name.eq_ignore_ascii_case("host") {
+        reader.unsupported_value(at, format_args!("changing {name:?} here"), "use spec.http[].rewrite");
+        return None;
+    }
+    reader.taken(at, values::header_name(name))
+}

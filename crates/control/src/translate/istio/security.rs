@@ -1,0 +1,242 @@
+//! PeerAuthentication and AuthorizationPolicy, and what stands in for one that cannot be honoured: the stricter thing.
+
+use super::api;
+use crate::translate::meaning::Meaning;
+use crate::translate::reader::{Reader, code};
+use crate::translate::values;
+use std::collections::BTreeMap;
+use taut_model::object::Object;
+use taut_model::origin::Origin;
+use taut_model::policy::{
+    AuthorizationAction, AuthorizationPolicy, AuthorizationRule, Condition, ConditionKey, MtlsMode, OperationMatch, PeerAuthentication, SourceMatch,
+};
+
+pub fn peer_authentication(reader: &mut Reader<'_>) -> Meaning {
+    let spec: api::PeerAuthentication = reader.spec(&[]);
+    let mode = spec.mtls.and_then(|mtls| mtls_mode(reader, "spec.mtls.mode", mtls.mode.as_deref()));
+    if !spec.port_level_mtls.is_empty() && spec.selector.match_labels.is_empty() {
+        reader.invalid("spec.portLevelMtls", "needs a selector: ports are those of the workloads that it selects");
+    }
+    let mut ports = BTreeMap::new();
+    for (written, mtls) in spec.port_level_mtls {
+        let at = format!("spec.portLevelMtls.{written}");
+        let port = reader.taken(&at, values::port(&written));
+        let mode = mtls_mode(reader, &format!("{at}.mode"), mtls.mode.as_deref());
+        ports.extend(port.zip(mode));
+    }
+    Meaning::PeerAuthentication(PeerAuthentication {
+        origin: reader.origin(""),
+        namespace: reader.namespace().to_owned(),
+        selector: spec.selector.match_labels,
+        mode,
+        ports,
+        created: reader.created(),
+    })
+}
+
+fn mtls_mode(reader: &mut Reader<'_>, at: &str, written: Option<&str>) -> Option<MtlsMode> {
+    match written {
+        None | Some("UNSET") => None,
+        Some("STRICT") => Some(MtlsMode::Strict),
+        Some("PERMISSIVE") => Some(MtlsMode::Permissive),
+        Some("DISABLE") => Some(MtlsMode::Disable),
+        Some(other) => {
+            reader.invalid(at, format_args!("{other:?} is not one of STRICT, PERMISSIVE, DISABLE and UNSET"));
+            None
+        }
+    }
+}
+
+/// In place of a PeerAuthentication that is not accepted: STRICT for the same workloads.
+pub fn strict(object: &Object) -> PeerAuthentication {
+    PeerAuthentication {
+        origin: stand_in(object, "not accepted, so STRICT holds"),
+        namespace: object.namespace.clone(),
+        selector: selector(object),
+        mode: Some(MtlsMode::Strict),
+        ports: BTreeMap::new(),
+        created: object.value["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+/// In place of an AuthorizationPolicy that is not accepted: nothing may reach the same workloads.
+pub fn deny_everything(object: &Object) -> AuthorizationPolicy {
+    let origin = stand_in(object, "not accepted, so everything is denied");
+    let rule = AuthorizationRule { origin: origin.clone(), from: Vec::new(), to: Vec::new(), when: Vec::new() };
+    AuthorizationPolicy {
+        origin,
+        namespace: object.namespace.clone(),
+        selector: selector(object),
+        action: AuthorizationAction::Deny,
+        rules: vec![rule],
+    }
+}
+
+fn stand_in(object: &Object, because: &str) -> Origin {
+    Origin { path: format!("({because})"), location: object.location(""), ..object.origin("") }
+}
+
+/// The selector as far as it can be read. One that cannot widens to the whole namespace, never to nothing.
+fn selector(object: &Object) -> BTreeMap<String, String> {
+    let labels = object.value["spec"]["selector"]["matchLabels"].as_object();
+    let pairs = labels.into_iter().flatten().map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+    pairs.collect::<Option<_>>().unwrap_or_default()
+}
+
+pub fn authorization_policy(reader: &mut Reader<'_>) -> Meaning {
+    if reader.annotation("istio.io/dry-run") == Some("true") {
+        return Meaning::Idle("a dry run: annotation istio.io/dry-run is true, so nothing is enforced".to_owned());
+    }
+    let spec: api::AuthorizationPolicy = reader.spec(&[]);
+    let action = match spec.action.as_deref() {
+        None | Some("ALLOW") => AuthorizationAction::Allow,
+        Some("DENY") => AuthorizationAction::Deny,
+        Some("AUDIT") => AuthorizationAction::Audit,
+        Some(other) => {
+            reader.unsupported_value("spec.action", other, "use ALLOW, DENY or AUDIT");
+            AuthorizationAction::Deny
+        }
+    };
+    if spec.rules.is_empty() && action != AuthorizationAction::Allow {
+        reader.warn(code::NO_EFFECT, "spec.rules", "names nothing, so this policy never matches; one empty rule matches everything");
+    }
+    Meaning::AuthorizationPolicy(AuthorizationPolicy {
+        origin: reader.origin(""),
+        namespace: reader.namespace().to_owned(),
+        selector: spec.selector.match_labels,
+        action,
+        rules: spec.rules.into_iter().enumerate().map(|(index, written)| rule(reader, index, written)).collect(),
+    })
+}
+
+fn rule(reader: &mut Reader<'_>, index: usize, written: api::Rule) -> AuthorizationRule {
+    let at = format!("spec.rules[{index}]");
+    for (field, empty) in [("from", written.from.as_ref().is_some_and(Vec::is_empty)), ("to", written.to.as_ref().is_some_and(Vec::is_empty))] {
+        if empty {
+            reader.invalid(&format!("{at}.{field}"), "is empty, which reads as nobody: remove it or name something");
+        }
+    }
+    let from = written.from.unwrap_or_default().into_iter().enumerate();
+    let from = from.map(|(index, from)| source(reader, &format!("{at}.from[{index}].source"), from.source)).collect();
+    let to = written.to.unwrap_or_default().into_iter().enumerate();
+    let to = to.map(|(index, to)| operation(reader, &format!("{at}.to[{index}].operation"), to.operation)).collect();
+    let when = written.when.into_iter().enumerate();
+    let when = when.filter_map(|(index, written)| condition(reader, &format!("{at}.when[{index}]"), written)).collect();
+    AuthorizationRule { origin: reader.origin(&at), from, to, when }
+}
+
+/// What the values of one list must look like.
+#[derive(Clone, Copy)]
+enum Form {
+    /// Exact, `prefix*`, `*suffix` or `*`.
+    Text,
+    Path,
+    Block,
+    Port,
+    /// `account` or `namespace/account`, no patterns.
+    Account,
+}
+
+/// A list of `source` or `operation`: every value checked. `None` and the values as they are otherwise.
+fn list(reader: &mut Reader<'_>, at: &str, written: Option<Vec<String>>, form: Form) -> Vec<String> {
+    let Some(values) = written else { return Vec::new() };
+    if values.is_empty() {
+        reader.invalid(at, "is empty, which reads as nobody: remove it or name something");
+    }
+    for (index, value) in values.iter().enumerate() {
+        check(reader, &format!("{at}[{index}]"), value, form);
+    }
+    values
+}
+
+fn check(reader: &mut Reader<'_>, at: &str, value: &str, form: Form) {
+    let inner = value.strip_prefix('*').unwrap_or_else(|| value.strip_suffix('*').unwrap_or(value));
+    match form {
+        _ if value.is_empty() => reader.invalid(at, "is empty"),
+        Form::Block => drop(reader.taken(at, values::ip_block(value))),
+        Form::Port => drop(reader.taken(at, values::port(value))),
+        Form::Account if value.contains('*') || value.split('/').count() > 2 || value.split('/').any(str::is_empty) => {
+            reader.invalid(at, format_args!("{value:?} is neither a service account nor namespace/account"));
+        }
+        Form::Path if value.contains('{') => {
+            reader.unsupported_value(at, format_args!("the path template {value:?}"), "use a path, prefix* or *suffix")
+        }
+        Form::Text | Form::Path if inner.contains('*') => {
+            reader.unsupported_value(at, format_args!("the pattern {value:?}"), "use one * at the start or at the end");
+        }
+        Form::Text | Form::Path | Form::Account => {}
+    }
+}
+
+fn source(reader: &mut Reader<'_>, at: &str, written: api::Source) -> SourceMatch {
+    let namespace = reader.namespace().to_owned();
+    let qualified = |accounts: Vec<String>| -> Vec<String> {
+        accounts.into_iter().map(|account| if account.contains('/') { account } else { format!("{namespace}/{account}") }).collect()
+    };
+    let mut take = |field: &str, values, form| list(reader, &format!("{at}.{field}"), values, form);
+    let source = SourceMatch {
+        principals: take("principals", written.principals, Form::Text),
+        not_principals: take("notPrincipals", written.not_principals, Form::Text),
+        namespaces: take("namespaces", written.namespaces, Form::Text),
+        not_namespaces: take("notNamespaces", written.not_namespaces, Form::Text),
+        service_accounts: qualified(take("serviceAccounts", written.service_accounts, Form::Account)),
+        not_service_accounts: qualified(take("notServiceAccounts", written.not_service_accounts, Form::Account)),
+        ip_blocks: take("ipBlocks", written.ip_blocks, Form::Block),
+        not_ip_blocks: take("notIpBlocks", written.not_ip_blocks, Form::Block),
+    };
+    if source == SourceMatch::default() {
+        reader.invalid(at, "restricts nothing: name a principal, a namespace, a service account or an address");
+    }
+    source
+}
+
+fn operation(reader: &mut Reader<'_>, at: &str, written: api::Operation) -> OperationMatch {
+    let mut take = |field: &str, values, form| list(reader, &format!("{at}.{field}"), values, form);
+    let numbers = |texts: Vec<String>| -> Vec<u16> { texts.iter().filter_map(|text| text.parse().ok()).collect() };
+    let operation = OperationMatch {
+        hosts: take("hosts", written.hosts, Form::Text),
+        not_hosts: take("notHosts", written.not_hosts, Form::Text),
+        ports: numbers(take("ports", written.ports, Form::Port)),
+        not_ports: numbers(take("notPorts", written.not_ports, Form::Port)),
+        methods: take("methods", written.methods, Form::Text),
+        not_methods: take("notMethods", written.not_methods, Form::Text),
+        paths: take("paths", written.paths, Form::Path),
+        not_paths: take("notPaths", written.not_paths, Form::Path),
+    };
+    if operation == OperationMatch::default() {
+        reader.invalid(at, "restricts nothing: name a host, a port, a method or a path");
+    }
+    operation
+}
+
+fn condition(reader: &mut Reader<'_>, at: &str, written: api::Condition) -> Option<Condition> {
+    let (key, form) = condition_key(reader, &format!("{at}.key"), &written.key)?;
+    if written.values.is_none() && written.not_values.is_none() {
+        reader.invalid(at, "has neither values nor notValues");
+    }
+    Some(Condition {
+        key,
+        values: list(reader, &format!("{at}.values"), written.values, form),
+        not_values: list(reader, &format!("{at}.notValues"), written.not_values, form),
+    })
+}
+
+fn condition_key(reader: &mut Reader<'_>, at: &str, written: &str) -> Option<(ConditionKey, Form)> {
+    if let Some(name) = written.strip_prefix("request.headers[").and_then(|rest| rest.strip_suffix(']')) {
+        return Some((ConditionKey::RequestHeader(reader.taken(at, values::header_name(name))?), Form::Text));
+    }
+    Some(match written {
+        "source.ip" => (ConditionKey::SourceIp, Form::Block),
+        "source.namespace" => (ConditionKey::SourceNamespace, Form::Text),
+        "source.principal" => (ConditionKey::SourcePrincipal, Form::Text),
+        "destination.ip" => (ConditionKey::DestinationIp, Form::Block),
+        "destination.port" => (ConditionKey::DestinationPort, Form::Port),
+        "connection.sni" => (ConditionKey::ConnectionSni, Form::Text),
+        other => {
+            let supported =
+                "use request.headers[name], source.ip, source.namespace, source.principal, destination.ip, destination.port or connection.sni";
+            reader.unsupported_value(at, format_args!("{other:?}"), supported);
+            return None;
+        }
+    })
+}

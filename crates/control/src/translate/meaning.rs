@@ -1,0 +1,87 @@
+//! What one object means by itself, before objects are put together.
+
+use std::collections::BTreeMap;
+use taut_model::destination::Destination;
+use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
+use taut_model::route::Route;
+use taut_model::service::{Service, ServicePort};
+use taut_model::workload::Workload;
+
+pub enum Meaning {
+    /// Services, and workloads that are spelled out with them.
+    Offers {
+        offers: Vec<Offer>,
+        endpoints: Vec<Workload>,
+    },
+    Candidate(Candidate),
+    Slice(Slice),
+    Route(Route),
+    Destination(Destination),
+    PeerAuthentication(PeerAuthentication),
+    AuthorizationPolicy(AuthorizationPolicy),
+    Grant(Grant),
+    /// Without meaning for mesh traffic, and why.
+    Idle(String),
+    /// Read by others only (Namespaces, Secrets, Deployments).
+    Nothing,
+}
+
+/// A service that may look for its workloads by label.
+pub struct Offer {
+    pub service: Service,
+    /// Empty: it selects none.
+    pub selector: BTreeMap<String, String>,
+    pub ports: Vec<OfferedPort>,
+    pub created: String,
+}
+
+#[derive(Clone)]
+pub struct OfferedPort {
+    pub port: ServicePort,
+    pub target: Target,
+}
+
+#[derive(Clone)]
+pub enum Target {
+    /// The workload listens on the service's own port.
+    Same,
+    Number(u16),
+    /// A port of the workload, by its name.
+    Name(String),
+}
+
+impl OfferedPort {
+    /// The port of a workload whose named ports are `ports`: its own port of the service port's name wins.
+    pub fn target_on(&self, ports: &BTreeMap<String, u16>) -> u16 {
+        let named = ports.get(&self.port.name).copied().filter(|_| !self.port.name.is_empty());
+        named.unwrap_or_else(|| match &self.target {
+            Target::Same => self.port.number,
+            Target::Number(number) => *number,
+            Target::Name(name) => ports.get(name).copied().unwrap_or(self.port.number),
+        })
+    }
+}
+
+/// A workload that services may select; it serves nothing yet.
+pub struct Candidate {
+    pub workload: Workload,
+    pub ports: BTreeMap<String, u16>,
+}
+
+/// Endpoints that someone else keeps for a service without a selector.
+pub struct Slice {
+    pub namespace: String,
+    pub service: String,
+    pub endpoints: Vec<Workload>,
+    /// Port name -> number; a single port may have the empty name.
+    pub ports: BTreeMap<String, u16>,
+}
+
+/// A namespace that lets others refer to its Services.
+pub struct Grant {
+    pub namespace: String,
+    /// Kind and namespace that may refer.
+    pub from: Vec<(String, String)>,
+    /// Services that may be referred to; `None`: all.
+    pub to: Vec<Option<String>>,
+}

@@ -1,0 +1,199 @@
+//! API dialects -> the model: every accepted object in, everything downstream needs out. Pure: the same objects give the
+//! same translation, whatever their order. A dialect is a module; `registry` puts services and workloads together, `refer`
+//! says which references lead nowhere and which objects are in each other's way.
+
+mod core;
+mod gateway_api;
+mod istio;
+mod meaning;
+mod reader;
+mod refer;
+mod registry;
+mod retry_on;
+mod translation;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub use refer::references;
+pub use translation::{Settings, Translation, key};
+
+use meaning::{Grant, Meaning};
+use reader::Reader;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use taut_model::host;
+use taut_model::object::Object;
+use taut_model::origin::ObjectRef;
+use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
+use taut_model::problem::{Problem, Severity};
+use taut_model::route::{Dialect, Parent, Route};
+
+/// Translates all objects of the mesh, and says what is wrong with each.
+pub fn translate(objects: &[Arc<Object>], settings: &Settings) -> Translation {
+    let mut objects: Vec<&Arc<Object>> = objects.iter().collect();
+    objects.sort_by_cached_key(|object| (object.kind.group, object.reference()));
+    let mut assembly = Assembly::default();
+    for object in &objects {
+        assembly.take(object, settings);
+    }
+    let mut translation = assembly.finish();
+    let objects: Vec<Arc<Object>> = objects.into_iter().cloned().collect();
+    for (object, problems) in references(&objects, &translation) {
+        translation.findings.entry(object).or_default().extend(problems);
+    }
+    translation
+}
+
+/// What is wrong with one object by itself, for admission: unsupported fields and values. References are not looked at.
+pub fn admit(object: &Object) -> Vec<Problem> {
+    let mut reader = Reader::new(object);
+    meaning(&mut reader, &Settings::default());
+    reader.finish()
+}
+
+/// What one object means. Whether it is accepted is in the reader's problems.
+fn meaning(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
+    let kind = reader.object().kind;
+    match (kind.group, kind.kind) {
+        ("", "Service") => core::service(reader, settings),
+        ("discovery.k8s.io", "EndpointSlice") => core::endpoint_slice(reader, settings),
+        ("networking.istio.io", "VirtualService") => istio::virtual_service(reader),
+        ("networking.istio.io", "DestinationRule") => istio::destination_rule(reader),
+        ("networking.istio.io", "ServiceEntry") => istio::service_entry(reader, settings),
+        ("networking.istio.io", "WorkloadEntry") => istio::workload_entry(reader, settings),
+        ("networking.istio.io", "Gateway" | "Sidecar" | "WorkloadGroup") => not_served(kind.kind),
+        ("security.istio.io", "PeerAuthentication") => istio::peer_authentication(reader),
+        ("security.istio.io", "AuthorizationPolicy") => istio::authorization_policy(reader),
+        ("gateway.networking.k8s.io", "HTTPRoute") => gateway_api::http_route(reader),
+        ("gateway.networking.k8s.io", "GRPCRoute") => gateway_api::grpc_route(reader),
+        ("gateway.networking.k8s.io", "ReferenceGrant") => gateway_api::reference_grant(reader),
+        ("gateway.networking.k8s.io", "TCPRoute" | "TLSRoute" | "UDPRoute") => gateway_api::unserved_route(reader),
+        ("gateway.networking.k8s.io", "Gateway" | "GatewayClass" | "ListenerSet") => not_served(kind.kind),
+        ("security.istio.io" | "telemetry.istio.io" | "networking.istio.io" | "gateway.networking.k8s.io" | "extensions.istio.io", _) => {
+            reader.unsupported_value("kind", kind.kind, "remove the object");
+            Meaning::Nothing
+        }
+        _ => Meaning::Nothing,
+    }
+}
+
+fn not_served(kind: &str) -> Meaning {
+    Meaning::Idle(format!("{kind} is not served by this version"))
+}
+
+/// Objects read one by one, until all are there and can be put together.
+#[derive(Default)]
+struct Assembly<'a> {
+    translation: Translation,
+    found: registry::Found,
+    routes: Vec<(&'a Object, Route)>,
+    grants: Vec<Grant>,
+}
+
+impl<'a> Assembly<'a> {
+    fn take(&mut self, object: &'a Object, settings: &Settings) {
+        let mut reader = Reader::new(object);
+        let meaning = meaning(&mut reader, settings);
+        let problems = reader.finish();
+        let refused = problems.iter().any(|problem| problem.severity == Severity::Error);
+        if !problems.is_empty() {
+            self.translation.findings.entry(object.reference()).or_default().extend(problems);
+        }
+        match refused {
+            true => self.fail_closed(object),
+            false => self.accept(object, meaning),
+        }
+    }
+
+    /// An object that is not accepted has no effect; a policy's effect is then the stricter one.
+    fn fail_closed(&mut self, object: &Object) {
+        match (object.kind.group, object.kind.kind) {
+            ("security.istio.io", "PeerAuthentication") => self.authentication(object, istio::strict(object)),
+            ("security.istio.io", "AuthorizationPolicy") => self.authorization(object, istio::deny_everything(object)),
+            _ => {}
+        }
+    }
+
+    fn authentication(&mut self, object: &Object, policy: PeerAuthentication) {
+        self.translation.authentications.insert(key(&object.reference()), Arc::new(policy));
+    }
+
+    fn authorization(&mut self, object: &Object, policy: AuthorizationPolicy) {
+        self.translation.authorizations.insert(key(&object.reference()), Arc::new(policy));
+    }
+
+    fn accept(&mut self, object: &'a Object, meaning: Meaning) {
+        match meaning {
+            Meaning::Offers { offers, endpoints } => {
+                self.found.offers.extend(offers);
+                self.found.endpoints.extend(endpoints);
+            }
+            Meaning::Candidate(candidate) => self.found.candidates.push(candidate),
+            Meaning::Slice(slice) => self.found.slices.push(slice),
+            Meaning::Route(route) => self.routes.push((object, route)),
+            Meaning::Destination(destination) => {
+                self.translation.destinations.insert(key(&object.reference()), Arc::new(destination));
+            }
+            Meaning::PeerAuthentication(policy) => self.authentication(object, policy),
+            Meaning::AuthorizationPolicy(policy) => self.authorization(object, policy),
+            Meaning::Grant(grant) => self.grants.push(grant),
+            Meaning::Idle(because) => {
+                self.translation.idle.insert(object.reference(), because);
+            }
+            Meaning::Nothing => {}
+        }
+    }
+
+    fn finish(self) -> Translation {
+        let Self { mut translation, found, mut routes, grants } = self;
+        let registry = registry::assemble(found);
+        let known = gateway_api::Known::new(&registry.services, grants);
+        let mut problems: Vec<(ObjectRef, Problem)> = Vec::new();
+        for (object, route) in &mut routes {
+            if route.dialect == Dialect::GatewayApi {
+                problems.extend(gateway_api::resolve(object, route, &known).into_iter().map(|problem| (object.reference(), problem)));
+            }
+        }
+        spread_patterns(&mut routes, registry.services.keys());
+        for (object, problem) in registry.problems.into_iter().chain(problems) {
+            translation.findings.entry(object).or_default().push(problem);
+        }
+        translation.routes = routes.into_iter().map(|(object, route)| (key(&object.reference()), Arc::new(route))).collect();
+        translation.services = registry.services.into_iter().map(|(host, service)| (host, Arc::new(service))).collect();
+        translation.workloads = registry.workloads.into_iter().map(|(uid, workload)| (uid, Arc::new(workload))).collect();
+        translation
+    }
+}
+
+/// A host pattern stands for the services it covers that no VirtualService names better for the same clients: the most
+/// specific host wins (VirtualService.hosts), so a name before a pattern, and a longer pattern before a shorter one.
+fn spread_patterns<'a>(routes: &mut [(&Object, Route)], hosts: impl Iterator<Item = &'a String> + Clone) {
+    let is_pattern = |parent: &Parent| parent.host.starts_with('*');
+    if !routes.iter().any(|(_, route)| route.parents.iter().any(is_pattern)) {
+        return;
+    }
+    let mut best: BTreeMap<(String, Option<String>), usize> = BTreeMap::new();
+    for (_, route) in routes.iter().filter(|(_, route)| route.dialect == Dialect::Istio) {
+        for parent in &route.parents {
+            let (named, strength) = match is_pattern(parent) {
+                true => (hosts.clone().filter(|host| host::matches(&parent.host, host)).cloned().collect(), parent.host.len()),
+                false => (vec![parent.host.clone()], usize::MAX),
+            };
+            for host in named {
+                let best = best.entry((host, route.consumer_namespace.clone())).or_default();
+                *best = strength.max(*best);
+            }
+        }
+    }
+    for (_, route) in routes.iter_mut() {
+        let (patterns, mut parents): (Vec<Parent>, Vec<Parent>) = std::mem::take(&mut route.parents).into_iter().partition(is_pattern);
+        for pattern in patterns {
+            let wins = |host: &String| best.get(&(host.clone(), route.consumer_namespace.clone())) == Some(&pattern.host.len());
+            let covered = hosts.clone().filter(|host| host::matches(&pattern.host, host) && wins(host));
+            parents.extend(covered.map(|host| Parent { host: host.clone(), port: pattern.port }));
+        }
+        route.parents = parents;
+    }
+}

@@ -1,0 +1,56 @@
+//! Routes that speak about the same service: who wins, told to both.
+
+use super::super::reader::code;
+use super::super::translation::Translation;
+use super::notes::Notes;
+use std::collections::BTreeMap;
+use taut_model::origin::ObjectRef;
+use taut_model::problem::Severity;
+use taut_model::route::{Dialect, Parent, Route};
+
+pub fn check(translation: &Translation, notes: &mut Notes<'_>) {
+    let mut by_host: BTreeMap<&str, Vec<(&Route, &Parent)>> = BTreeMap::new();
+    for route in translation.routes.values() {
+        for parent in &route.parents {
+            by_host.entry(&parent.host).or_default().push((route, parent));
+        }
+    }
+    for (host, mut attached) in by_host {
+        attached.sort_by_key(|(route, _)| (&route.created, &route.origin.object.namespace, &route.origin.object.name));
+        duplicates(host, &attached, notes);
+        across_dialects(host, &attached, notes);
+    }
+}
+
+/// Two VirtualServices for one host and the same clients: the oldest wins.
+fn duplicates(host: &str, attached: &[(&Route, &Parent)], notes: &mut Notes<'_>) {
+    let mut holders: BTreeMap<&Option<String>, &Route> = BTreeMap::new();
+    for (route, _) in attached.iter().filter(|(route, _)| route.dialect == Dialect::Istio) {
+        match holders.get(&route.consumer_namespace) {
+            None => drop(holders.insert(&route.consumer_namespace, route)),
+            Some(winner) if winner.origin.object != route.origin.object => {
+                tell(host, "spec.hosts", winner, route, "is older", notes);
+            }
+            // The same host twice in one object is no conflict.
+            Some(_) => {}
+        }
+    }
+}
+
+/// A route of Gateway API wins over a VirtualService for the same host and port.
+fn across_dialects(host: &str, attached: &[(&Route, &Parent)], notes: &mut Notes<'_>) {
+    let winner = attached.iter().find(|(route, _)| route.dialect == Dialect::GatewayApi);
+    let Some((winner, parent)) = winner else { return };
+    let place = parent.port.map_or_else(|| host.to_owned(), |port| format!("{host} port {port}"));
+    for (loser, _) in attached.iter().filter(|(route, _)| route.dialect == Dialect::Istio) {
+        tell(&place, "spec.hosts", winner, loser, "binds to the service itself and comes first", notes);
+    }
+}
+
+fn tell(place: &str, field: &str, winner: &Route, loser: &Route, why: &str, notes: &mut Notes<'_>) {
+    let (winning, losing): (&ObjectRef, &ObjectRef) = (&winner.origin.object, &loser.origin.object);
+    let lost = format!("{field}: {winning} decides for {place}, since it {why}");
+    notes.warn(code::CONFLICT, losing, field, lost, Some("keep one of the two".to_owned()));
+    let won = format!("decides for {place}, which {losing} is about as well");
+    notes.add(Severity::Info, code::CONFLICT, winning, "", won, None);
+}

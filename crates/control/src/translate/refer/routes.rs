@@ -1,0 +1,113 @@
+//! Routes: destinations, ports and subsets that are not there, shares of nothing, rules that no request reaches.
+
+use super::super::reader::code;
+use super::super::values::nearest;
+use super::notes::Notes;
+use super::world::World;
+use taut_model::origin::ObjectRef;
+use taut_model::route::{Backend, Dialect, HttpAction, HttpMatch, HttpRule, PathMatch, Route};
+
+pub fn check(world: &World<'_>, route: &Route, notes: &mut Notes<'_>) {
+    let about = &route.origin.object;
+    parents(world, route, notes);
+    for rule in &route.http {
+        if let HttpAction::Forward(backends) = &rule.action {
+            for backend in backends {
+                self::backend(world, about, backend, notes);
+            }
+            weights(about, &rule.origin.path, backends, notes);
+        }
+        for mirror in &rule.mirrors {
+            backend(world, about, &mirror.backend, notes);
+        }
+    }
+    for rule in &route.tcp {
+        for backend in &rule.backends {
+            self::backend(world, about, backend, notes);
+        }
+        weights(about, &rule.origin.path, &rule.backends, notes);
+    }
+    if route.dialect == Dialect::Istio {
+        unreachable(about, &route.http, notes);
+    }
+}
+
+fn parents(world: &World<'_>, route: &Route, notes: &mut Notes<'_>) {
+    let about = &route.origin.object;
+    let field = match route.dialect {
+        Dialect::Istio => "spec.hosts",
+        Dialect::GatewayApi => "spec.parentRefs",
+    };
+    if route.parents.is_empty() {
+        notes.warn(code::NO_EFFECT, about, field, format!("{field}: covers no service that the mesh knows"), None);
+    }
+    for parent in &route.parents {
+        match (world.service(&parent.host), parent.port) {
+            (None, _) => {
+                let message = format!("{field}: there is no service {}, so this has no effect yet", parent.host);
+                notes.warn(code::UNKNOWN_REFERENCE, about, field, message, world.near_host(&parent.host));
+            }
+            (Some(service), Some(port)) if service.port(port).is_none() => {
+                let message = format!("{field}: {} has no port {port}, so this has no effect", parent.host);
+                notes.warn(code::UNKNOWN_REFERENCE, about, field, message, Some(ports(service)));
+            }
+            (Some(_), _) => {}
+        }
+    }
+}
+
+fn ports(service: &taut_model::service::Service) -> String {
+    let numbers: Vec<String> = service.ports.iter().map(|port| port.number.to_string()).collect();
+    format!("its ports are {}", numbers.join(", "))
+}
+
+fn backend(world: &World<'_>, about: &ObjectRef, backend: &Backend, notes: &mut Notes<'_>) {
+    // Said already, with Gateway API's own reason.
+    if backend.unresolved.is_some() {
+        return;
+    }
+    let path = &backend.origin.path;
+    let Some(service) = world.service(&backend.host) else {
+        let message = format!("{path}: there is no service {}", backend.host);
+        return notes.warn(code::UNKNOWN_REFERENCE, about, path, message, world.near_host(&backend.host));
+    };
+    if let Some(port) = backend.port.filter(|port| service.port(*port).is_none()) {
+        notes.warn(code::UNKNOWN_REFERENCE, about, path, format!("{path}: {} has no port {port}", backend.host), Some(ports(service)));
+    }
+    let Some(subset) = &backend.subset else { return };
+    let defined = || world.destinations(&backend.host).iter().flat_map(|destination| &destination.subsets).map(|subset| subset.name.as_str());
+    if !defined().any(|name| name == subset) {
+        let message = format!("{path}: no DestinationRule for {} defines the subset {subset:?}", backend.host);
+        notes.warn(code::UNKNOWN_REFERENCE, about, path, message, nearest(subset, defined()).map(|near| format!("did you mean {near:?}?")));
+    }
+}
+
+/// Many rules share one list of backends (a TCP rule per match), so this may be said of each.
+fn weights(about: &ObjectRef, path: &str, backends: &[Backend], notes: &mut Notes<'_>) {
+    if !backends.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
+        let message = format!("{path}: the weights add up to 0, so nothing gets this traffic and it is answered with an error");
+        notes.warn(code::NO_EFFECT, about, path, message, Some("give at least one destination a weight".to_owned()));
+    }
+}
+
+/// In a VirtualService the first match wins, so nothing behind a rule that matches everything is ever reached.
+fn unreachable(about: &ObjectRef, rules: &[HttpRule], notes: &mut Notes<'_>) {
+    let catch_all = |rule: &HttpRule| rule.matches.is_empty() || rule.matches.iter().any(matches_everything);
+    let Some(first) = rules.iter().position(catch_all) else { return };
+    for rule in &rules[first + 1..] {
+        let path = &rule.origin.path;
+        let message = format!("{path}: never reached, since {} matches every request before it", rules[first].origin.path);
+        notes.warn(code::UNREACHABLE, about, path, message, Some("move the rule that matches everything to the end".to_owned()));
+    }
+}
+
+fn matches_everything(matching: &HttpMatch) -> bool {
+    let any_path = match &matching.path {
+        None => true,
+        Some(PathMatch::Prefix(prefix)) => prefix == "/" || prefix.is_empty(),
+        Some(PathMatch::Regex(pattern)) => pattern == ".*" || pattern == "/.*",
+        Some(PathMatch::Exact(_) | PathMatch::Segments(_)) => false,
+    };
+    let unrestricted = HttpMatch { origin: matching.origin.clone(), path: None, ignore_path_case: false, ..HttpMatch::default() };
+    any_path && HttpMatch { path: None, ignore_path_case: false, ..matching.clone() } == unrestricted
+}

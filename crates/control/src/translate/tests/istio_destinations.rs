@@ -1,0 +1,92 @@
+//! DestinationRule, field by field.
+
+use super::*;
+use std::time::Duration;
+use taut_model::destination::*;
+
+#[test]
+fn balancers_have_istio_s_defaults() {
+    let header = || HashKey::Header("x-user".to_owned());
+    let session = HashKey::Cookie { name: "c".to_owned(), path: "/".to_owned(), ttl: Some(Duration::ZERO) };
+    for (written, want) in [
+        (json!({"simple": "LEAST_REQUEST"}), Some(Balancer::LeastRequest)),
+        (json!({"simple": "LEAST_CONN"}), Some(Balancer::LeastRequest)),
+        (json!({"simple": "ROUND_ROBIN"}), Some(Balancer::RoundRobin)),
+        (json!({"simple": "RANDOM"}), Some(Balancer::Random)),
+        (json!({"simple": "UNSPECIFIED"}), None),
+        (json!({"consistentHash": {"httpHeaderName": "X-User"}}), Some(Balancer::RingHash { key: header(), min_size: 1024 })),
+        (json!({"consistentHash": {"httpHeaderName": "X-User", "minimumRingSize": 9}}), Some(Balancer::RingHash { key: header(), min_size: 9 })),
+        (
+            json!({"consistentHash": {"useSourceIp": true, "ringHash": {"minimumRingSize": 8}}}),
+            Some(Balancer::RingHash { key: HashKey::SourceIp, min_size: 8 }),
+        ),
+        (
+            json!({"consistentHash": {"httpQueryParameterName": "q", "maglev": {}}}),
+            Some(Balancer::Maglev { key: HashKey::Query("q".to_owned()), table_size: 65_537 }),
+        ),
+        (
+            json!({"consistentHash": {"httpCookie": {"name": "c", "path": "/", "ttl": "0s"}, "maglev": {"tableSize": 251}}}),
+            Some(Balancer::Maglev { key: session, table_size: 251 }),
+        ),
+    ] {
+        let destination = destination_of(json!({"host": "reviews", "trafficPolicy": {"loadBalancer": written}}));
+        assert_eq!(destination.policy.balancer, want, "{written}");
+    }
+    let annotated =
+        with(named("DestinationRule", "reviews", json!({"host": "reviews"})), "annotations", json!({"tautline.dev/balancer": "PEAK_EWMA"}));
+    assert_eq!(translated(vec![annotated]).destinations["DestinationRule/default/reviews"].policy.balancer, Some(Balancer::PeakEwma));
+}
+
+#[test]
+fn limits_ejection_budget_and_tls() {
+    let destination = destination_of(json!({"host": "reviews", "trafficPolicy": {
+        "connectionPool": {
+            "tcp": {"maxConnections": 10, "connectTimeout": "30ms", "idleTimeout": "1h"},
+            "http": {"http1MaxPendingRequests": 1, "http2MaxRequests": 1000, "maxRequestsPerConnection": 0, "maxRetries": 3, "h2UpgradePolicy": "DEFAULT"}},
+        "outlierDetection": {"consecutive5xxErrors": 7, "consecutiveGatewayErrors": 2, "interval": "1s", "baseEjectionTime": "3m", "maxEjectionPercent": 100, "minHealthPercent": 50},
+        "retryBudget": {"percent": 25.5, "minRetryConcurrency": 4, "budgetInterval": "0s"},
+        "tls": {"mode": "SIMPLE", "sni": "a.b", "subjectAltNames": ["c.d"], "insecureSkipVerify": false},
+    }}));
+    let limits = Limits {
+        max_connections: Some(10),
+        max_pending: Some(1),
+        max_requests: Some(1000),
+        max_retries: Some(3),
+        max_requests_per_connection: None,
+        connect_timeout: Some(Duration::from_millis(30)),
+        idle_timeout: Some(Duration::from_secs(3600)),
+    };
+    let outlier = OutlierPolicy {
+        consecutive_5xx: 7,
+        consecutive_gateway_errors: 2,
+        interval: Duration::from_secs(1),
+        base_ejection: Duration::from_secs(180),
+        max_ejection_percent: 100,
+        min_health_percent: 50,
+    };
+    let tls = ClientTls::Simple { sni: Some("a.b".to_owned()), subject_alt_names: vec!["c.d".to_owned()] };
+    let want = TrafficPolicy {
+        balancer: None,
+        limits: Some(limits),
+        outlier: Some(outlier),
+        tls: Some(tls),
+        retry_budget: Some(RetryBudget { percent: 25.5, min_concurrency: 4 }),
+        ports: Vec::new(),
+    };
+    assert_eq!(destination.policy, want);
+    let defaults = destination_of(json!({"host": "reviews", "trafficPolicy": {"outlierDetection": {}, "retryBudget": {}}}));
+    assert_eq!((defaults.policy.outlier, defaults.policy.retry_budget), (Some(OutlierPolicy::default()), Some(RetryBudget::default())));
+}
+
+#[test]
+fn subsets_and_ports_have_policies_of_their_own() {
+    let destination = destination_of(json!({"host": "reviews", "subsets": [
+        {"name": "v1", "labels": {"version": "v1"}},
+        {"name": "v2", "labels": {"version": "v2"}, "trafficPolicy": {"loadBalancer": {"simple": "RANDOM"}}},
+    ], "trafficPolicy": {"portLevelSettings": [{"port": {"number": 443}, "tls": {"mode": "ISTIO_MUTUAL"}}]}}));
+    assert_eq!(destination.host, REVIEWS);
+    assert_eq!(destination.subsets[0].labels["version"], "v1");
+    assert_eq!(destination.subsets[1].origin.path, "spec.subsets[1]");
+    assert_eq!(destination.subsets[1].policy.balancer, Some(Balancer::Random));
+    assert_eq!(destination.policy.ports, [(443, TrafficPolicy { tls: Some(ClientTls::Mesh), ..TrafficPolicy::default() })]);
+}

@@ -1,0 +1,229 @@
+//! Everything that the APIs have and the mesh does not do yet: refused, and by its exact path.
+
+use super::*;
+
+/// Wraps a rule of a VirtualService, a DestinationRule's traffic policy, or an HTTPRoute's rule.
+fn virtual_service(rule: Value) -> (&'static str, Value) {
+    ("VirtualService", json!({"hosts": ["reviews"], "http": [rule]}))
+}
+
+fn forwarding(field: &str, value: Value) -> (&'static str, Value) {
+    virtual_service(json!({"route": [{"destination": {"host": "reviews"}}], field: value}))
+}
+
+fn traffic(policy: Value) -> (&'static str, Value) {
+    ("DestinationRule", json!({"host": "reviews", "trafficPolicy": policy}))
+}
+
+fn http_route(rule: Value) -> (&'static str, Value) {
+    ("HTTPRoute", json!({"parentRefs": [{"group": "", "kind": "Service", "name": "reviews"}], "rules": [rule]}))
+}
+
+fn authorization(rule: Value) -> (&'static str, Value) {
+    ("AuthorizationPolicy", json!({"action": "DENY", "rules": [rule]}))
+}
+
+fn check(cases: Vec<((&'static str, Value), &str)>) {
+    for ((kind, spec), path) in cases {
+        let object = named(kind, "reviews", spec.clone());
+        let problems = admit(&object);
+        let errors = errors(&problems);
+        assert!(!errors.is_empty(), "{kind} {spec} must be refused");
+        assert!(errors.iter().any(|problem| problem.path == path && problem.message.starts_with(path)), "{path}: {problems:#?}");
+    }
+}
+
+#[test]
+fn virtual_service_fields() {
+    check(vec![
+        (forwarding("corsPolicy", json!({"allowCredentials": true})), "spec.http[0].corsPolicy"),
+        (virtual_service(json!({"delegate": {"name": "x"}})), "spec.http[0].delegate"),
+        (
+            forwarding("match", json!([{"headers": {"@request.auth.claims.sub": {"exact": "a"}}}])),
+            "spec.http[0].match[0].headers.@request.auth.claims.sub",
+        ),
+        (forwarding("match", json!([{"headers": {":path": {"exact": "a"}}}])), "spec.http[0].match[0].headers.:path"),
+        (forwarding("match", json!([{"uri": {}}])), "spec.http[0].match[0].uri"),
+        (forwarding("match", json!([{"uri": {"exact": "/a", "prefix": "/b"}}])), "spec.http[0].match[0].uri"),
+        (forwarding("match", json!([{"uri": {"regex": "("}}])), "spec.http[0].match[0].uri.regex"),
+        (forwarding("match", json!([{"port": 70000}])), "spec.http[0].match[0].port"),
+        (forwarding("fault", json!({"delay": {"exponentialDelay": "1s"}})), "spec.http[0].fault.delay.exponentialDelay"),
+        (forwarding("fault", json!({"abort": {"http2Error": "x"}})), "spec.http[0].fault.abort.http2Error"),
+        (forwarding("fault", json!({"abort": {"grpcStatus": "NOPE"}})), "spec.http[0].fault.abort.grpcStatus"),
+        (forwarding("fault", json!({"abort": {"httpStatus": 99}})), "spec.http[0].fault.abort.httpStatus"),
+        (forwarding("fault", json!({"abort": {"httpStatus": 500, "percentage": {"value": 101}}})), "spec.http[0].fault.abort.percentage.value"),
+        (forwarding("retries", json!({"attempts": 1, "retryOn": "5xx,retriable-headers"})), "spec.http[0].retries.retryOn"),
+        (forwarding("retries", json!({"attempts": -1})), "spec.http[0].retries.attempts"),
+        (forwarding("retries", json!({"attempts": 1, "retryIgnorePreviousHosts": false})), "spec.http[0].retries.retryIgnorePreviousHosts"),
+        (forwarding("timeout", json!("soon")), "spec.http[0].timeout"),
+        (forwarding("headers", json!({"request": {"set": {"x": "%REQ(y)%"}}})), "spec.http[0].headers.request.set.x"),
+        (forwarding("headers", json!({"response": {"remove": [":status"]}})), "spec.http[0].headers.response.remove[0]"),
+        (forwarding("redirect", json!({"uri": "/"})), "spec.http[0]"),
+        (forwarding("mirrorPercentage", json!({"value": 5})), "spec.http[0].mirrorPercentage"),
+        (virtual_service(json!({"redirect": {"redirectCode": 200}})), "spec.http[0].redirect.redirectCode"),
+        (virtual_service(json!({"directResponse": {"status": 200, "body": {"bytes": "AA=="}}})), "spec.http[0].directResponse.body.bytes"),
+        (virtual_service(json!({})), "spec.http[0]"),
+        (("VirtualService", json!({"hosts": ["a*b"]})), "spec.hosts[0]"),
+        (("VirtualService", json!({"hosts": []})), "spec.hosts"),
+        (("VirtualService", json!({"hosts": ["a"], "exportTo": ["other"]})), "spec.exportTo"),
+        (
+            (
+                "VirtualService",
+                json!({"hosts": ["a"], "tcp": [{"match": [{"destinationSubnets": ["10.0.0.0/8"]}], "route": [{"destination": {"host": "a"}}]}]}),
+            ),
+            "spec.tcp[0].match[0].destinationSubnets",
+        ),
+        (("VirtualService", json!({"hosts": ["a"], "tls": [{"route": [{"destination": {"host": "a"}}]}]})), "spec.tls[0].match"),
+        (
+            ("VirtualService", json!({"hosts": ["a"], "tls": [{"match": [{"sniHosts": ["a.*.b"]}], "route": [{"destination": {"host": "a"}}]}]})),
+            "spec.tls[0].match[0].sniHosts[0]",
+        ),
+    ]);
+}
+
+#[test]
+fn destination_rule_fields() {
+    check(vec![
+        (traffic(json!({"loadBalancer": {"simple": "PASSTHROUGH"}})), "spec.trafficPolicy.loadBalancer.simple"),
+        (traffic(json!({"loadBalancer": {"localityLbSetting": {"enabled": true}}})), "spec.trafficPolicy.loadBalancer.localityLbSetting"),
+        (traffic(json!({"loadBalancer": {"warmup": {"duration": "1s"}}})), "spec.trafficPolicy.loadBalancer.warmup"),
+        (traffic(json!({"loadBalancer": {"warmupDurationSecs": "1s"}})), "spec.trafficPolicy.loadBalancer.warmupDurationSecs"),
+        (traffic(json!({"loadBalancer": {"consistentHash": {}}})), "spec.trafficPolicy.loadBalancer.consistentHash"),
+        (
+            traffic(json!({"loadBalancer": {"consistentHash": {"useSourceIp": true, "maglev": {"tableSize": 100}}}})),
+            "spec.trafficPolicy.loadBalancer.consistentHash.maglev.tableSize",
+        ),
+        (
+            traffic(json!({"loadBalancer": {"consistentHash": {"httpCookie": {"name": "a", "attributes": []}}}})),
+            "spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes",
+        ),
+        (traffic(json!({"tls": {"mode": "MUTUAL"}})), "spec.trafficPolicy.tls.mode"),
+        (traffic(json!({"tls": {"mode": "SIMPLE", "caCertificates": "/x"}})), "spec.trafficPolicy.tls.caCertificates"),
+        (traffic(json!({"tls": {"mode": "SIMPLE", "credentialName": "x"}})), "spec.trafficPolicy.tls.credentialName"),
+        (traffic(json!({"tls": {"mode": "SIMPLE", "insecureSkipVerify": true}})), "spec.trafficPolicy.tls.insecureSkipVerify"),
+        (traffic(json!({"tls": {"mode": "ISTIO_MUTUAL", "sni": "x"}})), "spec.trafficPolicy.tls"),
+        (traffic(json!({"connectionPool": {"http": {"h2UpgradePolicy": "UPGRADE"}}})), "spec.trafficPolicy.connectionPool.http.h2UpgradePolicy"),
+        (traffic(json!({"connectionPool": {"http": {"maxConcurrentStreams": 1}}})), "spec.trafficPolicy.connectionPool.http.maxConcurrentStreams"),
+        (traffic(json!({"connectionPool": {"tcp": {"tcpKeepalive": {}}}})), "spec.trafficPolicy.connectionPool.tcp.tcpKeepalive"),
+        (
+            traffic(json!({"connectionPool": {"tcp": {"idleTimeout": "1s"}, "http": {"idleTimeout": "2s"}}})),
+            "spec.trafficPolicy.connectionPool.tcp.idleTimeout",
+        ),
+        (traffic(json!({"connectionPool": {"tcp": {"maxConnections": -1}}})), "spec.trafficPolicy.connectionPool.tcp.maxConnections"),
+        (traffic(json!({"outlierDetection": {"consecutiveErrors": 1}})), "spec.trafficPolicy.outlierDetection.consecutiveErrors"),
+        (
+            traffic(json!({"outlierDetection": {"splitExternalLocalOriginErrors": true}})),
+            "spec.trafficPolicy.outlierDetection.splitExternalLocalOriginErrors",
+        ),
+        (traffic(json!({"outlierDetection": {"maxEjectionPercent": 101}})), "spec.trafficPolicy.outlierDetection.maxEjectionPercent"),
+        (traffic(json!({"outlierDetection": {"interval": "0s"}})), "spec.trafficPolicy.outlierDetection.interval"),
+        (traffic(json!({"retryBudget": {"budgetInterval": "1s"}})), "spec.trafficPolicy.retryBudget.budgetInterval"),
+        (traffic(json!({"tunnel": {"targetHost": "x"}})), "spec.trafficPolicy.tunnel"),
+        (traffic(json!({"proxyProtocol": {"version": "V2"}})), "spec.trafficPolicy.proxyProtocol"),
+        (traffic(json!({"portLevelSettings": [{"tls": {"mode": "DISABLE"}}]})), "spec.trafficPolicy.portLevelSettings[0].port.number"),
+        (("DestinationRule", json!({"host": "*.foo"})), "spec.host"),
+        (("DestinationRule", json!({"host": "a", "exportTo": ["."]})), "spec.exportTo"),
+        (("DestinationRule", json!({"host": "a", "workloadSelector": {"matchLabels": {}}})), "spec.workloadSelector"),
+        (("DestinationRule", json!({"host": "a", "subsets": [{"name": "x"}, {"name": "x"}]})), "spec.subsets[1].name"),
+    ]);
+}
+
+#[test]
+fn gateway_api_fields() {
+    let filter = |filter: Value| http_route(json!({"filters": [filter]}));
+    let parent = |parent: Value| ("HTTPRoute", json!({"parentRefs": [parent], "rules": []}));
+    check(vec![
+        (http_route(json!({"sessionPersistence": {"type": "Cookie"}})), "spec.rules[0].sessionPersistence"),
+        (filter(json!({"type": "ExtensionRef"})), "spec.rules[0].filters[0].type"),
+        (filter(json!({"type": "CORS", "cors": {}})), "spec.rules[0].filters[0].cors"),
+        (filter(json!({"type": "URLRewrite"})), "spec.rules[0].filters[0]"),
+        (
+            filter(json!({"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "Host", "value": "x"}]}})),
+            "spec.rules[0].filters[0].requestHeaderModifier.set[0].name",
+        ),
+        (
+            http_route(
+                json!({"matches": [{"path": {"type": "Exact", "value": "/a"}}], "filters": [{"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}}]}),
+            ),
+            "spec.rules[0].filters",
+        ),
+        (http_route(json!({"matches": [{"path": {"value": "a"}}]})), "spec.rules[0].matches[0].path.value"),
+        (http_route(json!({"backendRefs": [{"name": "reviews"}]})), "spec.rules[0].backendRefs[0].port"),
+        (
+            http_route(json!({"backendRefs": [{"name": "reviews", "port": 1, "filters": [{"type": "URLRewrite", "urlRewrite": {}}]}]})),
+            "spec.rules[0].backendRefs[0].filters[0]",
+        ),
+        (http_route(json!({"timeouts": {"request": "1d"}})), "spec.rules[0].timeouts.request"),
+        (http_route(json!({"retry": {"codes": [200]}})), "spec.rules[0].retry.codes[0]"),
+        (parent(json!({"group": "", "kind": "Service", "name": "a", "sectionName": "http"})), "spec.parentRefs[0].sectionName"),
+        (parent(json!({"group": "networking.istio.io", "kind": "ServiceEntry", "name": "a"})), "spec.parentRefs[0]"),
+        (("TCPRoute", json!({"parentRefs": [{"group": "", "kind": "Service", "name": "a"}]})), "spec.parentRefs"),
+        (("BackendTLSPolicy", json!({})), "kind"),
+    ]);
+}
+
+#[test]
+fn service_and_workload_entries() {
+    let entry = |field: &str, value: Value| ("ServiceEntry", json!({"hosts": ["a.b"], "ports": [{"number": 80, "name": "http"}], field: value}));
+    check(vec![
+        (entry("hosts", json!(["*.b"])), "spec.hosts[0]"),
+        (entry("resolution", json!("DYNAMIC_DNS")), "spec.resolution"),
+        (entry("subjectAltNames", json!(["x"])), "spec.subjectAltNames"),
+        (entry("addresses", json!(["10.0.0.0/8"])), "spec.addresses[0]"),
+        (entry("exportTo", json!(["."])), "spec.exportTo"),
+        (entry("endpoints", json!([{"address": "10.0.0.1", "network": "n"}])), "spec.endpoints[0].network"),
+        (entry("ports", json!([{"number": 0, "name": "http"}])), "spec.ports[0].number"),
+        (("ServiceEntry", json!({"hosts": ["a.b"], "resolution": "STATIC", "endpoints": [{"address": "c.d"}]})), "spec.endpoints[0].address"),
+        (("WorkloadEntry", json!({})), "spec.address"),
+        (("WorkloadEntry", json!({"address": "unix:///x"})), "spec.address"),
+        (("WorkloadEntry", json!({"address": "10.0.0.1", "network": "n"})), "spec.network"),
+        (("WorkloadEntry", json!({"address": "10.0.0.1", "serviceAccount": "a/b"})), "spec.serviceAccount"),
+        (("WorkloadEntry", json!({"address": "10.0.0.1", "ports": {"http": 0}})), "spec.ports.http"),
+    ]);
+    let peer = with(named("WorkloadEntry", "w", json!({"address": "10.0.0.1"})), "annotations", json!({"tautline.dev/peer": "here"}));
+    assert_eq!(admit(&peer)[0].path, "metadata.annotations.tautline.dev/peer");
+}
+
+#[test]
+fn policy_fields() {
+    let source = |field: &str, value: Value| authorization(json!({"from": [{"source": {"namespaces": ["a"], field: value}}]}));
+    let operation = |field: &str, value: Value| authorization(json!({"to": [{"operation": {"methods": ["GET"], field: value}}]}));
+    let when = |key: &str| authorization(json!({"when": [{"key": key, "values": ["a"]}]}));
+    check(vec![
+        (("AuthorizationPolicy", json!({"action": "CUSTOM"})), "spec.action"),
+        (("AuthorizationPolicy", json!({"provider": {"name": "x"}})), "spec.provider"),
+        (("AuthorizationPolicy", json!({"targetRefs": []})), "spec.targetRefs"),
+        (("AuthorizationPolicy", json!({"targetRef": {}})), "spec.targetRef"),
+        (source("requestPrincipals", json!(["*"])), "spec.rules[0].from[0].source.requestPrincipals"),
+        (source("notRequestPrincipals", json!(["*"])), "spec.rules[0].from[0].source.notRequestPrincipals"),
+        (source("remoteIpBlocks", json!(["10.0.0.0/8"])), "spec.rules[0].from[0].source.remoteIpBlocks"),
+        (source("trustDomains", json!(["a"])), "spec.rules[0].from[0].source.trustDomains"),
+        (source("ipBlocks", json!(["10.0.0.300"])), "spec.rules[0].from[0].source.ipBlocks[0]"),
+        (source("principals", json!([])), "spec.rules[0].from[0].source.principals"),
+        (source("principals", json!(["a*b"])), "spec.rules[0].from[0].source.principals[0]"),
+        (source("serviceAccounts", json!(["a*"])), "spec.rules[0].from[0].source.serviceAccounts[0]"),
+        (authorization(json!({"from": [{"source": {}}]})), "spec.rules[0].from[0].source"),
+        (authorization(json!({"from": []})), "spec.rules[0].from"),
+        (operation("paths", json!(["/a/{*}"])), "spec.rules[0].to[0].operation.paths[0]"),
+        (operation("ports", json!(["http"])), "spec.rules[0].to[0].operation.ports[0]"),
+        (when("request.auth.claims[a]"), "spec.rules[0].when[0].key"),
+        (when("remote.ip"), "spec.rules[0].when[0].key"),
+        (when("source.ip"), "spec.rules[0].when[0].values[0]"),
+        (authorization(json!({"when": [{"key": "source.namespace"}]})), "spec.rules[0].when[0]"),
+        (("PeerAuthentication", json!({"mtls": {"mode": "MAYBE"}})), "spec.mtls.mode"),
+        (("PeerAuthentication", json!({"portLevelMtls": {"80": {"mode": "DISABLE"}}})), "spec.portLevelMtls"),
+        (("RequestAuthentication", json!({})), "kind"),
+        (("Telemetry", json!({})), "kind"),
+    ]);
+}
+
+#[test]
+fn a_refusal_carries_its_place_in_the_file() {
+    let mut object = named("VirtualService", "reviews", forwarding("corsPolicy", json!({})).1);
+    let place = taut_model::origin::Location { file: "reviews.yaml".to_owned(), line: 12, column: 5 };
+    object.places = Some(Arc::new([("spec.http[0].corsPolicy".to_owned(), place.clone())].into()));
+    let problems = admit(&object);
+    assert_eq!(problems[0].location, Some(place));
+    assert_eq!(problems[0].code, "UnsupportedValue");
+    assert!(problems[0].message.starts_with("spec.http[0].corsPolicy is not supported yet: remove it, or"), "{}", problems[0].message);
+}

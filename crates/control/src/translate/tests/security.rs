@@ -1,0 +1,108 @@
+//! Policies, and that none is ever weaker than it reads.
+
+use super::*;
+use std::collections::BTreeMap;
+use taut_model::policy::*;
+
+fn policy(spec: Value) -> AuthorizationPolicy {
+    let object = named("AuthorizationPolicy", "p", spec);
+    assert_eq!(errors(&admit(&object)), Vec::<&Problem>::new());
+    translated(vec![object]).authorizations["AuthorizationPolicy/default/p"].as_ref().clone()
+}
+
+#[test]
+fn a_policy_keeps_every_restriction() {
+    let policy = policy(json!({
+        "selector": {"matchLabels": {"app": "reviews"}}, "action": "AUDIT",
+        "rules": [{
+            "from": [{"source": {"principals": ["mesh.local/ns/a/sa/b"], "notPrincipals": ["*/sa/c"], "namespaces": ["a*"], "notNamespaces": ["b"], "ipBlocks": ["10.0.0.0/8"], "notIpBlocks": ["::1"]}},
+                     {"source": {"serviceAccounts": ["cart", "shop/web"], "notServiceAccounts": ["x"]}}],
+            "to": [{"operation": {"hosts": ["a.b"], "notHosts": ["*.c"], "ports": ["80"], "notPorts": ["81"], "methods": ["GET"], "notMethods": ["POST"], "paths": ["/a*"], "notPaths": ["*/b"]}}],
+            "when": [{"key": "request.headers[X-User]", "values": ["a"], "notValues": ["b*"]}, {"key": "destination.port", "values": ["80"]},
+                     {"key": "source.ip", "values": ["10.0.0.1"]}, {"key": "destination.ip", "values": ["10.0.0.1"]}, {"key": "source.namespace", "values": ["a"]},
+                     {"key": "source.principal", "values": ["*"]}, {"key": "connection.sni", "notValues": ["a.b"]}],
+        }],
+    }));
+    assert_eq!((policy.action, policy.selector), (AuthorizationAction::Audit, BTreeMap::from([("app".to_owned(), "reviews".to_owned())])));
+    let rule = &policy.rules[0];
+    let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let first = SourceMatch {
+        principals: list(&["mesh.local/ns/a/sa/b"]),
+        not_principals: list(&["*/sa/c"]),
+        namespaces: list(&["a*"]),
+        not_namespaces: list(&["b"]),
+        ip_blocks: list(&["10.0.0.0/8"]),
+        not_ip_blocks: list(&["::1"]),
+        ..SourceMatch::default()
+    };
+    let second =
+        SourceMatch { service_accounts: list(&["default/cart", "shop/web"]), not_service_accounts: list(&["default/x"]), ..SourceMatch::default() };
+    assert_eq!(rule.from, [first, second]);
+    let operation = OperationMatch {
+        hosts: list(&["a.b"]),
+        not_hosts: list(&["*.c"]),
+        ports: vec![80],
+        not_ports: vec![81],
+        methods: list(&["GET"]),
+        not_methods: list(&["POST"]),
+        paths: list(&["/a*"]),
+        not_paths: list(&["*/b"]),
+    };
+    assert_eq!(rule.to, [operation]);
+    use ConditionKey::*;
+    let keys: Vec<_> = rule.when.iter().map(|condition| condition.key.clone()).collect();
+    assert_eq!(keys, [RequestHeader("x-user".to_owned()), DestinationPort, SourceIp, DestinationIp, SourceNamespace, SourcePrincipal, ConnectionSni]);
+    assert_eq!((&rule.when[0].values, &rule.when[0].not_values), (&list(&["a"]), &list(&["b*"])));
+}
+
+#[test]
+fn allow_without_rules_and_with_an_empty_rule_stay_apart() {
+    let nothing = policy(json!({}));
+    assert_eq!((nothing.action, nothing.rules.len()), (AuthorizationAction::Allow, 0));
+    let everything = policy(json!({"rules": [{}]}));
+    let rule = &everything.rules[0];
+    assert!(everything.rules.len() == 1 && rule.from.is_empty() && rule.to.is_empty() && rule.when.is_empty());
+}
+
+#[test]
+fn a_refused_policy_denies_everything_for_the_same_workloads() {
+    for (spec, selector) in [
+        (json!({"selector": {"matchLabels": {"app": "a"}}, "rules": [{"from": [{"source": {"requestPrincipals": ["*"]}}]}]}), Some("a")),
+        (json!({"selector": {"matchLabels": {"app": 5}}, "rules": []}), None),
+        (json!({"action": "CUSTOM"}), None),
+        (json!(5), None),
+    ] {
+        let translation = translated(vec![named("AuthorizationPolicy", "p", spec.clone())]);
+        let policy = &translation.authorizations["AuthorizationPolicy/default/p"];
+        assert_eq!((policy.action, policy.rules.len()), (AuthorizationAction::Deny, 1), "{spec}");
+        let rule = &policy.rules[0];
+        assert!(rule.from.is_empty() && rule.to.is_empty() && rule.when.is_empty());
+        assert_eq!(policy.selector.get("app").map(String::as_str), selector, "{spec}");
+        assert!(policy.origin.path.contains("everything is denied"), "{}", policy.origin);
+        assert!(!errors(findings(&translation, "AuthorizationPolicy", "p")).is_empty());
+    }
+}
+
+#[test]
+fn a_dry_run_enforces_nothing() {
+    let object =
+        with(named("AuthorizationPolicy", "p", json!({"action": "DENY", "rules": [{}]})), "annotations", json!({"istio.io/dry-run": "true"}));
+    let translation = translated(vec![object]);
+    assert!(translation.authorizations.is_empty());
+    assert!(translation.idle.values().any(|because| because.contains("dry run")));
+}
+
+#[test]
+fn peer_authentication_modes() {
+    let of = |spec: Value| translated(vec![named("PeerAuthentication", "p", spec)]).authentications["PeerAuthentication/default/p"].as_ref().clone();
+    for (mode, want) in
+        [("STRICT", Some(MtlsMode::Strict)), ("PERMISSIVE", Some(MtlsMode::Permissive)), ("DISABLE", Some(MtlsMode::Disable)), ("UNSET", None)]
+    {
+        assert_eq!(of(json!({"mtls": {"mode": mode}})).mode, want);
+    }
+    let ports = of(json!({"selector": {"matchLabels": {"app": "a"}}, "portLevelMtls": {"80": {"mode": "DISABLE"}, "81": {"mode": "UNSET"}}}));
+    assert_eq!((ports.mode, ports.ports), (None, BTreeMap::from([(80, MtlsMode::Disable)])));
+    let refused = of(json!({"selector": {"matchLabels": {"app": "a"}}, "mtls": {"mode": "DISABLE"}, "portLevelMtls": {"x": {"mode": "DISABLE"}}}));
+    assert_eq!((refused.mode, refused.ports.len(), refused.selector["app"].as_str()), (Some(MtlsMode::Strict), 0, "a"));
+    assert!(refused.origin.path.contains("STRICT"));
+}

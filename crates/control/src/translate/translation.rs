@@ -1,0 +1,40 @@
+//! What a translation is given and what it hands back; no rules of any dialect.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use taut_model::destination::Destination;
+use taut_model::origin::ObjectRef;
+use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
+use taut_model::problem::Problem;
+use taut_model::route::Route;
+use taut_model::service::Service;
+use taut_model::workload::Workload;
+
+/// What of the mesh's own settings a translation depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The trust domain of every identity that the mesh issues.
+    pub trust_domain: String,
+}
+
+/// Everything downstream needs, by wire resource name: services by host, workloads by uid (`namespace/name`), all else by
+/// [`key`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Translation {
+    pub services: BTreeMap<String, Arc<Service>>,
+    pub workloads: BTreeMap<String, Arc<Workload>>,
+    pub routes: BTreeMap<String, Arc<Route>>,
+    pub destinations: BTreeMap<String, Arc<Destination>>,
+    pub authentications: BTreeMap<String, Arc<PeerAuthentication>>,
+    pub authorizations: BTreeMap<String, Arc<AuthorizationPolicy>>,
+    /// What is wrong, per object. With an `Error` among them the object is not accepted and nothing of it is in the maps
+    /// above, but for policies, which then refuse instead (no policy is ever weaker than it reads).
+    pub findings: BTreeMap<ObjectRef, Vec<Problem>>,
+    /// Objects that have no meaning for mesh traffic, and why.
+    pub idle: BTreeMap<ObjectRef, String>,
+}
+
+/// The wire resource name of a route, a destination or a policy: `Kind/namespace/name`.
+pub fn key(object: &ObjectRef) -> String {
+    format!("{}/{}/{}", object.kind, object.namespace, object.name)
+}

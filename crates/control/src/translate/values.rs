@@ -1,0 +1,115 @@
+//! Texts that users write inside fields, checked and parsed: durations, header names and values, patterns, addresses.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The longest duration that is accepted; a protobuf duration's own bound (10,000 years).
+const LONGEST_SECONDS: f64 = 315_576_000_000.0;
+
+/// Go's duration syntax, as Istio and Gateway API take it (`7s`, `1.5h`, `1h10m5s3ms`). Zero is a duration.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a duration: write a number and a unit, such as 7s, 250ms or 1h30m");
+    let mut rest = text;
+    let mut seconds = 0.0_f64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let (number, tail) = rest.split_at(digits);
+        let unit = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit);
+        let scale = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return Err(wrong()),
+        };
+        seconds += number.parse::<f64>().map_err(|_| wrong())? * scale;
+        rest = tail;
+    }
+    match !text.is_empty() && seconds <= LONGEST_SECONDS {
+        // Whole nanoseconds, so that 0.3s is 300 ms and not one nanosecond less.
+        true => Duration::try_from_secs_f64(seconds).map_err(|_| wrong()),
+        false => Err(wrong()),
+    }
+}
+
+/// A header name in lower case.
+pub fn header_name(text: &str) -> Result<String, String> {
+    match http::HeaderName::from_bytes(text.as_bytes()) {
+        Ok(name) => Ok(name.as_str().to_owned()),
+        Err(_) => Err(format!("{text:?} is not a header name: letters, digits and -_ only")),
+    }
+}
+
+pub fn header_value(text: &str) -> Result<(), String> {
+    match http::HeaderValue::from_str(text) {
+        Ok(_) => Ok(()),
+        Err(_) => Err("is not a header value: visible ASCII characters, spaces and tabs only".to_owned()),
+    }
+}
+
+/// RE2 syntax; what `regex` does not take (look-around, back-references) RE2 does not take either.
+pub fn pattern(text: &str) -> Result<(), String> {
+    let built = regex::RegexBuilder::new(text).size_limit(1 << 20).build();
+    built.map(drop).map_err(|error| {
+        let reason = error.to_string();
+        let last = reason.lines().last().unwrap_or("it cannot be compiled").trim_start_matches("error: ").to_owned();
+        format!("{text:?} is not a regular expression: {last}")
+    })
+}
+
+/// An address or a CIDR block.
+pub fn ip_block(text: &str) -> Result<(), String> {
+    match text.parse::<ipnet::IpNet>().is_ok() || text.parse::<IpAddr>().is_ok() {
+        true => Ok(()),
+        false => Err(format!("{text:?} is neither an address nor a CIDR block such as 10.1.0.0/16")),
+    }
+}
+
+pub fn port(text: &str) -> Result<u16, String> {
+    match text.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(format!("{text:?} is not a port: a number from 1 to 65535")),
+    }
+}
+
+/// The name in `known` that is nearest to what was written, if any is near.
+pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(written, name), name))
+        .filter(|(distance, name)| *distance <= 1 + name.len().min(written.len()) / 4)
+        .min()
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_go_reads_them() {
+        for (text, want) in [
+            ("7s", 7_000_000_000),
+            ("0s", 0),
+            ("0.3s", 300_000_000),
+            ("1.5h", 5_400_000_000_000),
+            ("1h10m5s3ms", 4_205_003_000_000),
+            ("25ms", 25_000_000),
+            ("2µs", 2_000),
+        ] {
+            assert_eq!(duration(text).map(|d| d.as_nanos()), Ok(want), "{text}");
+        }
+        for bad in ["", "7", "s", "-1s", "1 s", "1.2.3s", "1d", "99999999999999h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_near_or_none() {
+        assert_eq!(nearest("reviws", ["ratings", "reviews"]), Some("reviews"));
+        assert_eq!(nearest("payments", ["ratings", "reviews"]), None);
+    }
+}

@@ -1,0 +1,95 @@
+//! Explanations of requests that might be made.
+
+use super::*;
+use crate::translate::Settings;
+
+const MESH: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: reviews, namespace: default}
+spec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: productpage, namespace: default}
+spec: {selector: {app: productpage}, ports: [{name: http, port: 9080}]}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: reviews-v1, namespace: default, annotations: {tautline.dev/peer: '127.0.0.1:15008'}}
+spec: {address: 127.0.0.1, labels: {app: reviews, version: v1}, ports: {http: 40000}, serviceAccount: bookinfo-reviews}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: reviews-v2, namespace: default, annotations: {tautline.dev/peer: '127.0.0.2:15008'}}
+spec: {address: 127.0.0.2, labels: {app: reviews, version: v2}, ports: {http: 40000}, serviceAccount: bookinfo-reviews}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: page-1, namespace: default, annotations: {tautline.dev/peer: '127.0.0.3:15008'}}
+spec: {address: 127.0.0.3, labels: {app: productpage}, ports: {http: 40001}, serviceAccount: page}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews, namespace: default}
+spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews, namespace: default}
+spec:
+  hosts: [reviews]
+  http:
+  - match: [{headers: {end-user: {exact: jason}}}]
+    route: [{destination: {host: reviews, subset: v2}}]
+  - route: [{destination: {host: reviews, subset: v1}}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: only-reading, namespace: default}
+spec:
+  selector: {matchLabels: {app: reviews}}
+  action: ALLOW
+  rules: [{from: [{source: {principals: [mesh.local/ns/default/sa/page]}}], to: [{operation: {methods: [GET]}}]}]
+";
+
+fn ask(from: &str, method: &str, user: Option<&str>) -> Result<Answer, NoAnswer> {
+    let objects: Vec<_> = taut_model::read::yaml(MESH, "mesh.yaml").objects.into_iter().map(Arc::new).collect();
+    assert_eq!(objects.len(), 8);
+    let published = Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into() }, &Published::default());
+    let headers = user.map(|user| ("end-user".to_owned(), user.to_owned())).into_iter().collect();
+    let question = Question { from: from.into(), to: "reviews".into(), method: method.into(), path: "/reviews/1".into(), headers };
+    hypothetical(&published, "mesh.local", &question)
+}
+
+#[test]
+fn both_halves_are_explained_and_the_header_decides() {
+    for (user, workload) in [(None, "default/reviews-v1"), (Some("jason"), "default/reviews-v2")] {
+        let answer = ask("productpage", "GET", user).unwrap();
+        assert_eq!(answer.from, "default/page-1");
+        let inbound = answer.inbound.unwrap();
+        assert_eq!(inbound.workload, workload);
+        assert!(answer.text.contains("VirtualService default/reviews"), "{}", answer.text);
+        assert!(inbound.explanation.to_string().contains("only-reading"), "{}", inbound.explanation);
+    }
+}
+
+#[test]
+fn what_the_destination_refuses_is_told() {
+    let refused = ask("page-1", "DELETE", None).unwrap().inbound.unwrap().explanation;
+    let carried = ask("page-1", "GET", None).unwrap().inbound.unwrap().explanation;
+    assert_ne!(refused.outcome, carried.outcome);
+    assert!(
+        refused.to_string().contains("authorization_denied") || refused.outcome.contains("denied") || refused.outcome.contains("403"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn who_asks_may_be_named_in_several_ways_and_strangers_are_told_who_is_there() {
+    for from in ["default/page-1", "page-1", "productpage", "productpage.default", "default/productpage"] {
+        assert_eq!(ask(from, "GET", None).unwrap().from, "default/page-1", "{from}");
+    }
+    let unknown = ask("nobody", "GET", None).unwrap_err().to_string();
+    assert!(unknown.contains("default/page-1"), "{unknown}");
+}
