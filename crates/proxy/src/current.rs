@@ -3,11 +3,13 @@
 use crate::identity::HeldIdentity;
 use crate::options::OwnWorkload;
 use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use taut_model::route::{Backend, HttpAction, Route};
-use taut_plan::{Plan, Snapshot};
+use taut_plan::{ClusterKey, Plan, Snapshot};
 use tokio::sync::{mpsc, watch};
 
 pub struct Current {
@@ -22,7 +24,11 @@ pub struct Current {
     draining: watch::Sender<bool>,
     connected: AtomicBool,
     wanted: mpsc::UnboundedSender<Vec<String>>,
+    ejected: Mutex<BTreeMap<usize, Vec<Ejected>>>,
 }
+
+/// A workload (by uid) that a worker has taken out of a cluster's balancing, until this time since the start of the world.
+pub type Ejected = (ClusterKey, Arc<str>, Duration);
 
 /// The hosts that the data path asks for; read by the task that subscribes.
 pub type Wanted = mpsc::UnboundedReceiver<Vec<String>>;
@@ -43,6 +49,7 @@ impl Current {
             draining: watch::Sender::new(false),
             connected: AtomicBool::new(false),
             wanted,
+            ejected: Mutex::default(),
         };
         (Arc::new(current), receiver)
     }
@@ -133,6 +140,16 @@ impl Current {
         let serial = identity.serial;
         self.identity.store(Some(identity));
         self.renewed.send_replace(serial);
+    }
+
+    /// What one worker has ejected, from `Live::ejected`, for `/config`; replaces what it said before.
+    pub fn set_ejected(&self, worker: usize, ejected: Vec<Ejected>) {
+        self.ejected.lock().insert(worker, ejected);
+    }
+
+    /// What any worker has ejected.
+    pub fn ejected(&self) -> Vec<Ejected> {
+        self.ejected.lock().values().flatten().cloned().collect()
     }
 
     /// Changes with each pinned plan.

@@ -7,8 +7,6 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-use taut_plan::ClusterKey;
 use tokio::sync::watch;
 
 /// How far the workload is, as the control plane and `/ready` hear it.
@@ -43,13 +41,12 @@ pub struct Status {
     control: Arc<str>,
     readiness: watch::Sender<Readiness>,
     resources: Mutex<Vec<ResourceStatus>>,
-    ejected: Mutex<BTreeMap<usize, Vec<(ClusterKey, Arc<str>, Duration)>>>,
 }
 
 impl Status {
     pub fn new(world: World, current: Arc<Current>, control: Arc<str>) -> Arc<Self> {
         let readiness = watch::Sender::new(Readiness::NotReady("starting".to_owned()));
-        Arc::new(Self { world, current, control, readiness, resources: Mutex::default(), ejected: Mutex::default() })
+        Arc::new(Self { world, current, control, readiness, resources: Mutex::default() })
     }
 
     pub fn current(&self) -> &Arc<Current> {
@@ -82,11 +79,6 @@ impl Status {
 
     pub fn set_resources(&self, resources: Vec<ResourceStatus>) {
         *self.resources.lock() = resources;
-    }
-
-    /// What one worker has taken out of balancing, from `Live::ejected`, and until when by the world's clock.
-    pub fn set_ejected(&self, worker: usize, ejected: Vec<(ClusterKey, Arc<str>, Duration)>) {
-        self.ejected.lock().insert(worker, ejected);
     }
 
     /// `Err` says what is missing: the application, a certificate, or a plan.
@@ -134,15 +126,12 @@ impl Status {
     /// Service host -> its workloads, with those that are ejected now.
     fn endpoints(&self) -> Value {
         let snapshot = self.current.snapshot();
-        let ejected = self.ejected.lock();
+        let ejected = self.current.ejected();
         let now = self.world.now();
         let mut hosts: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
         for workload in snapshot.workloads.values() {
             for serves in workload.serves.iter().filter(|serves| snapshot.services.contains_key(&serves.host)) {
-                let until = ejected
-                    .values()
-                    .flatten()
-                    .filter(|(cluster, uid, until)| *cluster.host == *serves.host && **uid == *workload.uid && *until > now);
+                let until = ejected.iter().filter(|(cluster, uid, until)| *cluster.host == *serves.host && **uid == *workload.uid && *until > now);
                 let left = until.map(|(.., until)| (*until - now).as_secs_f64()).reduce(f64::max);
                 let endpoint = json!({
                     "workload": workload.uid, "port": serves.port, "target": serves.target, "address": workload.address,

@@ -103,7 +103,7 @@ impl Authority {
             key,
             roots: vec![self.root()],
             identity,
-            not_before: jiff::Timestamp::UNIX_EPOCH,
+            not_before: jiff::Timestamp::MIN,
             not_after: jiff::Timestamp::MAX,
         }
     }
