@@ -236,11 +236,12 @@ pub async fn exchange(proxies: &Proxies, request_id: &str) -> Option<Value> {
     let asked = all.len();
     let answers = join_all(all.iter().map(|proxy| async move {
         let json = proxy.line.ask(ask::What::Exchange(request_id.to_owned()), ASK_LIMIT).await?;
-        let answer: Value = serde_json::from_str(&json).ok()?;
-        Some(json!({"proxy": proxy.uid, "answer": answer}))
+        // One proxy may hold both halves of a request that a workload sends to itself.
+        let records: Vec<Value> = serde_json::from_str(&json).ok()?;
+        Some(records.into_iter().map(|answer| json!({"proxy": proxy.uid, "answer": answer})).collect::<Vec<_>>())
     }))
     .await;
-    let mut halves: Vec<Value> = answers.into_iter().flatten().collect();
+    let mut halves: Vec<Value> = answers.into_iter().flatten().flatten().collect();
     if halves.is_empty() {
         return None;
     }

@@ -96,7 +96,7 @@ GET /reviews/1 from productpage-v1 (default) to reviews:9080
 · endpoints    1 ready, balanced by least requests (two choices)  DestinationRule default/reviews@1 spec.subsets[v1]
 · endpoint     default/reviews-v1, mutual TLS, must prove spiffe://mesh.local/ns/default/sa/bookinfo-reviews  WorkloadEntry default/reviews-v1@1
 · timeout      none                                           VirtualService default/reviews@1 spec.http[1]
-· retries      up to 2 on connect failure, refused stream, gRPC 14, gRPC 1, 503  built-in default: retries
+· retries      up to 2 on connect failure, refused stream, reset, gRPC 14, gRPC 1, 503  built-in default: retries
 = forwarded to reviews.default.svc.cluster.local:9080 subset v1";
     let squeezed = |text: &str| text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
     assert_eq!(squeezed(&why), squeezed(want), "{why}");
