@@ -10,10 +10,10 @@ use crate::application::{self, PORT};
 use crate::log::Log;
 use crate::network::SimulatedNetwork;
 use crate::schedule::{self, Event, Trouble};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 use taut_control::authority::tokens::Grant;
@@ -24,6 +24,18 @@ const BACKENDS: [&str; 2] = ["backend-a", "backend-b"];
 const CLIENT: &str = "spiffe://cluster.local/ns/default/sa/client";
 /// A request may wait for a connection, a retry and another endpoint; nothing waits longer.
 const DEADLINE: Duration = Duration::from_secs(20);
+/// Without time limits a request on a connection that went silent may wait for ever, as its user asked.
+const POLICY: &str = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: backend, namespace: default }
+spec:
+  hosts: [backend]
+  http:
+  - route: [{ destination: { host: backend } }]
+    timeout: 10s
+    retries: { attempts: 3, perTryTimeout: 2s, retryOn: 'connect-failure,refused-stream,reset,503,5xx' }
+";
 const REQUESTS: usize = 40;
 const PACE: Duration = Duration::from_millis(250);
 /// How long after the last trouble everything must work again: a hung connection is found by its time limit.
@@ -76,7 +88,7 @@ fn simulate(seed: u64, state: &Path, log: &Log) -> Result<(), String> {
 
 /// Join tokens, handed from the control plane's host to the others as an operator would.
 #[derive(Clone, Default)]
-struct Tokens(Rc<Cell<Option<Rc<taut_control::Running>>>>);
+struct Tokens(Rc<RefCell<Weak<taut_control::Running>>>);
 
 type Fails = Box<dyn std::error::Error>;
 
@@ -91,7 +103,15 @@ async fn control(seed: u64, state: Rc<std::path::PathBuf>, tokens: Tokens) -> Re
         ..taut_control::Options::default()
     };
     let running = taut_control::start(world, options).await?;
-    tokens.0.set(Some(Rc::new(running)));
+    let policy = taut_model::read::yaml(POLICY, "policy.yaml");
+    for object in policy.objects {
+        let write = taut_control::store::Write { manager: "simulation".to_owned(), now: now().to_string(), ..Default::default() };
+        // After a restart it is there already.
+        let _ = running.store.create(object, &write);
+    }
+    // A crash drops this task, and with it all that the control plane holds open.
+    let running = Rc::new(running);
+    tokens.0.replace(Rc::downgrade(&running));
     std::future::pending().await
 }
 
@@ -103,9 +123,8 @@ fn epoch() -> jiff::Timestamp {
 impl Tokens {
     async fn mint(&self, account: &str) -> Result<Secret, Fails> {
         loop {
-            let held = self.0.take();
-            self.0.set(held.clone());
-            if let Some(running) = held {
+            let running = self.0.borrow().upgrade();
+            if let Some(running) = running {
                 let grant = Grant { namespace: "default".to_owned(), service_account: Some(account.to_owned()) };
                 let now = epoch() + jiff::SignedDuration::try_from(turmoil::sim_elapsed().unwrap_or_default())?;
                 let (token, _) = running.authority.join_token(&running.advertised, grant, Duration::from_secs(600), now)?;

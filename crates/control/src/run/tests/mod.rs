@@ -313,7 +313,7 @@ async fn the_http_routes_need_the_admin_token_and_tell_the_state() {
     let answering = async {
         let asked = soon(page.told.message()).await.unwrap().unwrap();
         let Some(taut_wire::desk::to_proxy::Say::Ask(ask)) = asked.say else { panic!("a question") };
-        let answer = taut_wire::desk::Answer { id: ask.id, json: r#"{"reporter":"source"}"#.into() };
+        let answer = taut_wire::desk::Answer { id: ask.id, json: r#"[{"reporter":"source"}]"#.into() };
         page.desk.send(FromProxy { say: Some(from_proxy::Say::Answer(answer)) }).await.unwrap();
     };
     let ((code, answer), ()) = soon(futures_util::future::join(asked, answering)).await;
