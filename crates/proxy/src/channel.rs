@@ -2,7 +2,7 @@
 //! it breaks, whoever used it makes another.
 
 use crate::identity::HeldIdentity;
-use crate::trust::{self, Pin};
+use crate::tls::control::{self, Pin};
 use crate::world::World;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
