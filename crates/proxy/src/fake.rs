@@ -70,7 +70,7 @@ impl FakeControl {
     pub fn token(&self, at: SocketAddr) -> String {
         let token = JoinToken {
             control: at.to_string(),
-            ca_pin: trust::fingerprint(self.issuer.der()),
+            ca_pin: control::fingerprint(self.issuer.der()),
             namespace: "default".into(),
             service_account: None,
             expires: i64::MAX,
