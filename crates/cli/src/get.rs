@@ -110,7 +110,11 @@ fn render(table: &Value, with_namespace: bool) -> String {
     if with_namespace {
         headers.insert(0, "namespace");
     }
-    let cell = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let cell = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
     let body = rows.iter().map(|row| {
         let mut cells: Vec<String> = visible.iter().map(|&i| cell(&row["cells"][i])).collect();
         if with_namespace {

@@ -49,7 +49,7 @@ pub async fn why(place: &Place, arguments: Arguments) -> Outcome {
     };
     match arguments.output {
         Format::Table => match value["text"].as_str() {
-            Some(text) => output::print(text),
+            Some(text) => output::print(&format!("{}\n", text.trim_end())),
             None => output::print(&happened(&value)?),
         },
         format => output::structured(format, &value),

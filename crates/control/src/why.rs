@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::host;
+use taut_model::service::AppProtocol;
 use taut_model::workload::{Health, Workload};
 use taut_plan::cluster::Transport;
 use taut_plan::verdict::{Action, Forward, Rolls};
@@ -31,21 +32,14 @@ pub struct Question {
     pub from: String,
     /// `host` or `host:port`, as the client names it.
     pub to: String,
-    #[serde(default = "get")]
-    pub method: String,
+    /// Without method and path the question is about a connection, unless the port speaks HTTP: then about `GET /`.
+    #[serde(default)]
+    pub method: Option<String>,
     /// With the query, if any.
-    #[serde(default = "root")]
-    pub path: String,
+    #[serde(default)]
+    pub path: Option<String>,
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-}
-
-fn get() -> String {
-    "GET".to_owned()
-}
-
-fn root() -> String {
-    "/".to_owned()
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -93,11 +87,15 @@ pub fn hypothetical(published: &Published, trust_domain: &str, question: &Questi
     let from = find_from(published, &question.from)?;
     let (to, port) = split_port(&question.to)?;
     let headers = headers(question)?;
-    let (path, query) = question.path.split_once('?').unwrap_or((&question.path, ""));
-    let http = HttpFacts { method: &question.method, scheme: "http", authority: to, path, query, headers: &headers };
+    let whole = question.path.as_deref().unwrap_or("/");
+    let (path, query) = whole.split_once('?').unwrap_or((whole, ""));
+    let method = question.method.as_deref().unwrap_or("GET");
+    let http = HttpFacts { method, scheme: "http", authority: to, path, query, headers: &headers };
     let plan = Plan::compile(&snapshot(published, trust_domain, from, &hosts(published, to, &from.namespace)));
     let port = port.unwrap_or_else(|| first_port(published, to, &from.namespace));
-    let facts = Facts { direction: Direction::Outbound, host: to, port, http: Some(http), peer: Peer::default(), sni: None };
+    let bytes = matches!(plan.protocol(to, port), Some(AppProtocol::Tcp | AppProtocol::Tls));
+    let http = (question.method.is_some() || !bytes).then_some(http);
+    let facts = Facts { direction: Direction::Outbound, host: to, port, http, peer: Peer::default(), sni: None };
     let outbound = plan.explain(&facts, None);
     let inbound = likely(&plan, &facts).and_then(|forward| explain_inbound(published, trust_domain, from, &forward, http));
     let mut text = outbound.to_string();
@@ -205,7 +203,7 @@ fn likely(plan: &Plan, facts: &Facts<'_>) -> Option<Forward> {
     seen.into_values().max_by_key(|(count, _)| *count).map(|(_, forward)| forward)
 }
 
-fn explain_inbound(published: &Published, trust_domain: &str, from: &Workload, forward: &Forward, http: HttpFacts<'_>) -> Option<Inbound> {
+fn explain_inbound(published: &Published, trust_domain: &str, from: &Workload, forward: &Forward, http: Option<HttpFacts<'_>>) -> Option<Inbound> {
     let endpoint = forward.cluster.endpoints.first()?;
     let to = &endpoint.workload;
     // Without a proxy nobody decides there.
@@ -217,12 +215,13 @@ fn explain_inbound(published: &Published, trust_domain: &str, from: &Workload, f
         None => ("", to.target(&key.host, key.port)?),
     };
     let rewritten = forward.path_and_query.as_deref().map(|whole| whole.split_once('?').unwrap_or((whole, "")));
-    let (path, query) = rewritten.unwrap_or((http.path, http.query));
-    let authority = forward.authority.as_deref().unwrap_or(http.authority);
-    let http = HttpFacts { path, query, authority, ..http };
+    let http = http.map(|http| {
+        let (path, query) = rewritten.unwrap_or((http.path, http.query));
+        HttpFacts { path, query, authority: forward.authority.as_deref().unwrap_or(http.authority), ..http }
+    });
     let peer = Peer { identity, address: from.address.parse().ok() };
     let plan = Plan::compile(&snapshot(published, trust_domain, to, &BTreeSet::from([key.host.to_string()])));
-    let facts = Facts { direction: Direction::Inbound, host, port, http: Some(http), peer, sni: None };
+    let facts = Facts { direction: Direction::Inbound, host, port, http, peer, sni: None };
     let mut explanation = plan.explain(&facts, None);
     if to.health != Health::Ready {
         explanation.outcome.push_str(" (but the workload is not ready)");

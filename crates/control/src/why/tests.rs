@@ -58,7 +58,7 @@ fn ask(from: &str, method: &str, user: Option<&str>) -> Result<Answer, NoAnswer>
     assert_eq!(objects.len(), 8);
     let published = Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into() }, &Published::default());
     let headers = user.map(|user| ("end-user".to_owned(), user.to_owned())).into_iter().collect();
-    let question = Question { from: from.into(), to: "reviews".into(), method: method.into(), path: "/reviews/1".into(), headers };
+    let question = Question { from: from.into(), to: "reviews".into(), method: Some(method.into()), path: Some("/reviews/1".into()), headers };
     hypothetical(&published, "mesh.local", &question)
 }
 
