@@ -37,7 +37,9 @@ pub fn analyze(arguments: Arguments) -> Outcome {
     }
     problems.extend(repeated(&objects));
     let translation = translate::translate(&objects, &Settings { trust_domain: "cluster.local".to_owned() });
-    problems.extend(translation.findings.into_values().flatten().map(settled));
+    let whole = objects.iter().any(|object| matches!(object.kind.kind, "Service" | "ServiceEntry"));
+    let found = translation.findings.into_values().flatten();
+    problems.extend(found.map(|problem| if whole { settled(problem) } else { problem }));
     show_lines(&mut problems);
     problems.sort_by(|a, b| (&a.location, a.severity, &a.path, &a.message).cmp(&(&b.location, b.severity, &b.path, &b.message)));
     let count = |severity| problems.iter().filter(|p| p.severity == severity).count();
@@ -52,8 +54,8 @@ pub fn analyze(arguments: Arguments) -> Outcome {
     }
 }
 
-/// In files that are checked before they ship, a reference that leads nowhere is a mistake. (A running mesh takes it: what it refers to
-/// may come later.)
+/// In files that bring their services along, a reference that leads nowhere is a mistake. (Routes alone may refer to what is elsewhere,
+/// and a running mesh takes them: what they refer to may come later.)
 fn settled(mut problem: Problem) -> Problem {
     if matches!(problem.code, "UnknownReference" | "BackendNotFound") && problem.severity == Severity::Warning {
         problem.severity = Severity::Error;

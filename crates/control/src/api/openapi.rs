@@ -40,7 +40,7 @@ pub(super) fn index() -> Value {
 pub(super) fn version_two() -> Answer {
     // openapi.v2.Document { swagger: "2.0", info: { title: "Tautline", version: "1" } } (gnostic, openapiv2/OpenAPIv2.proto).
     const EMPTY: &[u8] = b"\x0a\x032.0\x12\x0d\x0a\x08Tautline\x12\x011";
-    Answer::new("application/com.github.proto-openapi.spec.v2@v1.0+protobuf", Body::from(EMPTY))
+    Answer::new("application/com.github.proto-openapi.spec.v2.v1.0+protobuf", Body::from(EMPTY))
 }
 
 pub(super) fn document(path: &str) -> Result<Answer, Refusal> {
