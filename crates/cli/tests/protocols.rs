@@ -61,6 +61,12 @@ fn a_page_crosses_http_grpc_and_tcp_and_leaves_its_traces() {
         assert!(!text(&checked.stderr).contains("error while"), "{}", text(&checked.stderr));
     }
 
+    // What Kubernetes' tools look at first: who serves a service.
+    let (first, second) = (mesh.address(2), mesh.address(3));
+    eventually(PATIENCE, "the EndpointSlice of details names both workloads", || {
+        let slices = mesh.taut_ok(&["get", "endpointslices", "details-tautline", "-o", "json"]);
+        if slices.contains(&first) && slices.contains(&second) { Ok(()) } else { Err(slices) }
+    });
     let config = mesh.admin(1, "/config").json();
     assert_eq!(config["certificate"]["identity"].as_str(), Some("spiffe://cluster.local/ns/default/sa/bookinfo-productpage"), "{config:#}");
     assert_eq!(mesh.admin(1, "/ready").status, 200);

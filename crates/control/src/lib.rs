@@ -11,6 +11,7 @@ pub mod registry;
 pub mod run;
 pub mod serve;
 pub mod side;
+pub mod slices;
 pub mod source;
 pub mod status;
 pub mod stopping;

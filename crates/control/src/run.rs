@@ -12,6 +12,7 @@ use crate::registry::Registry;
 use crate::serve::tls::OwnCertificate;
 use crate::serve::{self, Services};
 use crate::side::{self, Side};
+use crate::slices;
 use crate::source::directory::Directory;
 use crate::status::Board;
 use crate::stopping::{Stop, stopping};
@@ -158,7 +159,9 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         }
     });
     serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router, stopping));
-    let tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory);
+    let shown = slices::keep(store.clone(), published.clone(), world.clone());
+    let mut tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory);
+    tending.spawn(shown);
     Ok(Running {
         grpc: grpc_at,
         api: api_at,
