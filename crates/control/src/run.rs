@@ -160,8 +160,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     });
     serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router, stopping));
     let shown = slices::keep(store.clone(), published.clone(), world.clone());
-    let mut tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory);
-    tending.spawn(shown);
+    let tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown);
     Ok(Running {
         grpc: grpc_at,
         api: api_at,
@@ -189,8 +188,10 @@ fn tend(
     board: Board,
     certificate: OwnCertificate,
     directory: Option<Directory>,
+    shown: impl Future<Output = ()> + Send + 'static,
 ) -> JoinSet<()> {
     let mut tending = JoinSet::new();
+    tending.spawn(shown);
     tending.spawn(publisher.run());
     tending.spawn(async move { registry.tend().await });
     tending.spawn(board.write(world));
