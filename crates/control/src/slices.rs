@@ -72,7 +72,7 @@ fn wanted(published: &Published) -> BTreeMap<(String, String), Value> {
     for workload in mesh.workloads.values().filter(|workload| workload.origin.object.kind == "WorkloadEntry") {
         for serves in &workload.serves {
             let all = serving.entry(&serves.host).or_default();
-            if !all.last().is_some_and(|last| last.uid == workload.uid) {
+            if all.last().is_none_or(|last| last.uid != workload.uid) {
                 all.push(workload);
             }
         }
