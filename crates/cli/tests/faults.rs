@@ -1,5 +1,6 @@
 //! What must survive: a control plane that is killed under load, a replica that is killed, starts in the wrong order, broken
 //! files, ports in use, bad tokens, and who may connect at all.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Stock `kubectl` against the API, through every verb that users of a mesh need.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -6,7 +6,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use taut_model::route::{Backend, HttpAction, Route};
 use taut_plan::{ClusterKey, Plan, Snapshot};
@@ -23,6 +23,7 @@ pub struct Current {
     renewed: watch::Sender<u64>,
     draining: watch::Sender<bool>,
     connected: AtomicBool,
+    workers: AtomicUsize,
     wanted: mpsc::UnboundedSender<Vec<String>>,
     ejected: Mutex<BTreeMap<usize, Vec<Ejected>>>,
 }
@@ -48,6 +49,7 @@ impl Current {
             renewed: watch::Sender::new(0),
             draining: watch::Sender::new(false),
             connected: AtomicBool::new(false),
+            workers: AtomicUsize::new(0),
             wanted,
             ejected: Mutex::default(),
         };
@@ -140,6 +142,11 @@ impl Current {
         let serial = identity.serial;
         self.identity.store(Some(identity));
         self.renewed.send_replace(serial);
+    }
+
+    /// A number for a worker, to report under.
+    pub fn enroll(&self) -> usize {
+        self.workers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// What one worker has ejected, from `Live::ejected`, for `/config`; replaces what it said before.

@@ -101,8 +101,8 @@ impl FakeControl {
     /// The last acknowledgement of a resource: plan, accepted, why.
     pub fn ack(&self, name: &str) -> Option<(u64, bool, String)> {
         let seen = self.seen.lock();
-        let acks = seen.acknowledged.iter().flat_map(|said| said.resources.iter().map(move |ack| (said.plan, ack)));
-        acks.filter(|(_, ack)| ack.name == name).last().map(|(plan, ack)| (plan, ack.accepted, ack.why.clone()))
+        let mut acks = seen.acknowledged.iter().flat_map(|said| said.resources.iter().map(move |ack| (said.plan, ack)));
+        acks.rfind(|(_, ack)| ack.name == name).map(|(plan, ack)| (plan, ack.accepted, ack.why.clone()))
     }
 
     pub async fn start(&self, at: SocketAddr) -> Running {

@@ -7,6 +7,7 @@ use crate::fault::{Fault, Kind, side_name};
 use crate::forward::{Answer, Content, Hold, grpc_status, switches_protocol};
 use crate::metadata;
 use crate::record::Open;
+use crate::trace;
 use crate::tunnel;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -27,8 +28,17 @@ pub struct ResponseBody {
     hold: Hold,
 }
 
-/// Turns what came of an exchange into the response.
-pub fn finish(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answer, Fault>) -> Response<ResponseBody> {
+/// Turns what came of an exchange into the response. The application that asked learns the request id, for `taut why`.
+pub fn finish(engine: &Rc<Engine>, exchange: Exchange, outcome: Result<Answer, Fault>) -> Response<ResponseBody> {
+    let id = (!exchange.inbound()).then(|| HeaderValue::from_str(&exchange.open.record.request_id).ok()).flatten();
+    let mut response = respond(engine, exchange, outcome);
+    if let Some(id) = id {
+        response.headers_mut().insert(trace::REQUEST_ID.clone(), id);
+    }
+    response
+}
+
+fn respond(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answer, Fault>) -> Response<ResponseBody> {
     match outcome {
         Ok(answer) if switches_protocol(&answer.response) => switch(engine, exchange, answer),
         Ok(answer) => {

@@ -11,8 +11,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often idle upstream connections are looked at.
-const SWEEP: Duration = Duration::from_secs(10);
+/// How often ejections are reported for `/config`.
+const REPORT: Duration = Duration::from_secs(1);
+/// Idle upstream connections are looked at with every so many reports.
+const SWEEP_EVERY: u64 = 10;
 
 /// Serves until `current` says to drain and what was under way has ended (at most `options.drain` later). Must run inside a
 /// `LocalSet`: its connections are local tasks.
@@ -33,8 +35,12 @@ pub async fn serve(world: World, options: Arc<Options>, current: Arc<Current>, s
 
 /// Never ends.
 async fn sweep(engine: &Rc<Engine>) {
-    loop {
-        tokio::time::sleep(SWEEP).await;
-        engine.pool.sweep(engine.current.identity().map(|held| held.serial));
+    let number = engine.current.enroll();
+    for turn in 1u64.. {
+        tokio::time::sleep(REPORT).await;
+        engine.current.set_ejected(number, engine.live().ejected(engine.world.now()));
+        if turn.is_multiple_of(SWEEP_EVERY) {
+            engine.pool.sweep(engine.current.identity().map(|held| held.serial));
+        }
     }
 }

@@ -17,6 +17,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 use taut_control::authority::tokens::Grant;
+use taut_control::store::Write;
 use taut_proxy::options::{Options, OwnPort, OwnWorkload, Secret};
 
 const CONTROL: u16 = 15012;
@@ -105,7 +106,7 @@ async fn control(seed: u64, state: Rc<std::path::PathBuf>, tokens: Tokens) -> Re
     let running = taut_control::start(world, options).await?;
     let policy = taut_model::read::yaml(POLICY, "policy.yaml");
     for object in policy.objects {
-        let write = taut_control::store::Write { manager: "simulation".to_owned(), now: now().to_string(), ..Default::default() };
+        let write = Write { manager: "simulation".to_owned(), now: now().to_string(), uid_seed: [7; 16], places: None, status_only: false };
         // After a restart it is there already.
         let _ = running.store.create(object, &write);
     }

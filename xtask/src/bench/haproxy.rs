@@ -37,7 +37,7 @@ impl Haproxy {
 
     fn launch(directory: &Path, turn: u8) -> Result<Self, String> {
         let (plain, secure) = (format!("127.99.{turn}.2:8080"), format!("127.99.{turn}.3:8443"));
-        let common = "global\n  nbthread 1\n  maxconn 20000\n  ssl-default-bind-options ssl-min-ver TLSv1.3\n  ssl-default-server-options ssl-min-ver TLSv1.3\n\
+        let common = "global\n  nbthread 1\n  maxconn 4000\n  ssl-default-bind-options ssl-min-ver TLSv1.3\n  ssl-default-server-options ssl-min-ver TLSv1.3\n\
              defaults\n  mode http\n  timeout client 1h\n  timeout server 1h\n  timeout connect 5s\n  timeout http-keep-alive 1h\n  option http-keep-alive\n  http-reuse always\n";
         let dir = directory.display();
         let server = format!(

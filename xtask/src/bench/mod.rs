@@ -8,7 +8,7 @@ mod process;
 mod tautline;
 
 use process::{Pair, Sample};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 /// A system under test: two proxies in a row.
@@ -37,7 +37,7 @@ pub fn proxy(seconds: u32) -> Result<(), String> {
     result
 }
 
-fn run(directory: &PathBuf, seconds: u32) -> Result<(), String> {
+fn run(directory: &Path, seconds: u32) -> Result<(), String> {
     let backend = haproxy::backend(directory)?;
     let peer = haproxy::Haproxy::start(directory)?;
     let ours = tautline::Tautline::start(directory)?;

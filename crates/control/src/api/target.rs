@@ -103,7 +103,9 @@ fn object(group: &str, version: &'static str, plural: &str, namespace: Option<St
 mod tests {
     use super::*;
 
-    fn place(path: &str) -> Option<(&'static str, &'static str, Option<String>, Option<String>, bool)> {
+    type Place = (&'static str, &'static str, Option<String>, Option<String>, bool);
+
+    fn place(path: &str) -> Option<Place> {
         match parse(path)? {
             Target::Objects(address) => Some((address.kind.kind, address.version, address.namespace, address.name, address.status)),
             _ => None,

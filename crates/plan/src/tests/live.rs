@@ -49,7 +49,7 @@ fn every_balancer_uses_every_endpoint_and_avoids_those_tried() {
             let hash = Some(roll());
             let picked = live.pick(&cluster, NOW, hash, &[], &mut roll).unwrap();
             *seen.entry(picked.uid.to_string()).or_default() += 1;
-            let again = live.pick(&cluster, NOW, hash, &[picked.uid.clone()], &mut roll).unwrap();
+            let again = live.pick(&cluster, NOW, hash, std::slice::from_ref(&picked.uid), &mut roll).unwrap();
             assert_ne!(again.uid, picked.uid, "{balancer:?}");
             *seen.entry(again.uid.to_string()).or_default() += 1;
             live.report(&cluster, &picked, NOW, Outcome::Status { status: 200, latency: Duration::from_millis(10) });

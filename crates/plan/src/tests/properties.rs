@@ -113,11 +113,9 @@ proptest! {
         let verdict = plan.decide(&request.facts(), &rolls);
         let told = plan.explain(&request.facts(), Some(&rolls));
         prop_assert_eq!(&told.outcome, &explain::outcome(&verdict));
-        if let Verdict::Go(go) = &verdict {
-            if let Action::Forward(forward) = &go.action {
-                let chosen = told.steps.iter().find(|step| step.text.starts_with("chosen")).expect("a chosen step");
-                prop_assert_eq!(chosen.origin.as_ref(), Some(&forward.backend.origin));
-            }
+        if let Verdict::Go(go) = &verdict && let Action::Forward(forward) = &go.action {
+            let chosen = told.steps.iter().find(|step| step.text.starts_with("chosen")).expect("a chosen step");
+            prop_assert_eq!(chosen.origin.as_ref(), Some(&forward.backend.origin));
         }
         let json = serde_json::to_string(&told).expect("serializes");
         prop_assert_eq!(serde_json::from_str::<crate::Explanation>(&json).expect("reads back"), told);

@@ -54,7 +54,7 @@ fn a_subset_must_select_somebody_if_anybody_is_there() {
     assert_eq!(found(&empty, "Service", "reviews"), [("SelectsNothing", "spec.selector".to_owned())]);
     let nine = ("SelectsNothing", "spec.subsets[1]".to_owned());
     let running = translated(vec![service("reviews"), rule(), workload("w", json!({"app": "reviews", "version": "v1"}))]);
-    assert_eq!(found(&running, "DestinationRule", "d"), [nine.clone()]);
+    assert_eq!(found(&running, "DestinationRule", "d"), std::slice::from_ref(&nine));
     let deployment = named("Deployment", "r", json!({"template": {"metadata": {"labels": {"app": "reviews", "version": "v1"}}}}));
     let announced = translated(vec![service("reviews"), rule(), deployment]);
     assert_eq!(found(&announced, "DestinationRule", "d"), [nine]);
