@@ -103,8 +103,10 @@ impl Exchange {
     /// Pins another plan, after the mesh has said more.
     pub fn pin(&mut self, plan: Arc<Plan>) {
         self.open.record.plan = plan.version();
+        // The plan that knows the service may look at headers that the one before did not.
+        let facts = OwnedFacts::copy(&self.facts(), &plan);
         if let Some(evidence) = &mut self.open.evidence {
-            evidence.plan = plan.clone();
+            (evidence.plan, evidence.facts) = (plan.clone(), facts);
         }
         self.plan = plan;
     }
