@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::host;
+use taut_model::service::AppProtocol;
 use taut_model::workload::{Health, Workload};
 use taut_plan::cluster::Transport;
 use taut_plan::verdict::{Action, Forward, Rolls};
@@ -31,21 +32,12 @@ pub struct Question {
     pub from: String,
     /// `host` or `host:port`, as the client names it.
     pub to: String,
-    #[serde(default = "get")]
-    pub method: String,
+    /// Without method, path and headers: a connection where the port speaks TCP, else `GET /`.
+    pub method: Option<String>,
     /// With the query, if any.
-    #[serde(default = "root")]
-    pub path: String,
+    pub path: Option<String>,
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-}
-
-fn get() -> String {
-    "GET".to_owned()
-}
-
-fn root() -> String {
-    "/".to_owned()
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -93,11 +85,14 @@ pub fn hypothetical(published: &Published, trust_domain: &str, question: &Questi
     let from = find_from(published, &question.from)?;
     let (to, port) = split_port(&question.to)?;
     let headers = headers(question)?;
-    let (path, query) = question.path.split_once('?').unwrap_or((&question.path, ""));
-    let http = HttpFacts { method: &question.method, scheme: "http", authority: to, path, query, headers: &headers };
+    let target = question.path.as_deref().unwrap_or("/");
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let http = HttpFacts { method: question.method.as_deref().unwrap_or("GET"), scheme: "http", authority: to, path, query, headers: &headers };
     let plan = Plan::compile(&snapshot(published, trust_domain, from, &hosts(published, to, &from.namespace)));
     let port = port.unwrap_or_else(|| first_port(published, to, &from.namespace));
-    let facts = Facts { direction: Direction::Outbound, host: to, port, http: Some(http), peer: Peer::default(), sni: None };
+    let asks_http = question.method.is_some() || question.path.is_some() || !question.headers.is_empty();
+    let http = (asks_http || plan.protocol(to, port) != Some(AppProtocol::Tcp)).then_some(http);
+    let facts = Facts { direction: Direction::Outbound, host: to, port, http, peer: Peer::default(), sni: None };
     let outbound = plan.explain(&facts, None);
     let inbound = likely(&plan, &facts).and_then(|forward| explain_inbound(published, trust_domain, from, &forward, http));
     let mut text = outbound.to_string();
@@ -205,7 +200,7 @@ fn likely(plan: &Plan, facts: &Facts<'_>) -> Option<Forward> {
     seen.into_values().max_by_key(|(count, _)| *count).map(|(_, forward)| forward)
 }
 
-fn explain_inbound(published: &Published, trust_domain: &str, from: &Workload, forward: &Forward, http: HttpFacts<'_>) -> Option<Inbound> {
+fn explain_inbound(published: &Published, trust_domain: &str, from: &Workload, forward: &Forward, http: Option<HttpFacts<'_>>) -> Option<Inbound> {
     let endpoint = forward.cluster.endpoints.first()?;
     let to = &endpoint.workload;
     // Without a proxy nobody decides there.
@@ -217,12 +212,14 @@ fn explain_inbound(published: &Published, trust_domain: &str, from: &Workload, f
         None => ("", to.target(&key.host, key.port)?),
     };
     let rewritten = forward.path_and_query.as_deref().map(|whole| whole.split_once('?').unwrap_or((whole, "")));
-    let (path, query) = rewritten.unwrap_or((http.path, http.query));
-    let authority = forward.authority.as_deref().unwrap_or(http.authority);
-    let http = HttpFacts { path, query, authority, ..http };
+    let http = http.map(|http| {
+        let (path, query) = rewritten.unwrap_or((http.path, http.query));
+        let authority = forward.authority.as_deref().unwrap_or(http.authority);
+        HttpFacts { path, query, authority, ..http }
+    });
     let peer = Peer { identity, address: from.address.parse().ok() };
     let plan = Plan::compile(&snapshot(published, trust_domain, to, &BTreeSet::from([key.host.to_string()])));
-    let facts = Facts { direction: Direction::Inbound, host, port, http: Some(http), peer, sni: None };
+    let facts = Facts { direction: Direction::Inbound, host, port, http, peer, sni: None };
     let mut explanation = plan.explain(&facts, None);
     if to.health != Health::Ready {
         explanation.outcome.push_str(" (but the workload is not ready)");
@@ -230,7 +227,8 @@ fn explain_inbound(published: &Published, trust_domain: &str, from: &Workload, f
     Some(Inbound { workload: to.uid.clone(), explanation })
 }
 
-/// Asks every connected proxy for an exchange that happened; the source's half comes first. `None`: nobody remembers it.
+/// Asks every connected proxy for an exchange that happened; the halves come in the order in which they began, of two at the
+/// same instant the source's first. `None`: nobody remembers it.
 pub async fn exchange(proxies: &Proxies, request_id: &str) -> Option<Value> {
     let all = proxies.all();
     let asked = all.len();
@@ -245,8 +243,14 @@ pub async fn exchange(proxies: &Proxies, request_id: &str) -> Option<Value> {
     if halves.is_empty() {
         return None;
     }
-    halves.sort_by_key(|half| reporter(&half["answer"]) != Some("source"));
+    sort_halves(&mut halves);
     Some(json!({"requestId": request_id, "asked": asked, "halves": halves}))
+}
+
+/// One request id may cover several exchanges: applications pass it on.
+fn sort_halves(halves: &mut [Value]) {
+    let began = |half: &Value| half["answer"]["record"]["started"].as_str().unwrap_or_default().to_owned();
+    halves.sort_by_cached_key(|half| (began(half), reporter(&half["answer"]) != Some("source")));
 }
 
 /// Who reported a record: directly in it, or in the record inside.
