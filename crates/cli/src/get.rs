@@ -110,7 +110,11 @@ fn render(table: &Value, with_namespace: bool) -> String {
     if with_namespace {
         headers.insert(0, "namespace");
     }
-    let cell = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let cell = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
     let body = rows.iter().map(|row| {
         let mut cells: Vec<String> = visible.iter().map(|&i| cell(&row["cells"][i])).collect();
         if with_namespace {
@@ -128,9 +132,9 @@ mod tests {
     #[test]
     fn a_table_of_the_api_reads_like_kubectls() {
         let table = json!({
-            "columnDefinitions": [{ "name": "Name", "priority": 0 }, { "name": "Wide", "priority": 1 }, { "name": "Age", "priority": 0 }],
-            "rows": [{ "cells": ["reviews", "x", "5s"], "object": { "metadata": { "namespace": "default" } } }] });
-        assert_eq!(render(&table, true), "NAMESPACE   NAME      AGE\ndefault     reviews   5s\n");
+            "columnDefinitions": [{ "name": "Name", "priority": 0 }, { "name": "Wide", "priority": 1 }, { "name": "Hosts", "priority": 0 }, { "name": "Age", "priority": 0 }],
+            "rows": [{ "cells": ["reviews", "x", null, "5s"], "object": { "metadata": { "namespace": "default" } } }] });
+        assert_eq!(render(&table, true), "NAMESPACE   NAME      HOSTS   AGE\ndefault     reviews           5s\n");
         assert_eq!(render(&json!({ "rows": [] }), false), "");
     }
 
