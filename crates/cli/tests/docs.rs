@@ -76,7 +76,8 @@ fn read(path: &Path) -> String {
 /// The pages of docs/, by name.
 fn pages() -> Vec<PathBuf> {
     let entries = std::fs::read_dir(repository().join("docs")).expect("docs/");
-    let mut pages: Vec<PathBuf> = entries.map(|entry| entry.expect("docs/").path()).filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
+    let mut pages: Vec<PathBuf> =
+        entries.map(|entry| entry.expect("docs/").path()).filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
     pages.sort();
     pages
 }
@@ -218,7 +219,18 @@ impl Stage {
         shell.args(["-eu", "-c", &self.here(script)]).current_dir(&self.work).stdin(Stdio::null()).process_group(0);
         shell.env("PATH", format!("{}:{path}", directory.join("bin").display())).env("HOME", directory);
         shell.env("TAUT_STATE", self.mesh.state()).env("TAUT_CONTROL", self.mesh.grpc()).env("KUBECONFIG", self.mesh.kubeconfig());
-        for name in ["TAUT_KUBECONFIG", "TAUT_TOKEN", "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"] {
+        for name in [
+            "TAUT_KUBECONFIG",
+            "TAUT_TOKEN",
+            "HTTP_PROXY",
+            "http_proxy",
+            "HTTPS_PROXY",
+            "https_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+            "NO_PROXY",
+            "no_proxy",
+        ] {
             shell.env_remove(name);
         }
         shell
