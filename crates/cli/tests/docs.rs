@@ -190,17 +190,16 @@ impl Stage {
         found(&expected, &output).map_err(|line| format!("the output has no line (in this order)\n  {line}\nin\n{output}"))
     }
 
-    /// Whether the script succeeded, and what it printed.
+    /// Whether the script succeeded, and what it printed: all of standard output, then all of standard error.
     fn execute(&self, script: &str) -> Result<(bool, String), String> {
-        let log = self.mesh.directory.path().join("block.out");
-        let output = File::create(&log).map_err(|error| error.to_string())?;
-        let errors = output.try_clone().map_err(|error| error.to_string())?;
+        let logs = ["out", "err"].map(|stream| self.mesh.directory.path().join(format!("block.{stream}")));
+        let [output, errors] = [&logs[0], &logs[1]].map(|log| File::create(log).expect("a file for the output"));
         let mut child = self.shell(script).stdout(output).stderr(errors).spawn().map_err(|error| format!("sh: {error}"))?;
         let group = child.id();
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             eventually(LIMIT, "the block ends", || child.try_wait().map_err(|e| e.to_string())?.ok_or_else(|| "it still runs".to_owned()))
         }));
-        let printed = read(&log);
+        let printed = logs.map(|log| read(&log)).join("\n");
         match ended {
             Ok(status) => Ok((status.success(), printed)),
             Err(_) => {
