@@ -330,6 +330,20 @@ fn anchor(heading: &str) -> String {
     kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
+#[test]
+fn every_picture_is_drawn_from_its_text() {
+    if !has("python3") {
+        eprintln!("python3 is not installed: pictures are not drawn again here");
+        return;
+    }
+    let images = repository().join("docs/images");
+    let drawn = tempfile::NamedTempFile::new().expect("a file to draw into");
+    let mut render = Command::new("python3");
+    render.arg(images.join("render.py")).arg(images.join("why.txt")).arg(drawn.path()).env("PYTHONDONTWRITEBYTECODE", "1");
+    assert!(render.status().expect("python3").success());
+    assert_eq!(read(drawn.path()), read(&images.join("why.svg")), "draw docs/images/why.svg again: see render.py");
+}
+
 /// The commands in the tables of README.md that end by themselves. `./mesh` and `./hello` are what they say they are.
 #[test]
 fn the_readme_tells_commands_that_work() {
