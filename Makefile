@@ -1,6 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Everything else is called by them or by hand.
 CARGO ?= cargo
-PROFILE ?= release
+PROFILE ?= demo
 
 .PHONY: demo test lint build bench clean
 
@@ -17,13 +17,14 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) run -q -p xtask -- tidy
 	$(CARGO) clippy --workspace --all-targets -q -- -D warnings
-	@if command -v cargo-deny >/dev/null; then cargo-deny --offline check bans licenses sources; else echo "cargo-deny is not installed: licences and duplicates are not checked"; fi
+	@if command -v cargo-deny >/dev/null; then cargo-deny --log-level error check bans licenses sources; else echo "cargo-deny is not installed: licences and duplicates are not checked"; fi
 
-build:
-	$(CARGO) build --profile $(PROFILE) -p taut -p taut-proxy
+build: ## What to install
+	$(CARGO) build --release -p taut -p taut-proxy
 
 bench: build ## CPU, latency and memory of the two-proxy path beside HAProxy's
-	$(CARGO) run -q --release -p xtask -- bench proxy
+	$(CARGO) build -q --release -p xtask
+	./target/release/xtask bench proxy
 
 clean:
 	$(CARGO) clean

@@ -34,6 +34,9 @@ pub struct Arguments {
     fresh: bool,
 }
 
+/// Set in the environment of what the demo starts.
+pub const END_WITH_PARENT: &str = "TAUT_END_WITH_PARENT";
+
 /// One process of the bookstore and its place: 127.0.10.<last>.
 struct Member {
     role: Role,
@@ -170,6 +173,7 @@ fn spawn(taut: &Path, place: &Place, logs: &Path, name: &str, words: &[String]) 
     Command::new(taut)
         .args(words)
         .env("TAUT_STATE", &place.state)
+        .env(END_WITH_PARENT, "1")
         .env_remove("TAUT_KUBECONFIG")
         .stdin(Stdio::null())
         .stdout(log)

@@ -98,6 +98,7 @@ impl Failure {
 pub type Outcome<T = ()> = Result<T, Failure>;
 
 fn main() -> ExitCode {
+    end_with_parent();
     let arguments = Arguments::parse();
     log_to_stderr(matches!(arguments.command, Command::Up(_) | Command::Run(_) | Command::Bookstore(_)));
     match start(arguments) {
@@ -141,6 +142,15 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
             Command::Bookstore(a) => bookstore::bookstore(a).await.map(done),
         }
     })
+}
+
+/// Processes that `taut demo` starts end with it, even when it is killed.
+fn end_with_parent() {
+    #[cfg(target_os = "linux")]
+    if std::env::var_os(demo::END_WITH_PARENT).is_some() {
+        // Only a convenience: without it they go on until they are stopped.
+        let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
+    }
 }
 
 /// Servers log what happens; other commands only what goes wrong. `RUST_LOG` decides when it is set.

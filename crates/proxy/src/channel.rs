@@ -2,7 +2,7 @@
 //! it breaks, whoever used it makes another.
 
 use crate::identity::HeldIdentity;
-use crate::trust::{self, Pin};
+use crate::tls::control::{self, Pin};
 use crate::world::World;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -45,12 +45,12 @@ impl std::error::Error for NoChannel {}
 impl Control {
     /// Before there is a certificate; the pin is the join token's.
     pub async fn joining(&self, pin: Pin) -> Result<Channel, NoChannel> {
-        self.channel(trust::joining(&self.world, pin)).await
+        self.channel(control::joining(&self.world, pin)).await
     }
 
     /// As `held`, over mutual TLS.
     pub async fn live(&self, held: &HeldIdentity) -> Result<Channel, NoChannel> {
-        self.channel(trust::live(&self.world, held)).await
+        self.channel(control::live(&self.world, held)).await
     }
 
     async fn channel(&self, config: Result<ClientConfig, rustls::Error>) -> Result<Channel, NoChannel> {

@@ -100,14 +100,11 @@ impl Exchange {
         self.arrival.direction == Direction::Inbound
     }
 
-    /// Pins another plan, after the mesh has said more.
+    /// Pins another plan, after the mesh has said more. It may look at headers that the one before did not.
     pub fn pin(&mut self, plan: Arc<Plan>) {
         self.open.record.plan = plan.version();
-        // The plan that knows the service may look at headers that the one before did not.
         let facts = OwnedFacts::copy(&self.facts(), &plan);
-        if let Some(evidence) = &mut self.open.evidence {
-            (evidence.plan, evidence.facts) = (plan.clone(), facts);
-        }
+        self.open.evidence = Some(Evidence { plan: plan.clone(), facts, rolls: self.rolls });
         self.plan = plan;
     }
 }

@@ -1,6 +1,6 @@
 //! A control plane for tests, on loopback: authority, desk and discovery, with a mesh that the test writes.
 
-use crate::trust::{self, CONTROL_ACCOUNT};
+use crate::tls::control::{self, CONTROL_ACCOUNT};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
@@ -70,7 +70,7 @@ impl FakeControl {
     pub fn token(&self, at: SocketAddr) -> String {
         let token = JoinToken {
             control: at.to_string(),
-            ca_pin: trust::fingerprint(self.issuer.der()),
+            ca_pin: control::fingerprint(self.issuer.der()),
             namespace: "default".into(),
             service_account: None,
             expires: i64::MAX,

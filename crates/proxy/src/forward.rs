@@ -156,6 +156,9 @@ async fn one_attempt(
     let mesh = matches!(endpoint.transport, Transport::Mesh { .. });
     exchange.open.record.edge.destination = metadata::endpoint_party(&endpoint.workload, mesh);
     exchange.open.record.edge.mutual_tls = mesh;
+    if mesh {
+        exchange.open.record.edge.source = engine.party(true);
+    }
     let target = Target {
         address: endpoint.address,
         transport: endpoint.transport,

@@ -48,7 +48,6 @@ pub mod sync;
 pub mod tls;
 pub mod trace;
 pub mod transform;
-pub mod trust;
 pub mod tunnel;
 pub mod worker;
 pub mod world;

@@ -1,6 +1,8 @@
 //! TLS of the data path: configurations built from the held identity, and the verifiers that check peers. The only place
 //! of the data path that knows rustls. Resumption is off everywhere in the mesh, since tickets skip the verifiers.
 
+pub mod control;
+
 use crate::identity::HeldIdentity;
 use crate::world::World;
 use rustls::client::WebPkiServerVerifier;

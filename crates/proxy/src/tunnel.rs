@@ -137,6 +137,9 @@ async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, for
         let mesh = matches!(endpoint.transport, Transport::Mesh { .. });
         open.record.edge.destination = metadata::endpoint_party(&endpoint.workload, mesh);
         open.record.edge.mutual_tls = mesh;
+        if mesh {
+            open.record.edge.source = engine.party(true);
+        }
         open.record.endpoint = shown(&endpoint.address);
         let target = Target {
             address: endpoint.address,

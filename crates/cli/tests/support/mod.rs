@@ -154,7 +154,7 @@ impl Mesh {
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_taut"));
-        command.env("TAUT_STATE", self.state()).env("TAUT_CONTROL", self.grpc()).env_remove("TAUT_KUBECONFIG").env("RUST_BACKTRACE", "1");
+        command.env("TAUT_STATE", self.state()).env("TAUT_CONTROL", self.grpc()).env_remove("TAUT_KUBECONFIG").env("RUST_BACKTRACE", "0").env("TAUT_END_WITH_PARENT", "1");
         command
     }
 

@@ -1,17 +1,16 @@
 //! Whom the proxy trusts to be the control plane, and how it proves itself to it: TLS of the control channel only. What
 //! peers of the data path must prove is in `tls.rs`.
 
+use super::WorldTime;
 use crate::identity::HeldIdentity;
 use crate::world::World;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 use taut_model::identity::Identity;
 use taut_model::policy::ROOT_NAMESPACE;
 
@@ -65,21 +64,6 @@ fn finish(config: &mut ClientConfig) {
 
 fn anchor(root: &CertificateDer<'_>) -> Result<TrustAnchor<'static>, Error> {
     webpki::anchor_from_trusted_cert(root).map(|anchor| anchor.to_owned()).map_err(|error| Error::General(format!("trust bundle: {error}")))
-}
-
-struct WorldTime(World);
-
-impl fmt::Debug for WorldTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WorldTime")
-    }
-}
-
-impl TimeProvider for WorldTime {
-    fn current_time(&self) -> Option<UnixTime> {
-        let seconds = u64::try_from(self.0.wall().as_second()).ok()?;
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
-    }
 }
 
 #[derive(Debug)]
