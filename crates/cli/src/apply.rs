@@ -1,6 +1,7 @@
 //! `taut apply` and `taut delete`: files to objects, each checked before any is sent.
 
 use crate::api::{Answer, Api, collection, shown};
+use crate::output;
 use crate::place::Place;
 use crate::wait;
 use crate::{Failure, Outcome};
@@ -63,7 +64,7 @@ pub async fn apply(place: &Place, arguments: Arguments) -> Outcome {
         match apply_one(&api, object, &arguments).await? {
             Ok(verb) => {
                 let suffix = if arguments.dry_run { " (dry run)" } else { "" };
-                println!("{} {verb}{suffix}", shown(object.kind, &object.name));
+                output::tell(&format!("{} {verb}{suffix}", shown(object.kind, &object.name)));
                 applied.push((object.kind, namespace_of(&api, object, arguments.namespace.as_deref()), object.name.clone()));
             }
             Err(message) => {
@@ -94,6 +95,9 @@ async fn apply_one(api: &Api, object: &Object, arguments: &Arguments) -> Outcome
     }
     let body = object.value.to_string().into_bytes();
     let answer: Answer = api.send(Method::PATCH, &(path + &query), "application/apply-patch+yaml", "application/json", body).await?;
+    if answer.status == StatusCode::CONFLICT {
+        return Ok(Err(format!("{}\n  to take these fields over: --force-conflicts", answer.message())));
+    }
     if !answer.status.is_success() {
         return Ok(Err(answer.message()));
     }
@@ -140,7 +144,7 @@ pub async fn delete(place: &Place, arguments: DeleteArguments) -> Outcome {
             }
             _ => {
                 answer.good()?;
-                println!("{} deleted", shown(kind, &name));
+                output::tell(&format!("{} deleted", shown(kind, &name)));
             }
         }
     }
@@ -157,7 +161,7 @@ pub fn objects(paths: &[PathBuf]) -> Outcome<Vec<Object>> {
     let mut errors = 0;
     for reading in readings(paths)? {
         for problem in &reading.problems {
-            eprintln!("{problem}");
+            output::say(&format!("{problem}"));
             errors += usize::from(problem.severity == Severity::Error);
         }
         objects.extend(reading.objects);
@@ -179,8 +183,9 @@ pub fn readings(paths: &[PathBuf]) -> Outcome<Vec<Reading>> {
             continue;
         }
         for file in files(path)? {
-            let text = std::fs::read_to_string(&file).map_err(|e| Failure::cannot(format!("cannot read {}: {e}", file.display())))?;
-            readings.push(read::yaml(&text, &file.display().to_string()));
+            let bytes = std::fs::read(&file).map_err(|e| Failure::cannot(format!("cannot read {}: {e}", file.display())))?;
+            // What is not UTF-8 is found as a problem of this file, beside those of the others.
+            readings.push(read::yaml(&String::from_utf8_lossy(&bytes), &file.display().to_string()));
         }
     }
     Ok(readings)

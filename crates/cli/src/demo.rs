@@ -1,6 +1,7 @@
 //! `taut demo`: a control plane, ten processes with sidecars, steady traffic, a page, and the next three commands.
 
 use crate::api::{Api, collection};
+use crate::output;
 use crate::place::Place;
 use crate::run::stop_signal;
 use crate::{Failure, Outcome};
@@ -18,7 +19,7 @@ use taut_model::read;
 use tokio::process::{Child, Command};
 
 #[derive(clap::Args, Debug)]
-#[command(after_help = "The demo keeps its state apart from `taut up`: give the commands it prints the same --state.")]
+#[command(after_help = "Without --state the demo keeps its state apart from that of `taut up`; the commands it prints name it.")]
 pub struct Arguments {
     /// Page views a second
     #[arg(long, default_value_t = 5.0)]
@@ -78,7 +79,14 @@ impl Member {
         let mut words = vec!["run".to_owned(), "--service".to_owned(), self.role.name().to_owned(), "--name".to_owned(), self.name()];
         words.extend(["--address".to_owned(), self.address().to_string()]);
         words.extend(["--service-account".to_owned(), format!("bookinfo-{}", self.role.name())]);
-        words.extend(["--label".to_owned(), format!("version={}", self.version), "--access-log".to_owned(), "text".to_owned()]);
+        words.extend([
+            "--drain".to_owned(),
+            "2s".to_owned(),
+            "--label".to_owned(),
+            format!("version={}", self.version),
+            "--access-log".to_owned(),
+            "text".to_owned(),
+        ]);
         words.extend(self.ports().into_iter().flat_map(|port| ["--port".to_owned(), port]));
         match self.role {
             Role::Ratings => words.extend(["--upstream".to_owned(), format!("store:{STORE_PORT}")]),
@@ -93,7 +101,7 @@ impl Member {
 
 pub async fn demo(place: &Place, arguments: Arguments) -> Outcome {
     let started = Instant::now();
-    let place = Place::with_state(place.state.join("demo"));
+    let place = place.for_demo();
     check_ports(&arguments)?;
     let taut = std::env::current_exe().map_err(|e| Failure::cannot(format!("cannot find the taut program: {e}")))?;
     let logs = place.state.join("logs");
@@ -140,15 +148,16 @@ pub async fn demo(place: &Place, arguments: Arguments) -> Outcome {
         () = &mut stop => {}
         () = time_up => {}
         () = load::run(url, arguments.rate, seen.clone(), std::future::pending()) => {}
+        () = tell_deaths(&mut children, &logs) => {}
     }
     let count = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
-    println!("\n{} page views: {} good, {} failed. Stopping…", count(&seen.sent), count(&seen.good), count(&seen.bad));
+    output::tell(&format!("\n{} page views: {} good, {} failed. Stopping…", count(&seen.sent), count(&seen.good), count(&seen.bad)));
     end_all(children).await;
     Ok(())
 }
 
 fn step(what: &str) {
-    println!("  starting {what} …");
+    output::tell(&format!("  starting {what} …"));
 }
 
 /// Every port of the demo, before anything starts: a clear word beats nine failures.
@@ -158,7 +167,8 @@ fn check_ports(arguments: &Arguments) -> Outcome {
     for address in control.into_iter().chain([arguments.page]).chain(members) {
         if let Err(error) = TcpListener::bind(address) {
             return Err(Failure::cannot(format!(
-                "the demo needs {address}: {error}\n  is another demo or control plane running? Stop it, or give the page another address with --page"
+                "the demo needs {address}: {error}\n  is another demo or control plane running? `ss -ltnp` shows who listens there; stop it{}",
+                if address == arguments.page { ", or give the page another address with --page" } else { "" }
             )));
         }
     }
@@ -258,7 +268,7 @@ fn welcome(place: &Place, taut: &Path, arguments: &Arguments, took: Duration) ->
               kubectl --kubeconfig {state}/kubeconfig apply -f testdata/manifests/istio-bookinfo/networking/destination-rule-all.yaml \\\n       \
                 -f testdata/manifests/istio-bookinfo/networking/virtual-service-reviews-v3.yaml\n  \
            2. Break ratings, and see who is hurt:\n     \
-              kill -9 $(pgrep -f 'bookstore ratings'); {taut} --state {state} status\n  \
+              pkill -9 -f '^{taut} bookstore ratings'; {taut} --state {state} status\n  \
            3. Ask why:\n     \
               {taut} --state {state} why --from productpage --to reviews --request 'GET /reviews/1' -H 'end-user: jason'\n\n\
          Ctrl-C stops everything.\n",
@@ -266,6 +276,21 @@ fn welcome(place: &Place, taut: &Path, arguments: &Arguments, took: Duration) ->
         arguments.page,
         arguments.rate
     ))
+}
+
+/// Says which process ended, and how. Never ends.
+async fn tell_deaths(children: &mut [Child], logs: &Path) {
+    let mut told = vec![false; children.len()];
+    loop {
+        let names = std::iter::once("control-plane".to_owned()).chain(MEMBERS.iter().map(Member::name));
+        for ((child, told), name) in children.iter_mut().zip(&mut told).zip(names) {
+            if let (false, Ok(Some(status))) = (*told, child.try_wait()) {
+                output::tell(&format!("✗ {name} ended ({status}); its log: {}", logs.join(format!("{name}.log")).display()));
+                *told = true;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
 }
 
 fn tail(path: &PathBuf) -> String {

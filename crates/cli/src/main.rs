@@ -45,7 +45,7 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start the bookstore: a control plane, ten meshed processes, steady traffic, a page
+    /// Start the bookstore: a control plane, nine processes with sidecars, steady traffic, a page
     Demo(demo::Arguments),
     /// Run the control plane: resource API, certificate authority, configuration for proxies
     Up(up::Arguments),

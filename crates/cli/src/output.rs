@@ -19,9 +19,19 @@ pub fn colours(stream: &impl IsTerminal) -> bool {
 
 pub fn error(message: &str) {
     match colours(&std::io::stderr()) {
-        true => eprintln!("\u{1b}[31merror:\u{1b}[0m {message}"),
-        false => eprintln!("error: {message}"),
+        true => say(&format!("\u{1b}[31merror:\u{1b}[0m {message}")),
+        false => say(&format!("error: {message}")),
     }
+}
+
+/// A line on standard error. Nobody listening is no failure.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// A line on standard output, likewise.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Rows under headers, aligned, without lines: what `kubectl get` looks like.

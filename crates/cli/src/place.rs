@@ -20,13 +20,16 @@ fn default_state() -> PathBuf {
 }
 
 impl Place {
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.kubeconfig.clone().unwrap_or_else(|| self.state.join("kubeconfig"))
+    /// The demo's own place: the directory given, else one beside the usual state.
+    pub fn for_demo(&self) -> Self {
+        match self.state == default_state() {
+            true => Self { state: self.state.join("demo"), kubeconfig: None },
+            false => Self { state: self.state.clone(), kubeconfig: None },
+        }
     }
 
-    /// The same user's mesh with its state elsewhere.
-    pub fn with_state(state: PathBuf) -> Self {
-        Self { state, kubeconfig: None }
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.kubeconfig.clone().unwrap_or_else(|| self.state.join("kubeconfig"))
     }
 
     /// The API of the control plane, or what to do when there is none.

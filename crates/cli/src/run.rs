@@ -2,6 +2,7 @@
 //! sidecar has drained.
 
 use crate::api::Api;
+use crate::output;
 use crate::place::Place;
 use crate::{Failure, Outcome, token};
 use nix::sys::signal::{Signal, kill};
@@ -11,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use taut_model::service::AppProtocol;
 use taut_proxy::options::{AccessLog, AccessLogFormat, Options, OwnPort, OwnWorkload, Secret, Upstream};
 use taut_proxy::{Proxy, World};
 use tokio::process::{Child, Command};
@@ -26,18 +28,18 @@ The program finds the mesh through HTTP_PROXY; every --upstream HOST:PORT is als
 HOST_ADDRESS. ADDRESS and PORT say where the program should listen.")]
 pub struct Arguments {
     /// The service this program is one instance of; created when the mesh has none of this name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name)]
     service: String,
     /// Port of the service, where the program listens, and the port's name: 80:8080/http. May be given again
     #[arg(long = "port", value_name = "PORT[:TARGET][/NAME]", value_parser = port)]
     ports: Vec<OwnPort>,
-    #[arg(short, long, default_value = "default")]
+    #[arg(short, long, default_value = "default", value_parser = name)]
     namespace: String,
     /// Name of the instance [default: SERVICE-VERSION, or SERVICE and the process id]
-    #[arg(long)]
+    #[arg(long, value_parser = name)]
     name: Option<String>,
     /// Identity: spiffe://<trust domain>/ns/NAMESPACE/sa/NAME
-    #[arg(long, value_name = "NAME", default_value = "default")]
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = name)]
     service_account: String,
     /// Label, e.g. version=v2. May be given again
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = pair)]
@@ -65,6 +67,9 @@ pub struct Arguments {
     access_log: Log,
     #[arg(long, value_name = "FILE")]
     access_log_file: Option<PathBuf>,
+    /// How long exchanges and connections under way may go on after a stop
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = crate::wait::duration)]
+    drain: Duration,
     /// Threads of the sidecar
     #[arg(long, default_value_t = 1)]
     workers: usize,
@@ -117,7 +122,7 @@ pub async fn run(place: &Place, arguments: Arguments) -> Outcome<ExitCode> {
             end(&mut program).await;
             return Err(Failure::cannot(ended_early(ended)));
         }
-        status = program.wait() => Some(status.ok().and_then(|s| s.code()).unwrap_or(1)),
+        status = program.wait() => Some(told(&arguments.program[0], status)),
     };
     let _ = asked_to_stop.send(());
     if let Err(error) = proxy.await {
@@ -143,7 +148,9 @@ fn options(arguments: &Arguments, sidecar: IpAddr) -> Options {
         Some(version) => format!("{}-{version}", arguments.service),
         None => format!("{}-{}", arguments.service, std::process::id()),
     });
-    let at = |port| SocketAddr::new(sidecar, port);
+    // What lends the workload's identity or shows its state stays on this machine; only the peer port may be reached from others.
+    let own = if sidecar.is_loopback() { sidecar } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
+    let at = |port| SocketAddr::new(own, port);
     let workload = OwnWorkload {
         namespace: arguments.namespace.clone(),
         name,
@@ -164,10 +171,11 @@ fn options(arguments: &Arguments, sidecar: IpAddr) -> Options {
         service: if arguments.ports.is_empty() { String::new() } else { arguments.service.clone() },
         outbound: Some(at(15001)),
         upstreams: arguments.upstreams.iter().map(upstream).collect(),
-        peer: at(15008),
+        peer: SocketAddr::new(sidecar, 15008),
         exposed: arguments.expose,
         admin: vec![at(15000), at(15020), at(15021)],
         workers: arguments.workers.max(1),
+        drain: arguments.drain,
         access_log: AccessLog { format, file: arguments.access_log_file.clone() },
         ..Options::new(workload, arguments.control.clone())
     }
@@ -209,7 +217,7 @@ async fn join_token(place: &Place, arguments: &Arguments) -> Outcome<Secret> {
             Ok(token) => return Ok(Secret::new(token)),
             Err(failure) if !told => {
                 told = true;
-                eprintln!("waiting for the control plane: {}", failure.message);
+                output::say(&format!("waiting for the control plane: {}", failure.message));
             }
             Err(_) => {}
         }
@@ -219,8 +227,42 @@ async fn join_token(place: &Place, arguments: &Arguments) -> Outcome<Secret> {
 
 fn start_program(program: &[String], environment: Vec<(String, String)>) -> Outcome<Child> {
     let (name, arguments) = program.split_first().ok_or_else(|| Failure::cannot("no program given"))?;
-    let started = Command::new(name).args(arguments).envs(environment).kill_on_drop(true).spawn();
-    started.map_err(|error| Failure::cannot(format!("cannot start {name}: {error}")))
+    let mut command = Command::new(name);
+    command.args(arguments).envs(environment).kill_on_drop(true);
+    end_with_sidecar(&mut command);
+    command.spawn().map_err(|error| Failure::cannot(format!("cannot start {name}: {error}")))
+}
+
+/// A program whose sidecar was killed cannot reach the mesh, and would keep its port from the next one: it is told to end.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "a hook between fork and exec")]
+fn end_with_sidecar(command: &mut Command) {
+    // SAFETY: the hook runs in the child between fork and exec, where only async-signal-safe calls are allowed; prctl is a
+    // plain system call, takes no lock and allocates nothing (signal-safety(7), prctl(2)).
+    unsafe {
+        command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(std::io::Error::from));
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_with_sidecar(_: &mut Command) {}
+
+/// Logs how the program ended; its exit code, or 128 and the signal, as shells have it.
+fn told(name: &str, status: std::io::Result<std::process::ExitStatus>) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    match status {
+        Ok(status) => {
+            match status.success() {
+                true => tracing::info!("{name} ended"),
+                false => tracing::warn!("{name} ended: {status}"),
+            }
+            status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1)
+        }
+        Err(error) => {
+            tracing::error!("cannot wait for {name}: {error}");
+            1
+        }
+    }
 }
 
 /// Asks the program to end, then insists.
@@ -269,9 +311,22 @@ fn free_loopback() -> Outcome<IpAddr> {
     Err(Failure::cannot("no loopback address is free for the sidecar\n  give it one with --sidecar-address"))
 }
 
+/// A DNS label (RFC 1123), as Kubernetes wants names to be.
+fn name(text: &str) -> Result<String, String> {
+    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let good = (1..=63).contains(&text.len()) && text.chars().all(letters) && !text.starts_with('-') && !text.ends_with('-');
+    match good {
+        true => Ok(text.to_owned()),
+        false => Err("a name is 1 to 63 of a-z, 0-9 and '-', and starts and ends with a letter or digit".to_owned()),
+    }
+}
+
 fn port(text: &str) -> Result<OwnPort, String> {
     let (numbers, name) = text.split_once('/').unwrap_or((text, ""));
     let (port, target) = numbers.split_once(':').unwrap_or((numbers, numbers));
+    if !name.is_empty() && AppProtocol::declared(None, name) == AppProtocol::Unknown {
+        return Err(format!("{name:?} declares no protocol; start it with http, http2, grpc, tcp or tls, e.g. 8080/http-web"));
+    }
     let number = |text: &str| text.parse::<u16>().ok().filter(|n| *n > 0).ok_or_else(|| format!("{text:?} is not a port"));
     Ok(OwnPort { port: number(port)?, target: number(target)?, name: name.to_owned(), app_protocol: String::new() })
 }

@@ -46,6 +46,12 @@ fn render(status: &Value) -> String {
     for proxy in proxies.iter().filter(|p| p["readiness"] != "Ready") {
         out += &format!("✗ {} is {}\n", text(&proxy["uid"]), text(&proxy["readiness"]));
     }
+    for uid in list("away") {
+        out += &format!("✗ {} does not answer: its sidecar is gone or cannot reach the control plane\n", text(uid));
+    }
+    for host in list("starved") {
+        out += &format!("✗ {} is in use and no workload serves it: requests are answered with 503\n", text(host));
+    }
     if out.is_empty() {
         out += "✓ nothing is wrong\n";
     }

@@ -1,7 +1,8 @@
 //! `taut wait --for=live`: until every proxy that needs an object runs its newest generation.
 
-use crate::api::{Api, shown};
+use crate::api::{Api, collection, shown};
 use crate::apply::unknown_kind;
+use crate::output;
 use crate::place::Place;
 use crate::{Failure, Outcome};
 use http::StatusCode;
@@ -78,7 +79,8 @@ pub async fn until_live(api: &Api, targets: &[Target], limit: Duration) -> Outco
             }
             let message = value["message"].as_str().unwrap_or_default().to_owned();
             if value["live"].as_bool() == Some(true) {
-                println!("{} live after {} ms: {message}", shown(kind, name), started.elapsed().as_millis());
+                output::tell(&format!("{} live after {} ms: {message}", shown(kind, name), started.elapsed().as_millis()));
+                warn(api, kind, namespace, name).await?;
                 break;
             }
             if started.elapsed() > limit {
@@ -90,13 +92,28 @@ pub async fn until_live(api: &Api, targets: &[Target], limit: Duration) -> Outco
     Ok(())
 }
 
+/// Live is not the same as useful: says what the mesh found wrong with the object.
+async fn warn(api: &Api, kind: &'static Kind, namespace: &str, name: &str) -> Outcome {
+    let object = api.get(&format!("{}/{name}", collection(kind, Some(namespace)))).await?.value;
+    let conditions = object["status"]["conditions"].as_array().into_iter().chain(object["status"]["parents"][0]["conditions"].as_array());
+    for condition in conditions.flatten().filter(|condition| condition["status"] == "False") {
+        let text = |key: &str| condition[key].as_str().unwrap_or_default().to_owned();
+        output::say(&format!("warning: {}: {} ({}): {}", shown(kind, name), text("type"), text("reason"), text("message")));
+    }
+    Ok(())
+}
+
 async fn until_all_live(api: &Api, limit: Duration) -> Outcome {
     let started = Instant::now();
     for pause in pauses() {
         let status = api.get("/taut/v1/status").await?.good()?;
         let lagging = crate::status::lagging(&status).len();
         if lagging == 0 {
-            println!("everything is live in {} proxies after {} ms", status["proxies"].as_array().map_or(0, Vec::len), started.elapsed().as_millis());
+            output::tell(&format!(
+                "everything is live in {} proxies after {} ms",
+                status["proxies"].as_array().map_or(0, Vec::len),
+                started.elapsed().as_millis()
+            ));
             return Ok(());
         }
         if started.elapsed() > limit {

@@ -17,10 +17,13 @@ use axum::{Json, Router};
 use http::{StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::kinds;
 use taut_model::problem::Problem;
+use taut_model::service::Place;
+use taut_model::workload::Health;
 use taut_observe::names;
 use tokio::sync::watch;
 
@@ -94,8 +97,26 @@ async fn status(State(side): State<Arc<Side>>) -> Json<Value> {
         .collect();
     Json(json!({
         "version": published.version, "controlPlaneVersion": env!("CARGO_PKG_VERSION"), "trustDomain": side.authority.trust_domain(),
-        "proxies": proxies, "resources": resources, "problems": problems(&side),
+        "proxies": proxies, "resources": resources, "problems": problems(&side), "away": away(&side, &published), "starved": starved(&side, &published),
     }))
+}
+
+/// Workloads with a proxy that the control plane does not hear from.
+fn away(side: &Side, published: &Published) -> Vec<String> {
+    let connected = side.proxies.all();
+    let workloads = published.translation.workloads.values();
+    let silent = workloads.filter(|workload| workload.peer.is_some() && workload.health != Health::Ready);
+    silent.map(|workload| workload.uid.clone()).filter(|uid| !connected.iter().any(|proxy| proxy.uid == *uid)).collect()
+}
+
+/// Services that some proxy uses and that no workload serves now.
+fn starved(side: &Side, published: &Published) -> Vec<String> {
+    let mesh = &published.translation;
+    let used: BTreeSet<String> = side.proxies.all().into_iter().flat_map(|proxy| proxy.viewer.hosts).collect();
+    let serves =
+        |host: &str| mesh.workloads.values().any(|workload| workload.health == Health::Ready && workload.serves.iter().any(|s| s.host == host));
+    let in_mesh = |host: &String| mesh.services.get(host).is_some_and(|service| service.place == Place::Mesh);
+    used.into_iter().filter(|host| in_mesh(host) && !serves(host)).collect()
 }
 
 /// With the text that people read beside the fields.

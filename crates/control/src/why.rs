@@ -32,9 +32,11 @@ pub struct Question {
     pub from: String,
     /// `host` or `host:port`, as the client names it.
     pub to: String,
-    /// Without method, path and headers: a connection where the port speaks TCP, else `GET /`.
+    /// Without method and path the question is about a connection, unless the port speaks HTTP: then about `GET /`.
+    #[serde(default)]
     pub method: Option<String>,
     /// With the query, if any.
+    #[serde(default)]
     pub path: Option<String>,
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -85,13 +87,14 @@ pub fn hypothetical(published: &Published, trust_domain: &str, question: &Questi
     let from = find_from(published, &question.from)?;
     let (to, port) = split_port(&question.to)?;
     let headers = headers(question)?;
-    let target = question.path.as_deref().unwrap_or("/");
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let http = HttpFacts { method: question.method.as_deref().unwrap_or("GET"), scheme: "http", authority: to, path, query, headers: &headers };
+    let whole = question.path.as_deref().unwrap_or("/");
+    let (path, query) = whole.split_once('?').unwrap_or((whole, ""));
+    let method = question.method.as_deref().unwrap_or("GET");
+    let http = HttpFacts { method, scheme: "http", authority: to, path, query, headers: &headers };
     let plan = Plan::compile(&snapshot(published, trust_domain, from, &hosts(published, to, &from.namespace)));
     let port = port.unwrap_or_else(|| first_port(published, to, &from.namespace));
-    let asks_http = question.method.is_some() || question.path.is_some() || !question.headers.is_empty();
-    let http = (asks_http || plan.protocol(to, port) != Some(AppProtocol::Tcp)).then_some(http);
+    let bytes = matches!(plan.protocol(to, port), Some(AppProtocol::Tcp | AppProtocol::Tls));
+    let http = (question.method.is_some() || !bytes).then_some(http);
     let facts = Facts { direction: Direction::Outbound, host: to, port, http, peer: Peer::default(), sni: None };
     let outbound = plan.explain(&facts, None);
     let inbound = likely(&plan, &facts).and_then(|forward| explain_inbound(published, trust_domain, from, &forward, http));
@@ -214,8 +217,7 @@ fn explain_inbound(published: &Published, trust_domain: &str, from: &Workload, f
     let rewritten = forward.path_and_query.as_deref().map(|whole| whole.split_once('?').unwrap_or((whole, "")));
     let http = http.map(|http| {
         let (path, query) = rewritten.unwrap_or((http.path, http.query));
-        let authority = forward.authority.as_deref().unwrap_or(http.authority);
-        HttpFacts { path, query, authority, ..http }
+        HttpFacts { path, query, authority: forward.authority.as_deref().unwrap_or(http.authority), ..http }
     });
     let peer = Peer { identity, address: from.address.parse().ok() };
     let plan = Plan::compile(&snapshot(published, trust_domain, to, &BTreeSet::from([key.host.to_string()])));

@@ -1,6 +1,8 @@
 //! Text to objects: finds the kind, checks the object, and puts every problem where the user will look for it.
 
 mod excerpt;
+
+pub use excerpt::attach as show_lines;
 mod lookup;
 
 use crate::kinds::Kind;

@@ -154,7 +154,12 @@ impl Mesh {
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_taut"));
-        command.env("TAUT_STATE", self.state()).env("TAUT_CONTROL", self.grpc()).env_remove("TAUT_KUBECONFIG").env("RUST_BACKTRACE", "0").env("TAUT_END_WITH_PARENT", "1");
+        command
+            .env("TAUT_STATE", self.state())
+            .env("TAUT_CONTROL", self.grpc())
+            .env_remove("TAUT_KUBECONFIG")
+            .env("RUST_BACKTRACE", "0")
+            .env("TAUT_END_WITH_PARENT", "1");
         command
     }
 
@@ -196,7 +201,7 @@ impl Mesh {
         let address = self.address(member.last);
         let mut command = self.command();
         command.args(["run", "--service", &member.service, "--name", &member.name, "--address", &address]);
-        command.args(["--service-account", &member.account, "-l", &format!("version={}", member.version), "--access-log", "json"]);
+        command.args(["--service-account", &member.account, "-l", &format!("version={}", member.version), "--access-log", "json", "--drain", "2s"]);
         command.args(member.ports.iter().flat_map(|port| ["--port", port]));
         command.args(&member.extra).arg("--");
         if member.program.is_empty() {

@@ -99,6 +99,7 @@ fn answer(api: &Arc<Api>, asked: &Asked) -> Result<Answer, Refusal> {
         Target::Groups => get(discovery::groups(&asked.accept)),
         Target::Group(group) => get(Answer::json(&discovery::group(group))),
         Target::Resources { group, version } => get(Answer::json(&discovery::resources(group, version))),
+        Target::OpenApiV2 => get(openapi::version_two()),
         Target::OpenApiIndex => get(Answer::json(&openapi::index())),
         Target::OpenApi(path) => get(openapi::document(path)?),
         Target::AccessReview => review::access(asked),

@@ -35,6 +35,14 @@ pub(super) fn index() -> Value {
     json!({"paths": DOCUMENTS.iter().map(entry).collect::<Map<_, _>>()})
 }
 
+/// An OpenAPI v2 document without schemas, in the protobuf form that kubectl wants. It asks for one when a kind is not in any v3
+/// document, before it can say that there is no such kind.
+pub(super) fn version_two() -> Answer {
+    // openapi.v2.Document { swagger: "2.0", info: { title: "Tautline", version: "1" } } (gnostic, openapiv2/OpenAPIv2.proto).
+    const EMPTY: &[u8] = b"\x0a\x032.0\x12\x0d\x0a\x08Tautline\x12\x011";
+    Answer::new("application/com.github.proto-openapi.spec.v2.v1.0+protobuf", Body::from(EMPTY))
+}
+
 pub(super) fn document(path: &str) -> Result<Answer, Refusal> {
     let (bytes, _) = DOCUMENTS.get(path).ok_or_else(Refusal::no_such_path)?;
     Ok(Answer::new("application/json", Body::from(bytes.clone())))

@@ -14,6 +14,8 @@ pub(super) enum Target {
         group: &'static str,
         version: &'static str,
     },
+    /// What clients of old ask for; only to be told that there is nothing in it.
+    OpenApiV2,
     OpenApiIndex,
     /// The part after `/openapi/v3/`.
     OpenApi(String),
@@ -59,6 +61,7 @@ pub(super) fn parse(path: &str) -> Option<Target> {
         ["version"] => Some(Target::Version),
         ["api"] => Some(Target::CoreVersions),
         ["apis"] => Some(Target::Groups),
+        ["openapi", "v2"] => Some(Target::OpenApiV2),
         ["openapi", "v3"] => Some(Target::OpenApiIndex),
         ["openapi", "v3", ref rest @ ..] => Some(Target::OpenApi(rest.join("/"))),
         ["apis", "authorization.k8s.io", "v1", "selfsubjectaccessreviews"] => Some(Target::AccessReview),

@@ -74,13 +74,13 @@ metadata: {name: store, namespace: default}
 spec: {selector: {app: reviews}, ports: [{name: tcp-store, port: 7000, targetPort: http}]}
 ";
     let published = published(&format!("{MESH}---{store}"));
-    for (to, path, first) in [
+    for (to, method, first) in [
         ("store:7000", None, "connection from page-1 (default) to store:7000"),
-        ("store:7000", Some("/x"), "GET /x from page-1 (default) to store:7000"),
+        ("store:7000", Some("HEAD"), "HEAD / from page-1 (default) to store:7000"),
         ("reviews", None, "GET / from page-1 (default) to reviews:9080"),
         ("nosuch", None, "GET / from page-1 (default) to nosuch:80"),
     ] {
-        let question = Question { from: "page-1".into(), to: to.into(), method: None, path: path.map(str::to_owned), headers: BTreeMap::new() };
+        let question = Question { from: "page-1".into(), to: to.into(), method: method.map(str::to_owned), path: None, headers: BTreeMap::new() };
         let answer = hypothetical(&published, "mesh.local", &question).unwrap();
         assert!(answer.text.starts_with(first), "{}", answer.text);
     }
