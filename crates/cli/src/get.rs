@@ -132,9 +132,9 @@ mod tests {
     #[test]
     fn a_table_of_the_api_reads_like_kubectls() {
         let table = json!({
-            "columnDefinitions": [{ "name": "Name", "priority": 0 }, { "name": "Wide", "priority": 1 }, { "name": "Age", "priority": 0 }],
-            "rows": [{ "cells": ["reviews", "x", "5s"], "object": { "metadata": { "namespace": "default" } } }] });
-        assert_eq!(render(&table, true), "NAMESPACE   NAME      AGE\ndefault     reviews   5s\n");
+            "columnDefinitions": [{ "name": "Name", "priority": 0 }, { "name": "Wide", "priority": 1 }, { "name": "Hosts", "priority": 0 }, { "name": "Age", "priority": 0 }],
+            "rows": [{ "cells": ["reviews", "x", null, "5s"], "object": { "metadata": { "namespace": "default" } } }] });
+        assert_eq!(render(&table, true), "NAMESPACE   NAME      HOSTS   AGE\ndefault     reviews           5s\n");
         assert_eq!(render(&json!({ "rows": [] }), false), "");
     }
 

@@ -92,14 +92,10 @@ fn record(record: &Value) -> String {
     );
     for (number, attempt) in record["attempts"].as_array().into_iter().flatten().enumerate() {
         let field = |key: &str| attempt[key].as_str().unwrap_or_default();
-        lines += &format!(
-            "  attempt {}    {} ({}): {} after {:.1} ms\n",
-            number + 1,
-            field("endpoint"),
-            field("address"),
-            field("result"),
-            ms(&attempt["duration_us"])
-        );
+        // The application itself is an endpoint without a name.
+        let named = if field("endpoint").is_empty() { "the application" } else { field("endpoint") };
+        lines +=
+            &format!("  attempt {}    {named} ({}): {} after {:.1} ms\n", number + 1, field("address"), field("result"), ms(&attempt["duration_us"]));
     }
     if let Some(failure) = record["failure"].as_object() {
         let field = |key: &str| failure.get(key).and_then(Value::as_str).unwrap_or_default();

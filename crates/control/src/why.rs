@@ -229,7 +229,8 @@ fn explain_inbound(published: &Published, trust_domain: &str, from: &Workload, f
     Some(Inbound { workload: to.uid.clone(), explanation })
 }
 
-/// Asks every connected proxy for an exchange that happened; the source's half comes first. `None`: nobody remembers it.
+/// Asks every connected proxy for an exchange that happened; the halves come in the order in which they began, of two at the
+/// same instant the source's first. `None`: nobody remembers it.
 pub async fn exchange(proxies: &Proxies, request_id: &str) -> Option<Value> {
     let all = proxies.all();
     let asked = all.len();
@@ -244,8 +245,14 @@ pub async fn exchange(proxies: &Proxies, request_id: &str) -> Option<Value> {
     if halves.is_empty() {
         return None;
     }
-    halves.sort_by_key(|half| reporter(&half["answer"]) != Some("source"));
+    sort_halves(&mut halves);
     Some(json!({"requestId": request_id, "asked": asked, "halves": halves}))
+}
+
+/// One request id may cover several exchanges: applications pass it on.
+fn sort_halves(halves: &mut [Value]) {
+    let began = |half: &Value| half["answer"]["record"]["started"].as_str().unwrap_or_default().to_owned();
+    halves.sort_by_cached_key(|half| (began(half), reporter(&half["answer"]) != Some("source")));
 }
 
 /// Who reported a record: directly in it, or in the record inside.

@@ -64,7 +64,8 @@ pub(super) fn at_version(object: &Object, version: &str) -> Value {
 
 /// `spec.http[0].route: what is wrong. What to do.`
 pub(super) fn sentence(problem: &Problem) -> String {
-    let mut text = match problem.path.is_empty() {
+    // What a translator says begins with the path already.
+    let mut text = match problem.message.starts_with(&problem.path) {
         true => problem.message.clone(),
         false => format!("{}: {}", problem.path, problem.message),
     };
@@ -85,4 +86,31 @@ fn warning(text: &str) -> Option<HeaderValue> {
         }
     }
     HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taut_model::problem::Severity;
+
+    #[test]
+    fn a_path_is_told_once() {
+        let problem = |path: &str, message: &str| Problem {
+            severity: Severity::Error,
+            code: "InvalidValue".into(),
+            object: None,
+            path: path.into(),
+            location: None,
+            message: message.into(),
+            help: Some("choose one".into()),
+            excerpt: None,
+        };
+        for (path, message, told) in [
+            ("spec.hosts", "is empty", "spec.hosts: is empty; choose one"),
+            ("spec.hosts", "spec.hosts is not supported yet", "spec.hosts is not supported yet; choose one"),
+            ("", "is not an object", "is not an object; choose one"),
+        ] {
+            assert_eq!(sentence(&problem(path, message)), told);
+        }
+    }
 }

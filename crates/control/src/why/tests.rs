@@ -53,13 +53,46 @@ spec:
   rules: [{from: [{source: {principals: [mesh.local/ns/default/sa/page]}}], to: [{operation: {methods: [GET]}}]}]
 ";
 
+fn published(mesh: &str) -> Published {
+    let objects: Vec<_> = taut_model::read::yaml(mesh, "mesh.yaml").objects.into_iter().map(Arc::new).collect();
+    assert!(objects.len() >= 8);
+    Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into() }, &Published::default())
+}
+
 fn ask(from: &str, method: &str, user: Option<&str>) -> Result<Answer, NoAnswer> {
-    let objects: Vec<_> = taut_model::read::yaml(MESH, "mesh.yaml").objects.into_iter().map(Arc::new).collect();
-    assert_eq!(objects.len(), 8);
-    let published = Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into() }, &Published::default());
     let headers = user.map(|user| ("end-user".to_owned(), user.to_owned())).into_iter().collect();
     let question = Question { from: from.into(), to: "reviews".into(), method: Some(method.into()), path: Some("/reviews/1".into()), headers };
-    hypothetical(&published, "mesh.local", &question)
+    hypothetical(&published(MESH), "mesh.local", &question)
+}
+
+#[test]
+fn a_port_that_speaks_tcp_is_asked_for_a_connection_unless_a_request_is_named() {
+    let store = "
+apiVersion: v1
+kind: Service
+metadata: {name: store, namespace: default}
+spec: {selector: {app: reviews}, ports: [{name: tcp-store, port: 7000, targetPort: http}]}
+";
+    let published = published(&format!("{MESH}---{store}"));
+    for (to, method, first) in [
+        ("store:7000", None, "connection from page-1 (default) to store:7000"),
+        ("store:7000", Some("HEAD"), "HEAD / from page-1 (default) to store:7000"),
+        ("reviews", None, "GET / from page-1 (default) to reviews:9080"),
+        ("nosuch", None, "GET / from page-1 (default) to nosuch:80"),
+    ] {
+        let question = Question { from: "page-1".into(), to: to.into(), method: method.map(str::to_owned), path: None, headers: BTreeMap::new() };
+        let answer = hypothetical(&published, "mesh.local", &question).unwrap();
+        assert!(answer.text.starts_with(first), "{}", answer.text);
+    }
+}
+
+#[test]
+fn halves_come_in_the_order_of_the_request() {
+    let half = |started: &str, reporter: &str| json!({"answer": {"record": {"started": started, "edge": {"reporter": reporter}}}});
+    let ordered = [half("10:00.1", "source"), half("10:00.2", "source"), half("10:00.2", "destination"), half("10:00.3", "source")];
+    let mut shuffled = [ordered[3].clone(), ordered[2].clone(), ordered[0].clone(), ordered[1].clone()];
+    sort_halves(&mut shuffled);
+    assert_eq!(shuffled, ordered);
 }
 
 #[test]

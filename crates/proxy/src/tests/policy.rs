@@ -5,8 +5,8 @@ use taut_model::destination::{Destination, Limits, TrafficPolicy};
 use taut_model::origin::ObjectRef;
 use taut_model::policy::{AuthorizationAction, AuthorizationPolicy};
 use taut_model::route::{
-    AbortWith, Backend, Dialect, DirectResponse, Fault, FaultAbort, FaultDelay, HeaderChange, HttpAction, HttpRule, Mirror, Parent, Redirect,
-    RedirectPort, Retry, RetryOn,
+    AbortWith, Backend, Dialect, DirectResponse, Fault, FaultAbort, FaultDelay, HeaderChange, HttpAction, HttpMatch, HttpRule, Mirror, NamedMatch,
+    Parent, Redirect, RedirectPort, Retry, RetryOn, TextMatch,
 };
 
 fn backend(service: &str) -> Backend {
@@ -380,6 +380,27 @@ fn a_service_not_heard_of_is_asked_for_and_the_request_waits() {
         let stranger = Proxy::start_with("other", LOCAL, None, |options| options.learn = Duration::from_millis(20)).await;
         let answer = get(stranger.outbound, "/").await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("x-taut-reason: service_not_learned"), "{answer}");
+    });
+}
+
+#[test]
+fn a_request_that_had_to_wait_for_its_service_is_explained_as_it_was_decided() {
+    run(async {
+        let mut pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        pair.client.pin(&Mesh { workloads: pair.mesh.workloads.clone(), ..Mesh::default() });
+        let out = pair.client.outbound;
+        let request = "GET /x HTTP/1.1\r\nHost: reviews:9080\r\nEnd-User: jason\r\nX-Request-Id: first\r\nConnection: close\r\n\r\n";
+        let asking = tokio::task::spawn_local(async move { talk(out, request).await });
+        eventually(|| pair.client.wanted.borrow_mut().try_recv().ok()).await;
+        // Only the plan that came while the request waited looks at this header.
+        let jason = NamedMatch { name: "end-user".into(), value: TextMatch::Exact("jason".into()) };
+        let only_jason = HttpMatch { headers: vec![jason], ..HttpMatch::default() };
+        pair.mesh = pair.mesh.route(rule(|rule| rule.matches = vec![only_jason]));
+        pair.client.pin(&pair.mesh);
+        assert!(asking.await.unwrap().starts_with("HTTP/1.1 200"));
+        let kept = eventually(|| pair.client.sink.find("first").pop()).await;
+        let explained = kept.to_json()["text"].to_string();
+        assert!(explained.contains("forwarded to reviews") && !explained.contains("not sent"), "{explained}");
     });
 }
 
