@@ -99,6 +99,7 @@ async fn wrong_hellos_are_refused_by_name_of_the_field() {
     assert!(wrong(|hello| hello.namespace = "../x".into()).contains("namespace"));
     assert!(wrong(|hello| hello.address.clear()).contains("address"));
     assert!(wrong(|hello| hello.peer = "localhost:1".into()).contains("peer address"));
+    assert!(wrong(|hello| hello.peer.clear()).contains("peer address \"\""));
     assert!(wrong(|hello| hello.ports[0].target = 70_000).contains("70000"));
 }
 
@@ -145,17 +146,58 @@ async fn after_a_restart_workloads_have_a_longer_grace() {
     tending.abort();
 }
 
+fn put_entry(registry: &Registry, name: &str, annotations: Value, spec: Value) {
+    let value = json!({"apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry",
+        "metadata": {"name": name, "namespace": "shop", "annotations": annotations}, "spec": spec});
+    let object = Object { kind: registry.kinds.entry, namespace: "shop".into(), name: name.into(), value, places: None };
+    let write = Write { manager: "kubectl".into(), ..registry.write(false) };
+    registry.store.create(object, &write).unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_entry_that_a_user_wrote_keeps_its_word_and_is_never_deleted() {
     let store = Store::open(None).unwrap();
     let registry = registry(&store);
-    let user = json!({"apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry", "metadata": {"name": "reviews-v1", "namespace": "shop"},
-        "spec": {"address": "10.0.0.9", "labels": {"app": "mine"}}});
-    let object = Object { kind: registry.kinds.entry, namespace: "shop".into(), name: "reviews-v1".into(), value: user, places: None };
-    store.create(object, &registry.write(false)).unwrap();
+    put_entry(&registry, "reviews-v1", json!({}), json!({"address": "10.0.0.9", "labels": {"app": "mine"}, "serviceAccount": "bookinfo-reviews"}));
     let uid = registry.register(&hello()).unwrap();
     let written = entry(&store).unwrap();
     assert_eq!((&written["spec"]["address"], &written["metadata"]["annotations"][PEER]), (&json!("10.0.0.9"), &json!("127.0.0.1:15008")));
+    // What a hello said, the next one may say anew.
+    registry.register(&Hello { peer: "127.0.0.1:15108".into(), ..hello() }).unwrap();
+    assert_eq!(entry(&store).unwrap()["metadata"]["annotations"][PEER], "127.0.0.1:15108");
     registry.forget(&uid).unwrap();
     assert_eq!(health(&store).0, "False");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_user_wrote_about_account_and_proxy_no_hello_changes() {
+    let store = Store::open(None).unwrap();
+    let registry = registry(&store);
+    let spec = json!({"address": "10.0.0.9", "serviceAccount": "bookinfo-reviews"});
+    put_entry(&registry, "reviews-v1", json!({PEER: "10.0.0.9:15008"}), spec.clone());
+    let before = entry(&store).unwrap();
+    registry.register(&hello()).unwrap();
+    assert_eq!(entry(&store).unwrap(), before);
+    // An entry without an account is the account `default`, and nobody else's.
+    put_entry(&registry, "silent", json!({}), json!({"address": "10.0.0.9"}));
+    let fault = registry.register(&Hello { name: "silent".into(), ..hello() }).unwrap_err();
+    assert!(matches!(&fault, RegistryFault::Taken(why) if why.contains("\"default\"") && why.contains("spec.serviceAccount")), "{fault}");
+    registry.register(&Hello { name: "silent".into(), service_account: "default".into(), service: String::new(), ..hello() }).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_stays_with_the_account_that_registered_it() {
+    let store = Store::open(None).unwrap();
+    let registry = registry(&store);
+    registry.register(&hello()).unwrap();
+    let before = (entry(&store), store.version());
+    let thief = Hello { service_account: "evil".into(), peer: "127.0.0.9:15008".into(), ..hello() };
+    let fault = registry.register(&thief).unwrap_err().to_string();
+    for part in ["shop/reviews-v1", "\"bookinfo-reviews\"", "\"evil\"", "--name", "delete the WorkloadEntry"] {
+        assert!(fault.contains(part), "{fault}");
+    }
+    assert_eq!((entry(&store), store.version()), before, "nothing was written for the thief");
+    // When the entry is gone, so is the claim.
+    registry.forget("shop/reviews-v1").unwrap();
+    registry.register(&thief).unwrap();
 }
