@@ -70,13 +70,15 @@ pub enum RegistryFault {
     Hello(String),
     /// The name is another identity's.
     Taken(String),
+    /// A service is another identity's.
+    NotPermitted(String),
     Store(String),
 }
 
 impl fmt::Display for RegistryFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hello(why) | Self::Taken(why) => write!(f, "the workload cannot be registered: {why}"),
+            Self::Hello(why) | Self::Taken(why) | Self::NotPermitted(why) => write!(f, "the workload cannot be registered: {why}"),
             Self::Store(why) => write!(f, "the workload could not be written down: {why}"),
         }
     }
@@ -95,6 +97,7 @@ struct Kinds {
     namespace: &'static Kind,
     account: &'static Kind,
     service: &'static Kind,
+    service_entry: &'static Kind,
     entry: &'static Kind,
 }
 
@@ -131,6 +134,7 @@ impl Registry {
             namespace: kind("v1", "Namespace")?,
             account: kind("v1", "ServiceAccount")?,
             service: kind("v1", "Service")?,
+            service_entry: kind("networking.istio.io/v1", "ServiceEntry")?,
             entry: kind("networking.istio.io/v1", "WorkloadEntry")?,
         };
         let now = world.now();
@@ -151,15 +155,58 @@ impl Registry {
     pub fn permit(&self, hello: &Hello) -> Result<(), RegistryFault> {
         check(hello)?;
         let known = self.store.get(self.kinds.entry, &hello.namespace, &hello.name);
-        known.map_or(Ok(()), |known| claim::name(&known, hello))
+        if let Some(known) = &known {
+            claim::name(known, hello)?;
+        }
+        // What a user wrote about a workload stays, its labels included.
+        let labels = match known.filter(|known| !is_ours(known)) {
+            Some(known) => known.value["spec"]["labels"].clone(),
+            None => labels(hello).into(),
+        };
+        self.permit_services(hello, &labels)
+    }
+
+    /// Every service that labels make the workload an endpoint of, and the one that it asks to be created or extended, must be
+    /// one that its account may serve.
+    fn permit_services(&self, hello: &Hello, labels: &Value) -> Result<(), RegistryFault> {
+        let of_namespace = |kind| {
+            let all = self.store.list(kind).0.into_iter();
+            all.filter(|object| object.namespace == hello.namespace).collect::<Vec<_>>()
+        };
+        let entries = of_namespace(self.kinds.entry);
+        let mut services = of_namespace(self.kinds.service);
+        let named = |service: &Object| service.kind.kind == "Service" && service.name == hello.service;
+        if !hello.service.is_empty() && !services.iter().any(|service| named(service)) {
+            // Not there yet; entries with its label would be its endpoints as soon as it is.
+            services.push(Arc::new(self.service_of(hello)));
+        }
+        services.extend(of_namespace(self.kinds.service_entry));
+        for service in &services {
+            let selector = claim::selector(service);
+            if named(service) || selector.is_some_and(|selector| claim::selects(selector, labels)) {
+                let serves = |entry: &&Arc<Object>| selector.is_some_and(|selector| claim::selects(selector, &entry.value["spec"]["labels"]));
+                let serving: Vec<_> = entries.iter().filter(serves).cloned().collect();
+                claim::service(service, &serving, hello)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The service that a hello asks for.
+    fn service_of(&self, hello: &Hello) -> Object {
+        let ports: Vec<_> = hello.ports.iter().map(service_port).collect();
+        let body = json!({"spec": {"selector": {"app": hello.service}, "ports": ports}});
+        let value = object_value(self.kinds.service, &hello.namespace, &hello.service, body);
+        Object { kind: self.kinds.service, namespace: hello.namespace.clone(), name: hello.service.clone(), value, places: None }
     }
 
     /// Writes the workload down as its hello says, with what it needs to be found. Returns its uid, `namespace/name`.
     /// The caller has proven the hello's namespace and service account.
     ///
     /// # Errors
-    /// A hello without a usable name, address or ports, or with a name that is another service account's; a store that
-    /// cannot write.
+    /// A hello without a usable name, address or ports, or that claims a name or a service of another service account
+    /// (a service without workloads may be joined by any account of its namespace, unless it lists its accounts in the
+    /// annotation `tautline.dev/service-accounts`); a store that cannot write.
     pub fn register(&self, hello: &Hello) -> Result<String, RegistryFault> {
         let _turn = self.registering.lock();
         self.permit(hello)?;
@@ -194,7 +241,11 @@ impl Registry {
             return Ok(());
         }
         let value = object_value(kind, namespace, name, body);
-        let object = Object { kind, namespace: namespace.to_owned(), name: name.to_owned(), value, places: None };
+        self.create(Object { kind, namespace: namespace.to_owned(), name: name.to_owned(), value, places: None })
+    }
+
+    /// That it is there already is as good.
+    fn create(&self, object: Object) -> Result<(), RegistryFault> {
         match self.store.create(object, &self.write(false)) {
             Ok(_) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
             Err(error) => Err(error.into()),
@@ -216,8 +267,7 @@ impl Registry {
             let grown = self.store.update(self.kinds.service, &hello.namespace, &hello.service, &write, &mut |now| Ok(with_ports(now, hello)))?;
             return Ok(named(Some(&grown)));
         }
-        let body = json!({"spec": {"selector": {"app": hello.service}, "ports": hello.ports.iter().map(service_port).collect::<Vec<_>>()}});
-        self.ensure(self.kinds.service, &hello.namespace, &hello.service, body)?;
+        self.create(self.service_of(hello))?;
         Ok(named(None))
     }
 
@@ -385,11 +435,17 @@ fn with_ports(service: &Object, hello: &Hello) -> Value {
     value
 }
 
-fn entry_value(kind: &'static Kind, hello: &Hello, ports: &[(String, u32)]) -> Value {
+/// The labels of the workload's entry.
+fn labels(hello: &Hello) -> Map<String, Value> {
     let mut labels: Map<String, Value> = hello.labels.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
     if !hello.service.is_empty() {
         labels.entry("app").or_insert_with(|| hello.service.clone().into());
     }
+    labels
+}
+
+fn entry_value(kind: &'static Kind, hello: &Hello, ports: &[(String, u32)]) -> Value {
+    let labels = labels(hello);
     let ports: Map<String, Value> = ports.iter().map(|(name, target)| (name.clone(), (*target).into())).collect();
     let mut spec = json!({"address": hello.address, "ports": ports, "labels": labels, "serviceAccount": hello.service_account});
     if !hello.locality.is_empty() {

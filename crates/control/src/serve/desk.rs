@@ -169,6 +169,7 @@ async fn send(outgoing: &Outgoing, say: to_proxy::Say) -> Result<(), Status> {
 fn refused(fault: RegistryFault) -> Status {
     match fault {
         RegistryFault::Hello(_) => Status::invalid_argument(fault.to_string()),
+        RegistryFault::NotPermitted(_) => Status::permission_denied(fault.to_string()),
         RegistryFault::Taken(_) => Status::already_exists(fault.to_string()),
         RegistryFault::Store(_) => Status::unavailable(fault.to_string()),
     }
