@@ -256,6 +256,36 @@ async fn a_wish_counts_only_where_the_token_leaves_it_open() {
 }
 
 #[tokio::test]
+async fn nobody_gets_the_control_planes_own_identity() {
+    let running = up().await;
+    let grant = |account: Option<&str>| Grant { namespace: "istio-system".into(), service_account: account.map(str::to_owned) };
+    let body = r#"{"namespace":"istio-system","serviceAccount":"taut-control"}"#;
+    let (status, answer) = http(&running, "POST", "/taut/v1/tokens", Some(&running.admin_token), body).await;
+    assert!(status == 400 && answer.contains("control plane's own"), "{status} {answer}");
+    let now = jiff::Timestamp::now();
+    let lifetime = Duration::from_secs(600);
+    assert!(running.authority.join_token(&running.advertised, grant(Some("taut-control")), lifetime, now).is_err());
+
+    // Not from an open token either, whatever the request wishes for; the token is still good for an account that may be had.
+    let (open, _) = running.authority.join_token(&running.advertised, grant(None), lifetime, now).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let ask = async |account: &str| {
+        let mut params = rcgen::CertificateParams::default();
+        params.subject_alt_names = vec![rcgen::SanType::URI(format!("spiffe://x/ns/istio-system/sa/{account}").try_into().unwrap())];
+        certificate_of(&running, params, &key, Some(&open.text()), None).await
+    };
+    assert_eq!(ask("taut-control").await.err().unwrap().code(), Code::PermissionDenied);
+    assert!(ask("collector").await.is_ok());
+
+    // And not by renewing a certificate that was had some other way: the control plane's own.
+    let own = running.authority.control_identity();
+    let server = running.authority.server(&own, &[], &[], now).unwrap();
+    let renewed = certificate(&running, None, Some(&(server.chain, server.key))).await;
+    assert_eq!(renewed.err().unwrap().code(), Code::PermissionDenied);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn of_two_proxies_with_one_name_the_one_that_answers_stays() {
     let running = up().await;
     let identity = join(&running, "page").await;
