@@ -7,7 +7,7 @@ mod chest;
 mod leaf;
 pub mod tokens;
 
-pub use chest::{private_directory, write_private};
+pub use chest::{keep_private, private_directory, warn_if_shared, write_private};
 pub use leaf::{CertificateFault, Issued, Requested, requested};
 pub use tokens::random_text;
 
