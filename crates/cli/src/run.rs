@@ -211,7 +211,7 @@ async fn join_token(place: &Place, arguments: &Arguments) -> Outcome<Secret> {
     loop {
         let minted = async {
             let api: Api = place.api()?;
-            token::mint(&api, &arguments.namespace, Some(&arguments.service_account), Duration::from_secs(600)).await
+            token::mint(&api, &arguments.namespace, &arguments.service_account, Duration::from_secs(600)).await
         };
         match minted.await {
             Ok(token) => return Ok(Secret::new(token)),

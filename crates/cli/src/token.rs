@@ -15,9 +15,9 @@ use std::time::Duration;
 pub struct Arguments {
     #[arg(short, long, default_value = "default")]
     namespace: String,
-    /// The identity the token is good for; without one, any service account of the namespace
-    #[arg(long, value_name = "NAME")]
-    service_account: Option<String>,
+    /// The identity the token is good for, and no other
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    service_account: String,
     /// How long it is good for, e.g. 10m
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     ttl: Duration,
@@ -27,15 +27,33 @@ pub struct Arguments {
 
 pub async fn token(place: &Place, arguments: Arguments) -> Outcome {
     let api = place.api()?;
-    let token = mint(&api, &arguments.namespace, arguments.service_account.as_deref(), arguments.ttl).await?;
+    let token = mint(&api, &arguments.namespace, &arguments.service_account, arguments.ttl).await?;
     match arguments.output {
         Format::Table => output::print(&format!("{token}\n")),
         format => output::structured(format, &json!({ "token": token, "ttlSeconds": arguments.ttl.as_secs() })),
     }
 }
 
-pub async fn mint(api: &Api, namespace: &str, service_account: Option<&str>, ttl: Duration) -> Outcome<String> {
+pub async fn mint(api: &Api, namespace: &str, service_account: &str, ttl: Duration) -> Outcome<String> {
     let body = json!({ "namespace": namespace, "serviceAccount": service_account, "ttlSeconds": ttl.as_secs() });
     let value = api.post("/taut/v1/tokens", &body).await?.good()?;
     value["token"].as_str().map(str::to_owned).ok_or_else(|| Failure::cannot("the control plane answered without a token"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn a_token_is_for_one_account_even_if_none_is_named() {
+        let account = |words: &[&str]| <Line as clap::Parser>::try_parse_from(words).unwrap().arguments.service_account;
+        assert_eq!(account(&["token"]), "default");
+        assert_eq!(account(&["token", "--service-account", "page"]), "page");
+    }
 }

@@ -47,6 +47,24 @@ impl Line {
         heard.filter(|json| !json.is_empty())
     }
 
+    /// Whether the proxy at the other end answers at all, within `limit`.
+    pub async fn is_alive(&self, limit: Duration) -> bool {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        self.waiting.lock().insert(id, answer);
+        // No exchange has the empty id; what counts is that something comes back.
+        let sent = self.questions.try_send(Ask { id, what: Some(ask::What::Exchange(String::new())) });
+        let alive = sent.is_ok()
+            && tokio::select! {
+                biased;
+                answer = answered => answer.is_ok(),
+                () = self.questions.closed() => false,
+                () = tokio::time::sleep(limit) => false,
+            };
+        self.waiting.lock().remove(&id);
+        alive
+    }
+
     pub fn answered(&self, id: u64, json: String) {
         if let Some(waiting) = self.waiting.lock().remove(&id) {
             // Whoever asked may have given up meanwhile.

@@ -3,6 +3,8 @@
 //! Fail static: a workload whose stream is gone keeps its state for a while (longer after a restart of the control plane,
 //! when every stream is gone), is then not ready, and is forgotten much later. What users wrote themselves is never deleted.
 
+mod claim;
+
 use crate::fault::Fault;
 use crate::store::{Store, StoreError, Write};
 use crate::world::World;
@@ -66,13 +68,17 @@ impl Presence {
 pub enum RegistryFault {
     /// The hello itself is wrong.
     Hello(String),
+    /// The name is another identity's.
+    Taken(String),
+    /// A service is another identity's.
+    NotPermitted(String),
     Store(String),
 }
 
 impl fmt::Display for RegistryFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hello(why) => write!(f, "the workload cannot be registered: {why}"),
+            Self::Hello(why) | Self::Taken(why) | Self::NotPermitted(why) => write!(f, "the workload cannot be registered: {why}"),
             Self::Store(why) => write!(f, "the workload could not be written down: {why}"),
         }
     }
@@ -91,6 +97,7 @@ struct Kinds {
     namespace: &'static Kind,
     account: &'static Kind,
     service: &'static Kind,
+    service_entry: &'static Kind,
     entry: &'static Kind,
 }
 
@@ -109,6 +116,8 @@ pub struct Registry {
     world: World,
     kinds: Kinds,
     suspects: Arc<Mutex<BTreeMap<String, Suspect>>>,
+    /// Held while a workload is written down, so that two that claim the same are seen one after the other.
+    registering: Arc<Mutex<()>>,
     changed: Arc<Notify>,
 }
 
@@ -125,41 +134,106 @@ impl Registry {
             namespace: kind("v1", "Namespace")?,
             account: kind("v1", "ServiceAccount")?,
             service: kind("v1", "Service")?,
+            service_entry: kind("networking.istio.io/v1", "ServiceEntry")?,
             entry: kind("networking.istio.io/v1", "WorkloadEntry")?,
         };
         let now = world.now();
         let known = store.list(kinds.entry).0;
         let suspect = Suspect { not_ready_at: now + RESTART_GRACE, forget_at: now + RESTART_GRACE + FORGET, judged: false };
         let suspects = known.iter().filter(|entry| is_ours(entry)).map(|entry| (uid(entry), suspect)).collect();
-        Ok(Self { store, world, kinds, suspects: Arc::new(Mutex::new(suspects)), changed: Arc::default() })
+        Ok(Self { store, world, kinds, suspects: Arc::new(Mutex::new(suspects)), registering: Arc::default(), changed: Arc::default() })
     }
 
     fn write(&self, status_only: bool) -> Write {
         Write { manager: MANAGER.to_owned(), now: self.world.wall_text(), uid_seed: self.world.unique(), places: None, status_only }
     }
 
-    /// Writes the workload down as its hello says, with what it needs to be found. Returns its uid, `namespace/name`.
+    /// Whether [`register`](Self::register) would take this hello. Nothing is written.
     ///
     /// # Errors
-    /// A hello without a usable name, address or ports; a store that cannot write.
-    pub fn register(&self, hello: &Hello) -> Result<String, RegistryFault> {
+    /// As for `register`.
+    pub fn permit(&self, hello: &Hello) -> Result<(), RegistryFault> {
         check(hello)?;
+        let known = self.store.get(self.kinds.entry, &hello.namespace, &hello.name);
+        if let Some(known) = &known {
+            claim::name(known, hello)?;
+        }
+        // What a user wrote about a workload stays, its labels included.
+        let labels = match known.filter(|known| !is_ours(known)) {
+            Some(known) => known.value["spec"]["labels"].clone(),
+            None => labels(hello).into(),
+        };
+        self.permit_services(hello, &labels)
+    }
+
+    /// Every service that labels make the workload an endpoint of, and the one that it asks to be created or extended, must be
+    /// one that its account may serve.
+    fn permit_services(&self, hello: &Hello, labels: &Value) -> Result<(), RegistryFault> {
+        let of_namespace = |kind| {
+            let all = self.store.list(kind).0.into_iter();
+            all.filter(|object| object.namespace == hello.namespace).collect::<Vec<_>>()
+        };
+        let entries = of_namespace(self.kinds.entry);
+        let mut services = of_namespace(self.kinds.service);
+        let named = |service: &Object| service.kind.kind == "Service" && service.name == hello.service;
+        if !hello.service.is_empty() && !services.iter().any(|service| named(service)) {
+            // Not there yet; entries with its label would be its endpoints as soon as it is.
+            services.push(Arc::new(self.service_of(hello)));
+        }
+        services.extend(of_namespace(self.kinds.service_entry));
+        for service in &services {
+            let selector = claim::selector(service);
+            if named(service) || selector.is_some_and(|selector| claim::selects(selector, labels)) {
+                let serves = |entry: &&Arc<Object>| selector.is_some_and(|selector| claim::selects(selector, &entry.value["spec"]["labels"]));
+                let serving: Vec<_> = entries.iter().filter(serves).cloned().collect();
+                claim::service(service, &serving, hello)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The service that a hello asks for.
+    fn service_of(&self, hello: &Hello) -> Object {
+        let ports: Vec<_> = hello.ports.iter().map(service_port).collect();
+        let body = json!({"spec": {"selector": {"app": hello.service}, "ports": ports}});
+        let value = object_value(self.kinds.service, &hello.namespace, &hello.service, body);
+        Object { kind: self.kinds.service, namespace: hello.namespace.clone(), name: hello.service.clone(), value, places: None }
+    }
+
+    /// Writes the workload down as its hello says, with what it needs to be found. Returns its uid, `namespace/name`.
+    /// The caller has proven the hello's namespace and service account.
+    ///
+    /// # Errors
+    /// A hello without a usable name, address or ports, or that claims a name or a service of another service account
+    /// (a service without workloads may be joined by any account of its namespace, unless it lists its accounts in the
+    /// annotation `tautline.dev/service-accounts`); a store that cannot write.
+    pub fn register(&self, hello: &Hello) -> Result<String, RegistryFault> {
+        let _turn = self.registering.lock();
+        self.permit(hello)?;
         self.ensure(self.kinds.namespace, "", &hello.namespace, json!({}))?;
         self.ensure(self.kinds.account, &hello.namespace, &hello.service_account, json!({}))?;
         let ports = self.service_ports(hello)?;
-        let entry = entry_value(self.kinds.entry, hello, &ports);
-        let object =
-            Object { kind: self.kinds.entry, namespace: hello.namespace.clone(), name: hello.name.clone(), value: entry.clone(), places: None };
-        match self.store.create(object, &self.write(false)) {
-            Ok(_) => {}
-            Err(StoreError::AlreadyExists { .. }) => {
-                self.store.update(self.kinds.entry, &hello.namespace, &hello.name, &self.write(false), &mut |now| Ok(renewed(now, &entry)))?;
-            }
-            Err(error) => return Err(error.into()),
-        }
+        self.write_entry(hello, &entry_value(self.kinds.entry, hello, &ports))?;
         let uid = format!("{}/{}", hello.namespace, hello.name);
         self.suspects.lock().remove(&uid);
         Ok(uid)
+    }
+
+    fn write_entry(&self, hello: &Hello, entry: &Value) -> Result<(), RegistryFault> {
+        let kind = self.kinds.entry;
+        let object = Object { kind, namespace: hello.namespace.clone(), name: hello.name.clone(), value: entry.clone(), places: None };
+        match self.store.create(object, &self.write(false)) {
+            Err(StoreError::AlreadyExists { .. }) => {}
+            done => return Ok(done.map(drop)?),
+        }
+        // Users write entries too, and may have done so after the hello was permitted.
+        let mut permitted = Ok(());
+        let renewal = self.store.update(kind, &hello.namespace, &hello.name, &self.write(false), &mut |now| {
+            permitted = claim::name(now, hello);
+            if permitted.is_ok() { Ok(renewed(now, entry)) } else { Err(StoreError::Declined) }
+        });
+        permitted?;
+        Ok(renewal.map(drop)?)
     }
 
     fn ensure(&self, kind: &'static Kind, namespace: &str, name: &str, body: Value) -> Result<(), RegistryFault> {
@@ -167,7 +241,11 @@ impl Registry {
             return Ok(());
         }
         let value = object_value(kind, namespace, name, body);
-        let object = Object { kind, namespace: namespace.to_owned(), name: name.to_owned(), value, places: None };
+        self.create(Object { kind, namespace: namespace.to_owned(), name: name.to_owned(), value, places: None })
+    }
+
+    /// That it is there already is as good.
+    fn create(&self, object: Object) -> Result<(), RegistryFault> {
         match self.store.create(object, &self.write(false)) {
             Ok(_) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
             Err(error) => Err(error.into()),
@@ -189,8 +267,7 @@ impl Registry {
             let grown = self.store.update(self.kinds.service, &hello.namespace, &hello.service, &write, &mut |now| Ok(with_ports(now, hello)))?;
             return Ok(named(Some(&grown)));
         }
-        let body = json!({"spec": {"selector": {"app": hello.service}, "ports": hello.ports.iter().map(service_port).collect::<Vec<_>>()}});
-        self.ensure(self.kinds.service, &hello.namespace, &hello.service, body)?;
+        self.create(self.service_of(hello))?;
         Ok(named(None))
     }
 
@@ -301,8 +378,9 @@ fn check(hello: &Hello) -> Result<(), RegistryFault> {
     if hello.address.is_empty() {
         return wrong("it names no address".to_owned());
     }
-    if !hello.peer.is_empty() && hello.peer.parse::<std::net::SocketAddr>().is_err() {
-        return wrong(format!("its peer address {:?} is not an IP address and port", hello.peer));
+    // Without it, others would send to the workload in plain text.
+    if hello.peer.parse::<std::net::SocketAddr>().is_err() {
+        return wrong(format!("its peer address {:?}, where its proxy takes mutual TLS, is not an IP address and port", hello.peer));
     }
     let port = |number: u32| (1..=65535).contains(&number);
     match hello.ports.iter().find(|one| !port(one.port) || !port(one.target)) {
@@ -357,11 +435,17 @@ fn with_ports(service: &Object, hello: &Hello) -> Value {
     value
 }
 
-fn entry_value(kind: &'static Kind, hello: &Hello, ports: &[(String, u32)]) -> Value {
+/// The labels of the workload's entry.
+fn labels(hello: &Hello) -> Map<String, Value> {
     let mut labels: Map<String, Value> = hello.labels.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
     if !hello.service.is_empty() {
         labels.entry("app").or_insert_with(|| hello.service.clone().into());
     }
+    labels
+}
+
+fn entry_value(kind: &'static Kind, hello: &Hello, ports: &[(String, u32)]) -> Value {
+    let labels = labels(hello);
     let ports: Map<String, Value> = ports.iter().map(|(name, target)| (name.clone(), (*target).into())).collect();
     let mut spec = json!({"address": hello.address, "ports": ports, "labels": labels, "serviceAccount": hello.service_account});
     if !hello.locality.is_empty() {
@@ -369,27 +453,24 @@ fn entry_value(kind: &'static Kind, hello: &Hello, ports: &[(String, u32)]) -> V
     }
     let mut value = object_value(kind, &hello.namespace, &hello.name, json!({"spec": spec}));
     value["metadata"]["labels"] = labels.into();
-    if !hello.peer.is_empty() {
-        value["metadata"]["annotations"][PEER] = hello.peer.clone().into();
-    }
+    value["metadata"]["annotations"][PEER] = hello.peer.clone().into();
     value
 }
 
 /// What an entry that exists becomes when its workload says hello again. One that a user wrote keeps the user's word, and
-/// only learns where the proxy is.
+/// only learns where the proxy is, if the user did not say that too.
 fn renewed(now: &Object, entry: &Value) -> Value {
     let mut value = now.value.clone();
     if is_ours(now) {
         value["spec"] = entry["spec"].clone();
         value["metadata"]["labels"] = entry["metadata"]["labels"].clone();
+    } else if !claim::may_say_peer(now) {
+        return value;
     }
     if !value["metadata"]["annotations"].is_object() {
         value["metadata"]["annotations"] = json!({});
     }
-    match &entry["metadata"]["annotations"][PEER] {
-        Value::Null => drop(value["metadata"]["annotations"].as_object_mut().and_then(|all| all.remove(PEER))),
-        peer => value["metadata"]["annotations"][PEER] = peer.clone(),
-    }
+    value["metadata"]["annotations"][PEER] = entry["metadata"]["annotations"][PEER].clone();
     value
 }
 

@@ -3,7 +3,7 @@
 mod keys;
 
 use crate::api::{self, Api};
-use crate::authority::{Authority, AuthoritySettings, private_directory};
+use crate::authority::{Authority, AuthoritySettings, private_directory, warn_if_shared};
 use crate::fault::Fault;
 use crate::https;
 use crate::proxies::Proxies;
@@ -218,6 +218,7 @@ fn open_store(options: &Options) -> Result<Store, Fault> {
     let file = match &options.state {
         Some(state) => {
             private_directory(state)?;
+            warn_if_shared(state);
             Some(state.join("mesh.redb"))
         }
         None => None,

@@ -148,6 +148,11 @@ async fn tokens(State(side): State<Arc<Side>>, body: Bytes) -> Response {
     let account = wanted.service_account.filter(|account| !account.is_empty());
     let lifetime = wanted.ttl_seconds.map_or(DEFAULT_LIFETIME, Duration::from_secs);
     let grant = Grant { namespace: wanted.namespace, service_account: account };
+    if grant.is_reserved() {
+        let message =
+            format!("{} is the control plane's own identity; ask for a token for another service account", side.authority.control_identity());
+        return refuse(StatusCode::BAD_REQUEST, message);
+    }
     match side.authority.join_token(&side.advertised, grant, lifetime, side.world.wall()) {
         Ok((token, expires)) => Json(json!({"token": token.text().as_str(), "id": token.id, "expires": expires.to_string()})).into_response(),
         Err(fault) => refuse(StatusCode::INTERNAL_SERVER_ERROR, fault.to_string()),

@@ -34,7 +34,9 @@ impl Chest {
     }
 
     pub fn tokens_path(&self) -> PathBuf {
-        self.directory.join("tokens.json")
+        let path = self.directory.join("tokens.json");
+        keep_private(&path);
+        path
     }
 
     pub fn load(&self) -> Result<Kept, Fault> {
@@ -69,6 +71,7 @@ impl Chest {
 
     fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Fault> {
         let path = self.directory.join(name);
+        keep_private(&path);
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -95,6 +98,32 @@ impl Chest {
         let text = std::str::from_utf8(&text).map_err(|_| bad())?;
         KeyPair::from_pem(text).map(|key| Some(SecretKey(key))).map_err(|_| bad())
     }
+}
+
+/// Whether users other than the owner may do anything with what is there.
+fn is_shared(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|facts| facts.permissions().mode() & 0o077 != 0)
+}
+
+/// Takes a file that is there away from everybody but its owner. One that cannot be changed (somebody else's, a read-only
+/// file system) is the operator's own doing, and only told.
+pub fn keep_private(path: &Path) {
+    if !is_shared(path) {
+        return;
+    }
+    match fs::set_permissions(path, fs::Permissions::from_mode(0o600)) {
+        Ok(()) => tracing::warn!(path = %path.display(), "other users could get at this file; now its owner alone can"),
+        Err(error) => tracing::warn!(path = %path.display(), %error, "other users can get at this file; make it mode 0600"),
+    }
+}
+
+/// Warns of a directory that was there before with a mode that lets others in: it is not ours to change.
+pub fn warn_if_shared(directory: &Path) -> bool {
+    let shared = is_shared(directory);
+    if shared {
+        tracing::warn!(directory = %directory.display(), "other users may enter the state directory, which holds keys; make it mode 0700");
+    }
+    shared
 }
 
 /// Creates the directory with mode 0700 if it is not there.

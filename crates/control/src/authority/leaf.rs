@@ -37,6 +37,8 @@ pub enum CertificateFault {
     OtherTrustDomain {
         ours: String,
     },
+    /// The identity is the control plane's own.
+    Reserved,
     Signing(String),
 }
 
@@ -46,6 +48,7 @@ impl fmt::Display for CertificateFault {
             Self::Request(why) => write!(f, "the certificate request is not usable: {why}; send a PEM PKCS#10 request signed by its own key"),
             Self::UnsupportedKey => write!(f, "the certificate request has a key of an unsupported kind; use ECDSA P-256"),
             Self::OtherTrustDomain { ours } => write!(f, "this authority issues only for trust domain {ours:?}"),
+            Self::Reserved => write!(f, "that identity is the control plane's own and no workload's; run as another service account"),
             Self::Signing(why) => write!(f, "the authority could not sign: {why}"),
         }
     }

@@ -7,7 +7,7 @@ mod chest;
 mod leaf;
 pub mod tokens;
 
-pub use chest::{private_directory, write_private};
+pub use chest::{keep_private, private_directory, warn_if_shared, write_private};
 pub use leaf::{CertificateFault, Issued, Requested, requested};
 pub use tokens::random_text;
 
@@ -21,11 +21,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
+use taut_model::policy::ROOT_NAMESPACE;
 use taut_wire::token::JoinToken;
 use zeroize::Zeroize;
 
 /// Certificates are valid from this long before they are issued, for peers whose clocks are behind.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
+/// The service account of the control plane's own identity, in the root namespace. Proxies take whoever has it for the control
+/// plane, so no token and no request gets it.
+pub const CONTROL_ACCOUNT: &str = "taut-control";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const ROOT_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 const INTERMEDIATE_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -165,8 +169,22 @@ impl Authority {
         leaf::pem("CERTIFICATE", &self.root)
     }
 
+    /// The control plane's own identity.
+    pub fn control_identity(&self) -> Identity {
+        Identity::new(self.trust_domain(), ROOT_NAMESPACE, CONTROL_ACCOUNT)
+    }
+
     /// A token that lets one workload join, once: what it is good for, where the control plane (`host:port`) is, and how to recognise it.
+    ///
+    /// # Errors
+    /// The control plane's own identity is asked for; the token could not be made or kept.
     pub fn join_token(&self, control: &str, grant: tokens::Grant, lifetime: Duration, now: Timestamp) -> Result<(JoinToken, Timestamp), Fault> {
+        if grant.is_reserved() {
+            return Err(Fault::new(
+                format!("{} is the control plane's own identity and no workload's", self.control_identity()),
+                "Ask for a token for another service account",
+            ));
+        }
         let (namespace, service_account) = (grant.namespace.clone(), grant.service_account.clone());
         let minted = self.tokens.mint(grant, lifetime, now)?;
         let (expires, ca_pin) = (minted.expires.as_second(), self.root_digest());
@@ -208,10 +226,13 @@ impl Authority {
     ///
     /// # Errors
     /// A request that is no PEM certificate request, whose self-signature is wrong, or whose key is of another kind than
-    /// ECDSA P-256 or P-384 or Ed25519; an identity of another trust domain.
+    /// ECDSA P-256 or P-384 or Ed25519; an identity of another trust domain, or the control plane's own.
     pub fn issue(&self, request: &str, identity: &Identity, lifetime: Option<Duration>, now: Timestamp) -> Result<Issued, CertificateFault> {
         if identity.trust_domain != self.settings.trust_domain {
             return Err(CertificateFault::OtherTrustDomain { ours: self.settings.trust_domain.clone() });
+        }
+        if *identity == self.control_identity() {
+            return Err(CertificateFault::Reserved);
         }
         let intermediate = self.intermediate.read().clone();
         let lifetime = lifetime.unwrap_or(self.settings.leaf_lifetime).min(self.settings.leaf_lifetime);

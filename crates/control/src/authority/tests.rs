@@ -162,3 +162,24 @@ fn the_control_planes_own_chain_ends_in_the_root_that_tokens_name() {
     assert!(leaf.verify_is_valid_for_subject_name(&"localhost".try_into().unwrap()).is_ok());
     assert!(leaf.verify_is_valid_for_subject_name(&"127.0.0.1".try_into().unwrap()).is_ok());
 }
+
+#[test]
+fn what_others_could_read_is_made_private_and_their_directory_named() {
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let open_up = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let around = tempfile::tempdir().unwrap();
+    let state = around.path().join("state");
+    let open = || Authority::open(Some(&state), AuthoritySettings::new("mesh.local"), noon()).unwrap();
+    let grant = Grant { namespace: "default".into(), service_account: None };
+    open().tokens.mint(grant, DEFAULT_LIFETIME, noon()).unwrap();
+    assert_eq!((mode(&state), mode(&state.join("ca")), warn_if_shared(&state)), (0o700, 0o700, false));
+    let files = ["ca/root.key", "ca/intermediate.key", "ca/tokens.json"].map(|name| state.join(name));
+    files.iter().for_each(|path| open_up(path, 0o644));
+    open_up(&state, 0o755);
+    open();
+    assert!(warn_if_shared(&state));
+    assert_eq!(mode(&state), 0o755, "a directory that was there is not ours to change");
+    for path in &files {
+        assert_eq!(mode(path), 0o600, "{}", path.display());
+    }
+}

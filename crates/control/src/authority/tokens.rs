@@ -3,6 +3,7 @@
 //! A token is bound to the public key that first redeems it: the same key may redeem it again until it expires (the answer
 //! was lost on the way), another key is refused. That keeps it one-time without locking out a client behind a bad network.
 
+use super::CONTROL_ACCOUNT;
 use super::chest::write_private;
 use crate::fault::Fault;
 use aws_lc_rs::{constant_time, digest, rand};
@@ -16,6 +17,7 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
+use taut_model::policy::ROOT_NAMESPACE;
 use zeroize::Zeroizing;
 
 /// How long a token lives when nobody says otherwise.
@@ -29,6 +31,13 @@ pub struct Grant {
     pub namespace: String,
     /// `None`: any service account of the namespace.
     pub service_account: Option<String>,
+}
+
+impl Grant {
+    /// Whether it names the control plane's own identity, which nobody is granted.
+    pub fn is_reserved(&self) -> bool {
+        self.namespace == ROOT_NAMESPACE && self.service_account.as_deref() == Some(CONTROL_ACCOUNT)
+    }
 }
 
 /// A new token: its public name and its secret, which is not kept.
@@ -50,6 +59,8 @@ pub enum TokenFault {
     OtherServiceAccount {
         granted: String,
     },
+    /// It would be for the control plane's own identity.
+    Reserved,
     /// The redemption could not be written down, so it did not happen.
     NotKept,
 }
@@ -64,6 +75,7 @@ impl fmt::Display for TokenFault {
             Self::OtherServiceAccount { granted } => {
                 write!(f, "the join token is for service account {granted:?}; run as that one or make another token with `taut token`")
             }
+            Self::Reserved => write!(f, "service account {CONTROL_ACCOUNT:?} of {ROOT_NAMESPACE:?} is the control plane's own; run as another one"),
             Self::NotKept => write!(f, "the control plane could not write down that the join token was used; see its log"),
         }
     }
@@ -135,6 +147,11 @@ impl Tokens {
             && granted != asked
         {
             return Err(TokenFault::OtherServiceAccount { granted: granted.clone() });
+        }
+        // An open token leaves the account to the request, and a file of tokens may be older than this rule.
+        let account = token.grant.service_account.as_deref().or(service_account).map(str::to_owned);
+        if (Grant { namespace: token.grant.namespace.clone(), service_account: account }).is_reserved() {
+            return Err(TokenFault::Reserved);
         }
         let key = URL_SAFE_NO_PAD.encode(key);
         let grant = token.grant.clone();

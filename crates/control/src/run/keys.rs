@@ -1,6 +1,6 @@
 //! Who may use the API: the admin's bearer token, and the kubeconfig that carries it.
 
-use crate::authority::{random_text, write_private};
+use crate::authority::{keep_private, random_text, write_private};
 use crate::fault::Fault;
 use crate::side::Authenticate;
 use base64::Engine;
@@ -17,6 +17,7 @@ const ADMIN: &str = "admin";
 /// The token kept in `STATE/admin.token`, made when it is not there.
 pub(super) fn admin_token(state: Option<&Path>) -> Result<Zeroizing<String>, Fault> {
     let Some(path) = state.map(|state| state.join("admin.token")) else { return random_text(32).map(Zeroizing::new) };
+    keep_private(&path);
     match std::fs::read_to_string(&path) {
         Ok(token) if token.trim().len() >= 16 => Ok(Zeroizing::new(token.trim().to_owned())),
         Ok(_) => Err(Fault::new(format!("{} holds no token", path.display()), "Remove it to have a new one made")),

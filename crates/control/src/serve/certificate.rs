@@ -1,7 +1,7 @@
 //! Istio's certificate service: who may have a certificate, and for which identity.
 
 use super::accept::Client;
-use crate::authority::tokens::Grant;
+use crate::authority::tokens::{Grant, TokenFault};
 use crate::authority::{Authority, CertificateFault, Requested, requested};
 use crate::world::World;
 use std::sync::Arc;
@@ -42,6 +42,7 @@ impl IstioCertificateService for CertificateService {
         let seconds = u64::try_from(request.get_ref().validity_duration).unwrap_or(0);
         let lifetime = (seconds > 0).then(|| Duration::from_secs(seconds));
         let issued = self.authority.issue(csr, &identity, lifetime, self.world.wall()).map_err(|fault| match fault {
+            CertificateFault::Reserved => Status::permission_denied(fault.to_string()),
             CertificateFault::Signing(_) => Status::internal(fault.to_string()),
             fault => Status::invalid_argument(fault.to_string()),
         })?;
@@ -62,7 +63,10 @@ impl CertificateService {
         }
         let account = asked.wish.as_ref().map(|wish| wish.service_account.as_str());
         let granted = self.authority.tokens.redeem(&token.id, &token.secret, account, &asked.key, self.world.wall());
-        let Grant { namespace, service_account } = granted.map_err(|fault| Status::unauthenticated(fault.to_string()))?;
+        let Grant { namespace, service_account } = granted.map_err(|fault| match fault {
+            TokenFault::Reserved => Status::permission_denied(fault.to_string()),
+            fault => Status::unauthenticated(fault.to_string()),
+        })?;
         let account = service_account.as_deref().or(account).unwrap_or(DEFAULT_SERVICE_ACCOUNT);
         let identity = Identity::new(self.authority.trust_domain(), namespace, account);
         // Whoever made the token may have written a namespace that is none.

@@ -8,7 +8,7 @@ use crate::world::World;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
-use taut_wire::desk::{FromProxy, Hello, Readiness, ToProxy, Welcome, ask, desk_server, from_proxy, readiness, to_proxy};
+use taut_wire::desk::{FromProxy, Hello, Readiness, ToProxy, Welcome, desk_server, from_proxy, readiness, to_proxy};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -61,6 +61,8 @@ impl DeskService {
     async fn attend_until_the_end(&self, identity: Identity, mut incoming: Streaming<FromProxy>, outgoing: &Outgoing) -> Result<(), Status> {
         let hello = self.hello(&identity, &mut incoming).await?;
         let uid = format!("{}/{}", hello.namespace, hello.name);
+        // Before it takes anybody's place.
+        self.registry.permit(&hello).map_err(refused)?;
         self.refuse_a_double(&uid, &hello).await?;
         let (questions, mut asked) = mpsc::channel(16);
         let readiness = hello.readiness.clone();
@@ -112,15 +114,20 @@ impl DeskService {
         Ok(hello)
     }
 
-    /// The newer of two proxies of one name wins when it is the same proxy come back, or the older one is dead.
+    /// The newer of two proxies of one name and identity wins when the older one is dead. That is asked, not told by what
+    /// the newer one says about itself: it could say anything.
     async fn refuse_a_double(&self, uid: &str, hello: &Hello) -> Result<(), Status> {
         let Some(before) = self.proxies.get(uid) else { return Ok(()) };
-        if before.hello.peer == hello.peer {
-            return Ok(());
+        let account = &before.hello.service_account;
+        if *account != hello.service_account {
+            return Err(Status::already_exists(format!(
+                "the name {uid} is taken by a connected workload of service account {account:?}, and this one runs as {:?}; choose another --name",
+                hello.service_account
+            )));
         }
-        match before.line.ask(ask::What::Config(true), PROBE_LIMIT).await {
-            None => Ok(()),
-            Some(_) => Err(Status::already_exists(format!(
+        match before.line.is_alive(PROBE_LIMIT).await {
+            false => Ok(()),
+            true => Err(Status::already_exists(format!(
                 "a workload {uid} is already there with its proxy at {}; give this one another name",
                 before.hello.peer
             ))),
@@ -162,6 +169,8 @@ async fn send(outgoing: &Outgoing, say: to_proxy::Say) -> Result<(), Status> {
 fn refused(fault: RegistryFault) -> Status {
     match fault {
         RegistryFault::Hello(_) => Status::invalid_argument(fault.to_string()),
+        RegistryFault::NotPermitted(_) => Status::permission_denied(fault.to_string()),
+        RegistryFault::Taken(_) => Status::already_exists(fault.to_string()),
         RegistryFault::Store(_) => Status::unavailable(fault.to_string()),
     }
 }

@@ -14,10 +14,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
-use taut_model::policy::ROOT_NAMESPACE;
-
-/// The service account of the control plane's own identity, in the root namespace.
-pub const SERVICE_ACCOUNT: &str = "taut-control";
 
 /// The control plane's own certificate; handshakes read it, `renew` replaces it.
 pub struct OwnCertificate {
@@ -95,7 +91,7 @@ impl OwnCertificate {
 }
 
 fn make(authority: &Authority, world: &World, listening: &[IpAddr]) -> Result<(CertifiedKey, Duration), Fault> {
-    let identity = Identity::new(authority.trust_domain(), ROOT_NAMESPACE, SERVICE_ACCOUNT);
+    let identity = authority.control_identity();
     let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let addresses: Vec<IpAddr> = listening.iter().copied().filter(|address| !address.is_unspecified()).chain(loopback).collect();
     let failed =

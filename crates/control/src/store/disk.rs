@@ -5,6 +5,8 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefini
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt::Display;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use taut_model::kinds;
@@ -45,7 +47,8 @@ impl Disk {
     /// The database, its version, and all objects in it.
     pub fn open(path: &Path) -> Result<(Disk, u64, Vec<Object>), StoreError> {
         let unusable = |because: String| StoreError::Unusable { path: path.to_owned(), because };
-        let database = Database::create(path).map_err(|error| match error {
+        let file = private_file(path).map_err(|error| unusable(error.to_string()))?;
+        let database = Database::builder().create_file(file).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path: path.to_owned() },
             other => unusable(other.to_string()),
         })?;
@@ -106,6 +109,18 @@ impl Disk {
         }
         transaction.commit().map_err(text)
     }
+}
+
+/// Opens or creates the file for its owner alone: it holds the objects of kind Secret too. The mode of a file that is there and
+/// cannot be changed is its owner's doing.
+fn private_file(path: &Path) -> std::io::Result<File> {
+    let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0
+        && let Err(error) = file.set_permissions(Permissions::from_mode(0o600))
+    {
+        tracing::warn!(path = %path.display(), %error, "other users can get at the store; make it mode 0600");
+    }
+    Ok(file)
 }
 
 /// A row whose kind this program does not know was written by a newer one; to drop it would lose what a user said.

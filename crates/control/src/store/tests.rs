@@ -202,3 +202,16 @@ fn a_file_that_is_something_else_is_refused_and_left_alone() {
     assert_eq!(before, std::fs::read(&path).expect("read"));
     assert!(matches!(Store::open(Some(&directory.path().join("no/such/directory"))), Err(StoreError::Unusable { .. })));
 }
+
+#[test]
+fn the_file_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mesh.redb");
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    drop(Store::open(Some(&path)).unwrap());
+    assert_eq!(mode(), 0o600);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    drop(Store::open(Some(&path)).unwrap());
+    assert_eq!(mode(), 0o600, "as written by an earlier version");
+}

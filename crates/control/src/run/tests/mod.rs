@@ -256,22 +256,72 @@ async fn a_wish_counts_only_where_the_token_leaves_it_open() {
 }
 
 #[tokio::test]
+async fn nobody_gets_the_control_planes_own_identity() {
+    let running = up().await;
+    let grant = |account: Option<&str>| Grant { namespace: "istio-system".into(), service_account: account.map(str::to_owned) };
+    let body = r#"{"namespace":"istio-system","serviceAccount":"taut-control"}"#;
+    let (status, answer) = http(&running, "POST", "/taut/v1/tokens", Some(&running.admin_token), body).await;
+    assert!(status == 400 && answer.contains("control plane's own"), "{status} {answer}");
+    let now = jiff::Timestamp::now();
+    let lifetime = Duration::from_secs(600);
+    assert!(running.authority.join_token(&running.advertised, grant(Some("taut-control")), lifetime, now).is_err());
+
+    // Not from an open token either, whatever the request wishes for; the token is still good for an account that may be had.
+    let (open, _) = running.authority.join_token(&running.advertised, grant(None), lifetime, now).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let ask = async |account: &str| {
+        let mut params = rcgen::CertificateParams::default();
+        params.subject_alt_names = vec![rcgen::SanType::URI(format!("spiffe://x/ns/istio-system/sa/{account}").try_into().unwrap())];
+        certificate_of(&running, params, &key, Some(&open.text()), None).await
+    };
+    assert_eq!(ask("taut-control").await.err().unwrap().code(), Code::PermissionDenied);
+    assert!(ask("collector").await.is_ok());
+
+    // And not by renewing a certificate that was had some other way: the control plane's own.
+    let own = running.authority.control_identity();
+    let server = running.authority.server(&own, &[], &[], now).unwrap();
+    let renewed = certificate(&running, None, Some(&(server.chain, server.key))).await;
+    assert_eq!(renewed.err().unwrap().code(), Code::PermissionDenied);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn of_two_proxies_with_one_name_the_one_that_answers_stays() {
     let running = up().await;
     let identity = join(&running, "page").await;
     let mut first = Proxy::connect(&running, &identity, hello("page-v1", "page", "page", 15009), &[]).await.unwrap();
-    let second = Proxy::connect(&running, &identity, hello("page-v1", "page", "page", 15010), &[]);
-    let answering = async {
-        let asked = first.told.message().await.unwrap().unwrap();
-        let Some(taut_wire::desk::to_proxy::Say::Ask(ask)) = asked.say else { panic!("a question") };
-        let answer = taut_wire::desk::Answer { id: ask.id, json: "{}".into() };
-        first.desk.send(FromProxy { say: Some(from_proxy::Say::Answer(answer)) }).await.unwrap();
-    };
-    let (second, ()) = soon(futures_util::future::join(second, answering)).await;
-    assert!(second.err().unwrap().message().contains("127.0.0.1:15009"));
-    // The same proxy come back takes its own place.
+    // Whether the newer one says that its proxy is elsewhere or at the same place.
+    for peer in [15010, 15009] {
+        let second = Proxy::connect(&running, &identity, hello("page-v1", "page", "page", peer), &[]);
+        let answering = async {
+            let asked = first.told.message().await.unwrap().unwrap();
+            let Some(taut_wire::desk::to_proxy::Say::Ask(ask)) = asked.say else { panic!("a question") };
+            let answer = taut_wire::desk::Answer { id: ask.id, json: String::new() };
+            first.desk.send(FromProxy { say: Some(from_proxy::Say::Answer(answer)) }).await.unwrap();
+        };
+        let (second, ()) = soon(futures_util::future::join(second, answering)).await;
+        assert!(second.err().unwrap().message().contains("127.0.0.1:15009"));
+    }
+    // One that does not answer is taken for dead.
     let _again = Proxy::connect(&running, &identity, hello("page-v1", "page", "page", 15009), &[]).await.unwrap();
+    soon(first.told.message()).await.unwrap().unwrap();
     assert_eq!(soon(first.told.message()).await.unwrap_err().code(), Code::Aborted);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_that_another_identity_holds_is_not_given_away_and_its_holder_not_disturbed() {
+    let running = up().await;
+    let (page, evil) = (join(&running, "page").await, join(&running, "evil").await);
+    let mut holder = Proxy::connect(&running, &page, hello("page-v1", "page", "page", 15009), &[]).await.unwrap();
+    holder.until(|session| session.complete()).await;
+    // The holder answers nothing here, and stays all the same.
+    let refused = Proxy::connect(&running, &evil, hello("page-v1", "page", "evil", 15009), &[]).await.err().unwrap();
+    assert_eq!(refused.code(), Code::AlreadyExists);
+    assert!(refused.message().contains("\"page\"") && refused.message().contains("--name"), "{refused}");
+    assert_eq!(running.proxies.get("default/page-v1").unwrap().hello.service_account, "page");
+    let entry = running.store.get(kinds::named("WorkloadEntry").unwrap(), "default", "page-v1").unwrap();
+    assert_eq!(entry.value["spec"]["serviceAccount"], "page");
     running.stop().await;
 }
 

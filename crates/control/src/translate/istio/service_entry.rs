@@ -1,6 +1,7 @@
 //! ServiceEntry and WorkloadEntry -> services and workloads.
 
 use super::api;
+use crate::registry::{AUTO_REGISTERED, PEER};
 use crate::translate::meaning::{Candidate, Meaning, Offer, OfferedPort, Target};
 use crate::translate::reader::{Reader, code};
 use crate::translate::translation::Settings;
@@ -10,19 +11,19 @@ use taut_model::identity::Identity;
 use taut_model::service::{AppProtocol, Place, Resolution, Service, ServicePort};
 use taut_model::workload::{Health, Serves, Workload};
 
-/// Where a workload's proxy takes mutual TLS; a workload without it is outside the mesh.
-const PEER_ANNOTATION: &str = "tautline.dev/peer";
-
 pub fn workload_entry(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
     let spec: api::WorkloadEntry = reader.spec(&[]);
-    let peer = reader.annotation(PEER_ANNOTATION).and_then(|written| {
+    // Where the workload's proxy takes mutual TLS; a workload without it is outside the mesh.
+    let peer = reader.annotation(PEER).and_then(|written| {
         let peer = written.parse::<SocketAddr>();
         reader.taken(
-            "metadata.annotations.tautline.dev/peer",
+            &format!("metadata.annotations.{PEER}"),
             peer.map_err(|_| format!("{written:?} is not an address and a port such as 10.0.0.7:15008")),
         )
     });
-    let health = health(reader);
+    // A workload that registered itself has a proxy. Until it is known where, nothing is sent, least of all in plain text.
+    let lost = peer.is_none() && reader.annotation(AUTO_REGISTERED) == Some("true");
+    let health = if lost { Health::NotReady } else { health(reader) };
     let name = reader.object().name.clone();
     let candidate = candidate(reader, "spec", spec, &name, settings);
     Meaning::Candidate(Candidate { workload: Workload { peer, health, ..candidate.workload }, ..candidate })

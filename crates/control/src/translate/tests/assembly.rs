@@ -76,6 +76,18 @@ fn a_workload_entry_says_who_it_is_and_how_it_fares() {
 }
 
 #[test]
+fn a_workload_that_registered_itself_takes_nothing_until_its_proxy_is_known() {
+    let of = |annotations: serde_json::Value| {
+        let object = with(entry("v1", json!({}), json!({})), "annotations", annotations);
+        let workload = translated(vec![object]).workloads["default/v1"].as_ref().clone();
+        (workload.health, workload.peer.is_some())
+    };
+    assert_eq!(of(json!({"tautline.dev/auto-registered": "true"})), (Health::NotReady, false));
+    assert_eq!(of(json!({"tautline.dev/auto-registered": "true", "tautline.dev/peer": "127.0.10.3:15008"})), (Health::Ready, true));
+    assert_eq!(of(json!({})), (Health::Ready, false), "outside the mesh, as its user wrote it");
+}
+
+#[test]
 fn a_service_entry_brings_services_and_endpoints() {
     let translation = translated(vec![
         named(
