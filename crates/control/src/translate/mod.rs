@@ -107,11 +107,16 @@ impl<'a> Assembly<'a> {
         }
     }
 
-    /// An object that is not accepted has no effect; a policy's effect is then the stricter one.
+    /// An object that is not accepted has no effect; a policy's effect is then the stricter one, and a DestinationRule's
+    /// demand for TLS stays.
     fn fail_closed(&mut self, object: &Object) {
         match (object.kind.group, object.kind.kind) {
             ("security.istio.io", "PeerAuthentication") => self.authentication(object, istio::strict(object)),
             ("security.istio.io", "AuthorizationPolicy") => self.authorization(object, istio::deny_everything(object)),
+            ("networking.istio.io", "DestinationRule") => {
+                let guarded = istio::guarded(object).map(|destination| (key(&object.reference()), Arc::new(destination)));
+                self.translation.destinations.extend(guarded);
+            }
             _ => {}
         }
     }
