@@ -10,6 +10,7 @@ mod reader;
 mod refer;
 mod registry;
 mod retry_on;
+mod stand_in;
 mod translation;
 mod values;
 
@@ -17,6 +18,7 @@ mod values;
 mod tests;
 
 pub use refer::references;
+pub use stand_in::{STANDS_IN, stand_in};
 pub use translation::{Settings, Translation, key};
 
 use meaning::{Grant, Meaning};
@@ -56,6 +58,7 @@ pub fn admit(object: &Object) -> Vec<Problem> {
 /// What one object means. Whether it is accepted is in the reader's problems.
 fn meaning(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
     let kind = reader.object().kind;
+    stand_in::note(reader);
     match (kind.group, kind.kind) {
         ("", "Service") => core::service(reader, settings),
         ("discovery.k8s.io", "EndpointSlice") => core::endpoint_slice(reader, settings),

@@ -3,7 +3,7 @@
 use super::api;
 use super::destination_rule::tls;
 use crate::translate::reader::Reader;
-use serde_json::Value;
+use serde_json::{Value, json};
 use taut_model::destination::{ClientTls, Destination, TrafficPolicy};
 use taut_model::host;
 use taut_model::object::Object;
@@ -37,6 +37,34 @@ pub fn guarded(object: &Object) -> Option<Destination> {
         policy,
         subsets: Vec::new(),
     })
+}
+
+/// The `spec` of a rule that says what [`guarded`] makes of `object`.
+pub fn guarded_spec(object: &Object) -> Option<Value> {
+    let Destination { host, policy, .. } = guarded(object)?;
+    let mut of_ports = Vec::new();
+    for (number, port) in &policy.ports {
+        let mut setting = json!({"port": {"number": number}});
+        write_tls(&mut setting, port.tls.as_ref());
+        of_ports.push(setting);
+    }
+    let mut of_host = json!({"portLevelSettings": of_ports});
+    write_tls(&mut of_host, policy.tls.as_ref());
+    Some(json!({"host": host, "trafficPolicy": of_host}))
+}
+
+fn write_tls(into: &mut Value, tls: Option<&ClientTls>) {
+    match tls {
+        None => {}
+        Some(ClientTls::Disable) => into["tls"] = json!({"mode": "DISABLE"}),
+        Some(ClientTls::Mesh) => into["tls"] = json!({"mode": "ISTIO_MUTUAL"}),
+        Some(ClientTls::Simple { sni, subject_alt_names }) => {
+            into["tls"] = json!({"mode": "SIMPLE", "subjectAltNames": subject_alt_names});
+            if let Some(sni) = sni {
+                into["tls"]["sni"] = sni.as_str().into();
+            }
+        }
+    }
 }
 
 fn demanded(object: &Object, spec: &Value) -> Result<TrafficPolicy, Unreadable> {

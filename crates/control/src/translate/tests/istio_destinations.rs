@@ -152,3 +152,23 @@ fn a_refused_rule_that_demands_no_tls_has_no_effect() {
         assert_eq!(translated(vec![named("DestinationRule", "reviews", spec.clone())]).destinations.len(), 0, "{spec}");
     }
 }
+
+#[test]
+fn what_is_stored_for_a_refused_rule_says_the_same() {
+    let ports = json!([{"port": {"number": 443}, "tls": {"mode": "SIMPLE", "sni": "a.b"}}, {"port": {"number": 80}}]);
+    for policy in [
+        json!({"tunnel": {}, "tls": {"mode": "SIMPLE", "subjectAltNames": ["c.d"]}, "portLevelSettings": ports}),
+        json!({"tls": {"mode": "ISTIO_MUTUAL"}, "loadBalancer": {"simple": "PASSTHROUGH"}}),
+        json!({"tls": {"mode": "MUTUAL"}}),
+    ] {
+        let mut refused = named("DestinationRule", "reviews", json!({"host": "reviews", "trafficPolicy": policy}));
+        refused.kind = taut_model::kinds::named("DestinationRule").unwrap();
+        let stored = super::super::stand_in(&refused, "a.yaml:3:1: this is wrong").unwrap();
+        assert!(errors(&admit(&stored))[0].message.contains("a.yaml:3:1: this is wrong"));
+        let policy_of = |object: &Object| translated(vec![object.clone()]).destinations["DestinationRule/default/reviews"].policy.clone();
+        assert_eq!(policy_of(&stored), policy_of(&refused), "{policy}");
+    }
+    let mut harmless = named("DestinationRule", "reviews", json!({"host": "reviews"}));
+    harmless.kind = taut_model::kinds::named("DestinationRule").unwrap();
+    assert!(super::super::stand_in(&harmless, "").is_none());
+}
