@@ -42,11 +42,18 @@ pub fn stand_in(refused: &Object, because: &str) -> Option<Object> {
     stand_in.value = value(&stand_in, because, &spec);
     if !is_valid(&stand_in) {
         // Only its name can be wrong, and the namespace; in one that cannot be, no workload is.
-        let line = refused.location("").map_or(0, |location| location.line);
-        stand_in.name = format!("without-a-name-at-line-{line}");
+        stand_in.name = name_of_place(refused);
         stand_in.value = value(&stand_in, because, &spec);
     }
     is_valid(&stand_in).then_some(stand_in)
+}
+
+/// A name for an object that has none: where it is written.
+fn name_of_place(object: &Object) -> String {
+    let place = object.location("").map_or_else(String::new, |location| format!("{}-{}", location.file, location.line));
+    let words = place.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let slug = words.collect::<Vec<_>>().join("-").to_ascii_lowercase();
+    format!("without-a-name-{}", slug.get(slug.len().saturating_sub(200)..).unwrap_or_default())
 }
 
 fn is_valid(object: &Object) -> bool {

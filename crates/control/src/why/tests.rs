@@ -98,7 +98,7 @@ const OUTSIDE: &str = "
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: pay, namespace: default}
-spec: {hosts: [pay.example], location: MESH_EXTERNAL, resolution: DNS, ports: [{number: 443, name: http, protocol: HTTP}]}
+spec: {hosts: [pay.example], location: MESH_EXTERNAL, resolution: RESOLUTION, ports: [{number: 443, name: http, protocol: HTTP}]}
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -108,8 +108,8 @@ spec: {host: pay.example, trafficPolicy: {tls: {mode: MODE}, outlierDetection: {
 
 #[test]
 fn a_refused_rule_never_turns_tls_into_plain_text() {
-    for (mode, says) in [("SIMPLE", "TLS"), ("MUTUAL", "mutual_tls_required")] {
-        let mesh = format!("{MESH}---{}", OUTSIDE.replace("MODE", mode));
+    for (resolution, mode, says) in [("DNS", "SIMPLE", "TLS"), ("DNS", "MUTUAL", "mutual_tls_required"), ("NONE", "SIMPLE", "mutual_tls_required")] {
+        let mesh = format!("{MESH}---{}", OUTSIDE.replace("MODE", mode).replace("RESOLUTION", resolution));
         let objects: Vec<_> = taut_model::read::yaml(&mesh, "mesh.yaml").objects.into_iter().map(Arc::new).collect();
         let published = Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into() }, &Published::default());
         let (method, path, headers) = ("GET".to_owned(), "/".to_owned(), BTreeMap::new());
