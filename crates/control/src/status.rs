@@ -201,14 +201,15 @@ fn liveness(object: &Object, published: &Published, tallies: &Tallies<'_>) -> Li
     live.lagging = lagging.into_iter().filter(|uid| !whole.refused.contains_key(uid)).collect();
     live.refused = whole.refused;
     live.live = live.accepted && delivered && live.have == live.need;
-    live.message = message(&live, delivered, published.translation.idle.get(&reference));
+    live.message = match (live.accepted, published.made.contains_key(&reference)) {
+        (true, _) => message(&live, delivered, published.translation.idle.get(&reference)),
+        (false, true) => "not accepted; the stricter thing that stands in for it is delivered instead".to_owned(),
+        (false, false) => "not accepted, so nothing of it is delivered".to_owned(),
+    };
     live
 }
 
 fn message(live: &Liveness, delivered: bool, idle: Option<&String>) -> String {
-    if !live.accepted {
-        return "not accepted, so nothing of it is delivered".to_owned();
-    }
     if !delivered {
         return "not delivered yet".to_owned();
     }

@@ -5,6 +5,8 @@ mod excerpt;
 pub use excerpt::attach as show_lines;
 mod lookup;
 
+pub use excerpt::attach as attach_excerpts;
+
 use crate::kinds::Kind;
 use crate::object::{Object, Places};
 use crate::origin::ObjectRef;
@@ -21,6 +23,9 @@ use std::sync::Arc;
 pub struct Reading {
     /// In the order written. An object with an error is not among them.
     pub objects: Vec<Object>,
+    /// Objects with an error whose kind could be read or guessed, as they are written, for those who must know what was refused. Not
+    /// to be stored: nothing of them is sure, not even that they have a name.
+    pub refused: Vec<Object>,
     /// In the order of their places.
     pub problems: Vec<Problem>,
 }
@@ -62,14 +67,19 @@ fn node(root: &Node, file: &str, reading: &mut Reading) {
     }
     let places = Located::new(root, file);
     let mut problems = match lookup::kind(&value) {
-        Err(problem) => vec![*problem],
+        Err(problem) => {
+            let meant = lookup::meant(&value).map(|kind| object(kind, value, Some(places.keys())));
+            reading.refused.extend(meant);
+            vec![*problem]
+        }
         Ok(kind) => {
             let mut problems = schema::check(kind, &value);
             if problems.iter().all(|problem| problem.severity != Severity::Error) {
-                named(kind, value, &places, &mut problems, &mut reading.objects);
+                named(object(kind, value, Some(places.keys())), &mut problems, reading);
             } else {
                 let reference = reference(kind, &value);
                 problems.iter_mut().for_each(|problem| problem.object = Some(reference.clone()));
+                reading.refused.push(object(kind, value, Some(places.keys())));
             }
             problems
         }
@@ -79,12 +89,12 @@ fn node(root: &Node, file: &str, reading: &mut Reading) {
 }
 
 /// Only an API can generate names: a file would make another object every time it is read.
-fn named(kind: &'static Kind, value: Value, places: &Located<'_>, problems: &mut Vec<Problem>, objects: &mut Vec<Object>) {
-    let object = object(kind, value, Some(places.keys()));
+fn named(object: Object, problems: &mut Vec<Problem>, reading: &mut Reading) {
     problems.iter_mut().for_each(|problem| problem.object = Some(object.reference()));
     if !object.name.is_empty() {
-        return objects.push(object);
+        return reading.objects.push(object);
     }
+    reading.refused.push(object);
     problems.push(Problem {
         severity: Severity::Error,
         code: "UnsupportedValue",

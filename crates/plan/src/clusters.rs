@@ -27,6 +27,8 @@ pub(crate) struct Built {
     pub(crate) without_peer: usize,
     /// Whether requests go to whatever address the client named.
     pub(crate) passthrough: bool,
+    /// Whether the settings demand TLS, of either kind.
+    pub(crate) demands_tls: bool,
 }
 
 /// One cluster for every known service port, and one for every subset of it.
@@ -142,7 +144,8 @@ impl Wanted<'_> {
         };
         let passthrough = self.service.resolution == Resolution::Passthrough
             || (self.service.resolution == Resolution::Dns && self.workloads.is_empty() && self.service.host.starts_with('*'));
-        Built { cluster: Arc::new(cluster), without_peer, passthrough }
+        let demands_tls = matches!(policy.tls, Some(ClientTls::Simple { .. } | ClientTls::Mesh));
+        Built { cluster: Arc::new(cluster), without_peer, passthrough, demands_tls }
     }
 
     /// A service resolved by DNS that lists no endpoints stands for its own name.

@@ -178,6 +178,13 @@ impl Scope<'_> {
                 let detail = format!("no DestinationRule that this client sees defines subset {subset:?} of {}", backend.host);
                 refuse(Side::Mesh, Reason::SubsetUndefined, 503, detail)
             }
+            // Bytes that are passed on as they come cannot be given TLS, and are not sent without it.
+            Some(built) if built.passthrough && built.demands_tls => {
+                let detail =
+                    format!("TLS to {} is demanded, and requests to it go to whatever address the client named, as they are", cluster_name(&key));
+                let origin = built.cluster.origin.clone();
+                Target::Refused(Box::new(Refusal { side: Side::Mesh, reason: Reason::MutualTlsRequired, status: 503, origin, detail }))
+            }
             Some(built) if built.passthrough => Target::Passthrough,
             Some(built) if !built.cluster.endpoints.is_empty() => Target::Cluster(built.cluster.clone()),
             Some(built) if built.without_peer > 0 => {

@@ -237,3 +237,19 @@ async fn every_version_has_its_document_and_every_kind_a_schema() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_change_that_the_mesh_cannot_carry_out_leaves_the_last_good_version() {
+    let mut api = api();
+    Arc::get_mut(&mut api).expect("nobody else has it").admit = Arc::new(crate::translate::admit);
+    let good = post(&api, ROUTES, &route("a")).await;
+    assert_eq!(good.code, 201, "{}", good.text);
+    let mut wanted = route("a");
+    wanted["spec"]["http"][0]["corsPolicy"] = json!({"allowCredentials": true});
+    let path = format!("{ROUTES}/a");
+    let refused = send(&api, "PUT", &path, &[("content-type", "application/json")], wanted.to_string()).await;
+    assert_eq!(refused.code, 422, "{}", refused.text);
+    assert!(refused.text.contains("spec.http[0].corsPolicy is not supported"), "{}", refused.text);
+    let now = get(&api, &path).await;
+    assert_eq!((&now.body["spec"], &now.body["metadata"]["generation"]), (&good.body["spec"], &json!(1)));
+}

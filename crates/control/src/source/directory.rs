@@ -2,8 +2,17 @@
 //!
 //! A file is taken whole or not at all: while it has an error, its last good version stays live (also across a restart,
 //! because the store remembers which file an object came from) and the report says what is wrong. Objects go away with
-//! their file, or when their file no longer names them.
+//! their file, or when their file no longer names them; what is in a file that cannot be read stays.
+//!
+//! The one thing that does not wait for a whole file is what keeps others out: a policy or a DestinationRule that has no last
+//! good version holds as it is written, or, if it is the one with the error, by a stricter stand-in (`translate::stand_in`),
+//! until the file is mended or no longer names it. In a text that is no YAML nothing can be read, so nothing stands in: then
+//! the report alone says so.
+//!
+//! Of two files with the same object the first by path counts. The API may change and delete these objects too: the last
+//! writer wins until the file changes or the control plane restarts, and then the file is applied again.
 
+use super::file::{File, Key, is_stand_in, key, problem};
 use crate::fault::Fault;
 use crate::registry::PEER;
 use crate::store::{Store, StoreError, Write};
@@ -14,11 +23,9 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use taut_model::object::Object;
-use taut_model::origin::Location;
 use taut_model::problem::{Problem, Severity};
-use taut_model::read;
 use tokio::sync::Notify;
 
 /// `file:line` that an object was read from.
@@ -30,7 +37,6 @@ const SETTLE: Duration = Duration::from_millis(50);
 const RESCAN: Duration = Duration::from_secs(2);
 /// Deeper directories are taken for a loop of links.
 const DEEPEST: usize = 32;
-const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 
 /// What is wrong with the files now. Cheap to clone; all clones are one report.
 #[derive(Clone, Default)]
@@ -40,25 +46,6 @@ impl Report {
     pub fn problems(&self) -> Vec<Problem> {
         self.0.lock().clone()
     }
-}
-
-/// Group, kind, namespace, name.
-type Key = (&'static str, &'static str, String, String);
-
-fn key(object: &Object) -> Key {
-    (object.kind.group, object.kind.kind, object.namespace.clone(), object.name.clone())
-}
-
-/// What a file looks like from outside.
-type Stamp = (Option<SystemTime>, u64);
-
-#[derive(Default)]
-struct File {
-    stamp: Option<Stamp>,
-    /// Of its last good version.
-    objects: Vec<Object>,
-    problems: Vec<Problem>,
-    broken: bool,
 }
 
 pub struct Directory {
@@ -116,7 +103,9 @@ impl Directory {
     /// Looks through the directory and brings the store to what it says. `thorough`: read files again that look the same.
     fn refresh(&mut self, thorough: bool) {
         let mut problems = Vec::new();
-        match listing(&self.root) {
+        // A file that is moved while the directory is listed may be seen in neither place; the second look finds it.
+        let moved = |paths: &BTreeSet<PathBuf>| self.files.keys().any(|known| !paths.contains(known));
+        match listing(&self.root).and_then(|paths| if moved(&paths) { listing(&self.root) } else { Ok(paths) }) {
             Ok(paths) => self.read(&paths, thorough),
             // Nothing is taken away because it cannot be seen.
             Err(error) => problems.push(problem(&self.root, "UnreadableDirectory", format!("cannot read the directory: {error}"))),
@@ -136,28 +125,13 @@ impl Directory {
         self.files.retain(|path, _| paths.contains(path));
         for path in paths {
             let file = self.files.entry(path.clone()).or_default();
-            let stamp = stamp(path);
-            if thorough || file.stamp != stamp || stamp.is_none() {
-                file.read(path);
-                file.stamp = stamp;
-            }
+            file.refresh(path, thorough);
         }
     }
 
     fn apply(&mut self, problems: &mut Vec<Problem>) {
-        let mut wanted: BTreeMap<Key, (&PathBuf, &Object)> = BTreeMap::new();
-        for (path, file) in &self.files {
-            for object in &file.objects {
-                let first = wanted.entry(key(object)).or_insert((path, object));
-                if !std::ptr::eq(first.1, object) {
-                    let message = format!("{} is already written in {}; that one counts", object.reference(), first.0.display());
-                    let mut twice = problem(path, "Duplicate", message);
-                    (twice.object, twice.location) = (Some(object.reference()), object.location("metadata.name").or(twice.location));
-                    problems.push(twice);
-                }
-            }
-        }
         let mut applied = std::mem::take(&mut self.applied);
+        let wanted = self.wanted(problems);
         applied.retain(|key, _| wanted.contains_key(key));
         for (key, (path, object)) in &wanted {
             let value = with_source(object, path);
@@ -171,6 +145,35 @@ impl Directory {
         }
         self.remove_vanished(&wanted.into_keys().collect(), problems);
         self.applied = applied;
+    }
+
+    /// What the store should hold, and the file that says so.
+    fn wanted(&self, problems: &mut Vec<Problem>) -> BTreeMap<Key, (&PathBuf, &Object)> {
+        let mut wanted: BTreeMap<Key, (&PathBuf, &Object)> = BTreeMap::new();
+        for (path, file) in &self.files {
+            for object in &file.objects {
+                let first = wanted.entry(key(object)).or_insert((path, object));
+                if !std::ptr::eq(first.1, object) {
+                    let message = format!("{} is already written in {}; that one counts", object.reference(), first.0.display());
+                    let mut twice = problem(path, "Duplicate", message);
+                    (twice.object, twice.location) = (Some(object.reference()), object.location("metadata.name").or(twice.location));
+                    problems.push(twice);
+                }
+            }
+        }
+        for (path, object) in self.files.iter().flat_map(|(path, file)| file.guards.iter().map(move |object| (path, object))) {
+            let key = key(object);
+            let stored = self.store.get(object.kind, &object.namespace, &object.name);
+            // Whoever wrote it: what is good and stored is the last good version.
+            if wanted.contains_key(&key) || stored.is_some_and(|stored| !is_stand_in(&stored)) {
+                continue;
+            }
+            wanted.insert(key, (path, object));
+            if is_stand_in(object) {
+                problems.push(stands_in(path, object));
+            }
+        }
+        wanted
     }
 
     fn write(&self, object: &Object, value: &Value) -> Result<(), StoreError> {
@@ -200,12 +203,17 @@ impl Directory {
         if problems.iter().any(|problem| problem.code == "UnreadableDirectory") {
             return;
         }
-        let broken: BTreeSet<_> = self.files.iter().filter(|(_, file)| file.broken).map(|(path, _)| path.display().to_string()).collect();
+        let files: BTreeMap<_, _> = self.files.iter().map(|(path, file)| (path.display().to_string(), file)).collect();
+        let claimed: BTreeSet<&Key> = self.files.values().flat_map(|file| &file.claimed).collect();
         for object in self.store.all().0 {
             let Some((file, _)) = object.value["metadata"]["annotations"][SOURCE].as_str().and_then(|source| source.rsplit_once(':')) else {
                 continue;
             };
-            if wanted.contains(&key(&object)) || broken.contains(file) {
+            let key = key(&object);
+            let keeps = files.get(file).is_some_and(|file| file.keeps(&object));
+            // A file that was renamed and broken at once has the last good version under its old name.
+            let moved = claimed.contains(&key) && !is_stand_in(&object);
+            if wanted.contains(&key) || keeps || moved {
                 continue;
             }
             match self.store.delete(object.kind, &object.namespace, &object.name, None) {
@@ -216,33 +224,15 @@ impl Directory {
     }
 }
 
-impl File {
-    /// Takes the file's content over if it is good; else only its problems.
-    fn read(&mut self, path: &Path) {
-        let bytes = match std::fs::metadata(path) {
-            Ok(facts) if facts.len() > LARGEST_FILE => Err(format!("it is larger than {LARGEST_FILE} bytes")),
-            _ => std::fs::read(path).map_err(|error| error.to_string()),
-        };
-        let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned()));
-        let reading = match text {
-            Ok(text) => read::yaml(&text, &path.display().to_string()),
-            Err(why) => {
-                self.broken = true;
-                self.problems = vec![problem(path, "UnreadableFile", format!("cannot read the file: {why}"))];
-                return;
-            }
-        };
-        self.broken = reading.problems.iter().any(|problem| problem.severity == Severity::Error);
-        self.problems = reading.problems;
-        if !self.broken {
-            self.objects = reading.objects;
-        }
-    }
-}
-
-fn problem(path: &Path, code: &'static str, message: String) -> Problem {
-    let location = Location { file: path.display().to_string(), line: 1, column: 1 };
-    Problem { severity: Severity::Error, code, object: None, path: String::new(), location: Some(location), message, help: None, excerpt: None }
+fn stands_in(path: &Path, object: &Object) -> Problem {
+    let instead = match object.kind.kind {
+        "AuthorizationPolicy" => "everything is denied to the workloads that it selects",
+        "PeerAuthentication" => "the workloads that it selects take mutual TLS only",
+        _ => "only its demand for TLS holds",
+    };
+    let message = format!("{} is not accepted and was never good, so {instead} until this file is mended", object.reference());
+    let location = object.location("").or_else(|| problem(path, "", String::new()).location);
+    Problem { severity: Severity::Warning, object: Some(object.reference()), location, ..problem(path, "StandsIn", message) }
 }
 
 /// The object as it is stored, with where it came from.
@@ -257,10 +247,6 @@ fn with_source(object: &Object, path: &Path) -> Value {
         object.remove("status");
     }
     value
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    std::fs::metadata(path).ok().map(|facts| (facts.modified().ok(), facts.len()))
 }
 
 /// Every YAML and JSON file below, but for hidden ones.

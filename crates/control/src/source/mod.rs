@@ -1,3 +1,4 @@
 //! Where configuration comes from besides the API.
 
 pub mod directory;
+mod file;

@@ -10,6 +10,7 @@ mod reader;
 mod refer;
 mod registry;
 mod retry_on;
+mod stand_in;
 mod translation;
 mod values;
 
@@ -17,6 +18,7 @@ mod values;
 mod tests;
 
 pub use refer::references;
+pub use stand_in::{STANDS_IN, stand_in};
 pub use translation::{Settings, Translation, key};
 
 use meaning::{Grant, Meaning};
@@ -56,6 +58,7 @@ pub fn admit(object: &Object) -> Vec<Problem> {
 /// What one object means. Whether it is accepted is in the reader's problems.
 fn meaning(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
     let kind = reader.object().kind;
+    stand_in::note(reader);
     match (kind.group, kind.kind) {
         ("", "Service") => core::service(reader, settings),
         ("discovery.k8s.io", "EndpointSlice") => core::endpoint_slice(reader, settings),
@@ -107,11 +110,16 @@ impl<'a> Assembly<'a> {
         }
     }
 
-    /// An object that is not accepted has no effect; a policy's effect is then the stricter one.
+    /// An object that is not accepted has no effect; a policy's effect is then the stricter one, and a DestinationRule's
+    /// demand for TLS stays.
     fn fail_closed(&mut self, object: &Object) {
         match (object.kind.group, object.kind.kind) {
             ("security.istio.io", "PeerAuthentication") => self.authentication(object, istio::strict(object)),
             ("security.istio.io", "AuthorizationPolicy") => self.authorization(object, istio::deny_everything(object)),
+            ("networking.istio.io", "DestinationRule") => {
+                let guarded = istio::guarded(object).map(|destination| (key(&object.reference()), Arc::new(destination)));
+                self.translation.destinations.extend(guarded);
+            }
             _ => {}
         }
     }

@@ -16,6 +16,7 @@ pub mod code {
     pub const UNSUPPORTED: &str = "UnsupportedValue";
     pub const INVALID: &str = "InvalidValue";
     pub const WRONG_TYPE: &str = "WrongType";
+    pub const NOT_ACCEPTED: &str = "NotAccepted";
     pub const NO_EFFECT: &str = "NoEffect";
     pub const CONFLICT: &str = "Conflicted";
     pub const UNREACHABLE: &str = "UnreachableRule";
@@ -128,6 +129,11 @@ impl<'a> Reader<'a> {
     /// A value that the API itself does not allow.
     pub fn invalid(&mut self, path: &str, message: impl Display) {
         self.note(Severity::Error, code::INVALID, path, format!("{path}: {message}"), None);
+    }
+
+    /// An object that is as it must be, and is not to be followed.
+    pub fn not_accepted(&mut self, path: &str, message: impl Display) {
+        self.note(Severity::Error, code::NOT_ACCEPTED, path, message.to_string(), None);
     }
 
     pub fn warn(&mut self, code: &'static str, path: &str, message: impl Display) {

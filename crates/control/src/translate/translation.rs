@@ -28,7 +28,8 @@ pub struct Translation {
     pub authentications: BTreeMap<String, Arc<PeerAuthentication>>,
     pub authorizations: BTreeMap<String, Arc<AuthorizationPolicy>>,
     /// What is wrong, per object. With an `Error` among them the object is not accepted and nothing of it is in the maps
-    /// above, but for policies, which then refuse instead (no policy is ever weaker than it reads).
+    /// above, but for policies, which then refuse instead, and DestinationRules, whose demand for TLS stays (nothing is ever
+    /// weaker than it reads).
     pub findings: BTreeMap<ObjectRef, Vec<Problem>>,
     /// Objects that have no meaning for mesh traffic, and why.
     pub idle: BTreeMap<ObjectRef, String>,

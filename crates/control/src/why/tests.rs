@@ -126,3 +126,29 @@ fn who_asks_may_be_named_in_several_ways_and_strangers_are_told_who_is_there() {
     let unknown = ask("nobody", "GET", None).unwrap_err().to_string();
     assert!(unknown.contains("default/page-1"), "{unknown}");
 }
+
+const OUTSIDE: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: pay, namespace: default}
+spec: {hosts: [pay.example], location: MESH_EXTERNAL, resolution: RESOLUTION, ports: [{number: 443, name: http, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: pay, namespace: default}
+spec: {host: pay.example, trafficPolicy: {tls: {mode: MODE}, outlierDetection: {splitExternalLocalOriginErrors: true}}}
+";
+
+#[test]
+fn a_refused_rule_never_turns_tls_into_plain_text() {
+    for (resolution, mode, says) in [("DNS", "SIMPLE", "TLS"), ("DNS", "MUTUAL", "mutual_tls_required"), ("NONE", "SIMPLE", "mutual_tls_required")] {
+        let mesh = format!("{MESH}---{}", OUTSIDE.replace("MODE", mode).replace("RESOLUTION", resolution));
+        let objects: Vec<_> = taut_model::read::yaml(&mesh, "mesh.yaml").objects.into_iter().map(Arc::new).collect();
+        let published = Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into() }, &Published::default());
+        let (method, path, headers) = ("GET".to_owned(), "/".to_owned(), BTreeMap::new());
+        let question = Question { from: "page-1".into(), to: "pay.example:443".into(), method, path, headers };
+        let text = hypothetical(&published, "mesh.local", &question).unwrap().text;
+        assert!(text.contains(says) && text.contains("DestinationRule default/pay (not accepted"), "{mode}: {text}");
+        assert!(!text.to_lowercase().contains("plain text"), "{mode}: {text}");
+    }
+}

@@ -19,6 +19,15 @@ pub fn kind(value: &Value) -> Result<&'static Kind, Box<Problem>> {
     by_kind(api_version, kind).ok_or_else(|| unknown(api_version, kind))
 }
 
+/// The kind that was probably meant where [`kind`] finds none: of the group that is written, by a version that is not served
+/// or by a misspelt name.
+pub fn meant(value: &Value) -> Option<&'static Kind> {
+    let (group, _) = value["apiVersion"].as_str()?.rsplit_once('/')?;
+    let of_group = || KINDS.iter().filter(|known| known.group == group);
+    let name = nearest(value["kind"].as_str()?, of_group().map(|known| known.kind))?;
+    of_group().find(|known| known.kind == name)
+}
+
 fn missing(key: &str, value: &Value) -> Box<Problem> {
     let misspelt = || value.as_object()?.keys().map(String::as_str).find(|name| *name != key && nearest(name, [key]).is_some());
     let known_kind = || KINDS.iter().find(|known| value["kind"] == known.kind);

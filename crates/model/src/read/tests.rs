@@ -138,3 +138,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_refused_is_told_with_the_kind_that_was_meant() {
+    let object = |api: &str, kind: &str| format!("apiVersion: {api}\nkind: {kind}\nmetadata: {{name: a}}\nspec: {{rulez: []}}\n---\n");
+    let text = object("security.istio.io/v1", "AuthorizationPolicy")
+        + &object("security.istio.io/v9", "PeerAuthentication")
+        + &object("security.istio.io/v1", "AuthorizationPolcy")
+        + &object("example.com/v1", "AuthorizationPolicy");
+    let reading = yaml(&text, "a.yaml");
+    let refused: Vec<_> = reading.refused.iter().map(|object| (object.kind.kind, object.name.as_str())).collect();
+    assert_eq!(refused, [("AuthorizationPolicy", "a"), ("PeerAuthentication", "a"), ("AuthorizationPolicy", "a")]);
+    assert_eq!((reading.objects.len(), reading.refused[1].location("metadata.name").unwrap().line), (0, 8));
+}

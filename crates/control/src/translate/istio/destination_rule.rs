@@ -240,7 +240,7 @@ fn positive_or(reader: &mut Reader<'_>, at: &str, written: Option<&str>, default
     reader.positive_duration(at, written).unwrap_or(default)
 }
 
-fn tls(reader: &mut Reader<'_>, at: &str, written: Option<api::ClientTls>) -> Option<ClientTls> {
+pub(super) fn tls(reader: &mut Reader<'_>, at: &str, written: Option<api::ClientTls>) -> Option<ClientTls> {
     let written = written?;
     let at = format!("{at}.tls");
     if written.insecure_skip_verify == Some(true) {

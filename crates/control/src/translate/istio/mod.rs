@@ -2,6 +2,7 @@
 
 mod api;
 mod destination_rule;
+mod guard;
 mod http;
 mod http_action;
 mod parts;
@@ -10,6 +11,7 @@ mod service_entry;
 mod virtual_service;
 
 pub use destination_rule::destination_rule;
-pub use security::{authorization_policy, deny_everything, peer_authentication, strict};
+pub use guard::{guarded, guarded_spec};
+pub use security::{authorization_policy, deny_everything, is_dry_run, peer_authentication, strict};
 pub use service_entry::{service_entry, workload_entry};
 pub use virtual_service::virtual_service;

@@ -83,8 +83,13 @@ fn selector(object: &Object) -> BTreeMap<String, String> {
     pairs.collect::<Option<_>>().unwrap_or_default()
 }
 
+/// Whether a policy says that it is not to be enforced.
+pub fn is_dry_run(policy: &Object) -> bool {
+    policy.value["metadata"]["annotations"]["istio.io/dry-run"] == "true"
+}
+
 pub fn authorization_policy(reader: &mut Reader<'_>) -> Meaning {
-    if reader.annotation("istio.io/dry-run") == Some("true") {
+    if is_dry_run(reader.object()) {
         return Meaning::Idle("a dry run: annotation istio.io/dry-run is true, so nothing is enforced".to_owned());
     }
     let spec: api::AuthorizationPolicy = reader.spec(&[]);

@@ -90,3 +90,85 @@ fn subsets_and_ports_have_policies_of_their_own() {
     assert_eq!(destination.subsets[1].policy.balancer, Some(Balancer::Random));
     assert_eq!(destination.policy.ports, [(443, TrafficPolicy { tls: Some(ClientTls::Mesh), ..TrafficPolicy::default() })]);
 }
+
+#[test]
+fn a_refused_rule_keeps_its_demand_for_tls() {
+    let simple = || Some(ClientTls::Simple { sni: None, subject_alt_names: vec![] });
+    let of_port = |tls| TrafficPolicy { tls, ..TrafficPolicy::default() };
+    let named_simple = || ClientTls::Simple { sni: Some("a.b".to_owned()), subject_alt_names: vec!["c.d".to_owned()] };
+    let read = "only its TLS holds";
+    let unread = "its TLS cannot be read";
+    let outlier = || json!({"splitExternalLocalOriginErrors": true});
+    for (policy, tls, ports, says) in [
+        (json!({"outlierDetection": outlier(), "tls": {"mode": "SIMPLE"}}), simple(), vec![], read),
+        (
+            json!({"outlierDetection": outlier(), "tls": {"mode": "SIMPLE", "sni": "a.b", "subjectAltNames": ["c.d"]}}),
+            Some(named_simple()),
+            vec![],
+            read,
+        ),
+        (json!({"tunnel": {}, "tls": {"mode": "ISTIO_MUTUAL"}}), Some(ClientTls::Mesh), vec![], read),
+        (
+            json!({"tunnel": {}, "portLevelSettings": [
+                {"port": {"number": 443}, "tls": {"mode": "SIMPLE"}}, {"port": {"number": 80}, "tls": {"mode": "DISABLE"}},
+            ]}),
+            None,
+            vec![(443, of_port(simple())), (80, of_port(None))],
+            read,
+        ),
+        // What is not understood is not guessed at.
+        (json!({"tls": {"mode": "MUTUAL", "clientCertificate": "/x"}}), Some(ClientTls::Mesh), vec![], unread),
+        (json!({"tls": {"mode": "SIMPLE", "caCertificates": "/x"}}), Some(ClientTls::Mesh), vec![], unread),
+        (json!({"tls": {"mode": "SIMPEL"}}), Some(ClientTls::Mesh), vec![], unread),
+        (json!({"tls": {"mode": "SIMPLE", "subjectAltNames": "c.d"}}), Some(ClientTls::Mesh), vec![], unread),
+        (json!({"tls": "SIMPLE"}), Some(ClientTls::Mesh), vec![], unread),
+        (json!({"tsl": {"mode": "SIMPLE"}}), Some(ClientTls::Mesh), vec![], unread),
+        (json!({"portLevelSettings": [{"port": {"number": 0}, "tls": {"mode": "SIMPLE"}}]}), Some(ClientTls::Mesh), vec![], unread),
+        (json!({"portLevelSettings": [{"port": {}, "tls": {"mode": "SIMPLE"}}]}), Some(ClientTls::Mesh), vec![], unread),
+        (
+            json!({"portLevelSettings": [{"port": {"number": 443}}, {"port": {"number": 443}, "tls": {"mode": "SIMPLE"}}]}),
+            Some(ClientTls::Mesh),
+            vec![],
+            unread,
+        ),
+        (json!(5), Some(ClientTls::Mesh), vec![], unread),
+    ] {
+        let translation = translated(vec![named("DestinationRule", "reviews", json!({"host": "reviews", "trafficPolicy": policy}))]);
+        assert!(!errors(findings(&translation, "DestinationRule", "reviews")).is_empty(), "{policy}");
+        let destination = &translation.destinations["DestinationRule/default/reviews"];
+        assert_eq!(destination.policy, TrafficPolicy { tls, ports, ..TrafficPolicy::default() }, "{policy}");
+        assert!(destination.host == REVIEWS && destination.origin.path.contains(says), "{policy}: {}", destination.origin);
+    }
+}
+
+#[test]
+fn a_refused_rule_that_demands_no_tls_has_no_effect() {
+    for spec in [
+        json!({"host": "reviews", "trafficPolicy": {"tunnel": {}}}),
+        json!({"host": "reviews", "trafficPolicy": {"tunnel": {}, "tls": {"mode": "DISABLE"}}}),
+        json!({"trafficPolicy": {"tls": {"mode": "SIMPLE"}}}),
+        json!(5),
+    ] {
+        assert_eq!(translated(vec![named("DestinationRule", "reviews", spec.clone())]).destinations.len(), 0, "{spec}");
+    }
+}
+
+#[test]
+fn what_is_stored_for_a_refused_rule_says_the_same() {
+    let ports = json!([{"port": {"number": 443}, "tls": {"mode": "SIMPLE", "sni": "a.b"}}, {"port": {"number": 80}}]);
+    for policy in [
+        json!({"tunnel": {}, "tls": {"mode": "SIMPLE", "subjectAltNames": ["c.d"]}, "portLevelSettings": ports}),
+        json!({"tls": {"mode": "ISTIO_MUTUAL"}, "loadBalancer": {"simple": "PASSTHROUGH"}}),
+        json!({"tls": {"mode": "MUTUAL"}}),
+    ] {
+        let mut refused = named("DestinationRule", "reviews", json!({"host": "reviews", "trafficPolicy": policy}));
+        refused.kind = taut_model::kinds::named("DestinationRule").unwrap();
+        let stored = super::super::stand_in(&refused, "a.yaml:3:1: this is wrong").unwrap();
+        assert!(errors(&admit(&stored))[0].message.contains("a.yaml:3:1: this is wrong"));
+        let policy_of = |object: &Object| translated(vec![object.clone()]).destinations["DestinationRule/default/reviews"].policy.clone();
+        assert_eq!(policy_of(&stored), policy_of(&refused), "{policy}");
+    }
+    let mut harmless = named("DestinationRule", "reviews", json!({"host": "reviews"}));
+    harmless.kind = taut_model::kinds::named("DestinationRule").unwrap();
+    assert!(super::super::stand_in(&harmless, "").is_none());
+}
