@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::facts::{Exchange, connection_options};
+use crate::fault::{Fault, Kind};
 use crate::metadata;
 use http::header::{self, Entry};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -21,7 +22,10 @@ static HOP_BY_HOP: [HeaderName; 7] = [
 ];
 
 /// Changes the head of the request to what the upstream is to see, whatever endpoint it will be.
-pub fn request(engine: &Engine, exchange: &mut Exchange, go: &Go) {
+///
+/// # Errors
+/// The path that was authorized cannot be sent; then none is.
+pub fn request(engine: &Engine, exchange: &mut Exchange, go: &Go) -> Result<(), Fault> {
     let upgrade = exchange.upgrade.is_some().then(|| exchange.head.headers.get(header::UPGRADE).cloned()).flatten();
     strip_hop_by_hop(&mut exchange.head.headers);
     if let Some(protocol) = upgrade {
@@ -30,7 +34,7 @@ pub fn request(engine: &Engine, exchange: &mut Exchange, go: &Go) {
     }
     let mut authority = None;
     change(&mut exchange.head.headers, &go.rule.request_headers, &mut authority);
-    let mut path = None;
+    let mut path = authorized_path(exchange, go)?;
     if let Action::Forward(forward) = &go.action {
         change(&mut exchange.head.headers, &forward.backend.request_headers, &mut authority);
         authority = forward.authority.clone().or(authority);
@@ -40,6 +44,15 @@ pub fn request(engine: &Engine, exchange: &mut Exchange, go: &Go) {
         present_client_certificate(engine, exchange);
     }
     readdress(exchange, authority, path);
+    Ok(())
+}
+
+/// Inbound: the path that the policies allowed, with the query as it came, where another one was sent.
+fn authorized_path(exchange: &Exchange, go: &Go) -> Result<Option<PathAndQuery>, Fault> {
+    let Action::Local { path: Some(path), .. } = &go.action else { return Ok(None) };
+    let whole = exchange.head.uri.query().map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+    let parsed = PathAndQuery::try_from(whole);
+    parsed.map(Some).map_err(|error| Fault::new(Kind::BadRequest, format!("the request's path, once normalised, is none: {error}")))
 }
 
 /// Says on whose behalf the request comes, as Envoy's `x-forwarded-client-cert` does.

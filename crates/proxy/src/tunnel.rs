@@ -102,7 +102,7 @@ struct Connected {
 async fn connect(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go) -> Result<Connected, Fault> {
     match &go.action {
         Action::Forward(forward) => to_cluster(engine, open, go, forward).await,
-        Action::Local { port } => {
+        Action::Local { port, .. } => {
             let own = engine.current.workload();
             let address = SocketAddr::new(own.address, *port);
             own.namespace.clone_into(&mut open.record.edge.service_namespace);
