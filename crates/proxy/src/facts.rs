@@ -7,7 +7,7 @@ use crate::metadata;
 use crate::record::{Open, rfc3339};
 use crate::trace;
 use http::request::Parts;
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, Request, Version, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use std::net::IpAddr;
@@ -71,7 +71,7 @@ pub struct Exchange {
     pub arrival: Rc<Arrival>,
     pub head: Parts,
     pub body: Source,
-    /// The client's side of a protocol change, if it asked for one.
+    /// The client's side of a change to WebSocket, if it asked for one.
     pub upgrade: Option<OnUpgrade>,
     pub plan: Arc<Plan>,
     pub rolls: Rolls,
@@ -111,8 +111,7 @@ impl Exchange {
 
 /// Reads the head of a request: where it wants to go, who sent it, its ids. Opens its record.
 pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut request: Request<Incoming>) -> Exchange {
-    let asks_upgrade = upgrade_asked(request.headers());
-    let upgrade = asks_upgrade.then(|| hyper::upgrade::on(&mut request));
+    let upgrade = asks_for_websocket(&request).then(|| hyper::upgrade::on(&mut request));
     let (mut head, body) = request.into_parts();
     let body = Source::new(body);
     let plan = engine.pin();
@@ -205,9 +204,14 @@ pub fn split_authority(authority: &str, default_port: u16) -> (String, u16) {
     }
 }
 
-/// `Connection: upgrade` with an `Upgrade` (RFC 9110 section 7.8).
-fn upgrade_asked(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::UPGRADE) && connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"))
+/// `Connection: upgrade` with an `Upgrade` that names WebSocket (RFC 9110 section 7.8, RFC 6455 section 4.1). Any other
+/// protocol is not offered to the application: bytes that nobody looks at would follow, and with `h2c` they are requests.
+fn asks_for_websocket<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    let offered = headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    request.version() == Version::HTTP_11
+        && connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"))
+        && offered.map(str::trim).any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
 }
 
 /// The options named by all `Connection` lines.

@@ -135,16 +135,16 @@ fn percent_encoded(text: &str) -> String {
 /// 101: both sides now speak another protocol. The exchange ends when they stop.
 fn switch(engine: &Rc<Engine>, mut exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
     let Answer { mut response, hold, .. } = answer;
+    let Hold { lease, in_flight, admitted } = hold;
+    if let Some(lease) = lease {
+        lease.forget();
+    }
     let Some(client) = exchange.upgrade.take() else {
         let fault = Fault::new(Kind::BadResponse, "the upstream switched protocols without being asked to");
         return failure(exchange, &fault);
     };
     exchange.open.record.status = response.status().as_u16();
     let upstream = hyper::upgrade::on(&mut response);
-    let Hold { lease, in_flight, admitted } = hold;
-    if let Some(lease) = lease {
-        lease.forget();
-    }
     engine.spawn(tunnel::join(client, upstream, exchange.open, Hold { lease: None, in_flight, admitted }));
     response.map(|_| ResponseBody::empty())
 }

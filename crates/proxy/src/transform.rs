@@ -11,7 +11,7 @@ use taut_model::route::HeaderChange;
 use taut_plan::verdict::{Action, Go};
 
 /// RFC 9110 section 7.6.1, with the older names that some still send.
-static HOP_BY_HOP: [HeaderName; 7] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -19,6 +19,8 @@ static HOP_BY_HOP: [HeaderName; 7] = [
     header::PROXY_AUTHORIZATION,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
+    // Goes with `Upgrade: h2c` (RFC 7540 section 3.2.1).
+    HeaderName::from_static("http2-settings"),
 ];
 
 /// Changes the head of the request to what the upstream is to see, whatever endpoint it will be.
@@ -26,11 +28,10 @@ static HOP_BY_HOP: [HeaderName; 7] = [
 /// # Errors
 /// The path that was authorized cannot be sent; then none is.
 pub fn request(engine: &Engine, exchange: &mut Exchange, go: &Go) -> Result<(), Fault> {
-    let upgrade = exchange.upgrade.is_some().then(|| exchange.head.headers.get(header::UPGRADE).cloned()).flatten();
     strip_hop_by_hop(&mut exchange.head.headers);
-    if let Some(protocol) = upgrade {
+    if exchange.upgrade.is_some() {
         exchange.head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        exchange.head.headers.insert(header::UPGRADE, protocol);
+        exchange.head.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     let mut authority = None;
     change(&mut exchange.head.headers, &go.rule.request_headers, &mut authority);
