@@ -5,7 +5,7 @@ use crate::cluster::{Cluster, Transport};
 use crate::dice::{chance, mix, weighted};
 use crate::facts::{Direction, Facts, HttpFacts};
 use crate::matching::Asked;
-use crate::path::{has_dot_segments, normalise};
+use crate::path::{has_dot_segments, normalise, split_authority, undotted};
 use crate::plan::{Found, Plan};
 use crate::rules::cluster_name;
 use crate::table::{Entry, HostPlan, Rule, RuleAction, Share, Table, Target};
@@ -97,8 +97,8 @@ impl Plan {
             return Ok((&table.fallback, None));
         };
         let asked = Asked { http, port: facts.port, own: self.own.as_deref() };
-        let name = http.authority.trim_end_matches('.').to_ascii_lowercase();
-        let name = crate::path::split_authority(&name).0;
+        let name = undotted(http.authority).to_ascii_lowercase();
+        let name = split_authority(&name).0;
         for entry in entries {
             let origin = entry.matcher.as_ref().map(|matcher| &matcher.origin).unwrap_or(&entry.rule.plan.origin);
             if let Some(want) = entry.hostname.as_ref().filter(|want| !host::matches(want, name)) {

@@ -141,6 +141,14 @@ pub(crate) fn split_authority(authority: &str) -> (&str, &str) {
     }
 }
 
+/// The authority without the dots that end a fully qualified name: `reviews.:9080` and `reviews:9080` are one host.
+pub fn undotted(authority: &str) -> Cow<'_, str> {
+    match split_authority(authority) {
+        (host, _) if !host.ends_with('.') => Cow::Borrowed(authority),
+        (host, _) => Cow::Owned(format!("{}{}", host.trim_end_matches('.'), &authority[host.len()..])),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,6 +247,9 @@ mod tests {
             [("reviews:9080", ("reviews", "9080")), ("reviews", ("reviews", "")), ("[::1]:80", ("[::1]", "80")), ("[::1]", ("[::1]", ""))]
         {
             assert_eq!(split_authority(authority), want);
+        }
+        for (authority, want) in [("a.:80", "a:80"), ("a..", "a"), ("a.b", "a.b"), (".", ""), ("[::1]:80", "[::1]:80"), ("", "")] {
+            assert_eq!(undotted(authority), want);
         }
     }
 }

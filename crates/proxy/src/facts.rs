@@ -17,7 +17,7 @@ use taut_model::host;
 use taut_model::identity::Identity;
 use taut_observe::record::{Edge, ExchangeRecord, Party, Protocol, Reporter};
 use taut_plan::verdict::Rolls;
-use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan};
+use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan, undotted};
 
 /// How a connection came in: what all its exchanges share.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ pub struct Exchange {
     pub upgrade: Option<OnUpgrade>,
     pub plan: Arc<Plan>,
     pub rolls: Rolls,
-    /// `Host` or `:authority`, empty when the client sent none.
+    /// `Host` or `:authority`, else the destination's host; empty when the client named neither.
     pub authority: String,
     host: String,
     port: u16,
@@ -117,11 +117,18 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut request: Request<I
     let plan = engine.pin();
     let rolls = engine.rolls();
 
-    let authority = authority(&head);
+    let mut authority = authority(&head);
     let (host, port) = match &arrival.destination {
         Some((host, port)) => (host.to_string(), *port),
         None => split_authority(&authority, default_port(&head)),
     };
+    if arrival.direction == Direction::Inbound {
+        authority = undotted(&authority).into_owned();
+    }
+    if authority.is_empty() {
+        // A client of HTTP/1.0 may name no host. What is decided on is what is sent on.
+        authority.clone_from(&host);
+    }
     let mut edge = arrival.edge(engine, Protocol::Http);
     take_away(&mut head.headers, arrival, &mut edge);
     let grpc = is_grpc(&head.headers);
@@ -180,12 +187,10 @@ fn take_away(headers: &mut HeaderMap, arrival: &Arrival, edge: &mut Edge) {
 
 /// RFC 9112 section 3.2.2: the authority of an absolute-form target wins over `Host`.
 fn authority(head: &Parts) -> String {
-    if let Some(authority) = head.uri.authority() {
-        // RFC 9110 section 4.2.4: user information has no place here.
-        let text = authority.as_str();
-        return text.rsplit_once('@').map_or(text, |(_, rest)| rest).to_owned();
-    }
-    head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned()
+    let host = || head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let text = head.uri.authority().map_or_else(host, |authority| authority.as_str());
+    // RFC 9110 section 4.2.4: user information has no place here.
+    text.rsplit_once('@').map_or(text, |(_, rest)| rest).to_owned()
 }
 
 fn default_port(head: &Parts) -> u16 {

@@ -67,11 +67,7 @@ fn present_client_certificate(engine: &Engine, exchange: &mut Exchange) {
 /// Gives the request the target form of its version: origin form and `Host` for HTTP/1.1, `:authority` for HTTP/2.
 fn readdress(exchange: &mut Exchange, authority: Option<String>, path: Option<PathAndQuery>) {
     let head = &mut exchange.head;
-    let named = authority.unwrap_or_else(|| match exchange.authority.is_empty() {
-        false => exchange.authority.clone(),
-        // A client of HTTP/1.0 may name no host.
-        true => exchange.arrival.destination.as_ref().map_or_else(String::new, |(host, _)| host.to_string()),
-    });
+    let named = authority.unwrap_or_else(|| exchange.authority.clone());
     let path = path.or_else(|| head.uri.path_and_query().cloned()).unwrap_or_else(|| PathAndQuery::from_static("/"));
     let mut parts = http::uri::Parts::default();
     if head.version == Version::HTTP_2 {

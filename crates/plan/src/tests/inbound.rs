@@ -219,3 +219,26 @@ fn what_was_authorized_is_what_the_application_gets() {
         assert_eq!(visit(&snapshot, Some("reviews"), Some(&get(path))), want, "{path}");
     }
 }
+
+#[test]
+fn no_spelling_of_a_host_slips_past_a_policy() {
+    let hosts = |action| {
+        let to = OperationMatch { hosts: vec!["Admin.internal".into()], ..OperationMatch::default() };
+        with_policies(vec![policy("hosts", action, vec![when(SourceMatch::default(), to)])])
+    };
+    let (deny, allow) = (hosts(AuthorizationAction::Deny), hosts(AuthorizationAction::Allow));
+    for (authority, denied, allowed) in [
+        ("admin.internal", true, true),
+        ("ADMIN.internal.", true, true),
+        ("admin.internal.:8080", true, true),
+        ("admin.internal:8080", true, true),
+        // Unknown: so the DENY denies and the ALLOW does not allow.
+        ("", true, false),
+        (".", true, false),
+        ("public.internal", false, false),
+    ] {
+        let request = Request { authority: authority.into(), ..get("/") };
+        let let_in = |snapshot| visit(snapshot, None, Some(&request)) == "local 8080";
+        assert_eq!((!let_in(&deny), let_in(&allow)), (denied, allowed), "{authority:?}");
+    }
+}

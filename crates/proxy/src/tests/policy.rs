@@ -366,7 +366,7 @@ fn a_denied_peer_is_told_which_policy_decided() {
 }
 
 /// The only policy for `reviews`.
-fn only(snapshot: &mut Snapshot, action: AuthorizationAction, to: OperationMatch) {
+pub(super) fn only(snapshot: &mut Snapshot, action: AuthorizationAction, to: OperationMatch) {
     let origin = Origin { object: ObjectRef::new("AuthorizationPolicy", "default", "only"), ..Origin::default() };
     let rule = AuthorizationRule { origin: origin.clone(), from: vec![], to: vec![to], when: vec![] };
     let policy = AuthorizationPolicy { origin, namespace: "default".to_owned(), selector: BTreeMap::new(), action, rules: vec![rule] };
