@@ -362,6 +362,11 @@ fn a_denied_peer_is_told_which_policy_decided() {
         let record = pair.server.exchange().await;
         assert_eq!(record.failure.unwrap().origin.unwrap().object.name, "closed");
         assert_eq!(pair.client.exchange().await.failure.unwrap().reason, "authorization_denied");
+        assert!(answer.contains("AuthorizationPolicy default/closed") && answer.contains("taut why"), "{answer}");
+
+        let stranger = get(pair.server.exposed, "/").await;
+        assert!(stranger.starts_with("HTTP/1.1 403") && stranger.contains("client authorization_denied (request "), "{stranger}");
+        assert!(!stranger.contains("closed") && !stranger.contains("Policy"), "{stranger}");
     });
 }
 
