@@ -46,7 +46,11 @@ impl Plan {
         };
         let (rule, audit) = self.authorize(&visit, trace)?;
         trace.step(Mark::Chosen, "let in", || format!("to the application on port {port}"), Some(&rule.origin));
-        Ok(Go { rule, action: Action::Local { port }, delay: None, service_host: service_host(own, facts, port), audit })
+        let path = facts.http.filter(|http| http.path != path).map(|_| path.into_owned());
+        if let Some(path) = &path {
+            trace.step(Mark::Info, "path", || format!("becomes {path:?}, as it was authorized"), None);
+        }
+        Ok(Go { rule, action: Action::Local { port, path }, delay: None, service_host: service_host(own, facts, port), audit })
     }
 
     /// Whether plain text is good enough. Envoy would close the connection; here HTTP clients are told (403).

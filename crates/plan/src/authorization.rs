@@ -6,7 +6,7 @@
 
 use crate::facts::HttpFacts;
 use crate::matching::header;
-use crate::path::{fits_template, split_authority};
+use crate::path::{fits_template, split_authority, undotted};
 use crate::rules::bare_plan;
 use crate::verdict::RulePlan;
 use ipnet::IpNet;
@@ -211,7 +211,7 @@ impl Reader<'_> {
 }
 
 fn operation(said: &OperationMatch) -> Operation {
-    let lower = |hosts: &[String]| hosts.iter().map(|host| Glob::parse(&host.to_ascii_lowercase())).collect();
+    let lower = |hosts: &[String]| hosts.iter().map(|host| Glob::parse(&undotted(host).to_ascii_lowercase())).collect();
     let paths = |paths: &[String]| paths.iter().map(|path| PathGlob::parse(path)).collect();
     Operation {
         hosts: (lower(&said.hosts), lower(&said.not_hosts)),
@@ -292,11 +292,10 @@ impl Source {
 impl Operation {
     fn matches(&self, visit: &Visit<'_>, unknown: bool) -> bool {
         let http = visit.http;
-        // With and without its port: a client could else slip past a DENY by writing the port out.
-        let host_is = |glob: &Glob| {
-            let authority = http?.authority.to_ascii_lowercase();
-            Some(glob.matches(&authority) || glob.matches(split_authority(&authority).0))
-        };
+        // With and without its port, and never with the root's dot: a client could else slip past a DENY by writing them out. A
+        // request without a host could be for any.
+        let authority = http.map(|http| undotted(http.authority).to_ascii_lowercase()).filter(|authority| !authority.is_empty());
+        let host_is = |glob: &Glob| authority.as_deref().map(|authority| glob.matches(authority) || glob.matches(split_authority(authority).0));
         holds(&self.ports, unknown, |port| Some(*port == visit.port))
             && holds(&self.hosts, unknown, host_is)
             && holds(&self.methods, unknown, |glob| Some(glob.matches(http?.method)))

@@ -3,8 +3,9 @@
 
 use crate::cluster::{Cluster, Transport};
 use crate::dice::{chance, mix, weighted};
-use crate::facts::{Direction, Facts};
+use crate::facts::{Direction, Facts, HttpFacts};
 use crate::matching::Asked;
+use crate::path::{has_dot_segments, normalise, split_authority, undotted};
 use crate::plan::{Found, Plan};
 use crate::rules::cluster_name;
 use crate::table::{Entry, HostPlan, Rule, RuleAction, Share, Table, Target};
@@ -37,7 +38,22 @@ impl Plan {
         }
     }
 
+    /// A path with dot segments is routed, and sent on, as what it stands for (what is passed through stays as it is); any other
+    /// path is routed as it was sent.
     fn outbound<T: Trace>(&self, facts: &Facts<'_>, dice: Dice<'_>, trace: &mut T) -> Verdict {
+        let Some(http) = facts.http.filter(|http| has_dot_segments(http.path)) else { return self.route(facts, dice, trace) };
+        let path = normalise(http.path);
+        trace.step(Mark::Info, "path", || format!("becomes {path:?}: its dot segments are removed"), None);
+        let mut verdict = self.route(&Facts { http: Some(HttpFacts { path: &path, ..http }), ..*facts }, dice, trace);
+        if let Verdict::Go(go) = &mut verdict
+            && let Action::Forward(forward) = &mut go.action
+        {
+            forward.path_and_query.get_or_insert_with(|| with_query(path.into_owned(), http.query));
+        }
+        verdict
+    }
+
+    fn route<T: Trace>(&self, facts: &Facts<'_>, dice: Dice<'_>, trace: &mut T) -> Verdict {
         match self.find(facts.host, facts.port) {
             Found::Service(found, table) => {
                 let origin = found.service.as_ref().map(|service| &service.origin);
@@ -81,8 +97,8 @@ impl Plan {
             return Ok((&table.fallback, None));
         };
         let asked = Asked { http, port: facts.port, own: self.own.as_deref() };
-        let name = http.authority.trim_end_matches('.').to_ascii_lowercase();
-        let name = crate::path::split_authority(&name).0;
+        let name = undotted(http.authority).to_ascii_lowercase();
+        let name = split_authority(&name).0;
         for entry in entries {
             let origin = entry.matcher.as_ref().map(|matcher| &matcher.origin).unwrap_or(&entry.rule.plan.origin);
             if let Some(want) = entry.hostname.as_ref().filter(|want| !host::matches(want, name)) {

@@ -53,7 +53,7 @@ fn carried(go: &Go) -> String {
     let delay = go.delay.map_or_else(String::new, |delay| format!("delayed by {delay:?}, then "));
     let what = match &go.action {
         Action::Forward(forward) => format!("forwarded to {}", cluster_name(&forward.cluster.key)),
-        Action::Local { port } => format!("let in to port {port}"),
+        Action::Local { port, .. } => format!("let in to port {port}"),
         Action::Redirect { status, location } => format!("redirected with {status} to {location}"),
         Action::Respond { status, .. } => format!("answered with {status} by the rule itself"),
         Action::Abort { with, .. } => format!("aborted with {} by a fault", words::abort(*with)),

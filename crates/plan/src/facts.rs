@@ -40,7 +40,8 @@ pub struct HttpFacts<'a> {
     pub scheme: &'a str,
     /// `Host` or `:authority`, as sent.
     pub authority: &'a str,
-    /// Without the query.
+    /// As sent, without the query. Policies are held against what `normalise` makes of it; so are routes when it holds dot
+    /// segments, and against the path as it is otherwise. What was looked at is what is sent on.
     pub path: &'a str,
     /// Without the question mark; empty if there is none.
     pub query: &'a str,

@@ -42,7 +42,7 @@ pub use dice::stable_hash;
 pub use facts::{Direction, Facts, HttpFacts, Peer};
 pub use limits::Overflow;
 pub use live::{Live, NoEndpoint, Outcome, Picked};
-pub use path::normalise;
+pub use path::{normalise, undotted};
 pub use plan::Plan;
 pub use retry::{Failure, backoff, default_retry, should_retry};
 pub use snapshot::Snapshot;

@@ -3,14 +3,18 @@
 use std::borrow::Cow;
 
 /// What Istio calls `BASE` normalisation, the default before authorization: backslashes become slashes, percent-encoded
-/// unreserved characters are decoded (RFC 3986 section 6.2.2.2), dot segments are removed (section 5.2.4). Slashes are not
-/// merged and `%2F` stays. The query is not part of `path`. A caller that authorizes the result should forward the result.
+/// unreserved characters are decoded (RFC 3986 section 6.2.2.2), dot segments are removed (sections 5.2.4 and 6.2.2.3), and an
+/// empty path is `/` (section 6.2.3). Slashes are not merged and `%2F` stays. The query is not part of `path`. Normalising
+/// twice changes nothing more. A caller that authorizes the result must forward the result.
 pub fn normalise(path: &str) -> Cow<'_, str> {
-    let touched = path.contains(['\\', '%']) || path.split('/').any(|segment| matches!(segment, "." | ".."));
+    if path.is_empty() {
+        return Cow::Borrowed("/");
+    }
+    let touched = path.contains(['\\', '%']) || path.split('/').any(is_dots);
     if !touched {
         return Cow::Borrowed(path);
     }
-    let decoded = decode(&path.replace('\\', "/"), |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'));
+    let decoded = decode_unreserved(&path.replace('\\', "/"));
     if !decoded.starts_with('/') {
         return Cow::Owned(decoded);
     }
@@ -33,19 +37,44 @@ pub fn normalise(path: &str) -> Cow<'_, str> {
     Cow::Owned(format!("/{}", kept.join("/")))
 }
 
-/// Decodes those percent-encoded bytes that `wanted` names; everything else stays as it is.
-fn decode(text: &str, wanted: impl Fn(u8) -> bool) -> String {
+/// Whether a reader of `path` would find dot segments in it, encoded or behind backslashes too.
+pub(crate) fn has_dot_segments(path: &str) -> bool {
+    path.split(['/', '\\']).any(|segment| is_dots(segment) || (segment.contains('%') && is_dots(&decode_unreserved(segment))))
+}
+
+fn is_dots(segment: &str) -> bool {
+    matches!(segment, "." | "..")
+}
+
+/// Decodes the unreserved characters of RFC 3986 section 2.3. A malformed escape that decoding completes (`%%32e`) is decoded
+/// too, so that nobody who decodes the result finds another path in it.
+fn decode_unreserved(text: &str) -> String {
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let mut out: Vec<u8> = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        out.push(byte);
+        while let [.., b'%', high, low] = out[..] {
+            let Some(value) = hex(high).zip(hex(low)).map(|(high, low)| high << 4 | low).filter(|value| unreserved(*value)) else { break };
+            out.truncate(out.len() - 3);
+            out.push(value);
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Decodes everything that is percent-encoded.
+fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
         let value = (*byte == b'%').then(|| Some(hex(*bytes.get(at + 1)?)? << 4 | hex(*bytes.get(at + 2)?)?)).flatten();
         match value {
-            Some(value) if wanted(value) => {
+            Some(value) => {
                 out.push(value);
                 at += 3;
             }
-            _ => {
+            None => {
                 out.push(*byte);
                 at += 1;
             }
@@ -61,7 +90,7 @@ fn hex(digit: u8) -> Option<u8> {
 /// The first value of a query parameter, percent-decoded (`+` stays, as in Envoy).
 pub(crate) fn query_value<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let unescape = |text: &'a str| match text.contains('%') {
-        true => Cow::Owned(decode(text, |_| true)),
+        true => Cow::Owned(decode(text)),
         false => Cow::Borrowed(text),
     };
     query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).find(|(key, _)| unescape(key) == name).map(|(_, value)| unescape(value))
@@ -112,6 +141,14 @@ pub(crate) fn split_authority(authority: &str) -> (&str, &str) {
     }
 }
 
+/// The authority without the dots that end a fully qualified name: `reviews.:9080` and `reviews:9080` are one host.
+pub fn undotted(authority: &str) -> Cow<'_, str> {
+    match split_authority(authority) {
+        (host, _) if !host.ends_with('.') => Cow::Borrowed(authority),
+        (host, _) => Cow::Owned(format!("{}{}", host.trim_end_matches('.'), &authority[host.len()..])),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,10 +168,35 @@ mod tests {
             ("/a//b", "/a//b"),
             ("/%", "/%"),
             ("/%zz", "/%zz"),
-            ("", ""),
+            ("/secret/%2e./public", "/public"),
+            ("/secret\\..\\public", "/public"),
+            ("/%252e%252e/x", "/%252e%252e/x"),
+            ("/a/%%32e%%32e/b", "/b"),
+            ("/a/%2%65%2%65/b", "/b"),
+            ("/é/..", "/"),
+            ("", "/"),
             ("*", "*"),
         ] {
             assert_eq!(normalise(path), want, "{path}");
+            assert_eq!(normalise(want), want, "{path} twice");
+        }
+    }
+
+    #[test]
+    fn dot_segments_are_found_in_every_spelling() {
+        for (path, want) in [
+            ("/a/../b", true),
+            ("/a/.", true),
+            ("/a\\..\\b", true),
+            ("/a/%2e%2E/b", true),
+            ("/a/.%%32e/b", true),
+            ("/a/...", false),
+            ("/a/.b", false),
+            ("/a%2F..%2Fb", false),
+            ("/%41", false),
+            ("/", false),
+        ] {
+            assert_eq!(has_dot_segments(path), want, "{path}");
         }
     }
 
@@ -185,6 +247,9 @@ mod tests {
             [("reviews:9080", ("reviews", "9080")), ("reviews", ("reviews", "")), ("[::1]:80", ("[::1]", "80")), ("[::1]", ("[::1]", ""))]
         {
             assert_eq!(split_authority(authority), want);
+        }
+        for (authority, want) in [("a.:80", "a:80"), ("a..", "a"), ("a.b", "a.b"), (".", ""), ("[::1]:80", "[::1]:80"), ("", "")] {
+            assert_eq!(undotted(authority), want);
         }
     }
 }

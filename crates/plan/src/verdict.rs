@@ -52,6 +52,9 @@ pub enum Action {
     /// Inbound: to the application on this port of the workload.
     Local {
         port: u16,
+        /// The path that was authorized, without the query, where it is not the one that was sent. The application must get
+        /// this one: else it is asked for something that nobody has allowed.
+        path: Option<String>,
     },
     Redirect {
         status: u16,
@@ -77,7 +80,7 @@ pub enum Action {
 pub struct Forward {
     pub cluster: Arc<Cluster>,
     pub backend: Arc<BackendPlan>,
-    /// New path and query, when rewritten.
+    /// New path and query, when rewritten, or when the path that was sent holds dot segments.
     pub path_and_query: Option<String>,
     /// New authority, when rewritten.
     pub authority: Option<String>,

@@ -176,6 +176,11 @@ async fn peer(engine: Rc<Engine>, arrival: Arrival, stream: Stream) {
             let sni = Some(format!("{}.{}", destination.1, destination.0).into());
             let arrival = Arrival { destination: Some(destination), peer: Some(identity), sni, ..arrival };
             match spoken {
+                Spoken::Tcp if protocol(&engine, &arrival).await.is_http() => {
+                    let open = OpenConnection::new(&engine, arrival.edge(&engine, Protocol::Tcp), engine.pin().version());
+                    let why = "the port speaks HTTP, and the peer's proxy announced another protocol: both must know the same appProtocol";
+                    open.close(Some(&Fault::new(Kind::HandshakeFailed, why)));
+                }
                 Spoken::Http1 => serve_http1(engine, arrival, io).await,
                 Spoken::Http2 => serve_http2(engine, arrival, io).await,
                 Spoken::Tcp => tunnel::carry(engine, Rc::new(arrival), io, Greeting::Nothing).await,

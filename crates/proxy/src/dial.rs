@@ -6,7 +6,7 @@ use crate::io::Io;
 use crate::tls::{Spoken, Tls};
 use crate::world::World;
 use rustls_pki_types::ServerName;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use taut_plan::cluster::{Dial, Transport};
@@ -80,7 +80,8 @@ impl Dialer {
         };
         let mut failure = Fault::new(Kind::NameNotFound, format!("{} has no address", shown(address)));
         for address in addresses {
-            if self.own.contains(&address) {
+            let local = |address| !self.world.is_simulated() && is_own(address);
+            if self.own.iter().any(|own| reaches(address, *own, local)) {
                 let why = format!("{address} is this proxy's own outbound listener: name a service instead");
                 return Err(Fault::new(Kind::Loop, why));
             }
@@ -98,6 +99,19 @@ impl Dialer {
     }
 }
 
+/// Whether a connection to `address` arrives at a listener bound to `own`. A listener bound to every address has all of this
+/// machine's; one that cannot be told from another machine's is not refused. Dialling "any address" reaches loopback.
+fn reaches(address: SocketAddr, own: SocketAddr, local: impl Fn(IpAddr) -> bool) -> bool {
+    let (to, bound) = (address.ip().to_canonical(), own.ip().to_canonical());
+    let here = || to.is_loopback() || to.is_unspecified() || local(to);
+    address.port() == own.port() && (to == bound || (bound.is_unspecified() && here()) || (to.is_unspecified() && bound.is_loopback()))
+}
+
+/// The kernel binds to this machine's addresses only.
+fn is_own(address: IpAddr) -> bool {
+    std::net::UdpSocket::bind((address, 0)).is_ok()
+}
+
 fn untrusted(target: &Target, error: &dyn std::fmt::Display) -> Fault {
     Fault::new(Kind::PeerUntrusted, format!("TLS with {}: {error}", shown(&target.address)))
 }
@@ -107,5 +121,27 @@ pub fn shown(address: &Dial) -> String {
     match address {
         Dial::Address(address) => address.to_string(),
         Dial::Name(name, port) => format!("{name}:{port}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_to_an_own_listener_is_known() {
+        for (address, own, want) in [
+            ("127.0.0.1:15001", "127.0.0.1:15001", true),
+            ("127.0.0.1:15002", "127.0.0.1:15001", false),
+            ("127.0.0.2:15001", "127.0.0.1:15001", false),
+            ("[::ffff:127.0.0.1]:15001", "127.0.0.1:15001", true),
+            ("0.0.0.0:15001", "127.0.0.1:15001", true),
+            ("127.0.0.2:15001", "0.0.0.0:15001", true),
+            ("[::1]:15001", "[::]:15001", true),
+            // A documentation address is no machine's (RFC 5737).
+            ("192.0.2.1:15001", "0.0.0.0:15001", false),
+        ] {
+            assert_eq!(reaches(address.parse().unwrap(), own.parse().unwrap(), is_own), want, "{address} {own}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::metadata;
 use crate::record::{Open, rfc3339};
 use crate::trace;
 use http::request::Parts;
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, Request, Version, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use taut_model::host;
 use taut_model::identity::Identity;
 use taut_observe::record::{Edge, ExchangeRecord, Party, Protocol, Reporter};
 use taut_plan::verdict::Rolls;
-use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan};
+use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan, undotted};
 
 /// How a connection came in: what all its exchanges share.
 #[derive(Clone, Debug)]
@@ -71,11 +71,11 @@ pub struct Exchange {
     pub arrival: Rc<Arrival>,
     pub head: Parts,
     pub body: Source,
-    /// The client's side of a protocol change, if it asked for one.
+    /// The client's side of a change to WebSocket, if it asked for one.
     pub upgrade: Option<OnUpgrade>,
     pub plan: Arc<Plan>,
     pub rolls: Rolls,
-    /// `Host` or `:authority`, empty when the client sent none.
+    /// `Host` or `:authority`, else the destination's host; empty when the client named neither.
     pub authority: String,
     host: String,
     port: u16,
@@ -111,18 +111,24 @@ impl Exchange {
 
 /// Reads the head of a request: where it wants to go, who sent it, its ids. Opens its record.
 pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut request: Request<Incoming>) -> Exchange {
-    let asks_upgrade = upgrade_asked(request.headers());
-    let upgrade = asks_upgrade.then(|| hyper::upgrade::on(&mut request));
+    let upgrade = asks_for_websocket(&request).then(|| hyper::upgrade::on(&mut request));
     let (mut head, body) = request.into_parts();
     let body = Source::new(body);
     let plan = engine.pin();
     let rolls = engine.rolls();
 
-    let authority = authority(&head);
+    let mut authority = authority(&head);
     let (host, port) = match &arrival.destination {
         Some((host, port)) => (host.to_string(), *port),
         None => split_authority(&authority, default_port(&head)),
     };
+    if arrival.direction == Direction::Inbound {
+        authority = undotted(&authority).into_owned();
+    }
+    if authority.is_empty() {
+        // A client of HTTP/1.0 may name no host. What is decided on is what is sent on.
+        authority.clone_from(&host);
+    }
     let mut edge = arrival.edge(engine, Protocol::Http);
     take_away(&mut head.headers, arrival, &mut edge);
     let grpc = is_grpc(&head.headers);
@@ -181,12 +187,10 @@ fn take_away(headers: &mut HeaderMap, arrival: &Arrival, edge: &mut Edge) {
 
 /// RFC 9112 section 3.2.2: the authority of an absolute-form target wins over `Host`.
 fn authority(head: &Parts) -> String {
-    if let Some(authority) = head.uri.authority() {
-        // RFC 9110 section 4.2.4: user information has no place here.
-        let text = authority.as_str();
-        return text.rsplit_once('@').map_or(text, |(_, rest)| rest).to_owned();
-    }
-    head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned()
+    let host = || head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let text = head.uri.authority().map_or_else(host, |authority| authority.as_str());
+    // RFC 9110 section 4.2.4: user information has no place here.
+    text.rsplit_once('@').map_or(text, |(_, rest)| rest).to_owned()
 }
 
 fn default_port(head: &Parts) -> u16 {
@@ -205,9 +209,14 @@ pub fn split_authority(authority: &str, default_port: u16) -> (String, u16) {
     }
 }
 
-/// `Connection: upgrade` with an `Upgrade` (RFC 9110 section 7.8).
-fn upgrade_asked(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::UPGRADE) && connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"))
+/// `Connection: upgrade` with an `Upgrade` that names WebSocket (RFC 9110 section 7.8, RFC 6455 section 4.1). Any other
+/// protocol is not offered to the application: bytes that nobody looks at would follow, and with `h2c` they are requests.
+fn asks_for_websocket<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    let offered = headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    request.version() == Version::HTTP_11
+        && connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"))
+        && offered.map(str::trim).any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
 }
 
 /// The options named by all `Connection` lines.

@@ -37,6 +37,8 @@ pub enum Kind {
     PeerUntrusted,
     /// Inbound: a peer did not prove an identity of the bundle, or did not speak as peers do.
     HandshakeFailed,
+    /// Inbound: HTTP on a connection that was taken for another protocol's, where no policy could look at it.
+    LateHttp,
     /// Inbound: the application beside this proxy does not take the connection.
     AppUnreachable,
     /// HTTP/2 REFUSED_STREAM.
@@ -92,7 +94,7 @@ impl Fault {
             Kind::Timeout | Kind::PerTryTimeout | Kind::BadResponse | Kind::Reported { .. } => Side::Upstream,
             Kind::NoEndpoint | Kind::NameNotFound | Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::PeerUntrusted => Side::Upstream,
             Kind::AppUnreachable | Kind::RefusedStream | Kind::ResetBeforeRequest | Kind::Reset | Kind::ResponseBroken => Side::Upstream,
-            Kind::BadRequest | Kind::MethodNotAllowed | Kind::ClientLeft | Kind::ClientBroke | Kind::HandshakeFailed => Side::Client,
+            Kind::BadRequest | Kind::MethodNotAllowed | Kind::ClientLeft | Kind::ClientBroke | Kind::HandshakeFailed | Kind::LateHttp => Side::Client,
         }
     }
 
@@ -110,6 +112,7 @@ impl Fault {
             Kind::ConnectTimedOut => "connect_timeout",
             Kind::PeerUntrusted => "peer_untrusted",
             Kind::HandshakeFailed => "handshake_failed",
+            Kind::LateHttp => "late_http",
             Kind::AppUnreachable => "app_unreachable",
             Kind::RefusedStream => "refused_stream",
             Kind::ResetBeforeRequest => "reset_before_request",

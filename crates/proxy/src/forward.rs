@@ -66,7 +66,7 @@ pub async fn attempts(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go) -> 
 async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go) -> Result<Answer, Fault> {
     match &go.action {
         Action::Forward(forward) => to_cluster(engine, exchange, go, forward).await,
-        Action::Local { port } => to_application(engine, exchange, *port).await,
+        Action::Local { port, .. } => to_application(engine, exchange, *port).await,
         Action::Passthrough { host, port } => pass_through(engine, exchange, host, *port).await,
         Action::Redirect { status, location } => made_here(*status, Bytes::new(), Some(location)),
         Action::Respond { status, body } => made_here(*status, Bytes::from(body.clone()), None),

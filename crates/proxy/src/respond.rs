@@ -59,7 +59,12 @@ fn respond(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answer, 
 /// The response to an exchange that failed: a status, the reason, and how to learn more.
 fn failure(mut exchange: Exchange, fault: &Fault) -> Response<ResponseBody> {
     let id = exchange.open.record.request_id.clone();
-    let text = format!("{} {}: {} (request {id}; for the whole story: taut why {id})", side_name(fault.side()), fault.reason(), fault.detail);
+    let (side, reason) = (side_name(fault.side()), fault.reason());
+    // A stranger learns what happened, and not which policies and workloads there are.
+    let text = match exchange.inbound() && exchange.arrival.peer.is_none() {
+        true => format!("{side} {reason} (request {id})"),
+        false => format!("{side} {reason}: {} (request {id}; for the whole story: taut why {id})", fault.detail),
+    };
     let grpc = match &fault.kind {
         Kind::Injected { with: AbortWith::Grpc(code), .. } => Some(*code),
         Kind::Injected { with: AbortWith::Http(_), .. } => None,
@@ -135,16 +140,16 @@ fn percent_encoded(text: &str) -> String {
 /// 101: both sides now speak another protocol. The exchange ends when they stop.
 fn switch(engine: &Rc<Engine>, mut exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
     let Answer { mut response, hold, .. } = answer;
+    let Hold { lease, in_flight, admitted } = hold;
+    if let Some(lease) = lease {
+        lease.forget();
+    }
     let Some(client) = exchange.upgrade.take() else {
         let fault = Fault::new(Kind::BadResponse, "the upstream switched protocols without being asked to");
         return failure(exchange, &fault);
     };
     exchange.open.record.status = response.status().as_u16();
     let upstream = hyper::upgrade::on(&mut response);
-    let Hold { lease, in_flight, admitted } = hold;
-    if let Some(lease) = lease {
-        lease.forget();
-    }
     engine.spawn(tunnel::join(client, upstream, exchange.open, Hold { lease: None, in_flight, admitted }));
     response.map(|_| ResponseBody::empty())
 }

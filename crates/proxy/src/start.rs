@@ -219,7 +219,21 @@ async fn move_away(current: &Current) {
     }
 }
 
+/// Whoever reaches these listeners speaks as this workload, so only its own machine may (a simulated host has no other programs).
+fn only_for_own(world: &World, options: &Options) -> Result<(), Fault> {
+    let outbound = options.outbound.map(|address| ("--outbound", address));
+    let all = outbound.into_iter().chain(options.upstreams.iter().map(|upstream| ("--upstream", upstream.listen)));
+    match all.into_iter().find(|(_, address)| !world.is_simulated() && !address.ip().is_loopback()) {
+        Some((option, open)) => Err(Fault::new(
+            format!("{option} would listen on {open}"),
+            "whoever connects there speaks with this workload's identity, so it listens on loopback only (127.0.0.1:PORT or [::1]:PORT)",
+        )),
+        None => Ok(()),
+    }
+}
+
 async fn bind(world: &World, options: &Options) -> Result<Listeners, Fault> {
+    only_for_own(world, options)?;
     let outbound = match options.outbound {
         Some(address) => Some(bind_one(world, "outbound", "--outbound", address).await?),
         None => None,
@@ -319,4 +333,43 @@ fn share(listener: &Listener) -> io::Result<std::net::TcpListener> {
 
 fn take_up(socket: std::net::TcpListener) -> io::Result<Listener> {
     tokio::net::TcpListener::from_std(socket).map(Listener::Tcp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{OwnWorkload, Upstream};
+    use std::collections::BTreeMap;
+    use taut_wire::net::OsNetwork;
+
+    fn options(outbound: &str, upstream: &str) -> Options {
+        let own = OwnWorkload {
+            namespace: "default".to_owned(),
+            name: "web".to_owned(),
+            service_account: "web".to_owned(),
+            labels: BTreeMap::new(),
+            address: [127, 0, 0, 1].into(),
+            ports: vec![],
+            locality: String::new(),
+        };
+        let upstreams = vec![Upstream { host: "reviews".to_owned(), port: 9080, listen: upstream.parse().unwrap() }];
+        Options { outbound: Some(outbound.parse().unwrap()), upstreams, ..Options::new(own, "127.0.0.1:1") }
+    }
+
+    #[tokio::test]
+    async fn nobody_else_may_speak_as_this_workload() {
+        let simulated = World::simulated(Arc::new(OsNetwork), 7, jiff::Timestamp::UNIX_EPOCH);
+        let (here, everywhere) = ("127.0.0.1:0", "0.0.0.0:0");
+        for (outbound, upstream, said) in [
+            (here, here, None),
+            ("[::1]:0", here, None),
+            (everywhere, here, Some("--outbound would listen on 0.0.0.0:0")),
+            (here, "[::]:0", Some("--upstream would listen on [::]:0")),
+        ] {
+            let refused = only_for_own(&World::os(), &options(outbound, upstream)).err();
+            assert_eq!(refused.map(|fault| fault.what).as_deref(), said, "{outbound} {upstream}");
+            assert!(only_for_own(&simulated, &options(outbound, upstream)).is_ok());
+        }
+        assert!(bind(&World::os(), &options(everywhere, here)).await.is_err());
+    }
 }

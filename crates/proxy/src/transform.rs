@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::facts::{Exchange, connection_options};
+use crate::fault::{Fault, Kind};
 use crate::metadata;
 use http::header::{self, Entry};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -10,7 +11,7 @@ use taut_model::route::HeaderChange;
 use taut_plan::verdict::{Action, Go};
 
 /// RFC 9110 section 7.6.1, with the older names that some still send.
-static HOP_BY_HOP: [HeaderName; 7] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -18,19 +19,23 @@ static HOP_BY_HOP: [HeaderName; 7] = [
     header::PROXY_AUTHORIZATION,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
+    // Goes with `Upgrade: h2c` (RFC 7540 section 3.2.1).
+    HeaderName::from_static("http2-settings"),
 ];
 
 /// Changes the head of the request to what the upstream is to see, whatever endpoint it will be.
-pub fn request(engine: &Engine, exchange: &mut Exchange, go: &Go) {
-    let upgrade = exchange.upgrade.is_some().then(|| exchange.head.headers.get(header::UPGRADE).cloned()).flatten();
+///
+/// # Errors
+/// The path that was authorized cannot be sent; then none is.
+pub fn request(engine: &Engine, exchange: &mut Exchange, go: &Go) -> Result<(), Fault> {
     strip_hop_by_hop(&mut exchange.head.headers);
-    if let Some(protocol) = upgrade {
+    if exchange.upgrade.is_some() {
         exchange.head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        exchange.head.headers.insert(header::UPGRADE, protocol);
+        exchange.head.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     let mut authority = None;
     change(&mut exchange.head.headers, &go.rule.request_headers, &mut authority);
-    let mut path = None;
+    let mut path = authorized_path(exchange, go)?;
     if let Action::Forward(forward) = &go.action {
         change(&mut exchange.head.headers, &forward.backend.request_headers, &mut authority);
         authority = forward.authority.clone().or(authority);
@@ -40,6 +45,15 @@ pub fn request(engine: &Engine, exchange: &mut Exchange, go: &Go) {
         present_client_certificate(engine, exchange);
     }
     readdress(exchange, authority, path);
+    Ok(())
+}
+
+/// Inbound: the path that the policies allowed, with the query as it came, where another one was sent.
+fn authorized_path(exchange: &Exchange, go: &Go) -> Result<Option<PathAndQuery>, Fault> {
+    let Action::Local { path: Some(path), .. } = &go.action else { return Ok(None) };
+    let whole = exchange.head.uri.query().map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+    let parsed = PathAndQuery::try_from(whole);
+    parsed.map(Some).map_err(|error| Fault::new(Kind::BadRequest, format!("the request's path, once normalised, is none: {error}")))
 }
 
 /// Says on whose behalf the request comes, as Envoy's `x-forwarded-client-cert` does.
@@ -53,11 +67,7 @@ fn present_client_certificate(engine: &Engine, exchange: &mut Exchange) {
 /// Gives the request the target form of its version: origin form and `Host` for HTTP/1.1, `:authority` for HTTP/2.
 fn readdress(exchange: &mut Exchange, authority: Option<String>, path: Option<PathAndQuery>) {
     let head = &mut exchange.head;
-    let named = authority.unwrap_or_else(|| match exchange.authority.is_empty() {
-        false => exchange.authority.clone(),
-        // A client of HTTP/1.0 may name no host.
-        true => exchange.arrival.destination.as_ref().map_or_else(String::new, |(host, _)| host.to_string()),
-    });
+    let named = authority.unwrap_or_else(|| exchange.authority.clone());
     let path = path.or_else(|| head.uri.path_and_query().cloned()).unwrap_or_else(|| PathAndQuery::from_static("/"));
     let mut parts = http::uri::Parts::default();
     if head.version == Version::HTTP_2 {

@@ -1,5 +1,6 @@
 //! Bytes in both directions: TCP connections, tunnels and upgraded exchanges. One side may end while the other goes on.
 
+use crate::capture::late::FirstLine;
 use crate::capture::socks5;
 use crate::dial::{Target, shown};
 use crate::engine::{Admitted, Engine, InFlight};
@@ -12,6 +13,7 @@ use crate::record::{Carried, Open, OpenConnection};
 use crate::tls::Spoken;
 use hyper::upgrade::OnUpgrade;
 use std::cell::Cell;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,12 +21,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use taut_model::service::AppProtocol;
 use taut_observe::record::Protocol;
-use taut_plan::Outcome;
-use taut_plan::Plan;
 use taut_plan::cluster::{Dial, Transport};
 use taut_plan::retry;
 use taut_plan::verdict::{Action, Forward, Go, Question, Verdict};
+use taut_plan::{Direction, Outcome, Plan};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -54,7 +56,8 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, gre
     match outcome {
         Ok(Connected { upstream, mut hold, idle }) => {
             engine.sink.connection_opened(&open.record.edge);
-            let fault = copy(client, upstream, idle, &open.carried.clone()).await;
+            let late = watched(&engine, &arrival).then(FirstLine::default);
+            let fault = copy(client, upstream, idle, &open.carried.clone(), late).await;
             if let Some(in_flight) = &mut hold.in_flight {
                 // A connection that was opened and carried is a success, however it was closed.
                 in_flight.ended(Outcome::Status { status: 200, latency: Duration::ZERO });
@@ -63,6 +66,13 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, gre
         }
         Err(fault) => open.close(Some(&fault)),
     }
+}
+
+/// Whether the client may still turn out to speak HTTP, with headers that nobody has taken away: inbound, where the port declares
+/// nothing.
+fn watched(engine: &Engine, arrival: &Arrival) -> bool {
+    let (host, port) = arrival.destination.as_ref().map_or(("", 0), |(host, port)| (&**host, *port));
+    arrival.direction == Direction::Inbound && engine.pin().inbound_protocol(host, port) == AppProtocol::Unknown
 }
 
 /// Asks the plan, and the mesh as long as the plan does not know enough.
@@ -102,7 +112,7 @@ struct Connected {
 async fn connect(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go) -> Result<Connected, Fault> {
     match &go.action {
         Action::Forward(forward) => to_cluster(engine, open, go, forward).await,
-        Action::Local { port } => {
+        Action::Local { port, .. } => {
             let own = engine.current.workload();
             let address = SocketAddr::new(own.address, *port);
             own.namespace.clone_into(&mut open.record.edge.service_namespace);
@@ -173,7 +183,7 @@ pub async fn join(client: OnUpgrade, upstream: OnUpgrade, mut open: Open, hold: 
     let joined = futures_util::future::try_join(client, upstream).await;
     match joined {
         Ok((client, upstream)) => {
-            let fault = copy(client.into(), upstream.into(), forward::IDLE_TIMEOUT, &open.carried.clone()).await;
+            let fault = copy(client.into(), upstream.into(), forward::IDLE_TIMEOUT, &open.carried.clone(), None).await;
             if let Some(fault) = &fault {
                 open.fail(fault);
             }
@@ -185,12 +195,13 @@ pub async fn join(client: OnUpgrade, upstream: OnUpgrade, mut open: Open, hold: 
 }
 
 /// Copies until both directions have ended, one fails, or neither has carried a byte for `idle`.
-async fn copy(client: Io, upstream: Io, idle: Duration, carried: &Carried) -> Option<Fault> {
+/// With `first_line`, a client that turns out to speak HTTP is not heard.
+async fn copy(client: Io, upstream: Io, idle: Duration, carried: &Carried, first_line: Option<FirstLine>) -> Option<Fault> {
     let last = Cell::new(Instant::now());
     let client_broke = Cell::new(false);
-    let mut client = Counted { io: client, bytes: &carried.received, last: &last, broke: &client_broke };
+    let mut client = Counted { io: client, bytes: &carried.received, last: &last, broke: &client_broke, first_line };
     let upstream_broke = Cell::new(false);
-    let mut upstream = Counted { io: upstream, bytes: &carried.sent, last: &last, broke: &upstream_broke };
+    let mut upstream = Counted { io: upstream, bytes: &carried.sent, last: &last, broke: &upstream_broke, first_line: None };
     let copied = tokio::select! {
         biased;
         copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => Some(copied),
@@ -198,6 +209,10 @@ async fn copy(client: Io, upstream: Io, idle: Duration, carried: &Carried) -> Op
     };
     match copied {
         Some(Ok(_)) => None,
+        Some(Err(error)) if error.get_ref().is_some_and(|inner| inner.is::<SpeaksHttp>()) => {
+            let why = "the client speaks HTTP, which was not known when the connection was let in: declare the port's appProtocol, or speak at once";
+            Some(Fault::new(Kind::LateHttp, why))
+        }
         Some(Err(error)) if client_broke.get() => Some(Fault::new(Kind::ClientLeft, format!("the client's side broke off: {error}"))),
         Some(Err(error)) => Some(Fault::new(Kind::Reset, format!("the upstream's side broke off: {error}"))),
         None => Some(Fault::new(Kind::Closed, format!("no byte in either direction for {idle:?}"))),
@@ -217,7 +232,20 @@ struct Counted<'a> {
     bytes: &'a Cell<u64>,
     last: &'a Cell<Instant>,
     broke: &'a Cell<bool>,
+    /// Being looked at, where HTTP must not pass.
+    first_line: Option<FirstLine>,
 }
+
+/// Why a client's bytes are not passed on.
+#[derive(Debug)]
+struct SpeaksHttp;
+
+impl fmt::Display for SpeaksHttp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the client speaks HTTP")
+    }
+}
+impl std::error::Error for SpeaksHttp {}
 
 impl Counted<'_> {
     fn note<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -234,6 +262,12 @@ impl AsyncRead for Counted<'_> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        if let Some(first_line) = &mut self.first_line
+            && first_line.ends_as_http(&buf.filled()[before..])
+        {
+            buf.set_filled(before);
+            return self.note(Poll::Ready(Err(io::Error::other(SpeaksHttp))));
+        }
         self.bytes.set(self.bytes.get() + (buf.filled().len() - before) as u64);
         self.note(polled)
     }

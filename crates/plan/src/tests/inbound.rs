@@ -175,7 +175,7 @@ fn sources_and_operations() {
         for (who, request, matched) in [(Some("reviews"), &with_team, mesh), (None, &request, plain)] {
             let allow = visit(&with_policies(vec![policy("p", AuthorizationAction::Allow, vec![rule.clone()])]), who, Some(request));
             let deny = visit(&with_policies(vec![policy("p", AuthorizationAction::Deny, vec![rule.clone()])]), who, Some(request));
-            let (yes, no) = ("local 8080", "403 authorization_denied");
+            let (yes, no) = ("local 8080 /admin/x", "403 authorization_denied");
             assert_eq!((allow.as_str(), deny.as_str()), if matched { (yes, no) } else { (no, yes) }, "{rule:?} {who:?}");
         }
     }
@@ -200,5 +200,45 @@ fn on_a_connection_and_with_values_that_cannot_be_read_policies_fail_closed() {
         assert_eq!(visit(&allow, Some("x"), None), "403 authorization_denied", "{rule:?}");
         let deny = with_policies(vec![policy("p", AuthorizationAction::Deny, vec![rule.clone()])]);
         assert_eq!(visit(&deny, Some("x"), None), if denied { "403 authorization_denied" } else { "local 8080" }, "{rule:?}");
+    }
+}
+
+#[test]
+fn what_was_authorized_is_what_the_application_gets() {
+    let paths = OperationMatch { paths: vec!["/public/*".into()], ..OperationMatch::default() };
+    let snapshot = with_policies(vec![policy("public", AuthorizationAction::Allow, vec![when(SourceMatch::default(), paths)])]);
+    for (path, want) in [
+        ("/public/x", "local 8080"),
+        ("/secret/../public/x", "local 8080 /public/x"),
+        ("/secret\\..\\public/x", "local 8080 /public/x"),
+        ("/secret/%2e%2E/public/x", "local 8080 /public/x"),
+        ("/secret/..%2Fpublic/x", "403 authorization_denied"),
+        ("/public/../secret", "403 authorization_denied"),
+        ("/public/%%32e%%32e/secret", "403 authorization_denied"),
+    ] {
+        assert_eq!(visit(&snapshot, Some("reviews"), Some(&get(path))), want, "{path}");
+    }
+}
+
+#[test]
+fn no_spelling_of_a_host_slips_past_a_policy() {
+    let hosts = |action| {
+        let to = OperationMatch { hosts: vec!["Admin.internal".into()], ..OperationMatch::default() };
+        with_policies(vec![policy("hosts", action, vec![when(SourceMatch::default(), to)])])
+    };
+    let (deny, allow) = (hosts(AuthorizationAction::Deny), hosts(AuthorizationAction::Allow));
+    for (authority, denied, allowed) in [
+        ("admin.internal", true, true),
+        ("ADMIN.internal.", true, true),
+        ("admin.internal.:8080", true, true),
+        ("admin.internal:8080", true, true),
+        // Unknown: so the DENY denies and the ALLOW does not allow.
+        ("", true, false),
+        (".", true, false),
+        ("public.internal", false, false),
+    ] {
+        let request = Request { authority: authority.into(), ..get("/") };
+        let let_in = |snapshot| visit(snapshot, None, Some(&request)) == "local 8080";
+        assert_eq!((!let_in(&deny), let_in(&allow)), (denied, allowed), "{authority:?}");
     }
 }

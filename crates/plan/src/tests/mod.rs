@@ -203,7 +203,8 @@ pub(super) fn short(verdict: &Verdict) -> String {
                 let name = key.host.split('.').next().unwrap().to_owned();
                 key.subset.as_ref().map_or(name.clone(), |subset| format!("{name} {subset}"))
             }
-            Action::Local { port } => format!("local {port}"),
+            Action::Local { port, path: None } => format!("local {port}"),
+            Action::Local { port, path: Some(path) } => format!("local {port} {path}"),
             Action::Redirect { status, location } => format!("{status} {location}"),
             Action::Respond { status, .. } => format!("respond {status}"),
             Action::Abort { with, .. } => format!("abort {with:?}"),

@@ -242,6 +242,28 @@ fn rewrites_and_redirects() {
 }
 
 #[test]
+fn dot_segments_are_removed_before_routing_and_other_paths_are_left_alone() {
+    let plan = Plan::compile(&with_routes(vec![route(
+        Dialect::Istio,
+        "r",
+        "",
+        vec![rule("v1", vec![on_path(PathMatch::Prefix("/a".into()))], to("reviews", "v1")), rule("v2", vec![], to("reviews", "v2"))],
+    )]));
+    for (path, want, sent) in [
+        ("/a/x", "reviews v1", None),
+        ("/b/../a/x", "reviews v1", Some("/a/x?q=1")),
+        ("/a/%2e%2e/b", "reviews v2", Some("/b?q=1")),
+        ("/%61/x", "reviews v2", None),
+    ] {
+        let verdict = plan.decide(&Request { query: "q=1".into(), ..get(path) }.facts(), &Rolls::default());
+        assert_eq!(short(&verdict), want, "{path}");
+        let Verdict::Go(go) = verdict else { panic!("refused") };
+        let Action::Forward(forward) = go.action else { panic!("not forwarded") };
+        assert_eq!(forward.path_and_query.as_deref(), sent, "{path}");
+    }
+}
+
+#[test]
 fn faults_fall_by_percent_and_disarm_timeouts() {
     let fault = Fault {
         origin: origin("VirtualService", "reviews", "spec.http[0].fault"),

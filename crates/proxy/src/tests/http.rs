@@ -220,6 +220,45 @@ fn an_upgrade_becomes_a_tunnel() {
 }
 
 #[test]
+fn no_other_protocol_is_switched_to() {
+    run(async {
+        let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        let h2c = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n";
+        // Not named as an option of the connection, and HTTP/1.0, which has no upgrades.
+        let hidden = "Connection: upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n";
+        for (version, headers) in [("1.1", h2c), ("1.1", hidden), ("1.0", "Connection: upgrade\r\nUpgrade: websocket\r\n")] {
+            for entry in [pair.client.outbound, pair.server.exposed] {
+                let mut stream = TcpStream::connect(entry).await.unwrap();
+                stream.write_all(format!("GET /x HTTP/{version}\r\nHost: reviews:9080\r\n{headers}\r\n").as_bytes()).await.unwrap();
+                let mut answer = String::new();
+                while !answer.ends_with("0 bytes of body") {
+                    answer.push(stream.read_u8().await.unwrap().into());
+                }
+                assert!(answer.contains(" 200 OK") && answer.contains("GET /x\n"), "{answer}");
+                assert!(!answer.to_lowercase().contains("upgrade") && !answer.contains("http2-settings"), "{answer}");
+            }
+        }
+    });
+}
+
+#[test]
+fn an_application_that_switches_protocols_unasked_is_not_followed() {
+    run(async {
+        let app = raw_app(|mut stream| async move {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\nloose").await;
+            let _ = stream.read(&mut [0; 1]).await;
+        })
+        .await;
+        let pair = Pair::new(app, AppProtocol::Http).await;
+        let request = "GET / HTTP/1.1\r\nHost: reviews:9080\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n";
+        let answer = talk(pair.server.exposed, request).await;
+        assert!(answer.starts_with("HTTP/1.1 502") && answer.contains("x-taut-reason: bad_response") && !answer.contains("loose"), "{answer}");
+        assert!(get(pair.client.outbound, "/").await.starts_with("HTTP/1.1 502"));
+    });
+}
+
+#[test]
 fn a_client_that_leaves_is_recorded_as_such() {
     run(async {
         let asked = Rc::new(Cell::new(false));

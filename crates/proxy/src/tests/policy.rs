@@ -3,7 +3,7 @@
 use super::*;
 use taut_model::destination::{Destination, Limits, TrafficPolicy};
 use taut_model::origin::ObjectRef;
-use taut_model::policy::{AuthorizationAction, AuthorizationPolicy};
+use taut_model::policy::{AuthorizationAction, AuthorizationPolicy, AuthorizationRule, OperationMatch};
 use taut_model::route::{
     AbortWith, Backend, Dialect, DirectResponse, Fault, FaultAbort, FaultDelay, HeaderChange, HttpAction, HttpMatch, HttpRule, Mirror, NamedMatch,
     Parent, Redirect, RedirectPort, Retry, RetryOn, TextMatch,
@@ -362,6 +362,42 @@ fn a_denied_peer_is_told_which_policy_decided() {
         let record = pair.server.exchange().await;
         assert_eq!(record.failure.unwrap().origin.unwrap().object.name, "closed");
         assert_eq!(pair.client.exchange().await.failure.unwrap().reason, "authorization_denied");
+        assert!(answer.contains("AuthorizationPolicy default/closed") && answer.contains("taut why"), "{answer}");
+
+        let stranger = get(pair.server.exposed, "/").await;
+        assert!(stranger.starts_with("HTTP/1.1 403") && stranger.contains("client authorization_denied (request "), "{stranger}");
+        assert!(!stranger.contains("closed") && !stranger.contains("Policy"), "{stranger}");
+    });
+}
+
+/// The only policy for `reviews`.
+pub(super) fn only(snapshot: &mut Snapshot, action: AuthorizationAction, to: OperationMatch) {
+    let origin = Origin { object: ObjectRef::new("AuthorizationPolicy", "default", "only"), ..Origin::default() };
+    let rule = AuthorizationRule { origin: origin.clone(), from: vec![], to: vec![to], when: vec![] };
+    let policy = AuthorizationPolicy { origin, namespace: "default".to_owned(), selector: BTreeMap::new(), action, rules: vec![rule] };
+    snapshot.authorizations.insert("AuthorizationPolicy/default/only".to_owned(), Arc::new(policy));
+}
+
+fn allow_public(snapshot: &mut Snapshot) {
+    only(snapshot, AuthorizationAction::Allow, OperationMatch { paths: vec!["/public/*".to_owned()], ..OperationMatch::default() });
+}
+
+#[test]
+fn the_application_gets_the_path_that_was_authorized() {
+    run(async {
+        let mut pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        pair.mesh.change = Some(allow_public);
+        pair.server.pin(&pair.mesh);
+        for path in ["/secret/../public/x", "/secret\\..\\public/x", "/secret/%2e%2E/public/x"] {
+            // From the mesh, where the caller's proxy has resolved the path already, and from a stranger.
+            for entry in [pair.client.outbound, pair.server.exposed] {
+                let answer = get(entry, &format!("{path}?q=/../%2e")).await;
+                assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("GET /public/x?q=/../%2e\n"), "{path}: {answer}");
+            }
+        }
+        for path in ["/public/../secret", "/public/%2e%2e/secret", "/secret/..%2fpublic/x"] {
+            assert!(get(pair.server.exposed, path).await.starts_with("HTTP/1.1 403"), "{path}");
+        }
     });
 }
 

@@ -122,3 +122,57 @@ fn an_application_that_is_down_is_told_from_a_proxy_that_is_down() {
         assert_eq!(pair.client.exchange().await.failure.unwrap().reason, "app_unreachable");
     });
 }
+
+/// Opens a connection to the peer's port as `web`'s proxy would, announcing `alpn`, and says `bytes`; what comes back.
+async fn as_peer(pair: &Pair, bytes: &[u8]) -> String {
+    let held = Arc::new(pair.authority.issue("web"));
+    let dialer = crate::dial::Dialer { world: World::os(), tls: crate::tls::Tls::new(World::os()), own: vec![] };
+    let transport = taut_plan::cluster::Transport::Mesh {
+        expect: Identity::new("mesh.local", "default", "reviews"),
+        server_name: "9080.reviews.default.svc.cluster.local".into(),
+    };
+    let address = taut_plan::cluster::Dial::Address(pair.server.peer);
+    let target = crate::dial::Target { transport, ..crate::forward::plain(address, crate::tls::Spoken::Tcp) };
+    let mut stream = dialer.dial(&target, Some(held)).await.unwrap();
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+const FORGED: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nx-forwarded-client-cert: URI=spiffe://mesh.local/ns/prod/sa/root\r\nConnection: close\r\n\r\n";
+
+#[test]
+fn http_that_is_announced_as_bytes_does_not_reach_an_http_port() {
+    run(async {
+        let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        assert_eq!(as_peer(&pair, FORGED).await, "");
+        let failure = pair.server.connection().await.failure.unwrap();
+        assert_eq!((failure.side.as_str(), failure.reason.as_str()), ("client", "handshake_failed"));
+    });
+}
+
+#[test]
+fn http_that_comes_late_on_an_undeclared_port_is_not_carried() {
+    run(async {
+        let pair = Pair::new(echo_app().await, AppProtocol::Unknown).await;
+        assert_eq!(as_peer(&pair, FORGED).await, "");
+        assert_eq!(pair.server.connection().await.failure.unwrap().reason, "late_http");
+
+        // A stranger who waits until the connection is taken for one where the server speaks first.
+        let mut stream = TcpStream::connect(pair.server.exposed).await.unwrap();
+        let opened = || {
+            let metrics = pair.server.sink.registry().render(&[]);
+            metrics.lines().filter(|line| line.starts_with("istio_tcp_connections_opened_total{")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let before = opened();
+        eventually(|| (opened() != before).then_some(())).await;
+        stream.write_all(FORGED).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert_eq!(String::from_utf8_lossy(&answer), "");
+        let late = |records: Vec<ConnectionRecord>| records.iter().all(|record| record.failure.as_ref().is_some_and(|f| f.reason == "late_http"));
+        eventually(|| (pair.server.connections().len() == 2).then_some(())).await;
+        assert!(late(pair.server.connections()));
+    });
+}
