@@ -39,7 +39,11 @@ async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, F
 async fn decide(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Box<Go>, Fault> {
     acceptable(exchange)?;
     for _ in 0..=2 {
-        match exchange.plan.decide(&exchange.facts(), &exchange.rolls) {
+        let verdict = exchange.plan.decide(&exchange.facts(), &exchange.rolls);
+        if !exchange.inbound() {
+            engine.note_use(exchange.facts().host, verdict.service_host());
+        }
+        match verdict {
             Verdict::Go(go) => {
                 let record = &mut exchange.open.record;
                 record.rule = Some(go.rule.origin.clone());

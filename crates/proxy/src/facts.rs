@@ -19,6 +19,9 @@ use taut_observe::record::{Edge, ExchangeRecord, Party, Protocol, Reporter};
 use taut_plan::verdict::Rolls;
 use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan};
 
+/// No host name is longer (RFC 1035 section 2.3.4), and every one that is asked for is remembered for a while.
+const LONGEST_HOST: usize = 255;
+
 /// How a connection came in: what all its exchanges share.
 #[derive(Clone, Debug)]
 pub struct Arrival {
@@ -201,6 +204,7 @@ pub fn split_authority(authority: &str, default_port: u16) -> (String, u16) {
     match parsed.port_u16() {
         // `reviews:99999`
         None if named => (String::new(), default_port),
+        _ if host.len() > LONGEST_HOST => (String::new(), default_port),
         port => (host.to_owned(), port.unwrap_or(default_port)),
     }
 }
@@ -235,6 +239,7 @@ mod tests {
             ("", "", 80),
             ("reviews:99999", "", 80),
             ("a b", "", 80),
+            (&"a".repeat(256), "", 80),
         ] {
             assert_eq!(split_authority(authority, 80), (host.to_owned(), port), "{authority}");
         }

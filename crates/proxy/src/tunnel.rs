@@ -20,11 +20,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use taut_observe::record::Protocol;
-use taut_plan::Outcome;
-use taut_plan::Plan;
 use taut_plan::cluster::{Dial, Transport};
 use taut_plan::retry;
 use taut_plan::verdict::{Action, Forward, Go, Question, Verdict};
+use taut_plan::{Direction, Outcome, Plan};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
@@ -73,7 +72,11 @@ async fn decide(engine: &Rc<Engine>, arrival: &Arrival, mut plan: Arc<Plan>, ope
         open.record.plan = plan.version();
         let owned = crate::evidence::OwnedFacts::copy(&facts, &plan);
         open.evidence = Some(crate::evidence::Evidence { plan: plan.clone(), facts: owned, rolls });
-        match plan.decide(&facts, &rolls) {
+        let verdict = plan.decide(&facts, &rolls);
+        if facts.direction == Direction::Outbound {
+            engine.note_use(facts.host, verdict.service_host());
+        }
+        match verdict {
             Verdict::Go(go) => {
                 open.record.rule = Some(go.rule.origin.clone());
                 name_service(&mut open.record.edge, &go.service_host, "unknown");
