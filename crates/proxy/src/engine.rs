@@ -3,7 +3,7 @@
 
 use crate::current::Current;
 use crate::dial::Dialer;
-use crate::metadata;
+use crate::metadata::{self, Introductions};
 use crate::options::Options;
 use crate::pool::Pool;
 use crate::sink::Sink;
@@ -40,6 +40,7 @@ pub struct Engine {
     live_version: Cell<u64>,
     dice: RefCell<fastrand::Rng>,
     noted: RefCell<Noted>,
+    introductions: RefCell<Introductions>,
     open: watch::Sender<usize>,
     closing: watch::Sender<bool>,
 }
@@ -62,6 +63,7 @@ impl Engine {
             live_version: Cell::new(0),
             dice,
             noted: RefCell::default(),
+            introductions: RefCell::default(),
             open: watch::Sender::new(0),
             closing: watch::Sender::new(false),
         })
@@ -95,6 +97,11 @@ impl Engine {
         if let Some(service) = service.filter(|service| *service != named && noted.is_news(service, now)) {
             self.current.note_used([service.to_owned()]);
         }
+    }
+
+    /// A peer as records are to name it.
+    pub fn introduced(&self, peer: Party) -> Party {
+        self.introductions.borrow_mut().believe(peer, self.world.now())
     }
 
     pub fn live(&self) -> RefMut<'_, Live> {

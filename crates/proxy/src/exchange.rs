@@ -43,12 +43,12 @@ async fn decide(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Box<Go>,
         if !exchange.inbound() {
             engine.note_use(exchange.facts().host, verdict.service_host());
         }
+        facts::Asked::of(&exchange.plan, &exchange.facts(), &verdict).name(&mut exchange.open.record.edge);
         match verdict {
             Verdict::Go(go) => {
                 let record = &mut exchange.open.record;
                 record.rule = Some(go.rule.origin.clone());
                 record.route.clone_from(&go.rule.name);
-                facts::name_service(&mut record.edge, &go.service_host, "unknown");
                 return Ok(go);
             }
             Verdict::Refuse(refusal) => return Err(Fault::refused(refusal)),

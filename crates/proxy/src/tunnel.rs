@@ -3,7 +3,7 @@
 use crate::capture::socks5;
 use crate::dial::{Target, shown};
 use crate::engine::{Admitted, Engine, InFlight};
-use crate::facts::{Arrival, name_service};
+use crate::facts::{Arrival, Asked, name_service};
 use crate::fault::{Fault, Kind};
 use crate::forward::{self, Hold};
 use crate::io::Io;
@@ -76,10 +76,10 @@ async fn decide(engine: &Rc<Engine>, arrival: &Arrival, mut plan: Arc<Plan>, ope
         if facts.direction == Direction::Outbound {
             engine.note_use(facts.host, verdict.service_host());
         }
+        Asked::of(&plan, &facts, &verdict).name(&mut open.record.edge);
         match verdict {
             Verdict::Go(go) => {
                 open.record.rule = Some(go.rule.origin.clone());
-                name_service(&mut open.record.edge, &go.service_host, "unknown");
                 return Ok(go);
             }
             Verdict::Refuse(refusal) => return Err(Fault::refused(refusal)),
