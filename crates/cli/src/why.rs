@@ -4,8 +4,10 @@ use crate::output::{self, Format};
 use crate::place::Place;
 use crate::request::{self, RequestLine};
 use crate::{Failure, Outcome};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use taut_observe::record::{ConnectionRecord, ExchangeRecord, Reporter};
 use taut_plan::Explanation;
 
 #[derive(clap::Args, Debug)]
@@ -58,49 +60,138 @@ pub async fn why(place: &Place, arguments: Arguments) -> Outcome {
 
 /// The halves in the order a request passes them: the caller's proxy, then the destination's.
 fn happened(value: &Value) -> Outcome<String> {
-    let mut text = String::new();
-    for half in value["halves"].as_array().into_iter().flatten() {
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        let answer = &half["answer"];
-        let side = answer["record"]["edge"]["reporter"].as_str().unwrap_or("some");
-        text += &format!("{} ({side} side)\n", half["proxy"].as_str().unwrap_or_default());
-        let explanation: Explanation = serde_json::from_value(answer["explanation"].clone())
-            .map_err(|e| Failure::cannot(format!("the control plane's answer does not read: {e}")))?;
-        text += explanation.to_string().trim_end();
-        text.push('\n');
-        text += &record(&answer["record"]);
-    }
-    match text.is_empty() {
+    let halves: Vec<Half> =
+        serde_json::from_value(value["halves"].clone()).map_err(|e| Failure::cannot(format!("the control plane's answer does not read: {e}")))?;
+    match halves.is_empty() {
         true => Err(Failure::no("no proxy remembers this request")),
-        false => Ok(text),
+        false => Ok(halves.iter().map(half).collect::<Vec<_>>().join("\n")),
     }
 }
 
-/// What happened, below what was decided.
-fn record(record: &Value) -> String {
-    let text = |key: &str| record[key].as_str().unwrap_or_default();
-    let ms = |value: &Value| value.as_f64().unwrap_or(0.0) / 1000.0;
-    let mut lines = format!(
-        "  happened     {} {} at {}: {} in {:.1} ms\n",
-        text("method"),
-        text("path"),
-        text("started"),
-        record["status"],
-        ms(&record["duration_us"])
-    );
-    for (number, attempt) in record["attempts"].as_array().into_iter().flatten().enumerate() {
-        let field = |key: &str| attempt[key].as_str().unwrap_or_default();
-        // The application itself is an endpoint without a name.
-        let named = if field("endpoint").is_empty() { "the application" } else { field("endpoint") };
-        lines +=
-            &format!("  attempt {}    {named} ({}): {} after {:.1} ms\n", number + 1, field("address"), field("result"), ms(&attempt["duration_us"]));
+/// What one proxy says of a request.
+#[derive(Deserialize)]
+struct Half {
+    proxy: String,
+    answer: Answer,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    record: Record,
+    /// `None` when it failed before there was anything to decide.
+    explanation: Option<Explanation>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Record {
+    Exchange(Box<ExchangeRecord>),
+    Connection(Box<ConnectionRecord>),
+}
+
+/// Why it was decided so, and below that what came of it.
+fn half(half: &Half) -> String {
+    let (edge, lines) = match &half.answer.record {
+        Record::Exchange(record) => (&record.edge, exchange(record)),
+        Record::Connection(record) => (&record.edge, connection(record)),
+    };
+    let side = match edge.reporter {
+        Reporter::Source => "source",
+        Reporter::Destination => "destination",
+    };
+    let mut text = format!("{} ({side} side)\n", half.proxy);
+    if let Some(explanation) = &half.answer.explanation {
+        text += explanation.to_string().trim_end();
+        text.push('\n');
     }
-    if let Some(failure) = record["failure"].as_object() {
-        let field = |key: &str| failure.get(key).and_then(Value::as_str).unwrap_or_default();
-        let retry = if failure.get("retry_safe").and_then(Value::as_bool) == Some(true) { "safe to retry" } else { "not safe to retry blindly" };
-        lines += &format!("  failed       {} side, {}: {} ({retry})\n", field("side"), field("reason"), field("detail"));
+    for (topic, line) in lines {
+        text += &format!("  {topic:<12} {line}\n");
     }
+    text
+}
+
+type Lines = Vec<(String, String)>;
+
+fn exchange(record: &ExchangeRecord) -> Lines {
+    let result = match (record.status, record.grpc_status) {
+        (0, _) => "no status was sent".to_owned(),
+        (status, None) => status.to_string(),
+        (status, Some(grpc)) => format!("{status}, gRPC status {grpc}"),
+    };
+    let happened = format!("{} {} at {}: {result} in {}", record.method, record.path, record.started, milliseconds(record.duration_us));
+    let mut lines = vec![("happened".to_owned(), happened)];
+    for (number, attempt) in record.attempts.iter().enumerate() {
+        // The application beside the proxy and what is outside the mesh have an address and no name.
+        let to = match attempt.endpoint.is_empty() {
+            true if record.edge.reporter == Reporter::Destination => format!("the application ({})", attempt.address),
+            true => attempt.address.clone(),
+            false => format!("{} ({})", attempt.endpoint, attempt.address),
+        };
+        lines.push((format!("attempt {}", number + 1), format!("{to}: {} after {}", attempt.result, milliseconds(attempt.duration_us))));
+    }
+    match record.attempts.len() {
+        0 if record.status == 0 => lines.push(("reached".to_owned(), "nobody".to_owned())),
+        0 => lines.push(("reached".to_owned(), "nobody: this proxy answered by itself".to_owned())),
+        1 => {}
+        count => lines.push(("retried".to_owned(), if count == 2 { "once".to_owned() } else { format!("{} times", count - 1) })),
+    }
+    lines.extend(record.failure.as_ref().map(|failure| failed(failure, record.edge.reporter)));
     lines
 }
+
+fn connection(record: &ConnectionRecord) -> Lines {
+    let to = match record.edge.service_host.as_str() {
+        "" => "",
+        host => &format!(" to {host}"),
+    };
+    let (time, started) = (milliseconds(record.duration_us), &record.started);
+    let happened = match record.endpoint.is_empty() {
+        true => format!("connection{to} at {started}: ended after {time}"),
+        false => {
+            let (there, back) = (record.received_bytes, record.sent_bytes);
+            format!("connection{to} at {started}: {there} bytes from the client, {back} bytes back, in {time}")
+        }
+    };
+    let reached = if record.endpoint.is_empty() { "nobody" } else { &record.endpoint };
+    let mut lines = vec![("happened".to_owned(), happened), ("reached".to_owned(), reached.to_owned())];
+    lines.extend(record.failure.as_ref().map(|failure| failed(failure, record.edge.reporter)));
+    lines
+}
+
+/// Reasons that come from what was configured: sending the same again changes nothing.
+const REFUSALS: [&str; 8] = [
+    "authorization_denied",
+    "mutual_tls_required",
+    "not_served_here",
+    "unknown_service",
+    "unknown_port",
+    "no_route_matched",
+    "backend_unresolved",
+    "subset_undefined",
+];
+
+fn failed(failure: &taut_observe::record::Failure, reporter: Reporter) -> (String, String) {
+    let by = failure.origin.as_ref().map_or_else(String::new, |origin| format!(" [{origin}]"));
+    let (topic, advice) = match failure.reason.as_str() {
+        reason if REFUSALS.contains(&reason) => ("refused", "the same request will be refused again"),
+        _ if failure.retry_safe => ("failed", "safe to retry"),
+        _ => ("failed", "not safe to retry blindly"),
+    };
+    let topic = if failure.reason == "fault_injected" { "injected" } else { topic };
+    // What a source's proxy calls upstream may be the destination's proxy, which says more in its own half.
+    let side = match (topic, failure.side.as_str(), reporter) {
+        ("refused", "upstream", Reporter::Source) => "by the destination's proxy",
+        (_, "upstream", _) => "upstream side",
+        (_, "client", _) => "client side",
+        (_, "mesh", _) => "mesh side",
+        (_, other, _) => other,
+    };
+    (topic.to_owned(), format!("{side}, {}: {}{by} ({advice})", failure.reason, failure.detail))
+}
+
+fn milliseconds(microseconds: u64) -> String {
+    format!("{:.1} ms", microseconds as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! Metrics: fed by records, read as Prometheus text (exposition format 0.0.4), under Istio's names and labels.
 //!
 //! Memory is bounded: a family holds at most its limit of series, about 1 KiB each; what comes beyond is counted in one series
-//! per reporter whose labels are `other`, and in `taut_metric_series_overflow_total`.
+//! per reporter whose labels are `other`, and in `taut_metric_series_overflow_total`. A series without a change for ten minutes is
+//! gone; should it come back it starts from 0, which Prometheus' `rate` takes for what it is, a restart of the counter.
 
 use crate::flags;
 use crate::names::{self, label};
@@ -9,6 +10,7 @@ use crate::record::{ConnectionRecord, Edge, ExchangeRecord};
 use crate::series::{Family, Labels, pair};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Upper bounds of Envoy's default histogram buckets, which Istio uses for durations (ms) and sizes (bytes) alike.
 pub const BUCKETS: [f64; 19] = [
@@ -37,6 +39,9 @@ pub const BUCKETS: [f64; 19] = [
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const DEFAULT_SERIES: usize = 2000;
+
+/// How long a series without a change is kept. A connection that is open longer is counted as closed in a new series.
+const SERIES_AGE: Duration = Duration::from_secs(600);
 
 /// Counts of one proxy, shared by its workers.
 pub struct Registry {
@@ -96,6 +101,13 @@ impl Registry {
             retries: AtomicU64::new(0),
             mirrors_dropped: AtomicU64::new(0),
         }
+    }
+
+    /// Forgets the series that nothing has changed for ten minutes. To be called now and then, with the time since any start: what
+    /// is counted between two calls counts as of the first.
+    pub fn expire(&self, now: Duration) {
+        self.exchanges.expire(now, SERIES_AGE);
+        self.connections.expire(now, SERIES_AGE);
     }
 
     pub fn exchange(&self, record: &ExchangeRecord) {

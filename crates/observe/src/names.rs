@@ -70,5 +70,7 @@ pub mod label {
 pub const UNKNOWN: &str = "unknown";
 /// The value of every label of a family's overflow series.
 pub const OTHER: &str = "other";
+/// The service name of what is no service of the mesh and was dialled as the client named it, as in Istio.
+pub const PASSTHROUGH: &str = "PassthroughCluster";
 /// The revision of a workload without a version label, as in Istio.
 pub const LATEST: &str = "latest";

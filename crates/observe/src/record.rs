@@ -42,7 +42,8 @@ pub struct Edge {
     pub reporter: Reporter,
     pub source: Party,
     pub destination: Party,
-    /// Fully qualified host of the service asked for; short name and namespace beside it.
+    /// Fully qualified host of the service asked for; short name and namespace beside it. For what is no service of the mesh, what
+    /// the client named, in the namespace `unknown`: metrics leave such names out.
     pub service_host: String,
     pub service_name: String,
     pub service_namespace: String,

@@ -1,13 +1,14 @@
 //! Interned series: what a set of labels has counted. Finding one is a hash and a comparison, without formatting.
 
 use crate::names::label::*;
-use crate::names::{LATEST, OTHER, UNKNOWN};
+use crate::names::{LATEST, OTHER, PASSTHROUGH, UNKNOWN};
 use crate::record::{Edge, Party, Protocol, Reporter};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// What tells one series from another. `code`: status and gRPC status of an exchange; `None` for a connection.
 pub(crate) struct Labels<'a> {
@@ -22,6 +23,8 @@ struct Interned<V> {
     flags: &'static str,
     /// `reporter="source",…`, escaped.
     text: Box<str>,
+    /// Second of the last change.
+    changed: u64,
     value: V,
 }
 
@@ -38,6 +41,8 @@ pub(crate) struct Family<V> {
     hasher: RandomState,
     shards: [Mutex<HashMap<u64, Vec<Interned<V>>>>; SHARDS],
     count: AtomicUsize,
+    /// The second of the last [`Family::expire`].
+    now: AtomicU64,
     limit: usize,
     overflow: [Mutex<Option<V>>; 2],
     with_code: bool,
@@ -45,7 +50,15 @@ pub(crate) struct Family<V> {
 
 impl<V: Default> Family<V> {
     pub fn new(limit: usize, with_code: bool) -> Self {
-        Self { hasher: RandomState::new(), shards: Default::default(), count: AtomicUsize::new(0), limit, overflow: Default::default(), with_code }
+        Self {
+            hasher: RandomState::new(),
+            shards: Default::default(),
+            count: AtomicUsize::new(0),
+            now: AtomicU64::new(0),
+            limit,
+            overflow: Default::default(),
+            with_code,
+        }
     }
 
     /// Changes the series of these labels. `false`: the family is full, and the overflow series was changed instead.
@@ -54,6 +67,7 @@ impl<V: Default> Family<V> {
         let mut shard = self.shards[hash as usize % SHARDS].lock();
         if let Some(found) = shard.get_mut(&hash).and_then(|bucket| bucket.iter_mut().find(|series| series.is(labels))) {
             change(&mut found.value);
+            found.changed = self.now.load(Ordering::Relaxed);
             return true;
         }
         if self.count.fetch_add(1, Ordering::Relaxed) >= self.limit {
@@ -65,8 +79,25 @@ impl<V: Default> Family<V> {
         let mut value = V::default();
         change(&mut value);
         let Labels { edge, code, flags } = *labels;
-        shard.entry(hash).or_default().push(Interned { edge: edge.clone(), code, flags, text: text(labels).into(), value });
+        let changed = self.now.load(Ordering::Relaxed);
+        shard.entry(hash).or_default().push(Interned { edge: edge.clone(), code, flags, text: text(labels).into(), changed, value });
         true
+    }
+
+    /// Forgets every series without a change for `age`, at a time since any start. Times are told apart by this call only.
+    pub fn expire(&self, now: Duration, age: Duration) {
+        let now = now.as_secs();
+        self.now.store(now, Ordering::Relaxed);
+        for shard in &self.shards {
+            let mut gone = 0;
+            shard.lock().retain(|_, bucket| {
+                let before = bucket.len();
+                bucket.retain(|series| now < series.changed + age.as_secs());
+                gone += before - bucket.len();
+                !bucket.is_empty()
+            });
+            self.count.fetch_sub(gone, Ordering::Relaxed);
+        }
     }
 
     /// Every series with its label text, sorted by it, the overflow series last.
@@ -92,17 +123,24 @@ impl Hash for Hashed<'_, '_> {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         let edge = self.0.edge;
         (self.0.code, self.0.flags, edge.reporter, edge.mutual_tls, edge.protocol).hash(state);
-        (&edge.service_host, &edge.destination, &edge.source).hash(state);
+        (service(edge), &edge.destination, &edge.source).hash(state);
     }
 }
 
 fn same_edge(a: &Edge, b: &Edge) -> bool {
     (a.reporter, a.mutual_tls, a.protocol) == (b.reporter, b.mutual_tls, b.protocol)
-        && a.service_host == b.service_host
-        && a.service_name == b.service_name
-        && a.service_namespace == b.service_namespace
+        && service(a) == service(b)
         && a.destination == b.destination
         && a.source == b.source
+}
+
+/// Host, name and namespace as labels say them. Names that are no service's are chosen by clients, so they make no series.
+fn service(edge: &Edge) -> [&str; 3] {
+    match (known(&edge.service_namespace), edge.service_name.as_str()) {
+        (UNKNOWN, PASSTHROUGH) => [UNKNOWN, PASSTHROUGH, UNKNOWN],
+        (UNKNOWN, _) => [UNKNOWN; 3],
+        (namespace, name) => [&edge.service_host, name, namespace],
+    }
 }
 
 fn text(labels: &Labels<'_>) -> String {
@@ -111,9 +149,9 @@ fn text(labels: &Labels<'_>) -> String {
     pair(&mut out, REPORTER, reporter_name(edge.reporter));
     party(&mut out, &SOURCE, &edge.source);
     party(&mut out, &DESTINATION, &edge.destination);
-    pair(&mut out, DESTINATION_SERVICE, &edge.service_host);
-    pair(&mut out, DESTINATION_SERVICE_NAME, &edge.service_name);
-    pair(&mut out, DESTINATION_SERVICE_NAMESPACE, &edge.service_namespace);
+    for (name, value) in [DESTINATION_SERVICE, DESTINATION_SERVICE_NAME, DESTINATION_SERVICE_NAMESPACE].into_iter().zip(service(edge)) {
+        pair(&mut out, name, value);
+    }
     pair(&mut out, REQUEST_PROTOCOL, protocol_name(edge.protocol));
     if let Some((status, grpc)) = code {
         pair(&mut out, RESPONSE_CODE, &status.to_string());

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use taut_model::host;
 use taut_model::origin::Origin;
-use taut_model::service::{AppProtocol, Place};
+use taut_model::service::{AppProtocol, Place, Service};
 use taut_model::workload::Workload;
 
 #[derive(Debug)]
@@ -88,6 +88,20 @@ impl Plan {
         let serves = self.own.iter().flat_map(|own| &own.serves);
         let mut ports = serves.filter(|serves| if host.is_empty() { serves.target == port } else { serves.host == host && serves.port == port });
         ports.find_map(|serves| Some(self.hosts.get(&serves.host)?.ports.get(&serves.port)?.protocol)).unwrap_or(AppProtocol::Unknown)
+    }
+
+    /// The service that an outbound (host as the client names it, port) is for, whether or not it has such a port. `None` if it is not
+    /// known or not of the mesh.
+    pub fn service(&self, host: &str, port: u16) -> Option<&Arc<Service>> {
+        // What a verdict names is a key already.
+        if let Some(service) = self.hosts.get(host).and_then(|found| found.service.as_ref()) {
+            return Some(service);
+        }
+        match self.find(host, port) {
+            Found::Service(found, _) | Found::NoPort(found) => found.service.as_ref(),
+            Found::Endpoint(direct) => self.hosts.get(&*direct.key.host)?.service.as_ref(),
+            Found::Outside(_) | Found::Ask(_) | Found::Nowhere(_) => None,
+        }
     }
 
     pub(crate) fn own_namespace(&self) -> &str {

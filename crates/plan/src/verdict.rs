@@ -14,6 +14,16 @@ pub enum Verdict {
     Refuse(Refusal),
 }
 
+impl Verdict {
+    /// The service that was asked for, when the exchange goes on.
+    pub fn service_host(&self) -> Option<&str> {
+        match self {
+            Self::Go(go) => Some(&go.service_host),
+            Self::Ask(_) | Self::Refuse(_) => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
     /// Subscribe to these hosts (candidates for one name, most likely first).

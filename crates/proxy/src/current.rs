@@ -4,7 +4,7 @@ use crate::identity::HeldIdentity;
 use crate::options::OwnWorkload;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,6 +25,7 @@ pub struct Current {
     connected: AtomicBool,
     workers: AtomicUsize,
     wanted: mpsc::UnboundedSender<Vec<String>>,
+    used: Mutex<BTreeSet<String>>,
     ejected: Mutex<BTreeMap<usize, Vec<Ejected>>>,
 }
 
@@ -51,6 +52,7 @@ impl Current {
             connected: AtomicBool::new(false),
             workers: AtomicUsize::new(0),
             wanted,
+            used: Mutex::default(),
             ejected: Mutex::default(),
         };
         (Arc::new(current), receiver)
@@ -103,6 +105,19 @@ impl Current {
             true
         };
         tokio::time::timeout(limit, known).await.unwrap_or(false)
+    }
+
+    /// Notes that these hosts were asked for. To be called at most once a second and worker for each: see [`crate::usage`].
+    pub fn note_used(&self, hosts: impl IntoIterator<Item = String>) {
+        let snapshot = self.snapshot.load();
+        // Only what is known counts, so what clients choose cannot fill this.
+        let known = hosts.into_iter().filter(|host| settled(&snapshot, host));
+        self.used.lock().extend(known);
+    }
+
+    /// The hosts that were asked for since this was called last.
+    pub fn take_used(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.used.lock())
     }
 
     pub fn draining(&self) -> bool {

@@ -3,11 +3,12 @@
 
 use crate::current::Current;
 use crate::dial::Dialer;
-use crate::metadata;
+use crate::metadata::{self, Introductions};
 use crate::options::Options;
 use crate::pool::Pool;
 use crate::sink::Sink;
 use crate::tls::Tls;
+use crate::usage::Noted;
 use crate::world::World;
 use http::HeaderValue;
 use std::cell::{Cell, RefCell, RefMut};
@@ -16,6 +17,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use taut_model::host;
 use taut_observe::record::Party;
 use taut_plan::verdict::Rolls;
 use taut_plan::{Cluster, Live, NoEndpoint, Outcome, Overflow, Picked, Plan};
@@ -37,6 +39,8 @@ pub struct Engine {
     /// The plan that `live` was last fitted to.
     live_version: Cell<u64>,
     dice: RefCell<fastrand::Rng>,
+    noted: RefCell<Noted>,
+    introductions: RefCell<Introductions>,
     open: watch::Sender<usize>,
     closing: watch::Sender<bool>,
 }
@@ -58,6 +62,8 @@ impl Engine {
             live,
             live_version: Cell::new(0),
             dice,
+            noted: RefCell::default(),
+            introductions: RefCell::default(),
             open: watch::Sender::new(0),
             closing: watch::Sender::new(false),
         })
@@ -80,6 +86,22 @@ impl Engine {
         let mut dice = self.dice();
         let mut roll = || dice.u64(..);
         Rolls { backend: roll(), delay: roll(), abort: roll(), mirror: roll(), cookie: roll() }
+    }
+
+    /// Notes which host the application asked for and which service that was, so that both stay known while they are in use.
+    pub fn note_use(&self, named: &str, service: Option<&str>) {
+        let (mut noted, now) = (self.noted.borrow_mut(), self.world.now());
+        if noted.is_news(named, now) {
+            self.current.note_used(host::candidates(named, &self.current.workload().namespace));
+        }
+        if let Some(service) = service.filter(|service| *service != named && noted.is_news(service, now)) {
+            self.current.note_used([service.to_owned()]);
+        }
+    }
+
+    /// A peer as records are to name it.
+    pub fn introduced(&self, peer: Party) -> Party {
+        self.introductions.borrow_mut().believe(peer, self.world.now())
     }
 
     pub fn live(&self) -> RefMut<'_, Live> {

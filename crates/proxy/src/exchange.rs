@@ -39,12 +39,16 @@ async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, F
 async fn decide(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Box<Go>, Fault> {
     acceptable(exchange)?;
     for _ in 0..=2 {
-        match exchange.plan.decide(&exchange.facts(), &exchange.rolls) {
+        let verdict = exchange.plan.decide(&exchange.facts(), &exchange.rolls);
+        if !exchange.inbound() {
+            engine.note_use(exchange.facts().host, verdict.service_host());
+        }
+        facts::Asked::of(&exchange.plan, &exchange.facts(), &verdict).name(&mut exchange.open.record.edge);
+        match verdict {
             Verdict::Go(go) => {
                 let record = &mut exchange.open.record;
                 record.rule = Some(go.rule.origin.clone());
                 record.route.clone_from(&go.rule.name);
-                facts::name_service(&mut record.edge, &go.service_host, "unknown");
                 return Ok(go);
             }
             Verdict::Refuse(refusal) => return Err(Fault::refused(refusal)),

@@ -15,9 +15,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use taut_model::host;
 use taut_model::identity::Identity;
+use taut_observe::names::{PASSTHROUGH, UNKNOWN};
 use taut_observe::record::{Edge, ExchangeRecord, Party, Protocol, Reporter};
-use taut_plan::verdict::Rolls;
-use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan, undotted};
+use taut_plan::verdict::{Action, Rolls};
+use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan, Verdict, undotted};
+
+/// No host name is longer (RFC 1035 section 2.3.4), and every one that is asked for is remembered for a while.
+const LONGEST_HOST: usize = 255;
 
 /// How a connection came in: what all its exchanges share.
 #[derive(Clone, Debug)]
@@ -64,6 +68,41 @@ pub fn name_service(edge: &mut Edge, service_host: &str, namespace: &str) {
     service_host.clone_into(&mut edge.service_host);
     host::short(service_host).clone_into(&mut edge.service_name);
     namespace.clone_into(&mut edge.service_namespace);
+}
+
+/// Which service facts are about, as far as the plan knows it: a service of the mesh with its namespace, else what the client
+/// named, in the namespace `unknown`.
+pub struct Asked {
+    host: String,
+    namespace: String,
+    passthrough: bool,
+}
+
+impl Asked {
+    pub fn of(plan: &Plan, facts: &Facts<'_>, verdict: &Verdict) -> Self {
+        let go = match verdict {
+            Verdict::Go(go) => Some(go),
+            Verdict::Ask(_) | Verdict::Refuse(_) => None,
+        };
+        let named = go.map_or(facts.host, |go| &go.service_host);
+        let found = match facts.direction {
+            Direction::Outbound => plan.service(named, facts.port).map(|service| (service.host.as_str(), service.namespace.as_str())),
+            Direction::Inbound => {
+                let own = plan.own().filter(|own| go.is_some() || own.serves.iter().any(|serves| serves.host == named));
+                own.map(|own| (named, own.namespace.as_str()))
+            }
+        };
+        let passthrough = found.is_none() && go.is_some_and(|go| matches!(go.action, Action::Passthrough { .. }));
+        let (host, namespace) = found.unwrap_or((named, UNKNOWN));
+        Self { host: host.to_owned(), namespace: namespace.to_owned(), passthrough }
+    }
+
+    pub fn name(&self, edge: &mut Edge) {
+        name_service(edge, &self.host, &self.namespace);
+        if self.passthrough {
+            PASSTHROUGH.clone_into(&mut edge.service_name);
+        }
+    }
 }
 
 /// One exchange under way.
@@ -130,12 +169,12 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut request: Request<I
         authority.clone_from(&host);
     }
     let mut edge = arrival.edge(engine, Protocol::Http);
-    take_away(&mut head.headers, arrival, &mut edge);
+    take_away(engine, &mut head.headers, arrival, &mut edge);
     let grpc = is_grpc(&head.headers);
     if grpc {
         edge.protocol = Protocol::Grpc;
     }
-    name_service(&mut edge, &host, "unknown");
+    name_service(&mut edge, &host, UNKNOWN);
     let (request_id, trace_id) = {
         let mut dice = engine.dice();
         (trace::request_id(&mut head.headers, &mut dice), trace::trace_id(&mut head.headers, &mut dice))
@@ -175,10 +214,10 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut request: Request<I
 }
 
 /// Removes the headers that only proxies of the mesh may set, after reading what a peer's proxy said in them.
-fn take_away(headers: &mut HeaderMap, arrival: &Arrival, edge: &mut Edge) {
+fn take_away(engine: &Engine, headers: &mut HeaderMap, arrival: &Arrival, edge: &mut Edge) {
     let introduced = headers.remove(&metadata::SOURCE);
     if arrival.direction == Direction::Inbound {
-        edge.source = metadata::peer_party(arrival.peer.as_ref(), introduced.as_ref());
+        edge.source = engine.introduced(metadata::peer_party(arrival.peer.as_ref(), introduced.as_ref()));
     }
     for name in [&metadata::DESTINATION, &metadata::REASON, &metadata::CLIENT_CERTIFICATE] {
         headers.remove(name);
@@ -205,6 +244,7 @@ pub fn split_authority(authority: &str, default_port: u16) -> (String, u16) {
     match parsed.port_u16() {
         // `reviews:99999`
         None if named => (String::new(), default_port),
+        _ if host.len() > LONGEST_HOST => (String::new(), default_port),
         port => (host.to_owned(), port.unwrap_or(default_port)),
     }
 }
@@ -244,6 +284,7 @@ mod tests {
             ("", "", 80),
             ("reviews:99999", "", 80),
             ("a b", "", 80),
+            (&"a".repeat(256), "", 80),
         ] {
             assert_eq!(split_authority(authority, 80), (host.to_owned(), port), "{authority}");
         }

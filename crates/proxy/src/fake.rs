@@ -6,7 +6,7 @@ use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
 use rustls_pki_types::PrivateKeyDer;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use taut_model::identity::Identity;
@@ -46,6 +46,8 @@ pub struct Seen {
     pub readiness: Vec<Readiness>,
     pub answers: Vec<(u64, String)>,
     pub bearers: Vec<Option<String>>,
+    /// The hosts that the last discovery request left subscribed.
+    pub hosts: BTreeSet<String>,
 }
 
 pub struct Running {
@@ -233,7 +235,7 @@ impl AggregatedDiscoveryService for FakeControl {
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
         let (say, stream) = mpsc::unbounded_channel();
         let mut incoming = request.into_inner();
-        let (mut mesh, silent) = (self.mesh.subscribe(), self.silent);
+        let (mut mesh, silent, seen) = (self.mesh.subscribe(), self.silent, self.seen.clone());
         tokio::spawn(async move {
             let mut session = ServerSession::new();
             loop {
@@ -243,6 +245,7 @@ impl AggregatedDiscoveryService for FakeControl {
                     message = incoming.message() => {
                         let Ok(Some(message)) = message else { return };
                         session.request(message).unwrap();
+                        seen.lock().hosts = session.subscribed(ResourceType::Service).clone();
                     }
                 }
                 let now = mesh.borrow_and_update().clone();

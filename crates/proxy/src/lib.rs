@@ -49,6 +49,7 @@ pub mod tls;
 pub mod trace;
 pub mod transform;
 pub mod tunnel;
+pub mod usage;
 pub mod worker;
 pub mod world;
 

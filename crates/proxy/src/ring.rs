@@ -4,13 +4,26 @@ use crate::evidence::Evidence;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use taut_observe::record::{ConnectionRecord, ExchangeRecord};
+use taut_plan::{Explanation, Plan};
+
+/// How many plans the ring keeps alive at most. A plan is as large as the mesh it was made for; an explanation is a page.
+const MOST_PLANS: usize = 8;
 
 /// A record and what is needed to explain it.
 pub struct Kept {
     pub record: Record,
-    pub evidence: Option<Evidence>,
+    why: Mutex<Why>,
+}
+
+#[allow(clippy::large_enum_variant, reason = "most are the large one, and a box would cost every exchange an allocation")]
+enum Why {
+    /// It failed before there was anything to decide.
+    Undecided,
+    Evidence(Evidence),
+    /// Made when its plan had to go.
+    Explained(Arc<Explanation>),
 }
 
 pub enum Record {
@@ -27,12 +40,40 @@ impl Kept {
         }
     }
 
-    /// `{"record": …, "explanation": …, "text": …}`. The explanation is made by the plan that decided, not by today's.
+    fn new(record: Record, evidence: Option<Evidence>) -> Arc<Self> {
+        let why = evidence.map_or(Why::Undecided, Why::Evidence);
+        Arc::new(Self { record, why: Mutex::new(why) })
+    }
+
+    fn plan(&self) -> Option<Arc<Plan>> {
+        match &*self.why.lock() {
+            Why::Evidence(evidence) => Some(evidence.plan.clone()),
+            Why::Undecided | Why::Explained(_) => None,
+        }
+    }
+
+    /// Made by the plan that decided, not by today's.
+    fn explanation(&self) -> Option<Arc<Explanation>> {
+        match &*self.why.lock() {
+            Why::Undecided => None,
+            Why::Evidence(evidence) => Some(Arc::new(evidence.plan.explain(&evidence.facts.as_facts(), Some(&evidence.rolls)))),
+            Why::Explained(explanation) => Some(explanation.clone()),
+        }
+    }
+
+    /// Keeps the explanation instead of what it is made from.
+    fn let_go(&self) {
+        if let Some(explanation) = self.explanation() {
+            *self.why.lock() = Why::Explained(explanation);
+        }
+    }
+
+    /// `{"record": …, "explanation": …, "text": …}`.
     pub fn to_json(&self) -> Value {
-        let explanation = self.evidence.as_ref().map(|evidence| evidence.plan.explain(&evidence.facts.as_facts(), Some(&evidence.rolls)));
+        let explanation = self.explanation();
         json!({
             "record": self.record_json(),
-            "explanation": explanation.as_ref().map(|e| serde_json::to_value(e).unwrap_or_default()),
+            "explanation": explanation.as_deref().map(|e| serde_json::to_value(e).unwrap_or_default()),
             "text": explanation.map(|e| e.to_string()),
         })
     }
@@ -47,47 +88,148 @@ impl Kept {
     }
 }
 
-/// Bounded; the oldest goes first. Finding is a scan, newest first: it is done for a person, pushing for every exchange.
+/// Bounded; the oldest goes first. At most [`MOST_PLANS`] plans are kept alive. Finding is a scan, newest first: it is done for a person, pushing for every exchange.
 pub struct Ring {
     limit: usize,
-    kept: Mutex<VecDeque<Arc<Kept>>>,
+    kept: Mutex<Remembered>,
+}
+
+#[derive(Default)]
+struct Remembered {
+    records: VecDeque<Arc<Kept>>,
+    /// The plans that records may hold, in the order of their first record.
+    plans: VecDeque<Weak<Plan>>,
 }
 
 impl Ring {
     pub fn new(limit: usize) -> Self {
-        Self { limit, kept: Mutex::new(VecDeque::new()) }
+        Self { limit, kept: Mutex::default() }
     }
 
     pub fn push_exchange(&self, record: ExchangeRecord, evidence: Evidence) {
-        self.push(Kept { record: Record::Exchange(record), evidence: Some(evidence) });
+        self.push(Kept::new(Record::Exchange(record), Some(evidence)));
     }
 
     pub fn push_connection(&self, record: ConnectionRecord, evidence: Option<Evidence>) {
-        self.push(Kept { record: Record::Connection(record), evidence });
+        self.push(Kept::new(Record::Connection(record), evidence));
     }
 
-    fn push(&self, kept: Kept) {
+    fn push(&self, kept: Arc<Kept>) {
         if self.limit == 0 {
             return;
         }
-        let kept = Arc::new(kept);
-        // What falls out is freed after the lock.
-        let oldest = {
+        let plan = kept.plan();
+        // What falls out is explained and freed after the lock.
+        let (oldest, parted) = {
             let mut ring = self.kept.lock();
-            let oldest = if ring.len() >= self.limit { ring.pop_front() } else { None };
-            ring.push_back(kept);
-            oldest
+            let oldest = if ring.records.len() >= self.limit { ring.records.pop_front() } else { None };
+            ring.records.push_back(kept);
+            (oldest, plan.map(|plan| ring.note(&plan)).unwrap_or_default())
         };
         drop(oldest);
+        parted.iter().for_each(|kept| kept.let_go());
     }
 
     /// Newest first. A request that came in and caused others has several records under one id.
     pub fn find(&self, id: &str) -> Vec<Arc<Kept>> {
-        self.kept.lock().iter().rev().filter(|kept| kept.id() == id).cloned().collect()
+        self.kept.lock().records.iter().rev().filter(|kept| kept.id() == id).cloned().collect()
     }
 
     /// The newest `count`, newest first.
     pub fn newest(&self, count: usize) -> Vec<Arc<Kept>> {
-        self.kept.lock().iter().rev().take(count).cloned().collect()
+        self.kept.lock().records.iter().rev().take(count).cloned().collect()
+    }
+}
+
+impl Remembered {
+    /// The records that have to let go of their plan, now that there is one of this plan.
+    fn note(&mut self, plan: &Arc<Plan>) -> Vec<Arc<Kept>> {
+        // Nearly always it is the newest.
+        if self.plans.iter().rev().any(|known| known.as_ptr() == Arc::as_ptr(plan)) {
+            return Vec::new();
+        }
+        self.plans.push_back(Arc::downgrade(plan));
+        if self.plans.len() <= MOST_PLANS {
+            return Vec::new();
+        }
+        let Some(parting) = self.plans.pop_front() else { return Vec::new() };
+        let of_it = |kept: &&Arc<Kept>| kept.plan().is_some_and(|plan| Arc::as_ptr(&plan) == parting.as_ptr());
+        self.records.iter().filter(of_it).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::OwnedFacts;
+    use taut_observe::record::{Edge, Party, Protocol, Reporter};
+    use taut_plan::verdict::Rolls;
+    use taut_plan::{Direction, Facts, Peer, Snapshot};
+
+    fn push(ring: &Ring, id: &str, plan: &Arc<Plan>) {
+        let edge = Edge {
+            reporter: Reporter::Source,
+            source: Party::unknown(),
+            destination: Party::unknown(),
+            service_host: String::new(),
+            service_name: String::new(),
+            service_namespace: String::new(),
+            mutual_tls: false,
+            protocol: Protocol::Tcp,
+        };
+        let record = ConnectionRecord {
+            edge,
+            started: String::new(),
+            connection_id: id.to_owned(),
+            failure: None,
+            received_bytes: 0,
+            sent_bytes: 0,
+            duration_us: 0,
+            endpoint: String::new(),
+            plan: plan.version(),
+            rule: None,
+        };
+        let facts = Facts { direction: Direction::Outbound, host: "10.0.0.1", port: 7000, http: None, peer: Peer::default(), sni: None };
+        let facts = OwnedFacts::copy(&facts, plan);
+        ring.push_connection(record, Some(Evidence { plan: plan.clone(), facts, rolls: Rolls::default() }));
+    }
+
+    fn plan(version: u64) -> Arc<Plan> {
+        Arc::new(Plan::compile(&Snapshot { version, ..Snapshot::default() }))
+    }
+
+    #[test]
+    fn few_plans_are_kept_alive_and_every_record_stays_explained() {
+        let ring = Ring::new(100);
+        let mut plans = Vec::new();
+        for version in 1..=20 {
+            let plan = plan(version);
+            push(&ring, &format!("{version}-a"), &plan);
+            push(&ring, &format!("{version}-b"), &plan);
+            plans.push(Arc::downgrade(&plan));
+        }
+        let alive: Vec<_> = plans.iter().filter_map(Weak::upgrade).map(|plan| plan.version()).collect();
+        assert_eq!(alive, (13..=20).collect::<Vec<_>>());
+        let text = |id: &str| ring.find(id)[0].to_json()["text"].as_str().unwrap().to_owned();
+        assert!(text("1-a").contains("10.0.0.1:7000"));
+        assert_eq!(text("1-b"), text("20-a"));
+    }
+
+    #[test]
+    fn a_record_of_an_old_plan_that_ends_late_does_not_bring_it_back_for_good() {
+        let ring = Ring::new(100);
+        let old = plan(1);
+        push(&ring, "early", &old);
+        for version in 2..=9 {
+            push(&ring, "other", &plan(version));
+        }
+        push(&ring, "late", &old);
+        let weak = Arc::downgrade(&old);
+        drop(old);
+        for version in 10..=17 {
+            push(&ring, "other", &plan(version));
+        }
+        assert!(weak.upgrade().is_none());
+        assert!(ring.find("late")[0].to_json()["explanation"].is_object());
     }
 }

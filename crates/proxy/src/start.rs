@@ -32,6 +32,8 @@ use tokio::time::timeout;
 const MOVE_AWAY: Duration = Duration::from_secs(1);
 /// How long the last words may take.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How often metric series are looked through for those that nothing changes.
+const EXPIRE_EVERY: Duration = Duration::from_secs(30);
 
 /// Why a proxy did not start: what is wrong, and what to do.
 #[derive(Debug)]
@@ -153,6 +155,8 @@ impl Proxy {
             peer,
             admin: admin_address,
         };
+        let (its_world, registry) = (world.clone(), sink.registry().clone());
+        tasks.spawn_local(async move { expire_series(&its_world, &registry).await });
         let mut sync = tokio::task::spawn_local(sync::run(sync, wanted));
         let mut working = std::pin::pin!(worker::serve(world, options, current.clone(), sink, listeners));
         tokio::select! {
@@ -209,6 +213,13 @@ impl Proxy {
             None if bound.ip().is_unspecified() => SocketAddr::new(self.options.workload.address, bound.port()).to_string(),
             None => bound.to_string(),
         }
+    }
+}
+
+async fn expire_series(world: &World, registry: &Registry) {
+    loop {
+        registry.expire(world.now());
+        tokio::time::sleep(EXPIRE_EVERY).await;
     }
 }
 

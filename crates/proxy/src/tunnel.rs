@@ -4,7 +4,7 @@ use crate::capture::late::FirstLine;
 use crate::capture::socks5;
 use crate::dial::{Target, shown};
 use crate::engine::{Admitted, Engine, InFlight};
-use crate::facts::{Arrival, name_service};
+use crate::facts::{Arrival, Asked, name_service};
 use crate::fault::{Fault, Kind};
 use crate::forward::{self, Hold};
 use crate::io::Io;
@@ -83,10 +83,14 @@ async fn decide(engine: &Rc<Engine>, arrival: &Arrival, mut plan: Arc<Plan>, ope
         open.record.plan = plan.version();
         let owned = crate::evidence::OwnedFacts::copy(&facts, &plan);
         open.evidence = Some(crate::evidence::Evidence { plan: plan.clone(), facts: owned, rolls });
-        match plan.decide(&facts, &rolls) {
+        let verdict = plan.decide(&facts, &rolls);
+        if facts.direction == Direction::Outbound {
+            engine.note_use(facts.host, verdict.service_host());
+        }
+        Asked::of(&plan, &facts, &verdict).name(&mut open.record.edge);
+        match verdict {
             Verdict::Go(go) => {
                 open.record.rule = Some(go.rule.origin.clone());
-                name_service(&mut open.record.edge, &go.service_host, "unknown");
                 return Ok(go);
             }
             Verdict::Refuse(refusal) => return Err(Fault::refused(refusal)),

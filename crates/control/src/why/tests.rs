@@ -145,7 +145,7 @@ fn a_refused_rule_never_turns_tls_into_plain_text() {
         let mesh = format!("{MESH}---{}", OUTSIDE.replace("MODE", mode).replace("RESOLUTION", resolution));
         let objects: Vec<_> = taut_model::read::yaml(&mesh, "mesh.yaml").objects.into_iter().map(Arc::new).collect();
         let published = Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into() }, &Published::default());
-        let (method, path, headers) = ("GET".to_owned(), "/".to_owned(), BTreeMap::new());
+        let (method, path, headers) = (Some("GET".to_owned()), Some("/".to_owned()), BTreeMap::new());
         let question = Question { from: "page-1".into(), to: "pay.example:443".into(), method, path, headers };
         let text = hypothetical(&published, "mesh.local", &question).unwrap().text;
         assert!(text.contains(says) && text.contains("DestinationRule default/pay (not accepted"), "{mode}: {text}");

@@ -202,3 +202,47 @@ fn every_family_is_described_once_before_its_samples() {
     }
     assert_eq!(value(&text, names::BUILD, &["version=\"0.1.0\""]), "1");
 }
+
+fn series(text: &str) -> usize {
+    text.lines().filter(|line| line.starts_with("istio_requests_total{")).count()
+}
+
+#[test]
+fn names_that_clients_choose_make_no_series() {
+    let registry = Registry::default();
+    for number in 0..50 {
+        let mut record = exchange(edge(Reporter::Source, Protocol::Http), 200);
+        record.edge.destination = Party::unknown();
+        (record.edge.service_host, record.edge.service_namespace) = (format!("{number}.example.com"), "unknown".into());
+        registry.exchange(&record);
+        record.edge.service_name = names::PASSTHROUGH.into();
+        registry.exchange(&record);
+    }
+    let text = registry.render(&[]);
+    assert_eq!(series(&text), 2);
+    let passed = ["destination_service=\"unknown\",destination_service_name=\"PassthroughCluster\",destination_service_namespace=\"unknown\""];
+    assert_eq!(value(&text, names::REQUESTS, &passed), "50");
+    assert_eq!(value(&text, names::REQUESTS, &["destination_service=\"unknown\",destination_service_name=\"unknown\""]), "50");
+}
+
+#[test]
+fn a_series_without_a_change_for_ten_minutes_is_gone_and_makes_room() {
+    let registry = Registry::new(2);
+    let at = |minutes: u64| registry.expire(Duration::from_secs(minutes * 60));
+    registry.exchange(&exchange(edge(Reporter::Source, Protocol::Http), 200));
+    registry.exchange(&exchange(edge(Reporter::Source, Protocol::Http), 404));
+    registry.connection(&connection(edge(Reporter::Source, Protocol::Tcp)));
+    at(9);
+    registry.exchange(&exchange(edge(Reporter::Source, Protocol::Http), 200));
+    assert_eq!(series(&registry.render(&[])), 2);
+    at(10);
+    let text = registry.render(&[]);
+    assert_eq!(series(&text), 1);
+    assert_eq!(value(&text, names::REQUESTS, &["response_code=\"200\""]), "2");
+    assert!(!text.contains("istio_tcp_connections_closed_total{"), "{text}");
+    registry.exchange(&exchange(edge(Reporter::Source, Protocol::Http), 404));
+    assert_eq!(value(&registry.render(&[]), names::REQUESTS, &["response_code=\"404\""]), "1");
+    assert_eq!(value(&registry.render(&[]), names::SERIES_OVERFLOW, &["family=\"istio_requests_total\""]), "0");
+    at(40);
+    assert_eq!(series(&registry.render(&[])), 0);
+}

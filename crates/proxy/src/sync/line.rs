@@ -3,7 +3,7 @@
 use super::compile::{self, Compiled};
 use super::{Known, Sync, desk};
 use crate::backoff::Backoff;
-use crate::current::{Wanted, backends};
+use crate::current::Wanted;
 use crate::status::Readiness;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,8 @@ const LATEST: Duration = Duration::from_millis(200);
 const WELCOME_LIMIT: Duration = Duration::from_secs(10);
 /// How long to wait for the control plane to have read that we are gone.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
+/// How often to look for subscriptions that nothing uses any more.
+const TIDY_EVERY: Duration = Duration::from_secs(15);
 /// The largest message taken: some hundred thousand endpoints.
 const LARGEST_MESSAGE: usize = 64 << 20;
 
@@ -118,6 +120,7 @@ impl<'a> Line<'a> {
         let mut readiness = self.sync.status.readiness();
         // What Hello said may be old by now.
         readiness.mark_changed();
+        let mut tidy_at = Instant::now() + TIDY_EVERY;
         loop {
             let due = self.due();
             tokio::select! {
@@ -132,7 +135,11 @@ impl<'a> Line<'a> {
                     Some(message) => self.answer(message),
                     None => return Err(Status::unavailable("the control plane closed the desk stream")),
                 },
-                Some(hosts) = wanted.recv() => self.subscribe(ask, hosts),
+                Some(hosts) = wanted.recv() => {
+                    for request in self.known.ask(self.sync, hosts) {
+                        self.change_subscriptions(ask, request);
+                    }
+                }
                 response = news.message() => match response? {
                     Some(response) => self.take(response, ask),
                     None => return Err(Status::unavailable("the control plane closed the discovery stream")),
@@ -145,6 +152,12 @@ impl<'a> Line<'a> {
                     }
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.compile(),
+                () = sleep_until(tidy_at) => {
+                    tidy_at = Instant::now() + TIDY_EVERY;
+                    if let Some(request) = self.known.tidy(self.sync) {
+                        self.change_subscriptions(ask, request);
+                    }
+                }
             }
         }
     }
@@ -207,31 +220,28 @@ impl<'a> Line<'a> {
                 self.known.absent.insert(name);
             }
         }
-        let led_to = self.led_to();
+        let led_to = self.known.led_to(self.sync);
         self.subscribe(ask, led_to);
-        let now = Instant::now();
-        self.news = Some((self.news.map_or(now, |(first, _)| first), now));
+        self.note_news();
     }
 
-    /// Hosts that nobody asked for by name and that are needed all the same: those that the own workload serves, and those
-    /// that routes send traffic to.
-    fn led_to(&self) -> Vec<String> {
-        let session = &self.known.session;
-        let mut hosts = Vec::new();
-        if let Some(own) = compile::own(session, self.sync.current.workload()) {
-            hosts.extend(own.serves.iter().map(|serves| serves.host.clone()));
-        }
-        for (_, _, resource) in session.held(ResourceType::Route) {
-            let Resource::Route(route) = resource else { continue };
-            hosts.extend(backends(route).map(str::to_owned));
-        }
-        hosts
+    fn note_news(&mut self) {
+        let now = Instant::now();
+        self.news = Some((self.news.map_or(now, |(first, _)| first), now));
     }
 
     fn subscribe(&mut self, ask: &mpsc::UnboundedSender<DeltaDiscoveryRequest>, hosts: Vec<String>) {
         if let Some(request) = self.known.session.subscribe(hosts) {
             send(ask, request);
         }
+    }
+
+    fn change_subscriptions(&mut self, ask: &mpsc::UnboundedSender<DeltaDiscoveryRequest>, request: DeltaDiscoveryRequest) {
+        if !request.resource_names_unsubscribe.is_empty() {
+            // No answer comes to this, and the plan is to forget as well.
+            self.note_news();
+        }
+        send(ask, request);
     }
 
     fn compile(&mut self) {

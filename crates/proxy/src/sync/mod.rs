@@ -9,17 +9,19 @@ mod tests;
 
 use crate::backoff::Backoff;
 use crate::channel::Control;
-use crate::current::{Current, Wanted};
+use crate::current::{Current, Wanted, backends};
 use crate::options::Options;
 use crate::sink::Sink;
 use crate::status::Status;
+use crate::usage::{Subscriptions, Usage};
 use crate::world::World;
 use compile::Receipts;
 use line::{Ended, Line};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use taut_wire::resource::ResourceType;
+use taut_wire::discovery::DeltaDiscoveryRequest;
+use taut_wire::resource::{Resource, ResourceType};
 use taut_wire::session::ClientSession;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -45,6 +47,9 @@ struct Known {
     session: ClientSession,
     /// Subscribed hosts of which the control plane said that there is no such service.
     absent: BTreeSet<String>,
+    usage: Usage,
+    /// Hosts that the options name.
+    upstreams: BTreeSet<String>,
     /// Types that any stream has answered for.
     answered: BTreeSet<ResourceType>,
     trust_domain: String,
@@ -53,20 +58,74 @@ struct Known {
     version: u64,
 }
 
+impl Known {
+    /// Subscribes to what the data path asks for, and forgets the oldest of the hosts that are no service when they are too many.
+    /// What is to be said, if a stream is open: when none is, the opening of the next says it.
+    fn ask(&mut self, sync: &Sync, hosts: Vec<String>) -> Vec<DeltaDiscoveryRequest> {
+        self.usage.used(hosts.iter().map(String::as_str), sync.world.now());
+        let asked = self.session.subscribe(hosts);
+        let (session, needed) = (&self.session, self.needed(sync));
+        let is_service = |host: &str| session.holds(ResourceType::Service, host);
+        let gone = self.usage.too_many(&Subscriptions { hosts: session.subscribed(), is_service: &is_service, needed: &needed });
+        asked.into_iter().chain(self.forget(gone)).collect()
+    }
+
+    /// Forgets what was not used for long. Only to be called while the control plane is there to be asked again.
+    fn tidy(&mut self, sync: &Sync) -> Option<DeltaDiscoveryRequest> {
+        let (used, now) = (sync.current.take_used(), sync.world.now());
+        self.usage.used(used.iter().map(String::as_str), now);
+        let (session, needed) = (&self.session, self.needed(sync));
+        let is_service = |host: &str| session.holds(ResourceType::Service, host);
+        let stale = self.usage.stale(&Subscriptions { hosts: session.subscribed(), is_service: &is_service, needed: &needed }, now);
+        self.forget(stale)
+    }
+
+    /// Forgotten hosts leave the next snapshot, so that the next use asks for them again.
+    fn forget(&mut self, hosts: Vec<String>) -> Option<DeltaDiscoveryRequest> {
+        for host in &hosts {
+            if !self.absent.remove(host) {
+                self.receipts.removed(ResourceType::Service, host);
+            }
+        }
+        self.session.unsubscribe(hosts)
+    }
+
+    /// Hosts that are wanted even when nobody asks for them by name.
+    fn needed(&self, sync: &Sync) -> BTreeSet<String> {
+        self.upstreams.iter().cloned().chain(self.led_to(sync)).collect()
+    }
+
+    /// Hosts that nobody asked for by name and that are needed all the same: those that the own workload serves, and those
+    /// that routes send traffic to.
+    fn led_to(&self, sync: &Sync) -> Vec<String> {
+        let mut hosts = Vec::new();
+        if let Some(own) = compile::own(&self.session, sync.current.workload()) {
+            hosts.extend(own.serves.iter().map(|serves| serves.host.clone()));
+        }
+        for (_, _, resource) in self.session.held(ResourceType::Route) {
+            let Resource::Route(route) = resource else { continue };
+            hosts.extend(backends(route).map(str::to_owned));
+        }
+        hosts
+    }
+}
+
 /// Runs until the proxy has said that it is gone.
 pub async fn run(sync: Sync, mut wanted: Wanted) {
     let own = sync.current.workload();
+    let upstreams = sync.options.upstreams.iter();
     let mut known = Known {
         session: ClientSession::new(format!("{}/{}", own.namespace, own.name)),
         absent: BTreeSet::new(),
+        usage: Usage::default(),
+        upstreams: upstreams.flat_map(|upstream| taut_model::host::candidates(&upstream.host, &own.namespace)).collect(),
         answered: BTreeSet::new(),
         trust_domain: String::new(),
         receipts: Receipts::default(),
         version: 0,
     };
     // A stream is not open yet: what is subscribed to now is said when it opens.
-    let upstreams = sync.options.upstreams.iter().flat_map(|upstream| taut_model::host::candidates(&upstream.host, &own.namespace));
-    drop(known.session.subscribe(upstreams.collect::<Vec<_>>()));
+    drop(known.session.subscribe(known.upstreams.clone()));
 
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, sync.world.dice(0x5c));
     let mut outage: Option<Duration> = None;
@@ -78,7 +137,7 @@ pub async fn run(sync: Sync, mut wanted: Wanted) {
         }
         tell(&sync, &ended, &mut outage);
         let wait = tokio::time::sleep(backoff.next());
-        note_until(&mut known, &mut wanted, wait).await;
+        note_until(&sync, &mut known, &mut wanted, wait).await;
     }
 }
 
@@ -94,12 +153,12 @@ async fn connect(sync: &Sync, known: &mut Known, wanted: &mut Wanted, backoff: &
             _ = renewed.wait_for(|serial| *serial > 0) => {}
         }
     };
-    note_until(known, wanted, certificate).await;
+    note_until(sync, known, wanted, certificate).await;
     let Some(held) = sync.current.identity() else { return Ended::Gone };
     if known.trust_domain.is_empty() {
         known.trust_domain = held.identity.trust_domain.clone();
     }
-    let channel = note_until(known, wanted, sync.control.live(&held)).await;
+    let channel = note_until(sync, known, wanted, sync.control.live(&held)).await;
     match channel {
         Ok(channel) => Line::new(sync, known).attend(channel, wanted, backoff).await,
         Err(error) if *sync.status.readiness().borrow() == crate::status::Readiness::Gone => {
@@ -111,13 +170,13 @@ async fn connect(sync: &Sync, known: &mut Known, wanted: &mut Wanted, backoff: &
 }
 
 /// Waits for `until`, and subscribes meanwhile to what the data path asks for.
-async fn note_until<T>(known: &mut Known, wanted: &mut Wanted, until: impl Future<Output = T>) -> T {
+async fn note_until<T>(sync: &Sync, known: &mut Known, wanted: &mut Wanted, until: impl Future<Output = T>) -> T {
     let mut until = std::pin::pin!(until);
     loop {
         tokio::select! {
             biased;
             done = &mut until => return done,
-            Some(hosts) = wanted.recv() => drop(known.session.subscribe(hosts)),
+            Some(hosts) = wanted.recv() => drop(known.ask(sync, hosts)),
         }
     }
 }

@@ -74,9 +74,13 @@ fn origin(kind: &str, name: &str) -> Origin {
 }
 
 fn service(name: &str) -> Resource {
+    service_at(name, service_host(name, "default"))
+}
+
+fn service_at(name: &str, host: String) -> Resource {
     Resource::Service(Arc::new(Service {
         origin: origin("Service", name),
-        host: service_host(name, "default"),
+        host,
         name: name.into(),
         namespace: "default".into(),
         ports: vec![ServicePort { number: 80, name: "http".into(), protocol: AppProtocol::Http }],
@@ -332,5 +336,37 @@ fn a_port_in_use_is_named() {
         let text = fault.to_string();
         assert!(text.contains(&format!("port {} (peer", address.port())) && text.contains("--peer"), "{text}");
         assert!(!text.contains('\n'));
+    });
+}
+
+#[test]
+fn names_that_are_no_service_are_forgotten_and_asked_for_again() {
+    run(async {
+        let control = mesh();
+        let server = control.start(LOCAL).await;
+        let proxy = Running::start(&control, server.address).await;
+        proxy.ready().await;
+        let current = proxy.status.current().clone();
+        assert!(proxy.learn(&service_host("ratings", "default"), LONG).await);
+        for block in 0..6 {
+            let hosts: Vec<_> = (0..1000).map(|number| format!("{block}-{number}.example.com")).collect();
+            assert!(current.learn(&hosts, LONG).await, "block {block}");
+        }
+        eventually(|| (current.snapshot().absent.len() <= 4096).then_some(())).await;
+        let snapshot = current.snapshot();
+        assert!(snapshot.absent.contains("5-999.example.com") && !snapshot.absent.contains("0-0.example.com"));
+        // What is in use is no matter of how many others there are.
+        for host in [service_host("ratings", "default"), service_host("reviews", "default")] {
+            assert!(snapshot.services.contains_key(&host), "{host}");
+        }
+        assert!(proxy.learn("0-0.example.com", LONG).await);
+        assert!(current.snapshot().absent.contains("0-0.example.com"));
+        // A service that comes to be is found under a name that had been forgotten.
+        let name = "1-0.example.com";
+        assert!(!current.snapshot().absent.contains(name));
+        control.put(name, service_at(name, name.to_owned()));
+        assert!(proxy.learn(name, LONG).await);
+        assert!(current.snapshot().services.contains_key(name));
+        eventually(|| (control.seen.lock().hosts.len() <= 4096 + 3).then_some(())).await;
     });
 }

@@ -32,6 +32,17 @@ fn a_request_travels_over_mutual_tls_and_is_recorded_on_both_sides() {
 }
 
 #[test]
+fn what_is_asked_for_is_noted_as_used_and_what_is_not_known_is_not() {
+    run(async {
+        let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        get(pair.client.outbound, "/").await;
+        assert_eq!(pair.client.current.take_used(), ["reviews.default.svc.cluster.local".to_owned()].into());
+        pair.client.current.note_used(["nobody.has.asked".to_owned()]);
+        assert!(pair.client.current.take_used().is_empty() && pair.server.current.take_used().is_empty());
+    });
+}
+
+#[test]
 fn applications_may_ask_in_every_form_of_http_proxying() {
     run(async {
         let pair = Pair::new(echo_app().await, AppProtocol::Http).await;

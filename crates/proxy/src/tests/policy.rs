@@ -453,3 +453,29 @@ fn a_request_to_this_proxy_itself_does_not_go_round_for_ever() {
         assert!(answer.starts_with("HTTP/1.1 508") && answer.contains("x-taut-reason: loop_detected"), "{answer}");
     });
 }
+
+#[test]
+fn records_tell_services_from_what_clients_merely_named() {
+    run(async {
+        let mut pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        pair.mesh.change = Some(|snapshot| {
+            snapshot.absent.insert("nobody.default.svc.cluster.local".to_owned());
+            snapshot.absent.insert("nobody".to_owned());
+        });
+        pair.client.pin(&pair.mesh);
+        let outside = echo_app().await.to_string();
+        for (host, status, want) in [
+            (outside.as_str(), "200", ["127.0.0.1", "PassthroughCluster", "unknown"]),
+            ("REVIEWS:1", "503", ["reviews.default.svc.cluster.local", "reviews", "default"]),
+            ("nobody", "503", ["nobody", "nobody", "unknown"]),
+        ] {
+            let before = pair.client.exchanges().len();
+            let answer = talk(pair.client.outbound, format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{host}: {answer}");
+            let edge = eventually(|| pair.client.exchanges().get(before).cloned()).await.edge;
+            assert_eq!([edge.service_host.as_str(), &edge.service_name, &edge.service_namespace], want, "{host}");
+        }
+        let text = pair.client.sink.registry().render(&[]);
+        assert!(text.contains("PassthroughCluster") && !text.contains("nobody") && !text.contains(&outside), "{text}");
+    });
+}

@@ -82,7 +82,7 @@ impl ClientSession {
     pub fn unsubscribe(&mut self, hosts: impl IntoIterator<Item = String>) -> Option<DeltaDiscoveryRequest> {
         let old: Vec<_> = hosts.into_iter().filter(|host| self.hosts.remove(host)).collect();
         if let Some(held) = self.held.get_mut(&ResourceType::Service) {
-            held.retain(|name, _| !old.contains(name));
+            old.iter().for_each(|name| drop(held.remove(name)));
         }
         (!old.is_empty()).then(|| DeltaDiscoveryRequest { resource_names_unsubscribe: old, ..of(ResourceType::Service) })
     }
@@ -106,6 +106,10 @@ impl ClientSession {
     pub fn held(&self, of_type: ResourceType) -> impl Iterator<Item = (&str, &str, &Resource)> {
         let all = self.held.get(&of_type).into_iter().flatten();
         all.map(|(name, held)| (name.as_str(), held.version.as_str(), &held.resource))
+    }
+
+    pub fn holds(&self, of_type: ResourceType, name: &str) -> bool {
+        self.held.get(&of_type).is_some_and(|held| held.contains_key(name))
     }
 
     /// Whether the current stream has sent what there is of every type.
