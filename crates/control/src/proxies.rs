@@ -1,5 +1,6 @@
 //! The proxies that are connected now: who they are, what they asked for, what they say they run, and a line to ask them.
 
+use crate::publish::Published;
 use crate::view::Viewer;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,10 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use taut_wire::desk::{Acknowledge, Ask, Hello, ask};
+use taut_wire::resource::ResourceType;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-/// Type URL and name of a resource.
-pub type Key = (String, String);
+/// Type and name of a resource.
+pub type Key = (ResourceType, String);
+
+/// Versions are digests in hexadecimal.
+const LONGEST_VERSION: usize = 128;
+/// Bytes kept of a reason that a proxy gives.
+const LONGEST_REASON: usize = 512;
 
 /// What a proxy last said about one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,16 +161,23 @@ impl Proxies {
         ours
     }
 
-    /// Notes what the proxy says it runs. Nothing, when the stream is no longer the proxy's own.
-    pub fn acknowledge(&self, uid: &str, number: u64, said: Acknowledge) {
+    /// Notes what the proxy says it runs, of what is published: it could say anything. Nothing, when the stream is no longer
+    /// the proxy's own.
+    pub fn acknowledge(&self, uid: &str, number: u64, said: Acknowledge, published: &Published) {
         self.with(uid, number, |proxy| {
             proxy.plan = said.plan;
             let acknowledged = Arc::make_mut(&mut proxy.acknowledged);
             for one in said.resources {
-                let key = (one.type_url, one.name);
-                match one.removed {
-                    true => drop(acknowledged.remove(&key)),
-                    false => drop(acknowledged.insert(key, Said { version: one.version, accepted: one.accepted, why: one.why })),
+                let Some(of_type) = ResourceType::from_type_url(&one.type_url) else { continue };
+                let known = published.version_of(of_type, &one.name).is_some() && one.version.len() <= LONGEST_VERSION;
+                let key = (of_type, one.name);
+                match (one.removed, known) {
+                    (true, _) => drop(acknowledged.remove(&key)),
+                    (false, false) => {}
+                    (false, true) => {
+                        let why = shortened(one.why, LONGEST_REASON);
+                        acknowledged.insert(key, Said { version: one.version, accepted: one.accepted, why });
+                    }
                 }
             }
         });
@@ -211,4 +225,11 @@ impl Proxies {
     pub fn all(&self) -> Vec<Proxy> {
         self.table.lock().proxies.values().cloned().collect()
     }
+}
+
+/// At most `longest` bytes of a text from outside, cut between two characters.
+pub fn shortened(mut text: String, longest: usize) -> String {
+    text.truncate(text.floor_char_boundary(longest));
+    text.shrink_to_fit();
+    text
 }

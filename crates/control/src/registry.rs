@@ -30,6 +30,9 @@ pub const FORGET: Duration = Duration::from_secs(300);
 pub const PEER: &str = "tautline.dev/peer";
 /// Marks what this module created and may delete.
 pub const AUTO_REGISTERED: &str = "tautline.dev/auto-registered";
+/// Limits of what one hello may put into the store: label keys have at most 317 bytes (a prefix of 253, a slash, 63).
+const LONGEST_TEXT: usize = 317;
+const MOST_PARTS: usize = 256;
 const MANAGER: &str = "workload-registry";
 
 /// Whether a workload can take traffic, as its `Healthy` condition says it.
@@ -381,6 +384,16 @@ fn check(hello: &Hello) -> Result<(), RegistryFault> {
     // Without it, others would send to the workload in plain text.
     if hello.peer.parse::<std::net::SocketAddr>().is_err() {
         return wrong(format!("its peer address {:?}, where its proxy takes mutual TLS, is not an IP address and port", hello.peer));
+    }
+    let texts =
+        [&hello.address, &hello.locality, &hello.admin, &hello.proxy_version].into_iter().chain(hello.labels.keys()).chain(hello.labels.values());
+    let texts = texts.chain(hello.ports.iter().flat_map(|port| [&port.name, &port.app_protocol]));
+    if let Some(long) = texts.max_by_key(|text| text.len()).filter(|text| text.len() > LONGEST_TEXT) {
+        let start: String = long.chars().take(20).collect();
+        return wrong(format!("a text in it that starts with {start:?} is longer than {LONGEST_TEXT} bytes"));
+    }
+    if hello.labels.len() > MOST_PARTS || hello.ports.len() > MOST_PARTS {
+        return wrong(format!("it has more than {MOST_PARTS} labels or ports"));
     }
     let port = |number: u32| (1..=65535).contains(&number);
     match hello.ports.iter().find(|one| !port(one.port) || !port(one.target)) {

@@ -171,7 +171,7 @@ fn tallies<'a>(published: &'a Published, proxies: &[Proxy]) -> Tallies<'a> {
                 let Some((name, (version, _))) = published.encoded.get(&of_type).and_then(|all| all.get_key_value(name)) else { continue };
                 let tally = tallies.entry((of_type, name.as_str())).or_default();
                 tally.need.insert(proxy.uid.clone());
-                match proxy.acknowledged.get(&(of_type.type_url().to_owned(), name.clone())) {
+                match proxy.acknowledged.get(&(of_type, name.clone())) {
                     Some(said) if said.version == *version && said.accepted => drop(tally.have.insert(proxy.uid.clone())),
                     Some(said) if said.version == *version => drop(tally.refused.insert(proxy.uid.clone(), said.why.clone())),
                     _ => {}

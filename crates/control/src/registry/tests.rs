@@ -101,6 +101,8 @@ async fn wrong_hellos_are_refused_by_name_of_the_field() {
     assert!(wrong(|hello| hello.peer = "localhost:1".into()).contains("peer address"));
     assert!(wrong(|hello| hello.peer.clear()).contains("peer address \"\""));
     assert!(wrong(|hello| hello.ports[0].target = 70_000).contains("70000"));
+    assert!(wrong(|hello| hello.locality = "x".repeat(318)).contains("longer than 317"));
+    assert!(wrong(|hello| hello.labels = (0..257).map(|number| (number.to_string(), String::new())).collect()).contains("256 labels"));
 }
 
 #[tokio::test(start_paused = true)]

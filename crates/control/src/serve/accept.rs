@@ -1,9 +1,15 @@
 //! Accepts connections and does their TLS handshakes, each on its own, so that a slow client holds up nobody.
+//!
+//! Accepting never stops: when too many handshakes are under way, the one that has taken longest makes room, since a client
+//! that means it needs a few round trips only.
 
 use super::tls::identity_of;
+use parking_lot::Mutex;
 use rustls::ServerConfig;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,14 +17,15 @@ use std::time::Duration;
 use taut_model::identity::Identity;
 use taut_wire::net::{Listener, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-/// Handshakes at the same time; more wait in the listener's queue.
-const HANDSHAKES: usize = 256;
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(3);
+/// Handshakes at the same time, of all clients and of one machine.
+const HANDSHAKES: usize = 512;
+const HANDSHAKES_OF_ONE: usize = 128;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
@@ -76,10 +83,47 @@ pub fn accept(listener: Listener, config: Arc<ServerConfig>) -> mpsc::Receiver<i
     incoming
 }
 
+/// Handshakes under way, in the order in which they began.
+#[derive(Default)]
+struct UnderWay(Mutex<BTreeMap<u64, (IpAddr, oneshot::Sender<Infallible>)>>);
+
+impl UnderWay {
+    /// Notes handshake `number`, which is the newest. The answer resolves when it has to make room. When there are too many, the
+    /// oldest of the same machine goes, or the oldest of all.
+    fn begin(&self, number: u64, client: IpAddr) -> oneshot::Receiver<Infallible> {
+        let (room, needed) = oneshot::channel();
+        let machine = machine(client);
+        let mut all = self.0.lock();
+        let of_one = all.values().filter(|(other, _)| *other == machine).count();
+        let oldest = match (of_one >= HANDSHAKES_OF_ONE, all.len() >= HANDSHAKES) {
+            (true, _) => all.iter().find(|(_, (other, _))| *other == machine).map(|(number, _)| *number),
+            (false, true) => all.keys().next().copied(),
+            (false, false) => None,
+        };
+        if let Some(oldest) = oldest {
+            all.remove(&oldest);
+        }
+        all.insert(number, (machine, room));
+        needed
+    }
+
+    fn end(&self, number: u64) {
+        self.0.lock().remove(&number);
+    }
+}
+
+/// One machine has as many IPv6 addresses as it likes, of one /64 network (RFC 4291 section 2.5.4).
+fn machine(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
 async fn accept_all(listener: Listener, acceptor: TlsAcceptor, ready: mpsc::Sender<io::Result<Secured>>) {
-    let room = Arc::new(Semaphore::new(HANDSHAKES));
+    let under_way = Arc::new(UnderWay::default());
+    let mut number = 0;
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
         let accepted = tokio::select! {
             biased;
             () = ready.closed() => return,
@@ -94,18 +138,75 @@ async fn accept_all(listener: Listener, acceptor: TlsAcceptor, ready: mpsc::Send
                 continue;
             }
         };
-        let (acceptor, ready) = (acceptor.clone(), ready.clone());
+        number += 1;
+        let needed = under_way.begin(number, address.ip());
+        let (acceptor, ready, under_way) = (acceptor.clone(), ready.clone(), under_way.clone());
         tokio::spawn(async move {
-            match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => {
-                    let identity = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(identity_of);
-                    // The server is shutting down when nobody takes it.
-                    let _ = ready.send(Ok(Secured { stream, client: Client { identity, address } })).await;
-                }
-                Ok(Err(error)) => tracing::debug!(%address, %error, "a TLS handshake failed"),
-                Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
+            if let Some(secured) = handshake(acceptor, stream, address, needed).await {
+                // The server is shutting down when nobody takes it.
+                let _ = ready.send(Ok(secured)).await;
             }
-            drop(permit);
+            under_way.end(number);
         });
+    }
+}
+
+/// `None` when the client failed, took too long, or had to make room.
+async fn handshake(acceptor: TlsAcceptor, stream: Stream, address: SocketAddr, needed: oneshot::Receiver<Infallible>) -> Option<Secured> {
+    tokio::select! {
+        biased;
+        done = acceptor.accept(stream) => match done {
+            Ok(stream) => {
+                let identity = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(identity_of);
+                return Some(Secured { stream, client: Client { identity, address } });
+            }
+            Err(error) => tracing::debug!(%address, %error, "a TLS handshake failed"),
+        },
+        _ = needed => tracing::debug!(%address, "a TLS handshake made room for newer ones"),
+        () = tokio::time::sleep(HANDSHAKE_LIMIT) => tracing::debug!(%address, "a TLS handshake took too long"),
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_out(needed: &mut oneshot::Receiver<Infallible>) -> bool {
+        needed.try_recv() == Err(oneshot::error::TryRecvError::Closed)
+    }
+
+    #[test]
+    fn one_machine_gets_a_share_and_the_oldest_makes_room() {
+        let under_way = UnderWay::default();
+        let mut other = under_way.begin(0, "10.0.0.2".parse().unwrap());
+        let first = 1..=HANDSHAKES_OF_ONE as u64;
+        let mut needed: Vec<_> = first.map(|number| under_way.begin(number, "10.0.0.1".parse().unwrap())).collect();
+        assert!(!needed.iter_mut().any(is_out));
+        let mut newest = under_way.begin(1000, "::ffff:10.0.0.1".parse().unwrap());
+        assert!(is_out(&mut needed[0]) && !is_out(&mut needed[1]) && !is_out(&mut newest) && !is_out(&mut other));
+        // One that has ended leaves its room.
+        under_way.end(2);
+        let _last = under_way.begin(1001, "10.0.0.1".parse().unwrap());
+        assert!(!is_out(&mut needed[2]));
+    }
+
+    #[test]
+    fn all_machines_together_have_a_limit() {
+        let under_way = UnderWay::default();
+        let client = |number: u64| IpAddr::V6(Ipv6Addr::from_bits(u128::from(number) << 64));
+        let mut needed: Vec<_> = (0..HANDSHAKES as u64).map(|number| under_way.begin(number, client(number))).collect();
+        assert!(!needed.iter_mut().any(is_out));
+        let _one_more = under_way.begin(1_000_000, client(1_000_000));
+        assert_eq!(needed.iter_mut().filter_map(|one| is_out(one).then_some(())).count(), 1);
+        assert!(is_out(&mut needed[0]));
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_one_machine() {
+        let same = |left: &str, right: &str| machine(left.parse().unwrap()) == machine(right.parse().unwrap());
+        assert!(same("2001:db8::1", "2001:db8::ffff:0:0:2"));
+        assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
+        assert!(!same("10.0.0.1", "10.0.0.2"));
     }
 }

@@ -123,6 +123,9 @@ impl Delivery {
             self.name(&node.id)?;
         }
         let requested = self.session.request(request).map_err(|fault| Status::invalid_argument(fault.to_string()))?;
+        if requested.ignored > 0 {
+            tracing::warn!(uid = %self.viewer.uid, of_type = %requested.of_type, ignored = requested.ignored, "a proxy names too much; the excess is ignored");
+        }
         self.asked.insert(requested.of_type);
         if self.asked.len() == ORDER.len() {
             self.opening = false;

@@ -1,7 +1,8 @@
 //! The desk: a proxy's own stream, on which it registers, says what it runs, and answers questions.
 
 use super::accept::Client;
-use crate::proxies::{Line, Proxies};
+use crate::proxies::{Line, Proxies, shortened};
+use crate::publish::Published;
 use crate::registry::{Presence, Registry, RegistryFault};
 use crate::stopping::Stopping;
 use crate::world::World;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
 use taut_wire::desk::{FromProxy, Hello, Readiness, ToProxy, Welcome, desk_server, from_proxy, readiness, to_proxy};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -21,10 +22,14 @@ const PROBE_LIMIT: Duration = Duration::from_secs(2);
 pub struct DeskService {
     pub registry: Registry,
     pub proxies: Proxies,
+    pub published: watch::Receiver<Arc<Published>>,
     pub world: World,
     pub trust_domain: Arc<str>,
     pub stopping: Stopping,
 }
+
+/// Bytes kept of why a workload is not ready.
+const LONGEST_REASON: usize = 1024;
 
 type Outgoing = mpsc::Sender<Result<ToProxy, Status>>;
 
@@ -143,7 +148,10 @@ impl DeskService {
     /// True when the workload leaves for good.
     fn listen(&self, uid: &str, line: &Line, message: FromProxy) -> Result<bool, Status> {
         match message.say {
-            Some(from_proxy::Say::Acknowledge(said)) => self.proxies.acknowledge(uid, line.number, said),
+            Some(from_proxy::Say::Acknowledge(said)) => {
+                let published = self.published.borrow().clone();
+                self.proxies.acknowledge(uid, line.number, said, &published);
+            }
             Some(from_proxy::Say::Readiness(said)) => return self.readiness(uid, line, &said),
             Some(from_proxy::Say::Answer(answer)) => line.answered(answer.id, answer.json),
             Some(from_proxy::Say::Hello(_)) => return Err(Status::invalid_argument("Hello may be said only once on a stream")),
@@ -157,7 +165,7 @@ impl DeskService {
         let state = readiness::State::try_from(said.state).unwrap_or(readiness::State::NotReady);
         let Some(presence) = Presence::said(state) else { return Ok(true) };
         self.proxies.readiness(uid, line.number, presence.reason());
-        self.registry.judge(uid, presence, &said.why).map_err(refused)?;
+        self.registry.judge(uid, presence, &shortened(said.why.clone(), LONGEST_REASON)).map_err(refused)?;
         Ok(false)
     }
 }

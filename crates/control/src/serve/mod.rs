@@ -29,6 +29,9 @@ const KEEP_ALIVE_LIMIT: Duration = Duration::from_secs(5);
 /// A view of a large mesh may be one message.
 const LARGEST_MESSAGE: usize = 64 * 1024 * 1024;
 
+/// The longest acknowledgement of a proxy that has come back is about as many resources as it has, at some 150 bytes each.
+const LARGEST_SAID: usize = 16 * 1024 * 1024;
+
 /// What the services work on.
 pub struct Services {
     pub authority: Arc<Authority>,
@@ -47,8 +50,8 @@ pub struct Services {
 pub async fn serve(listener: Listener, tls: Arc<rustls::ServerConfig>, services: Services) -> Result<(), Fault> {
     let Services { authority, registry, proxies, published, world, mut stopping } = services;
     let certificates = certificate::CertificateService { authority: authority.clone(), world: world.clone() };
-    let delivery = ads::AdsService { published, proxies: proxies.clone(), stopping: stopping.clone() };
-    let desk = desk::DeskService { registry, proxies, world, trust_domain: authority.trust_domain().into(), stopping: stopping.clone() };
+    let delivery = ads::AdsService { published: published.clone(), proxies: proxies.clone(), stopping: stopping.clone() };
+    let desk = desk::DeskService { registry, proxies, published, world, trust_domain: authority.trust_domain().into(), stopping: stopping.clone() };
     let incoming = ReceiverStream::new(accept::accept(listener, tls));
     Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))
@@ -57,7 +60,7 @@ pub async fn serve(listener: Listener, tls: Arc<rustls::ServerConfig>, services:
         .add_service(
             AggregatedDiscoveryServiceServer::new(delivery).max_decoding_message_size(LARGEST_MESSAGE).max_encoding_message_size(LARGEST_MESSAGE),
         )
-        .add_service(DeskServer::new(desk).max_decoding_message_size(LARGEST_MESSAGE))
+        .add_service(DeskServer::new(desk).max_decoding_message_size(LARGEST_SAID))
         .serve_with_incoming_shutdown(incoming, async move {
             stopping.wait().await;
         })

@@ -59,7 +59,7 @@ impl Mesh {
         let type_url = ResourceType::Route.type_url().to_owned();
         let why = if accepted { String::new() } else { "bad regex".to_owned() };
         let ack = ResourceAck { type_url, name: resource.to_owned(), version, accepted, why, removed: false };
-        self.board.proxies.acknowledge(&uid, number, Acknowledge { plan: 1, resources: vec![ack] });
+        self.board.proxies.acknowledge(&uid, number, Acknowledge { plan: 1, resources: vec![ack] }, &published);
     }
 
     fn live(&self, kind: &str) -> Liveness {
@@ -134,4 +134,28 @@ async fn conditions_are_written_where_each_api_has_them_and_only_when_they_chang
     assert_eq!((&live["status"], &live["message"], &live["lastTransitionTime"]), (&json!("True"), &json!("1/1"), &json!("2026-06-01T12:00:05Z")));
     let accepted = of(&mesh.stored("VirtualService")["status"]["conditions"], "Accepted");
     assert_eq!(accepted["lastTransitionTime"], "2026-06-01T12:00:00Z");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_is_remembered_for_what_is_published_only() {
+    let mesh = mesh(&["a"]);
+    let ack = |type_url: &str, name: &str, version: &str| ResourceAck {
+        type_url: type_url.into(),
+        name: name.into(),
+        version: version.into(),
+        why: "é".repeat(1000),
+        ..ResourceAck::default()
+    };
+    let route = ResourceType::Route.type_url();
+    let resources = vec![
+        ack(route, "VirtualService/default/reviews", "1"),
+        ack(route, "VirtualService/default/made-up", "1"),
+        ack("type.googleapis.com/made.up", "VirtualService/default/reviews", "1"),
+        ack(route, "HTTPRoute/default/reviews", &"1".repeat(1000)),
+    ];
+    let (published, number) = (mesh.board.published.borrow().clone(), mesh.board.proxies.get("default/a").unwrap().line.number);
+    mesh.board.proxies.acknowledge("default/a", number, Acknowledge { plan: 7, resources }, &published);
+    let proxy = mesh.board.proxies.get("default/a").unwrap();
+    let kept: Vec<_> = proxy.acknowledged.iter().map(|((_, name), said)| (name.as_str(), said.why.len())).collect();
+    assert_eq!((proxy.plan, kept), (7, vec![("VirtualService/default/reviews", 512)]));
 }

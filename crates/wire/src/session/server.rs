@@ -12,8 +12,14 @@ pub type Version = String;
 /// All that a client may know of one type: name -> version and bytes.
 pub type View = BTreeMap<String, (Version, Arc<[u8]>)>;
 
-/// How many names one stream may subscribe to, or claim to have, per type: far above any use, so that a peer cannot fill memory.
+/// How many names one stream may subscribe to, or claim to have, per type, and how many bytes these names may have in all: far
+/// above any use, so that a peer cannot fill memory. What is beyond is not taken in.
 const MOST_NAMES: usize = 100_000;
+const MOST_BYTES: usize = 16 << 20;
+/// Kind, namespace and name of any object fit (20 + 253 + 253), and so does any host.
+const LONGEST_NAME: usize = 600;
+/// Versions are digests in hexadecimal.
+const LONGEST_VERSION: usize = 128;
 
 /// The state of one stream. After every request, offer the view of the request's type; after every change, offer those that
 /// changed. Offers that come while a response is in flight are not lost: the next one, after the ACK, sends what is then new.
@@ -27,6 +33,8 @@ pub struct ServerSession {
 struct Subscription {
     wildcard: bool,
     names: BTreeSet<String>,
+    /// Bytes of `names`.
+    bytes: usize,
     /// What the client has, once it has read all that was sent; versions it refused included, so that they are not sent again.
     has: BTreeMap<String, Version>,
     /// Subscribed names that it has been told do not exist.
@@ -43,6 +51,8 @@ pub struct Requested {
     pub of_type: ResourceType,
     pub subscribed: BTreeSet<String>,
     pub unsubscribed: BTreeSet<String>,
+    /// How many names were not taken in, because there are too many or they are too long.
+    pub ignored: usize,
     /// Set when it answers the response that was in flight.
     pub verdict: Option<Verdict>,
 }
@@ -59,7 +69,6 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProtocolFault {
     UnknownType(String),
-    TooManyNames(ResourceType),
 }
 
 impl fmt::Display for ProtocolFault {
@@ -69,7 +78,6 @@ impl fmt::Display for ProtocolFault {
                 let shown: String = url.chars().take(200).collect();
                 write!(f, "the client asks for resources of type {shown:?}, which this control plane does not serve")
             }
-            Self::TooManyNames(of_type) => write!(f, "the client names more than {MOST_NAMES} resources of type {of_type}"),
         }
     }
 }
@@ -85,27 +93,27 @@ impl ServerSession {
         let of_type = ResourceType::from_type_url(&request.type_url).ok_or(ProtocolFault::UnknownType(request.type_url))?;
         let first = !self.types.contains_key(&of_type);
         let state = self.types.entry(of_type).or_default();
-        let subscribed: BTreeSet<_> = request.resource_names_subscribe.into_iter().collect();
+        let mut subscribed: BTreeSet<_> = request.resource_names_subscribe.into_iter().collect();
         let unsubscribed: BTreeSet<_> = request.resource_names_unsubscribe.into_iter().collect();
-        if state.names.len() + subscribed.len() > MOST_NAMES || request.initial_resource_versions.len() > MOST_NAMES {
-            return Err(ProtocolFault::TooManyNames(of_type));
-        }
         if first {
             state.wildcard = subscribed.is_empty() && !of_type.by_name();
             state.owed = true;
         }
         state.unsubscribe(&unsubscribed);
+        let mut ignored = state.keep_within_limits(&mut subscribed);
         state.subscribe(&subscribed);
         if first {
-            // After `subscribe`, which takes what is subscribed to as not there yet.
-            state.has = request.initial_resource_versions;
+            // After `subscribe`, which takes what is subscribed to as not there yet. What is not believed is sent again.
+            let claimed = request.initial_resource_versions.len();
+            state.has = believed(request.initial_resource_versions);
+            ignored += claimed - state.has.len();
         }
         let answers = state.in_flight.as_deref().is_some_and(|nonce| nonce == request.response_nonce);
         let verdict = answers.then(|| {
             state.in_flight = None;
             request.error_detail.map_or(Verdict::Accepted, |status| Verdict::Refused(status.message))
         });
-        Ok(Requested { of_type, subscribed, unsubscribed, verdict })
+        Ok(Requested { of_type, subscribed, unsubscribed, ignored, verdict })
     }
 
     /// The names that the client subscribed to one by one.
@@ -150,6 +158,17 @@ impl ServerSession {
     }
 }
 
+/// What a client says it has, as far as it is within the limits.
+fn believed(claimed: impl IntoIterator<Item = (String, Version)>) -> BTreeMap<String, Version> {
+    let mut bytes = 0;
+    let plausible = claimed.into_iter().filter(|(name, version)| name.len() <= LONGEST_NAME && version.len() <= LONGEST_VERSION);
+    let within = plausible.take(MOST_NAMES).take_while(|(name, version)| {
+        bytes += name.len() + version.len();
+        bytes <= MOST_BYTES
+    });
+    within.collect()
+}
+
 impl Subscription {
     fn wants(&self, name: &str) -> bool {
         self.wildcard || self.names.contains(name)
@@ -164,8 +183,26 @@ impl Subscription {
             }
             self.has.remove(name);
             self.told_absent.remove(name);
-            self.names.insert(name.clone());
+            if self.names.insert(name.clone()) {
+                self.bytes += name.len();
+            }
         }
+    }
+
+    /// Takes out of `names` what there is no room for, and says how many that are.
+    fn keep_within_limits(&self, names: &mut BTreeSet<String>) -> usize {
+        let (before, mut count, mut bytes) = (names.len(), self.names.len(), self.bytes);
+        names.retain(|name| {
+            if name == "*" || self.names.contains(name) {
+                return true;
+            }
+            let fits = name.len() <= LONGEST_NAME && count < MOST_NAMES && bytes + name.len() <= MOST_BYTES;
+            if fits {
+                (count, bytes) = (count + 1, bytes + name.len());
+            }
+            fits
+        });
+        before - names.len()
     }
 
     /// The client forgets these by itself. Under a wildcard it keeps them, which the next response confirms.
@@ -177,7 +214,9 @@ impl Subscription {
                 self.has.retain(|name, _| names.contains(name));
                 continue;
             }
-            self.names.remove(name);
+            if self.names.remove(name) {
+                self.bytes -= name.len();
+            }
             self.told_absent.remove(name);
             self.has.remove(name);
         }

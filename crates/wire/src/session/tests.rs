@@ -168,6 +168,43 @@ fn one_malformed_resource_is_refused_alone_and_not_sent_in_a_loop() {
 }
 
 #[test]
+fn names_beyond_the_limits_are_ignored_and_the_stream_goes_on() {
+    let mut server = ServerSession::new();
+    let of_type = ResourceType::Service;
+    let request = |names: Vec<String>| DeltaDiscoveryRequest {
+        type_url: of_type.type_url().into(),
+        resource_names_subscribe: names,
+        ..DeltaDiscoveryRequest::default()
+    };
+    assert_eq!(server.request(request(vec!["n".repeat(601), "reviews".into()])).unwrap().ignored, 1);
+    assert_eq!(server.subscribed(of_type).len(), 1);
+    // Many names, one of which is known already.
+    let many = (0..100_000).map(|number| format!("host-{number}")).chain(["reviews".to_owned()]).collect();
+    assert_eq!(server.request(request(many)).unwrap().ignored, 1);
+    assert_eq!(server.subscribed(of_type).len(), 100_000);
+    // Room that is given back can be used, also under a limit of bytes.
+    let all: Vec<String> = server.subscribed(of_type).iter().cloned().collect();
+    let none = DeltaDiscoveryRequest { type_url: of_type.type_url().into(), resource_names_unsubscribe: all, ..DeltaDiscoveryRequest::default() };
+    server.request(none).unwrap();
+    let long = (0..30_000).map(|number| format!("{number:0>600}")).collect();
+    let ignored = server.request(request(long)).unwrap().ignored;
+    assert_eq!((ignored, server.subscribed(of_type).len()), (30_000 - (16 << 20) / 600, (16 << 20) / 600));
+}
+
+#[test]
+fn what_a_client_claims_to_have_is_believed_within_the_limits() {
+    let mut server = ServerSession::new();
+    let request = DeltaDiscoveryRequest {
+        type_url: ResourceType::Workload.type_url().into(),
+        initial_resource_versions: [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "v".repeat(129)), ("c".repeat(601), "1".to_owned())].into(),
+        ..DeltaDiscoveryRequest::default()
+    };
+    assert_eq!(server.request(request).unwrap().ignored, 2);
+    let response = server.offer(ResourceType::Workload, &View::new()).unwrap();
+    assert_eq!(response.removed_resources, ["a"]);
+}
+
+#[test]
 fn stale_nonces_answer_nothing_and_unknown_types_are_faults() {
     let mut client = ClientSession::new("a");
     let mut server = connected(&mut client);

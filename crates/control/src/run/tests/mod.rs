@@ -286,6 +286,25 @@ async fn nobody_gets_the_control_planes_own_identity() {
 }
 
 #[tokio::test]
+async fn silent_connections_keep_nobody_out() {
+    let running = up().await;
+    let mut silent = Vec::new();
+    for address in [running.api, running.grpc] {
+        for _ in 0..300 {
+            silent.push(tokio::net::TcpStream::connect(address).await.unwrap());
+        }
+    }
+    // Well before any of them is given up for its time.
+    let answered = async {
+        assert_eq!(http(&running, "GET", "/taut/v1/status", Some(&running.admin_token), "").await.0, 200);
+        drop(join(&running, "page").await);
+    };
+    tokio::time::timeout(Duration::from_secs(2), answered).await.unwrap();
+    drop(silent);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn of_two_proxies_with_one_name_the_one_that_answers_stays() {
     let running = up().await;
     let identity = join(&running, "page").await;
