@@ -347,7 +347,7 @@ fn tell_rule<T: Trace>(rule: &Rule, trace: &mut T) {
         (0, false) => "none".to_owned(),
         (attempts, _) => format!("up to {attempts} on {}", words::retry_on(&plan.retry.on)),
     };
-    match rule.default_retry {
+    match plan.default_retry {
         true => trace.step(Mark::Info, "retries", retries, Some(&Origin::built_in("retries"))),
         false => trace.step(Mark::Info, "retries", retries, Some(&plan.origin)),
     }

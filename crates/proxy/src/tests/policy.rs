@@ -103,6 +103,30 @@ fn a_failed_attempt_is_made_again_with_its_body() {
 }
 
 #[test]
+fn by_default_an_application_that_answered_503_to_a_post_is_not_asked_again() {
+    run(async {
+        let (app, asked) = failing(2).await;
+        let mut pair = Pair::new(app, AppProtocol::Http).await;
+        assert!(post(pair.client.outbound, 3).await.starts_with("HTTP/1.1 503"));
+        assert_eq!(asked.get(), 1);
+        assert!(get(pair.client.outbound, "/").await.starts_with("HTTP/1.1 200"));
+        assert_eq!(asked.get(), 3);
+
+        // The peer's proxy proves that its application did not get the request.
+        pair.mesh.workloads[0].serves[0].target = 0;
+        pair.server.pin(&pair.mesh);
+        assert!(post(pair.client.outbound, 3).await.contains("x-taut-reason: app_unreachable"));
+        assert_eq!(eventually(|| pair.client.exchanges().pop().filter(|record| record.attempts.len() > 1)).await.attempts.len(), 3);
+
+        // What a user wrote is done.
+        let (app, asked) = failing(1).await;
+        let pair = Pair::with_rule(app, |rule| rule.retry = retry(2, vec![RetryOn::Status(503)])).await;
+        assert!(post(pair.client.outbound, 3).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(asked.get(), 2);
+    });
+}
+
+#[test]
 fn a_body_larger_than_what_is_kept_is_sent_once() {
     run(async {
         let (app, asked) = failing(1).await;
