@@ -105,6 +105,17 @@ impl Current {
         tokio::time::timeout(limit, known).await.unwrap_or(false)
     }
 
+    /// Whether a plan is held and the control plane, which it came from, is away: nothing is learned until it is back.
+    pub fn cut_off(&self) -> bool {
+        !self.connected() && self.snapshot.load().own.is_some()
+    }
+
+    /// Subscribes to `hosts` without waiting.
+    pub fn want(&self, hosts: &[String]) {
+        // The receiver is gone only when the proxy stops.
+        let _ = self.wanted.send(hosts.to_vec());
+    }
+
     pub fn draining(&self) -> bool {
         *self.draining.borrow()
     }

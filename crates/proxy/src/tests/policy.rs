@@ -444,6 +444,31 @@ fn a_service_not_heard_of_is_asked_for_and_the_request_waits() {
 }
 
 #[test]
+fn without_a_control_plane_the_world_outside_is_reached_and_nothing_else_is_waited_for() {
+    run(async {
+        let outside = echo_app().await;
+        let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        pair.client.current.set_connected(false);
+        let started = std::time::Instant::now();
+        // Not known, not of the mesh, and always this machine.
+        let host = format!("localhost:{}", outside.port());
+        let answer = talk(pair.client.outbound, format!("GET /x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(&format!("host: {host}\n")), "{answer}");
+        let answer = talk(pair.client.outbound, "GET / HTTP/1.1\r\nHost: unheard:9080\r\nConnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("x-taut-reason: service_not_learned"), "{answer}");
+        assert!(started.elapsed() < Options::new(pair.client.current.workload().clone(), "").learn, "{:?}", started.elapsed());
+        let wanted: Vec<_> = std::iter::from_fn(|| pair.client.wanted.borrow_mut().try_recv().ok()).flatten().collect();
+        assert!(wanted.contains(&"localhost".to_owned()) && wanted.contains(&"unheard".to_owned()), "{wanted:?}");
+
+        // The first question that nobody answers is the last.
+        let stranger = Proxy::start_with("other", LOCAL, None, |options| options.learn = Duration::from_secs(1)).await;
+        let started = std::time::Instant::now();
+        assert!(get(stranger.outbound, "/").await.starts_with("HTTP/1.1 503"));
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    });
+}
+
+#[test]
 fn a_request_to_this_proxy_itself_does_not_go_round_for_ever() {
     run(async {
         let mut pair = Pair::new(echo_app().await, AppProtocol::Http).await;
