@@ -4,6 +4,7 @@
 //! A block whose first line is `# fails` must fail. In a `text` block, white space is squeezed, `…` stands for any characters of a
 //! line, and a line that is only `…` for any lines; its lines must be found in order. `console` blocks are not run, and counted.
 //! The pages use the demo's addresses, 127.0.10.N; here they become those of the test's mesh.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -207,10 +207,20 @@ impl Plan {
 
     /// ALLOW_ANY, Istio's default: what is not of the mesh is dialled as the client named it.
     fn pass_through<T: Trace>(&self, facts: &Facts<'_>, because: &str, trace: &mut T) -> Verdict {
-        let rule = self.passthrough.clone();
-        trace.step(Mark::Chosen, "passthrough", || format!("{}:{} is {because}", facts.host, facts.port), Some(&rule.origin));
+        trace.step(Mark::Chosen, "passthrough", || format!("{}:{} is {because}", facts.host, facts.port), Some(&self.passthrough.origin));
+        Verdict::Go(Box::new(self.passed_through(facts)))
+    }
+
+    fn passed_through(&self, facts: &Facts<'_>) -> Go {
         let action = Action::Passthrough { host: facts.host.to_owned(), port: facts.port };
-        Verdict::Go(Box::new(Go { rule, action, delay: None, service_host: facts.host.to_ascii_lowercase().into(), audit: Vec::new() }))
+        Go { rule: self.passthrough.clone(), action, delay: None, service_host: facts.host.to_ascii_lowercase().into(), audit: Vec::new() }
+    }
+
+    /// What to do about a question of [`Plan::decide`] when nobody is there to answer it: a name that looks like one of the
+    /// world outside, and that no known wildcard covers, is passed through (ALLOW_ANY). `None`: it could be the mesh's.
+    pub fn unanswered(&self, facts: &Facts<'_>) -> Option<Go> {
+        let Found::Ask(candidates) = self.find(facts.host, facts.port) else { return None };
+        (self.looks_outside(facts.host) && self.wildcard(&candidates).is_none()).then(|| self.passed_through(facts))
     }
 }
 
@@ -347,7 +357,7 @@ fn tell_rule<T: Trace>(rule: &Rule, trace: &mut T) {
         (0, false) => "none".to_owned(),
         (attempts, _) => format!("up to {attempts} on {}", words::retry_on(&plan.retry.on)),
     };
-    match rule.default_retry {
+    match plan.default_retry {
         true => trace.step(Mark::Info, "retries", retries, Some(&Origin::built_in("retries"))),
         false => trace.step(Mark::Info, "retries", retries, Some(&plan.origin)),
     }

@@ -44,7 +44,7 @@ pub use limits::Overflow;
 pub use live::{Live, NoEndpoint, Outcome, Picked};
 pub use path::{normalise, undotted};
 pub use plan::Plan;
-pub use retry::{Failure, backoff, default_retry, should_retry};
+pub use retry::{Failure, backoff, default_retry, safe_by_default, should_retry};
 pub use snapshot::Snapshot;
 pub use trace::{Explanation, Mark, Step};
 pub use verdict::{Go, Question, Refusal, Rolls, Side, Verdict};

@@ -127,16 +127,21 @@ impl Plan {
                 _ => {}
             }
         }
-        let wildcards = self.hosts.values().filter(|found| found.host.starts_with('*') && candidates.iter().any(|c| host::matches(&found.host, c)));
-        if let Some(found) = wildcards.max_by_key(|found| found.host.len()) {
+        if let Some(found) = self.wildcard(&candidates) {
             return found.at(port);
         }
         if self.looks_outside(named) { Found::Outside("not a name of this mesh") } else { Found::Nowhere(candidates) }
     }
 
+    /// The narrowest wildcard service that covers one of these names.
+    pub(crate) fn wildcard(&self, candidates: &[String]) -> Option<&HostPlan> {
+        let wildcards = self.hosts.values().filter(|found| found.host.starts_with('*') && candidates.iter().any(|c| host::matches(&found.host, c)));
+        wildcards.max_by_key(|found| found.host.len())
+    }
+
     /// Whether a name that is no service is taken for one of the world outside: it has a dot, is not under the cluster's
     /// domain, and is not `name.namespace` for a namespace that is known. `localhost` is outside too.
-    fn looks_outside(&self, named: &str) -> bool {
+    pub(crate) fn looks_outside(&self, named: &str) -> bool {
         let named = named.trim_end_matches('.').to_ascii_lowercase();
         let labels: Vec<&str> = named.split('.').collect();
         match labels[..] {

@@ -26,7 +26,7 @@ pub enum Failure<'a> {
 }
 
 /// Istio's default for HTTP routes without a `retries` field: two retries, 25 ms base (istio `pilot/pkg/networking/core/route/retry`).
-/// Beyond Istio's, a connection that broke is a reason too: [`should_retry`] repeats only what is safe to repeat, so a lost replica
+/// Unlike Istio's, 503 is bounded by [`safe_by_default`], and a connection that broke is a reason too: [`should_retry`] repeats only what is safe to repeat, so a lost replica
 /// costs no idempotent request.
 pub fn default_retry() -> Retry {
     let on = vec![RetryOn::ConnectFailure, RetryOn::RefusedStream, RetryOn::Reset, RetryOn::Grpc(14), RetryOn::Grpc(1), RetryOn::Status(503)];
@@ -64,6 +64,21 @@ pub fn should_retry(retry: &Retry, failure: &Failure<'_>, method: &str) -> bool 
     };
     retry.on.iter().any(named)
 }
+
+/// Whether the default retries may try again where their list of reasons would: Istio's default repeats any request after 503,
+/// also a POST that the application may have worked on before it said so. Here it does so only for idempotent methods (RFC 9110
+/// section 9.2.2), or when the peer's proxy gave a reason that proves that the application did not get the request. A list
+/// that a user wrote is followed as written.
+pub fn safe_by_default(failure: &Failure<'_>, method: &str, mesh_reason: Option<&str>) -> bool {
+    match failure {
+        Failure::Status { status: 503, .. } => idempotent(method) || mesh_reason.is_some_and(|reason| NOT_DELIVERED.contains(&reason)),
+        _ => true,
+    }
+}
+
+/// Reasons (`x-taut-reason`) of a proxy that did not hand the request to an application.
+const NOT_DELIVERED: [&str; 7] =
+    ["app_unreachable", "connect_failed", "connect_timeout", "draining", "no_endpoint", "overflow", "policies_not_received"];
 
 /// RFC 9110 section 9.2.2.
 fn idempotent(method: &str) -> bool {
@@ -110,6 +125,23 @@ mod tests {
             (never(), Failure::Connect, "GET", false),
         ] {
             assert_eq!(should_retry(&retry, &failure, method), want, "{:?} {failure:?} {method}", retry.on);
+        }
+    }
+
+    #[test]
+    fn by_default_a_503_is_repeated_only_where_that_is_safe() {
+        let status = |status| Failure::Status { status, grpc: None };
+        for (failure, method, reason, want) in [
+            (status(503), "GET", None, true),
+            (status(503), "DELETE", Some("reset"), true),
+            (status(503), "POST", None, false),
+            (status(503), "PATCH", Some("reset"), false),
+            (status(503), "POST", Some("app_unreachable"), true),
+            (status(503), "POST", Some("overflow"), true),
+            (Failure::Connect, "POST", None, true),
+            (Failure::Status { status: 200, grpc: Some(14) }, "POST", None, true),
+        ] {
+            assert_eq!(safe_by_default(&failure, method, reason), want, "{failure:?} {method} {reason:?}");
         }
     }
 

@@ -65,12 +65,12 @@ impl Scope<'_> {
             name: rule.name.clone(),
             timeout: rule.timeout.filter(|_| !faulty),
             retry: if faulty { retry::never() } else { rule.retry.clone().unwrap_or_else(retry::default_retry) },
+            default_retry: rule.retry.is_none() && !faulty,
             request_headers,
             response_headers: rule.response_headers.clone(),
         };
         Rule {
             plan: Arc::new(plan),
-            default_retry: rule.retry.is_none() && !faulty,
             fault_disarms: faulty,
             dialect,
             action,
@@ -99,8 +99,7 @@ impl Scope<'_> {
             unresolved: None,
         };
         let mut rule = plain_rule(origin, Dialect::Istio, self.shares(Dialect::Istio, &[backend]));
-        rule.plan = Arc::new(RulePlan { retry: retry::default_retry(), ..(*rule.plan).clone() });
-        rule.default_retry = true;
+        rule.plan = Arc::new(RulePlan { retry: retry::default_retry(), default_retry: true, ..(*rule.plan).clone() });
         rule
     }
 
@@ -210,7 +209,6 @@ pub(crate) fn cluster_name(key: &ClusterKey) -> String {
 fn plain_rule(origin: Origin, dialect: Dialect, shares: Vec<Share>) -> Rule {
     Rule {
         plan: Arc::new(bare_plan(origin)),
-        default_retry: false,
         fault_disarms: false,
         dialect,
         action: RuleAction::Forward(shares),
@@ -223,7 +221,7 @@ fn plain_rule(origin: Origin, dialect: Dialect, shares: Vec<Share>) -> Rule {
 
 pub(crate) fn bare_plan(origin: Origin) -> RulePlan {
     let (request_headers, response_headers) = Default::default();
-    RulePlan { origin, name: String::new(), timeout: None, retry: retry::never(), request_headers, response_headers }
+    RulePlan { origin, name: String::new(), timeout: None, retry: retry::never(), default_retry: false, request_headers, response_headers }
 }
 
 /// Setting `Host` (or `:authority`) by a header change rewrites the authority, as in Istio; it is not a header to set.

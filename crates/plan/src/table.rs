@@ -56,8 +56,6 @@ pub(crate) struct TcpEntry {
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) plan: Arc<RulePlan>,
-    /// No user said how to retry.
-    pub(crate) default_retry: bool,
     /// A fault switched the timeout or the retries off.
     pub(crate) fault_disarms: bool,
     pub(crate) dialect: Dialect,

@@ -52,6 +52,8 @@ pub struct RulePlan {
     pub name: String,
     pub timeout: Option<Duration>,
     pub retry: Retry,
+    /// No user said how to retry: [`crate::safe_by_default`] bounds `retry`.
+    pub default_retry: bool,
     pub request_headers: HeaderChange,
     pub response_headers: HeaderChange,
 }

@@ -8,6 +8,7 @@ use crate::exchange;
 use crate::facts::Arrival;
 use crate::fault::{Fault, Kind};
 use crate::io::Io;
+use crate::learn::learn;
 use crate::pool::{CONNECTION_WINDOW, HEAD_BYTES, LocalExecutor, STREAM_WINDOW};
 use crate::record::OpenConnection;
 use crate::respond::ResponseBody;
@@ -158,9 +159,12 @@ async fn protocol(engine: &Rc<Engine>, arrival: &Arrival) -> AppProtocol {
         }
         // Only what the plan asks matters here: it decides once it is known what is spoken.
         match plan.decide(&arrival.facts(), &engine.rolls()) {
-            Verdict::Ask(Question::Services(hosts)) => engine.current.learn(&hosts, engine.options.learn).await,
+            Verdict::Ask(Question::Services(hosts)) => match learn(engine, &plan, &arrival.facts(), &hosts).await {
+                Ok(None) => {}
+                Ok(Some(_)) | Err(_) => break,
+            },
             Verdict::Go(_) | Verdict::Refuse(_) => break,
-        };
+        }
     }
     engine.pin().protocol(host, *port).unwrap_or(AppProtocol::Unknown)
 }

@@ -4,10 +4,10 @@ use crate::engine::Engine;
 use crate::facts::{self, Arrival, Exchange};
 use crate::fault::{Fault, Kind};
 use crate::forward::{self, Answer, switches_protocol};
+use crate::learn::{learn, not_learned};
 use crate::mirror;
 use crate::respond::{self, ResponseBody};
 use crate::transform;
-use crate::tunnel::not_learned;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use std::rc::Rc;
@@ -39,6 +39,7 @@ async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, F
 async fn decide(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Box<Go>, Fault> {
     acceptable(exchange)?;
     for _ in 0..=2 {
+<<<<<<< HEAD
         let verdict = exchange.plan.decide(&exchange.facts(), &exchange.rolls);
         if !exchange.inbound() {
             engine.note_use(exchange.facts().host, verdict.service_host());
@@ -51,12 +52,21 @@ async fn decide(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Box<Go>,
                 record.route.clone_from(&go.rule.name);
                 return Ok(go);
             }
+=======
+        let go = match exchange.plan.decide(&exchange.facts(), &exchange.rolls) {
+            Verdict::Go(go) => Some(go),
+>>>>>>> h/fixproxy
             Verdict::Refuse(refusal) => return Err(Fault::refused(refusal)),
-            Verdict::Ask(Question::Services(hosts)) => {
-                engine.current.learn(&hosts, engine.options.learn).await;
-                exchange.pin(engine.pin());
-            }
+            Verdict::Ask(Question::Services(hosts)) => learn(engine, &exchange.plan, &exchange.facts(), &hosts).await?,
+        };
+        if let Some(go) = go {
+            let record = &mut exchange.open.record;
+            record.rule = Some(go.rule.origin.clone());
+            record.route.clone_from(&go.rule.name);
+            facts::name_service(&mut record.edge, &go.service_host, "unknown");
+            return Ok(go);
         }
+        exchange.pin(engine.pin());
     }
     Err(not_learned(exchange.facts().host))
 }

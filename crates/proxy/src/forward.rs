@@ -105,7 +105,11 @@ async fn to_cluster(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go, forwa
 
         let retries = u32::try_from(tried.len() - 1).unwrap_or(u32::MAX);
         let failure = due_for_retry(&outcome);
-        let due = failure.as_ref().is_some_and(|failure| retry::should_retry(rule, failure, exchange.head.method.as_str()));
+        let due = failure.as_ref().is_some_and(|failure| {
+            let method = exchange.head.method.as_str();
+            let safe = || !go.rule.default_retry || retry::safe_by_default(failure, method, mesh_reason(&outcome, &in_flight));
+            retry::should_retry(rule, failure, method) && safe()
+        });
         // Nothing reached an endpoint that could not be connected to, so asking another one adds no load: no budget, no back-off.
         let elsewhere = matches!(failure, Some(retry::Failure::Connect)) && tried.len() < cluster.endpoints.len();
         let may = due && retries < rule.attempts && exchange.body.can_be_read_again() && !engine.current.draining();
@@ -119,10 +123,20 @@ async fn to_cluster(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go, forwa
             continue;
         }
         let (response, lease) = outcome?;
-        let from_mesh = matches!(in_flight.picked.endpoint.transport, Transport::Mesh { .. });
+        let from_mesh = is_mesh(&in_flight);
         let hold = Hold { lease: Some(lease), in_flight: Some(in_flight), admitted: Some(admitted) };
         return Ok(Answer { response: response.map(Content::Upstream), deadline: None, hold, from_mesh });
     }
+}
+
+fn is_mesh(in_flight: &InFlight) -> bool {
+    matches!(in_flight.picked.endpoint.transport, Transport::Mesh { .. })
+}
+
+/// Why the peer's proxy says that there is no better response. Nobody outside the mesh is believed.
+fn mesh_reason<'a>(outcome: &'a Result<(Response<Incoming>, Lease), Fault>, in_flight: &InFlight) -> Option<&'a str> {
+    let (response, _) = outcome.as_ref().ok().filter(|_| is_mesh(in_flight))?;
+    response.headers().get(&metadata::REASON)?.to_str().ok()
 }
 
 /// What the retry policy is asked about; `None` when the attempt went well.

@@ -29,6 +29,7 @@ pub mod forward;
 mod gate;
 pub mod identity;
 pub mod io;
+mod learn;
 pub mod listen;
 pub mod metadata;
 pub mod mirror;

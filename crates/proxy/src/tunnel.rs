@@ -8,6 +8,7 @@ use crate::facts::{Arrival, Asked, name_service};
 use crate::fault::{Fault, Kind};
 use crate::forward::{self, Hold};
 use crate::io::Io;
+use crate::learn::{learn, not_learned};
 use crate::metadata;
 use crate::record::{Carried, Open, OpenConnection};
 use crate::tls::Spoken;
@@ -83,6 +84,7 @@ async fn decide(engine: &Rc<Engine>, arrival: &Arrival, mut plan: Arc<Plan>, ope
         open.record.plan = plan.version();
         let owned = crate::evidence::OwnedFacts::copy(&facts, &plan);
         open.evidence = Some(crate::evidence::Evidence { plan: plan.clone(), facts: owned, rolls });
+<<<<<<< HEAD
         let verdict = plan.decide(&facts, &rolls);
         if facts.direction == Direction::Outbound {
             engine.note_use(facts.host, verdict.service_host());
@@ -93,18 +95,21 @@ async fn decide(engine: &Rc<Engine>, arrival: &Arrival, mut plan: Arc<Plan>, ope
                 open.record.rule = Some(go.rule.origin.clone());
                 return Ok(go);
             }
+=======
+        let go = match plan.decide(&facts, &rolls) {
+            Verdict::Go(go) => Some(go),
+>>>>>>> h/fixproxy
             Verdict::Refuse(refusal) => return Err(Fault::refused(refusal)),
-            Verdict::Ask(Question::Services(hosts)) => {
-                engine.current.learn(&hosts, engine.options.learn).await;
-                plan = engine.pin();
-            }
+            Verdict::Ask(Question::Services(hosts)) => learn(engine, &plan, &facts, &hosts).await?,
+        };
+        if let Some(go) = go {
+            open.record.rule = Some(go.rule.origin.clone());
+            name_service(&mut open.record.edge, &go.service_host, "unknown");
+            return Ok(go);
         }
+        plan = engine.pin();
     }
     Err(not_learned(arrival.facts().host))
-}
-
-pub fn not_learned(host: &str) -> Fault {
-    Fault::new(Kind::NotLearned, format!("the control plane did not say in time whether {host} exists: is it reachable?"))
 }
 
 struct Connected {

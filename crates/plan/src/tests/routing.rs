@@ -57,6 +57,26 @@ fn names_and_addresses() {
 }
 
 #[test]
+fn a_question_that_nobody_answers_lets_only_outside_names_pass() {
+    let mut snapshot = bookstore();
+    snapshot.services.insert("*.partner.com".into(), Arc::new(Service { host: "*.partner.com".into(), ..service("partner", 443, AppProtocol::Tcp) }));
+    let plan = Plan::compile(&snapshot);
+    for (host, passes) in [
+        ("www.example.com", true),
+        ("example.com", true),
+        ("api.partner.com", false),
+        ("unheard", false),
+        ("unheard.default", false),
+        ("unheard.other.svc.cluster.local", false),
+        // No question here.
+        ("reviews", false),
+    ] {
+        let request = Request { host: host.into(), ..get("/") };
+        assert_eq!(plan.unanswered(&request.facts()).is_some(), passes, "{host}");
+    }
+}
+
+#[test]
 fn istio_takes_the_first_match_and_404_when_none() {
     let jason = rule("jason", vec![on_header("end-user", TextMatch::Exact("jason".into()))], to("reviews", "v2"));
     let login = rule("login", vec![on_path(PathMatch::Prefix("/lo".into())), on_path(PathMatch::Exact("/in".into()))], to("reviews", "v3"));

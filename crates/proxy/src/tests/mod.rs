@@ -219,6 +219,7 @@ impl Proxy {
         let mut options = Options::new(own.clone(), "127.0.0.1:1");
         change(&mut options);
         let (current, wanted) = Current::new(own);
+        current.set_connected(true);
         if let Some(identity) = identity {
             current.hold(Arc::new(identity));
         }

@@ -103,6 +103,30 @@ fn a_failed_attempt_is_made_again_with_its_body() {
 }
 
 #[test]
+fn by_default_an_application_that_answered_503_to_a_post_is_not_asked_again() {
+    run(async {
+        let (app, asked) = failing(2).await;
+        let mut pair = Pair::new(app, AppProtocol::Http).await;
+        assert!(post(pair.client.outbound, 3).await.starts_with("HTTP/1.1 503"));
+        assert_eq!(asked.get(), 1);
+        assert!(get(pair.client.outbound, "/").await.starts_with("HTTP/1.1 200"));
+        assert_eq!(asked.get(), 3);
+
+        // The peer's proxy proves that its application did not get the request.
+        pair.mesh.workloads[0].serves[0].target = 0;
+        pair.server.pin(&pair.mesh);
+        assert!(post(pair.client.outbound, 3).await.contains("x-taut-reason: app_unreachable"));
+        assert_eq!(eventually(|| pair.client.exchanges().pop().filter(|record| record.attempts.len() > 1)).await.attempts.len(), 3);
+
+        // What a user wrote is done.
+        let (app, asked) = failing(1).await;
+        let pair = Pair::with_rule(app, |rule| rule.retry = retry(2, vec![RetryOn::Status(503)])).await;
+        assert!(post(pair.client.outbound, 3).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(asked.get(), 2);
+    });
+}
+
+#[test]
 fn a_body_larger_than_what_is_kept_is_sent_once() {
     run(async {
         let (app, asked) = failing(1).await;
@@ -420,6 +444,7 @@ fn a_service_not_heard_of_is_asked_for_and_the_request_waits() {
 }
 
 #[test]
+<<<<<<< HEAD
 fn a_request_that_had_to_wait_for_its_service_is_explained_as_it_was_decided() {
     run(async {
         let mut pair = Pair::new(echo_app().await, AppProtocol::Http).await;
@@ -437,6 +462,29 @@ fn a_request_that_had_to_wait_for_its_service_is_explained_as_it_was_decided() {
         let kept = eventually(|| pair.client.sink.find("first").pop()).await;
         let explained = kept.to_json()["text"].to_string();
         assert!(explained.contains("forwarded to reviews") && !explained.contains("not sent"), "{explained}");
+=======
+fn without_a_control_plane_the_world_outside_is_reached_and_nothing_else_is_waited_for() {
+    run(async {
+        let outside = echo_app().await;
+        let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        pair.client.current.set_connected(false);
+        let started = std::time::Instant::now();
+        // Not known, not of the mesh, and always this machine.
+        let host = format!("localhost:{}", outside.port());
+        let answer = talk(pair.client.outbound, format!("GET /x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(&format!("host: {host}\n")), "{answer}");
+        let answer = talk(pair.client.outbound, "GET / HTTP/1.1\r\nHost: unheard:9080\r\nConnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("x-taut-reason: service_not_learned"), "{answer}");
+        assert!(started.elapsed() < Options::new(pair.client.current.workload().clone(), "").learn, "{:?}", started.elapsed());
+        let wanted: Vec<_> = std::iter::from_fn(|| pair.client.wanted.borrow_mut().try_recv().ok()).flatten().collect();
+        assert!(wanted.contains(&"localhost".to_owned()) && wanted.contains(&"unheard".to_owned()), "{wanted:?}");
+
+        // The first question that nobody answers is the last.
+        let stranger = Proxy::start_with("other", LOCAL, None, |options| options.learn = Duration::from_secs(1)).await;
+        let started = std::time::Instant::now();
+        assert!(get(stranger.outbound, "/").await.starts_with("HTTP/1.1 503"));
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+>>>>>>> h/fixproxy
     });
 }
 
