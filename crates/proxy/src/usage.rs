@@ -55,8 +55,16 @@ impl Usage {
         for host in hosts {
             match self.last.get_mut(host) {
                 Some(last) => *last = now,
-                None => drop(self.last.insert(host.to_owned(), now)),
+                None => {
+                    self.last.insert(host.to_owned(), now);
+                }
             }
+        }
+    }
+
+    pub fn forget(&mut self, hosts: &[String]) {
+        for host in hosts {
+            self.last.remove(host);
         }
     }
 
@@ -88,6 +96,13 @@ impl Usage {
         absent.sort_unstable();
         absent.truncate(absent.len() - FEWER_ABSENT);
         absent.into_iter().map(|(_, host)| host.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+impl Usage {
+    pub fn size(&self) -> usize {
+        self.last.len()
     }
 }
 

@@ -158,6 +158,14 @@ impl Receipts {
         self.gone.insert(key);
     }
 
+    /// As [`Receipts::removed`], if there is a receipt at all: names that were never answered for would pile up in an outage.
+    pub fn forgotten(&mut self, of_type: ResourceType, name: &str) {
+        let key = (of_type, name.to_owned());
+        if self.now.contains_key(&key) || self.unreadable.contains_key(&key) {
+            self.removed(of_type, name);
+        }
+    }
+
     /// Whether there is a policy that was never readable: what it forbids is not known, so nothing may come in.
     pub fn lacks_a_policy(&self, session: &ClientSession) -> bool {
         let is_policy = |of_type: ResourceType| matches!(of_type, ResourceType::PeerAuthentication | ResourceType::AuthorizationPolicy);

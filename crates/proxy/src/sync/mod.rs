@@ -59,6 +59,21 @@ struct Known {
 }
 
 impl Known {
+    fn new(sync: &Sync) -> Self {
+        let own = sync.current.workload();
+        let upstreams = sync.options.upstreams.iter();
+        Self {
+            session: ClientSession::new(format!("{}/{}", own.namespace, own.name)),
+            absent: BTreeSet::new(),
+            usage: Usage::default(),
+            upstreams: upstreams.flat_map(|upstream| taut_model::host::candidates(&upstream.host, &own.namespace)).collect(),
+            answered: BTreeSet::new(),
+            trust_domain: String::new(),
+            receipts: Receipts::default(),
+            version: 0,
+        }
+    }
+
     /// Subscribes to what the data path asks for, and forgets the oldest of the hosts that are no service when they are too many.
     /// What is to be said, if a stream is open: when none is, the opening of the next says it.
     fn ask(&mut self, sync: &Sync, hosts: Vec<String>) -> Vec<DeltaDiscoveryRequest> {
@@ -83,10 +98,10 @@ impl Known {
     /// Forgotten hosts leave the next snapshot, so that the next use asks for them again.
     fn forget(&mut self, hosts: Vec<String>) -> Option<DeltaDiscoveryRequest> {
         for host in &hosts {
-            if !self.absent.remove(host) {
-                self.receipts.removed(ResourceType::Service, host);
-            }
+            self.absent.remove(host);
+            self.receipts.forgotten(ResourceType::Service, host);
         }
+        self.usage.forget(&hosts);
         self.session.unsubscribe(hosts)
     }
 
@@ -112,18 +127,7 @@ impl Known {
 
 /// Runs until the proxy has said that it is gone.
 pub async fn run(sync: Sync, mut wanted: Wanted) {
-    let own = sync.current.workload();
-    let upstreams = sync.options.upstreams.iter();
-    let mut known = Known {
-        session: ClientSession::new(format!("{}/{}", own.namespace, own.name)),
-        absent: BTreeSet::new(),
-        usage: Usage::default(),
-        upstreams: upstreams.flat_map(|upstream| taut_model::host::candidates(&upstream.host, &own.namespace)).collect(),
-        answered: BTreeSet::new(),
-        trust_domain: String::new(),
-        receipts: Receipts::default(),
-        version: 0,
-    };
+    let mut known = Known::new(&sync);
     // A stream is not open yet: what is subscribed to now is said when it opens.
     drop(known.session.subscribe(known.upstreams.clone()));
 

@@ -370,3 +370,26 @@ fn names_that_are_no_service_are_forgotten_and_asked_for_again() {
         eventually(|| (control.seen.lock().hosts.len() <= 4096 + 3).then_some(())).await;
     });
 }
+
+#[tokio::test]
+async fn an_outage_does_not_pile_up_names() {
+    let (current, _wanted) = crate::current::Current::new(workload());
+    let world = World::os();
+    let sync = super::Sync {
+        world: world.clone(),
+        options: Arc::new(Options::new(workload(), "127.0.0.1:1")),
+        status: Status::new(world.clone(), current.clone(), "127.0.0.1:1".into()),
+        current,
+        sink: crate::sink::Sink::new(Arc::default(), None, 1),
+        control: crate::channel::Control { world, address: "127.0.0.1:1".into() },
+        peer: String::new(),
+        admin: String::new(),
+    };
+    let mut known = super::Known::new(&sync);
+    for block in 0..20 {
+        known.ask(&sync, (0..1000).map(|number| format!("{block}-{number}.example.com")).collect());
+        assert!(known.session.subscribed().len() <= 4096);
+        assert!(known.usage.size() <= 4096 && known.receipts.news(false).is_empty());
+    }
+    assert!(known.session.subscribed().contains("19-999.example.com"));
+}
