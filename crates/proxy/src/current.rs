@@ -107,7 +107,6 @@ impl Current {
         tokio::time::timeout(limit, known).await.unwrap_or(false)
     }
 
-<<<<<<< HEAD
     /// Notes that these hosts were asked for. To be called at most once a second and worker for each: see [`crate::usage`].
     pub fn note_used(&self, hosts: impl IntoIterator<Item = String>) {
         let snapshot = self.snapshot.load();
@@ -119,7 +118,8 @@ impl Current {
     /// The hosts that were asked for since this was called last.
     pub fn take_used(&self) -> BTreeSet<String> {
         std::mem::take(&mut *self.used.lock())
-=======
+    }
+
     /// Whether a plan is held and the control plane, which it came from, is away: nothing is learned until it is back.
     pub fn cut_off(&self) -> bool {
         !self.connected() && self.snapshot.load().own.is_some()
@@ -129,7 +129,6 @@ impl Current {
     pub fn want(&self, hosts: &[String]) {
         // The receiver is gone only when the proxy stops.
         let _ = self.wanted.send(hosts.to_vec());
->>>>>>> h/fixproxy
     }
 
     pub fn draining(&self) -> bool {

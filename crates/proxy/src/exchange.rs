@@ -39,32 +39,25 @@ async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, F
 async fn decide(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Box<Go>, Fault> {
     acceptable(exchange)?;
     for _ in 0..=2 {
-<<<<<<< HEAD
-        let verdict = exchange.plan.decide(&exchange.facts(), &exchange.rolls);
-        if !exchange.inbound() {
-            engine.note_use(exchange.facts().host, verdict.service_host());
-        }
-        facts::Asked::of(&exchange.plan, &exchange.facts(), &verdict).name(&mut exchange.open.record.edge);
-        match verdict {
-            Verdict::Go(go) => {
-                let record = &mut exchange.open.record;
-                record.rule = Some(go.rule.origin.clone());
-                record.route.clone_from(&go.rule.name);
-                return Ok(go);
-            }
-=======
-        let go = match exchange.plan.decide(&exchange.facts(), &exchange.rolls) {
-            Verdict::Go(go) => Some(go),
->>>>>>> h/fixproxy
-            Verdict::Refuse(refusal) => return Err(Fault::refused(refusal)),
-            Verdict::Ask(Question::Services(hosts)) => learn(engine, &exchange.plan, &exchange.facts(), &hosts).await?,
+        let verdict = match exchange.plan.decide(&exchange.facts(), &exchange.rolls) {
+            Verdict::Ask(Question::Services(hosts)) => learn(engine, &exchange.plan, &exchange.facts(), &hosts).await?.map(Verdict::Go),
+            verdict => Some(verdict),
         };
-        if let Some(go) = go {
-            let record = &mut exchange.open.record;
-            record.rule = Some(go.rule.origin.clone());
-            record.route.clone_from(&go.rule.name);
-            facts::name_service(&mut record.edge, &go.service_host, "unknown");
-            return Ok(go);
+        if let Some(verdict) = verdict {
+            if !exchange.inbound() {
+                engine.note_use(exchange.facts().host, verdict.service_host());
+            }
+            facts::Asked::of(&exchange.plan, &exchange.facts(), &verdict).name(&mut exchange.open.record.edge);
+            match verdict {
+                Verdict::Go(go) => {
+                    let record = &mut exchange.open.record;
+                    record.rule = Some(go.rule.origin.clone());
+                    record.route.clone_from(&go.rule.name);
+                    return Ok(go);
+                }
+                Verdict::Refuse(refusal) => return Err(Fault::refused(refusal)),
+                Verdict::Ask(_) => {}
+            }
         }
         exchange.pin(engine.pin());
     }

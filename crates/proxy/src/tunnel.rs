@@ -84,28 +84,23 @@ async fn decide(engine: &Rc<Engine>, arrival: &Arrival, mut plan: Arc<Plan>, ope
         open.record.plan = plan.version();
         let owned = crate::evidence::OwnedFacts::copy(&facts, &plan);
         open.evidence = Some(crate::evidence::Evidence { plan: plan.clone(), facts: owned, rolls });
-<<<<<<< HEAD
-        let verdict = plan.decide(&facts, &rolls);
-        if facts.direction == Direction::Outbound {
-            engine.note_use(facts.host, verdict.service_host());
-        }
-        Asked::of(&plan, &facts, &verdict).name(&mut open.record.edge);
-        match verdict {
-            Verdict::Go(go) => {
-                open.record.rule = Some(go.rule.origin.clone());
-                return Ok(go);
-            }
-=======
-        let go = match plan.decide(&facts, &rolls) {
-            Verdict::Go(go) => Some(go),
->>>>>>> h/fixproxy
-            Verdict::Refuse(refusal) => return Err(Fault::refused(refusal)),
-            Verdict::Ask(Question::Services(hosts)) => learn(engine, &plan, &facts, &hosts).await?,
+        let verdict = match plan.decide(&facts, &rolls) {
+            Verdict::Ask(Question::Services(hosts)) => learn(engine, &plan, &facts, &hosts).await?.map(Verdict::Go),
+            verdict => Some(verdict),
         };
-        if let Some(go) = go {
-            open.record.rule = Some(go.rule.origin.clone());
-            name_service(&mut open.record.edge, &go.service_host, "unknown");
-            return Ok(go);
+        if let Some(verdict) = verdict {
+            if facts.direction == Direction::Outbound {
+                engine.note_use(facts.host, verdict.service_host());
+            }
+            Asked::of(&plan, &facts, &verdict).name(&mut open.record.edge);
+            match verdict {
+                Verdict::Go(go) => {
+                    open.record.rule = Some(go.rule.origin.clone());
+                    return Ok(go);
+                }
+                Verdict::Refuse(refusal) => return Err(Fault::refused(refusal)),
+                Verdict::Ask(_) => {}
+            }
         }
         plan = engine.pin();
     }

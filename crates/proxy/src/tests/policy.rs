@@ -444,7 +444,6 @@ fn a_service_not_heard_of_is_asked_for_and_the_request_waits() {
 }
 
 #[test]
-<<<<<<< HEAD
 fn a_request_that_had_to_wait_for_its_service_is_explained_as_it_was_decided() {
     run(async {
         let mut pair = Pair::new(echo_app().await, AppProtocol::Http).await;
@@ -462,7 +461,10 @@ fn a_request_that_had_to_wait_for_its_service_is_explained_as_it_was_decided() {
         let kept = eventually(|| pair.client.sink.find("first").pop()).await;
         let explained = kept.to_json()["text"].to_string();
         assert!(explained.contains("forwarded to reviews") && !explained.contains("not sent"), "{explained}");
-=======
+    });
+}
+
+#[test]
 fn without_a_control_plane_the_world_outside_is_reached_and_nothing_else_is_waited_for() {
     run(async {
         let outside = echo_app().await;
@@ -484,7 +486,6 @@ fn without_a_control_plane_the_world_outside_is_reached_and_nothing_else_is_wait
         let started = std::time::Instant::now();
         assert!(get(stranger.outbound, "/").await.starts_with("HTTP/1.1 503"));
         assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
->>>>>>> h/fixproxy
     });
 }
 
