@@ -97,7 +97,7 @@ mod tests {
     fn a_path_is_told_once() {
         let problem = |path: &str, message: &str| Problem {
             severity: Severity::Error,
-            code: "InvalidValue".into(),
+            code: "InvalidValue",
             object: None,
             path: path.into(),
             location: None,
