@@ -43,6 +43,8 @@ pub struct Engine {
     introductions: RefCell<Introductions>,
     open: watch::Sender<usize>,
     closing: watch::Sender<bool>,
+    /// Held once by each mirrored copy under way.
+    pub copies: Rc<()>,
 }
 
 impl Engine {
@@ -66,6 +68,7 @@ impl Engine {
             introductions: RefCell::default(),
             open: watch::Sender::new(0),
             closing: watch::Sender::new(false),
+            copies: Rc::new(()),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use crate::body::Source;
 use crate::dial::Target;
-use crate::engine::{Engine, InFlight};
+use crate::engine::{Admitted, Engine, InFlight};
 use crate::facts::{Exchange, split_authority};
 use crate::tls::Spoken;
 use http::request::Parts;
@@ -16,21 +16,29 @@ use taut_plan::Outcome;
 use taut_plan::verdict::{Action, Go};
 use tokio::time::Instant;
 
+/// Copies under way in one worker: a mirror that does not answer costs no more than this.
+const MOST: usize = 256;
 /// Longest that a copy may take, so that a dead mirror holds nothing for ever.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Sends the copies that the plan wants. A body that did not end before the response, or is larger than what is kept for
-/// retries, is not mirrored, and counted.
+/// Sends the copies that the plan wants. Not mirrored, and counted, is a request whose body did not end before the response or is larger
+/// than what is kept for retries, one too many under way, and one beyond the limits of the mirror's cluster.
 pub fn send(engine: &Rc<Engine>, exchange: &Exchange, go: &Go) {
     let Action::Forward(forward) = &go.action else { return };
     for cluster in &forward.mirrors {
-        let Some(body) = Source::copy(&exchange.body) else {
+        let place = Some(engine.copies.clone()).filter(|copies| Rc::strong_count(copies) <= MOST + 1);
+        let (Some(place), Some(body), Ok(admitted)) = (place, Source::copy(&exchange.body), Admitted::new(engine, cluster)) else {
             engine.sink.mirror_dropped();
             continue;
         };
         let mut head = exchange.head.clone();
         shadow(&mut head, &exchange.authority);
-        tokio::task::spawn_local(tokio::time::timeout(LIMIT, copy(engine.clone(), cluster.clone(), head, body)));
+        let sending = tokio::time::timeout(LIMIT, copy(engine.clone(), cluster.clone(), head, body));
+        tokio::task::spawn_local(async move {
+            // What takes longer than the limit is given up.
+            let _ = sending.await;
+            drop((admitted, place));
+        });
     }
 }
 

@@ -150,7 +150,12 @@ fn switch(engine: &Rc<Engine>, mut exchange: Exchange, answer: Answer) -> Respon
     };
     exchange.open.record.status = response.status().as_u16();
     let upstream = hyper::upgrade::on(&mut response);
-    engine.spawn(tunnel::join(client, upstream, exchange.open, Hold { lease: None, in_flight, admitted }));
+    // What a later plan may ask about, all headers included.
+    let mut facts = exchange.open.evidence.as_ref().map(|evidence| evidence.facts.clone());
+    if let Some(http) = facts.as_mut().and_then(|facts| facts.http.as_mut()) {
+        http.headers = exchange.head.headers;
+    }
+    engine.spawn(tunnel::join(engine.clone(), client, upstream, exchange.open, Hold { lease: None, in_flight, admitted }, facts));
     response.map(|_| ResponseBody::empty())
 }
 

@@ -4,6 +4,7 @@ use crate::capture::late::FirstLine;
 use crate::capture::socks5;
 use crate::dial::{Target, shown};
 use crate::engine::{Admitted, Engine, InFlight};
+use crate::evidence::{Evidence, OwnedFacts};
 use crate::facts::{Arrival, Asked, name_service};
 use crate::fault::{Fault, Kind};
 use crate::forward::{self, Hold};
@@ -26,7 +27,7 @@ use taut_model::service::AppProtocol;
 use taut_observe::record::Protocol;
 use taut_plan::cluster::{Dial, Transport};
 use taut_plan::retry;
-use taut_plan::verdict::{Action, Forward, Go, Question, Verdict};
+use taut_plan::verdict::{Action, Forward, Go, Question, Rolls, Side, Verdict};
 use taut_plan::{Direction, Outcome, Plan};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
@@ -58,7 +59,13 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, gre
         Ok(Connected { upstream, mut hold, idle }) => {
             engine.sink.connection_opened(&open.record.edge);
             let late = watched(&engine, &arrival).then(FirstLine::default);
-            let fault = copy(client, upstream, idle, &open.carried.clone(), late).await;
+            let facts = OwnedFacts::copy(&arrival.facts(), &engine.current.plan());
+            let carried = open.carried.clone();
+            let fault = tokio::select! {
+                biased;
+                fault = revoked(&engine, &facts) => Some(fault),
+                fault = copy(client, upstream, idle, &carried, late) => fault,
+            };
             if let Some(in_flight) = &mut hold.in_flight {
                 // A connection that was opened and carried is a success, however it was closed.
                 in_flight.ended(Outcome::Status { status: 200, latency: Duration::ZERO });
@@ -82,8 +89,7 @@ async fn decide(engine: &Rc<Engine>, arrival: &Arrival, mut plan: Arc<Plan>, ope
     for _ in 0..=2 {
         let facts = arrival.facts();
         open.record.plan = plan.version();
-        let owned = crate::evidence::OwnedFacts::copy(&facts, &plan);
-        open.evidence = Some(crate::evidence::Evidence { plan: plan.clone(), facts: owned, rolls });
+        open.evidence = Some(Evidence { plan: plan.clone(), facts: OwnedFacts::copy(&facts, &plan), rolls });
         let verdict = match plan.decide(&facts, &rolls) {
             Verdict::Ask(Question::Services(hosts)) => learn(engine, &plan, &facts, &hosts).await?.map(Verdict::Go),
             verdict => Some(verdict),
@@ -183,11 +189,22 @@ async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, for
 }
 
 /// Joins the two sides of an exchange that has switched protocols. Its record ends with the tunnel.
-pub async fn join(client: OnUpgrade, upstream: OnUpgrade, mut open: Open, hold: Hold) {
+pub async fn join(engine: Rc<Engine>, client: OnUpgrade, upstream: OnUpgrade, mut open: Open, hold: Hold, facts: Option<OwnedFacts>) {
     let joined = futures_util::future::try_join(client, upstream).await;
     match joined {
         Ok((client, upstream)) => {
-            let fault = copy(client.into(), upstream.into(), forward::IDLE_TIMEOUT, &open.carried.clone(), None).await;
+            let carried = open.carried.clone();
+            let revoked = async {
+                match &facts {
+                    Some(facts) => revoked(&engine, facts).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let fault = tokio::select! {
+                biased;
+                fault = revoked => Some(fault),
+                fault = copy(client.into(), upstream.into(), forward::IDLE_TIMEOUT, &carried, None) => fault,
+            };
             if let Some(fault) = &fault {
                 open.fail(fault);
             }
@@ -196,6 +213,25 @@ pub async fn join(client: OnUpgrade, upstream: OnUpgrade, mut open: Open, hold: 
     }
     open.close();
     drop(hold);
+}
+
+/// Resolves when a new plan would not let this inbound connection in any more: what a policy takes away is taken from connections that
+/// stand, too, as ztunnel does. A service or route that goes away cuts nobody off.
+async fn revoked(engine: &Engine, facts: &OwnedFacts) -> Fault {
+    let mut pinned = engine.current.pinned();
+    while facts.direction == Direction::Inbound {
+        // The first look is for a plan that came since the connection was let in.
+        if let Verdict::Refuse(refusal) = engine.current.plan().decide(&facts.as_facts(), &Rolls::default())
+            && refusal.side == Side::Client
+        {
+            return Fault::refused(refusal);
+        }
+        // The sender lives as long as `engine`.
+        if pinned.changed().await.is_err() {
+            break;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Copies until both directions have ended, one fails, or neither has carried a byte for `idle`.

@@ -365,21 +365,44 @@ fn requests_wait_for_a_connection_and_overflow_beyond_the_limit() {
     });
 }
 
+/// An ALLOW policy without rules: nobody is let in.
+fn closed(snapshot: &mut Snapshot) {
+    let origin = Origin { object: ObjectRef::new("AuthorizationPolicy", "default", "closed"), ..Origin::default() };
+    let (namespace, selector) = ("default".to_owned(), BTreeMap::new());
+    let policy = AuthorizationPolicy { origin, namespace, selector, action: AuthorizationAction::Allow, rules: vec![] };
+    snapshot.authorizations.insert("AuthorizationPolicy/default/closed".to_owned(), Arc::new(policy));
+}
+
+#[test]
+fn a_connection_that_stands_ends_when_a_policy_takes_its_right_away() {
+    run(async {
+        let echo = raw_app(|mut stream| async move {
+            let (mut read, mut write) = stream.split();
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+        });
+        let mut pair = Pair::new(echo.await, AppProtocol::Tcp).await;
+        let mut stream = TcpStream::connect(pair.client.upstream).await.unwrap();
+        stream.write_all(b"x").await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'x');
+        // A plan that changes nothing for it leaves it alone.
+        pair.server.pin(&pair.mesh);
+        stream.write_all(b"y").await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'y');
+        pair.mesh.change = Some(closed);
+        pair.server.pin(&pair.mesh);
+        let mut rest = Vec::new();
+        let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await.expect("the connection ends");
+        assert!(rest.is_empty());
+        let failure = pair.server.connection().await.failure.unwrap();
+        assert_eq!((failure.reason.as_str(), failure.origin.unwrap().object.name.as_str()), ("authorization_denied", "closed"));
+    });
+}
+
 #[test]
 fn a_denied_peer_is_told_which_policy_decided() {
     run(async {
         let mut pair = Pair::new(echo_app().await, AppProtocol::Http).await;
-        pair.mesh.change = Some(|snapshot| {
-            let origin = Origin { object: ObjectRef::new("AuthorizationPolicy", "default", "closed"), ..Origin::default() };
-            let policy = AuthorizationPolicy {
-                origin,
-                namespace: "default".to_owned(),
-                selector: BTreeMap::new(),
-                action: AuthorizationAction::Allow,
-                rules: vec![],
-            };
-            snapshot.authorizations.insert("AuthorizationPolicy/default/closed".to_owned(), Arc::new(policy));
-        });
+        pair.mesh.change = Some(closed);
         pair.server.pin(&pair.mesh);
         let answer = get(pair.client.outbound, "/").await;
         assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("x-taut-reason: authorization_denied"), "{answer}");
