@@ -206,6 +206,15 @@ fn kubectl_reads_what_it_wrote() {
     for word in ["virtualservice.networking.istio.io/reviews", "httproute.gateway.networking.k8s.io/reviews", "service/productpage"] {
         assert!(listed.contains(word), "{word} in\n{listed}");
     }
+    let gateway = manifests().join("istio-bookinfo/networking/bookinfo-gateway.yaml");
+    mesh.kubectl_ok(&["apply", "-f", gateway.to_str().unwrap()]);
+    support::eventually(support::PATIENCE, "a kind that does nothing yet says so", || {
+        let path = r#"jsonpath={.status.conditions[?(@.type=="Accepted")].reason}"#;
+        match mesh.kubectl_ok(&["get", "gateways.networking.istio.io", "bookinfo-gateway", "-o", path]) {
+            reason if reason == "UnsupportedValue" => Ok(()),
+            reason => Err(reason),
+        }
+    });
     let explained = mesh.kubectl_ok(&["explain", "virtualservice.spec.http"]);
     assert!(explained.contains("fault") && explained.contains("FIELD: http"), "{explained}");
     mesh.kubectl_ok(&["wait", "--for=condition=Accepted", "virtualservice/reviews", "--timeout=10s"]);

@@ -186,7 +186,8 @@ fn liveness(object: &Object, published: &Published, tallies: &Tallies<'_>) -> Li
     let reference = object.reference();
     let generation = published.generations.get(&reference).copied().unwrap_or(0);
     let errors = published.translation.findings.get(&reference).into_iter().flatten().filter(|problem| problem.severity == Severity::Error);
-    let mut live = Liveness { accepted: errors.count() == 0, generation, ..Liveness::default() };
+    let served = !published.translation.unserved.contains(&reference);
+    let mut live = Liveness { accepted: served && errors.count() == 0, generation, ..Liveness::default() };
     let delivered = generation == object.generation() && published.generations.contains_key(&reference);
     let mut whole = Tally::default();
     let mut lagging = BTreeSet::new();
@@ -278,7 +279,9 @@ fn conditions(object: &Object, published: &Published, live: &Liveness, now: &str
     let said = |problems: Vec<&Problem>| problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; ");
     let errors: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
     let warnings: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Warning && !is_reference(problem)).collect();
+    let unserved = published.translation.unserved.contains(&object.reference());
     let accepted = match errors.first() {
+        None if unserved => condition("Accepted", false, "UnsupportedValue", live.message.clone()),
         Some(first) => condition("Accepted", false, first.code, said(errors.clone())),
         None => condition("Accepted", true, "Accepted", said(warnings)),
     };

@@ -22,6 +22,8 @@ pub enum Meaning {
     Grant(Grant),
     /// Without meaning for mesh traffic, and why.
     Idle(String),
+    /// Of a kind that is known and does nothing yet: kept, and said so.
+    Unserved(String),
     /// Read by others only (Namespaces, Secrets, Deployments).
     Nothing,
 }

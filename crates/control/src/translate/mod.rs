@@ -83,7 +83,7 @@ fn meaning(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
 }
 
 fn not_served(kind: &str) -> Meaning {
-    Meaning::Idle(format!("{kind} is not served by this version"))
+    Meaning::Unserved(format!("{kind} is not served by this version"))
 }
 
 /// Objects read one by one, until all are there and can be put together.
@@ -148,6 +148,10 @@ impl<'a> Assembly<'a> {
             Meaning::AuthorizationPolicy(policy) => self.authorization(object, policy),
             Meaning::Grant(grant) => self.grants.push(grant),
             Meaning::Idle(because) => {
+                self.translation.idle.insert(object.reference(), because);
+            }
+            Meaning::Unserved(because) => {
+                self.translation.unserved.insert(object.reference());
                 self.translation.idle.insert(object.reference(), because);
             }
             Meaning::Nothing => {}

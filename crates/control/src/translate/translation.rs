@@ -1,6 +1,6 @@
 //! What a translation is given and what it hands back; no rules of any dialect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use taut_model::destination::Destination;
 use taut_model::origin::ObjectRef;
@@ -33,6 +33,8 @@ pub struct Translation {
     pub findings: BTreeMap<ObjectRef, Vec<Problem>>,
     /// Objects that have no meaning for mesh traffic, and why.
     pub idle: BTreeMap<ObjectRef, String>,
+    /// Those of them whose kind does nothing in this version: stored, and not accepted.
+    pub unserved: BTreeSet<ObjectRef>,
 }
 
 /// The wire resource name of a route, a destination or a policy: `Kind/namespace/name`.
