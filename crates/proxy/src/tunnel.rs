@@ -218,8 +218,11 @@ pub async fn join(engine: Rc<Engine>, client: OnUpgrade, upstream: OnUpgrade, mu
 /// Resolves when a new plan would not let this inbound connection in any more: what a policy takes away is taken from connections that
 /// stand, too, as ztunnel does. A service or route that goes away cuts nobody off.
 async fn revoked(engine: &Engine, facts: &OwnedFacts) -> Fault {
+    if facts.direction == Direction::Outbound {
+        return std::future::pending().await;
+    }
     let mut pinned = engine.current.pinned();
-    while facts.direction == Direction::Inbound {
+    loop {
         // The first look is for a plan that came since the connection was let in.
         if let Verdict::Refuse(refusal) = engine.current.plan().decide(&facts.as_facts(), &Rolls::default())
             && refusal.side == Side::Client
@@ -228,10 +231,9 @@ async fn revoked(engine: &Engine, facts: &OwnedFacts) -> Fault {
         }
         // The sender lives as long as `engine`.
         if pinned.changed().await.is_err() {
-            break;
+            return std::future::pending().await;
         }
     }
-    std::future::pending().await
 }
 
 /// Copies until both directions have ended, one fails, or neither has carried a byte for `idle`.
