@@ -1,9 +1,9 @@
 //! Request bodies on their way to an upstream: streamed, counted, and kept as far as a retry or a mirror may need them.
 
+use crate::incoming::{BoxError, Incoming};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,8 +11,6 @@ use std::task::{Context, Poll, ready};
 
 /// How much of a request body is kept so that it can be sent again.
 pub const KEPT_BYTES: usize = 64 * 1024;
-
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of one request, read by one attempt at a time.
 #[derive(Clone)]
@@ -89,7 +87,7 @@ impl State {
             Some(Err(error)) => {
                 self.broken = true;
                 self.incoming = None;
-                return Poll::Ready(Some(Err(error.into())));
+                return Poll::Ready(Some(Err(error)));
             }
             None => {
                 self.incoming = None;

@@ -5,20 +5,24 @@ use crate::capture::sniff::{self, Opening};
 use crate::capture::socks5;
 use crate::engine::Engine;
 use crate::exchange;
-use crate::facts::Arrival;
+use crate::facts::{Arrival, asks_for_websocket};
 use crate::fault::{Fault, Kind};
+use crate::http1::server::{self, Patience, RequestBody, Service};
+use crate::http1::{BadHead, HEAD_BYTES};
+use crate::incoming::Incoming;
 use crate::io::Io;
 use crate::learn::learn;
-use crate::pool::{CONNECTION_WINDOW, HEAD_BYTES, LocalExecutor, STREAM_WINDOW};
+use crate::pool::{CONNECTION_WINDOW, LocalExecutor, STREAM_WINDOW};
 use crate::record::OpenConnection;
 use crate::respond::ResponseBody;
 use crate::tls::{self, Spoken};
 use crate::tunnel::{self, Greeting};
+use crate::upgrade::Upgrade;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
@@ -37,15 +41,16 @@ use tokio_rustls::TlsAcceptor;
 
 /// For a whole TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// For the first bytes of a connection, and for what comes before a request.
+/// For the first bytes of a connection, for what comes before a request, and for a request's head once it has begun.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// For a request head that comes in plain text from anybody, with the wait between two requests of a connection. hyper does
-/// not tell the two apart.
-const STRANGERS_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two requests of a client that speaks plain text and may be anybody.
+const STRANGERS_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same for the application beside this proxy and for proven peers, who keep connections for later. Longer than they do
 /// (an hour), so that they, not we, close an idle connection and no request meets a closing one.
-const KNOWN_HEAD_TIMEOUT: Duration = Duration::from_secs(3660);
-/// The same for connections that have said nothing when a drain begins: what they send may be on its way.
+const KNOWN_IDLE_TIMEOUT: Duration = Duration::from_secs(3660);
+/// For a client to take more of a response: Envoy's stream idle timeout.
+const STALLED_TIMEOUT: Duration = Duration::from_secs(300);
+/// For the first bytes of connections that have said nothing when a drain begins: what they send may be on its way.
 const DRAINING_TIMEOUT: Duration = Duration::from_secs(1);
 /// A client that says nothing for this long on a port whose protocol is not declared waits for the server to speak first.
 const SPEAKS_FIRST: Duration = Duration::from_millis(50);
@@ -223,33 +228,59 @@ fn parse_server_name(name: &str) -> Option<(Box<str>, u16)> {
 /// Serves HTTP/1 requests until the connection ends; after a drain began, the one under way is the last.
 async fn serve_http1(engine: Rc<Engine>, arrival: Arrival, io: Io) {
     let stranger = arrival.direction == Direction::Inbound && arrival.peer.is_none();
-    let head_timeout = if stranger { STRANGERS_HEAD_TIMEOUT } else { KNOWN_HEAD_TIMEOUT };
-    let (drain, arrival) = (engine.current.clone(), Rc::new(arrival));
-    let service = service_fn(move |request| request_in(engine.clone(), arrival.clone(), request));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
-        .max_buf_size(HEAD_BYTES)
-        .auto_date_header(false)
-        .serve_connection(TokioIo::new(io), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    // What ends a connection early shows in the records of its exchanges.
-    let ended = tokio::select! {
-        biased;
-        _ = connection.as_mut() => true,
-        () = drain.drained() => false,
-    };
-    if !ended {
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+    let idle = if stranger { STRANGERS_IDLE_TIMEOUT } else { KNOWN_IDLE_TIMEOUT };
+    let exchanges = Exchanges { engine, arrival: Rc::new(arrival) };
+    server::serve(io, Patience { idle, head: HEAD_TIMEOUT, stalled: STALLED_TIMEOUT }, &exchanges).await;
+}
+
+/// The exchanges of one HTTP/1 connection.
+struct Exchanges {
+    engine: Rc<Engine>,
+    arrival: Rc<Arrival>,
+}
+
+impl Service for Exchanges {
+    type Body = ResponseBody;
+
+    async fn call(&self, head: Parts, body: RequestBody, upgrade: Option<Upgrade>) -> Response<ResponseBody> {
+        if may_tunnel(&self.arrival, &head) {
+            return open_tunnel(&self.engine, &self.arrival, &head, upgrade);
+        }
+        exchange::serve(&self.engine, &self.arrival, head, Incoming::Http1Request(body), upgrade).await
+    }
+
+    fn draining(&self) -> bool {
+        self.engine.current.draining()
+    }
+
+    async fn drained(&self) {
+        self.engine.current.drained().await;
+    }
+
+    fn may_upgrade(&self, head: &Parts) -> bool {
+        asks_for_websocket(head) || may_tunnel(&self.arrival, head)
+    }
+
+    fn refused(&self, bad: BadHead) {
+        let open = OpenConnection::new(&self.engine, self.arrival.edge(&self.engine, Protocol::Http), self.engine.pin().version());
+        open.close(Some(&Fault::new(Kind::BadRequest, bad.to_string())));
     }
 }
 
 /// Serves HTTP/2 streams until the connection ends; when a drain begins, GOAWAY says that there will be no more.
 async fn serve_http2(engine: Rc<Engine>, arrival: Arrival, io: Io) {
     let (drain, arrival) = (engine.current.clone(), Rc::new(arrival));
-    let service = service_fn(move |request| request_in(engine.clone(), arrival.clone(), request));
+    let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        let (engine, arrival) = (engine.clone(), arrival.clone());
+        async move {
+            let tunnel = (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
+            let (head, body) = request.into_parts();
+            Ok::<_, Infallible>(match may_tunnel(&arrival, &head) {
+                true => open_tunnel(&engine, &arrival, &head, tunnel.map(Upgrade::stream)),
+                false => exchange::serve(&engine, &arrival, head, Incoming::Http2(body), None).await,
+            })
+        }
+    });
     let connection = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
@@ -272,27 +303,24 @@ async fn serve_http2(engine: Rc<Engine>, arrival: Arrival, io: Io) {
     }
 }
 
-async fn request_in(engine: Rc<Engine>, arrival: Rc<Arrival>, request: Request<Incoming>) -> Result<Response<ResponseBody>, Infallible> {
-    let may_tunnel = arrival.direction == Direction::Outbound && arrival.destination.is_none();
-    if may_tunnel && http_proxy::asks_for_tunnel(&request) {
-        return Ok(open_tunnel(&engine, &arrival, request));
-    }
-    Ok(exchange::serve(engine, arrival, request).await)
+/// CONNECT is taken from the application beside this proxy only.
+fn may_tunnel(arrival: &Arrival, head: &Parts) -> bool {
+    arrival.direction == Direction::Outbound && arrival.destination.is_none() && http_proxy::asks_for_tunnel(head)
 }
 
 /// CONNECT: says yes, and treats what follows as a connection to where it wants to go.
-fn open_tunnel(engine: &Rc<Engine>, arrival: &Arrival, mut request: Request<Incoming>) -> Response<ResponseBody> {
+fn open_tunnel(engine: &Rc<Engine>, arrival: &Arrival, head: &Parts, upgrade: Option<Upgrade>) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::empty());
-    let Some((host, port)) = http_proxy::tunnel_to(&request) else {
+    let (Some((host, port)), Some(upgrade)) = (http_proxy::tunnel_to(head), upgrade) else {
         *response.status_mut() = StatusCode::BAD_REQUEST;
         return response;
     };
     let arrival = Arrival { destination: Some((host.into(), port)), ..arrival.clone() };
-    let (upgrade, inner) = (hyper::upgrade::on(&mut request), engine.clone());
+    let inner = engine.clone();
     engine.spawn(async move {
         // A client that leaves before its tunnel stands has sent nothing to carry.
-        if let Ok(upgraded) = upgrade.await {
-            onward(inner, arrival, upgraded.into(), Greeting::Nothing).await;
+        if let Some(io) = upgrade.connection().await {
+            onward(inner, arrival, io, Greeting::Nothing).await;
         }
     });
     response

@@ -4,20 +4,22 @@ use crate::engine::Engine;
 use crate::facts::{self, Arrival, Exchange};
 use crate::fault::{Fault, Kind};
 use crate::forward::{self, Answer, switches_protocol};
+use crate::incoming::Incoming;
 use crate::learn::{learn, not_learned};
 use crate::mirror;
 use crate::respond::{self, ResponseBody};
 use crate::transform;
-use http::{Method, Request, Response};
-use hyper::body::Incoming;
+use crate::upgrade::Upgrade;
+use http::request::Parts;
+use http::{Method, Response};
 use std::rc::Rc;
 use taut_plan::verdict::{Go, Question, Verdict};
 
-/// Serves one request.
-pub async fn serve(engine: Rc<Engine>, arrival: Rc<Arrival>, request: Request<Incoming>) -> Response<ResponseBody> {
-    let mut exchange = facts::gather(&engine, &arrival, request);
-    let outcome = carry(&engine, &mut exchange).await;
-    respond::finish(&engine, exchange, outcome)
+/// Serves one request. `upgrade` is the client's connection, should it become another protocol's.
+pub async fn serve(engine: &Rc<Engine>, arrival: &Rc<Arrival>, head: Parts, body: Incoming, upgrade: Option<Upgrade>) -> Response<ResponseBody> {
+    let mut exchange = facts::gather(engine, arrival, head, body, upgrade);
+    let outcome = carry(engine, &mut exchange).await;
+    respond::finish(engine, exchange, outcome)
 }
 
 async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, Fault> {

@@ -3,13 +3,13 @@
 use crate::body::Source;
 use crate::engine::Engine;
 use crate::evidence::{Evidence, OwnedFacts};
+use crate::incoming::Incoming;
 use crate::metadata;
 use crate::record::{Open, rfc3339};
 use crate::trace;
+use crate::upgrade::Upgrade;
 use http::request::Parts;
-use http::{HeaderMap, Request, Version, header};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
+use http::{HeaderMap, Version, header};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -111,7 +111,7 @@ pub struct Exchange {
     pub head: Parts,
     pub body: Source,
     /// The client's side of a change to WebSocket, if it asked for one.
-    pub upgrade: Option<OnUpgrade>,
+    pub upgrade: Option<Upgrade>,
     pub plan: Arc<Plan>,
     pub rolls: Rolls,
     /// `Host` or `:authority`, else the destination's host; empty when the client named neither.
@@ -149,9 +149,7 @@ impl Exchange {
 }
 
 /// Reads the head of a request: where it wants to go, who sent it, its ids. Opens its record.
-pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut request: Request<Incoming>) -> Exchange {
-    let upgrade = asks_for_websocket(&request).then(|| hyper::upgrade::on(&mut request));
-    let (mut head, body) = request.into_parts();
+pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body: Incoming, upgrade: Option<Upgrade>) -> Exchange {
     let body = Source::new(body);
     let plan = engine.pin();
     let rolls = engine.rolls();
@@ -251,10 +249,13 @@ pub fn split_authority(authority: &str, default_port: u16) -> (String, u16) {
 
 /// `Connection: upgrade` with an `Upgrade` that names WebSocket (RFC 9110 section 7.8, RFC 6455 section 4.1). Any other
 /// protocol is not offered to the application: bytes that nobody looks at would follow, and with `h2c` they are requests.
-fn asks_for_websocket<B>(request: &Request<B>) -> bool {
-    let headers = request.headers();
+pub fn asks_for_websocket(head: &Parts) -> bool {
+    let headers = &head.headers;
+    if !headers.contains_key(header::UPGRADE) {
+        return false;
+    }
     let offered = headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    request.version() == Version::HTTP_11
+    head.version == Version::HTTP_11
         && connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"))
         && offered.map(str::trim).any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
 }

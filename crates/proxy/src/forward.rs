@@ -4,13 +4,13 @@ use crate::dial::{Target, shown};
 use crate::engine::{Admitted, Engine, InFlight};
 use crate::facts::{Exchange, name_service};
 use crate::fault::{Fault, Kind};
+use crate::incoming::Incoming;
 use crate::metadata;
 use crate::pool::Lease;
 use crate::record::{attempt, micros};
 use crate::tls::Spoken;
 use bytes::Bytes;
 use http::{Response, StatusCode, Version, header};
-use hyper::body::Incoming;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -124,7 +124,7 @@ async fn to_cluster(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go, forwa
         }
         let (response, lease) = outcome?;
         let from_mesh = is_mesh(&in_flight);
-        let hold = Hold { lease: Some(lease), in_flight: Some(in_flight), admitted: Some(admitted) };
+        let hold = Hold { lease, in_flight: Some(in_flight), admitted: Some(admitted) };
         return Ok(Answer { response: response.map(Content::Upstream), deadline: None, hold, from_mesh });
     }
 }
@@ -134,13 +134,13 @@ fn is_mesh(in_flight: &InFlight) -> bool {
 }
 
 /// Why the peer's proxy says that there is no better response. Nobody outside the mesh is believed.
-fn mesh_reason<'a>(outcome: &'a Result<(Response<Incoming>, Lease), Fault>, in_flight: &InFlight) -> Option<&'a str> {
+fn mesh_reason<'a>(outcome: &'a Result<(Response<Incoming>, Option<Lease>), Fault>, in_flight: &InFlight) -> Option<&'a str> {
     let (response, _) = outcome.as_ref().ok().filter(|_| is_mesh(in_flight))?;
     response.headers().get(&metadata::REASON)?.to_str().ok()
 }
 
 /// What the retry policy is asked about; `None` when the attempt went well.
-fn due_for_retry(outcome: &Result<(Response<Incoming>, Lease), Fault>) -> Option<retry::Failure<'_>> {
+fn due_for_retry(outcome: &Result<(Response<Incoming>, Option<Lease>), Fault>) -> Option<retry::Failure<'_>> {
     match outcome {
         Ok((response, _)) => {
             let status = response.status().as_u16();
@@ -164,7 +164,7 @@ async fn one_attempt(
     cluster: &Arc<Cluster>,
     in_flight: &mut InFlight,
     per_try: Option<Duration>,
-) -> Result<(Response<Incoming>, Lease), Fault> {
+) -> Result<(Response<Incoming>, Option<Lease>), Fault> {
     let started = Instant::now();
     let endpoint = in_flight.picked.endpoint.clone();
     let mesh = matches!(endpoint.transport, Transport::Mesh { .. });
@@ -270,7 +270,7 @@ async fn direct(engine: &Rc<Engine>, exchange: &mut Exchange, address: Dial) -> 
     record.attempts.push(attempt("", shown(&target.address), result, started));
     let (response, lease) = sent?;
     record.upstream_us = micros(started.elapsed());
-    let hold = Hold { lease: Some(lease), ..Hold::default() };
+    let hold = Hold { lease, ..Hold::default() };
     Ok(Answer { response: response.map(Content::Upstream), deadline: None, hold, from_mesh: false })
 }
 

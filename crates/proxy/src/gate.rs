@@ -43,6 +43,12 @@ impl Gate {
     }
 }
 
+impl Permit {
+    pub fn gate(&self) -> &Rc<Gate> {
+        &self.0
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);

@@ -1,4 +1,4 @@
-//! One byte stream, whatever carries it: a socket, TLS over one, or an upgraded HTTP connection; with bytes that were read ahead.
+//! One byte stream, whatever carries it: a socket, TLS over one, or a tunnel through HTTP/2; with bytes that were read ahead.
 
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::upgrade::Upgraded;
@@ -71,6 +71,15 @@ impl Io {
 
     pub fn ahead(&self) -> &[u8] {
         &self.ahead
+    }
+
+    /// Puts back what was read, to be read again.
+    pub fn unread(&mut self, read: Bytes) {
+        self.ahead = match (self.ahead.is_empty(), read.is_empty()) {
+            (true, _) => read,
+            (_, true) => return,
+            (false, false) => [&read[..], &self.ahead[..]].concat().into(),
+        };
     }
 }
 

@@ -6,20 +6,22 @@ use crate::body::{RequestBody, Source};
 use crate::dial::{Dialer, Target};
 use crate::fault::{Fault, Kind};
 use crate::gate::{Gate, Permit, Waiting};
+use crate::http1::client::{self, Loan, Unanswered, Why};
+use crate::http1::{HEAD_BYTES, Wire};
 use crate::identity::HeldIdentity;
+use crate::incoming::Incoming;
 use crate::io::Io;
 use crate::tls::Spoken;
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::client::conn::{TrySendError, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
@@ -27,8 +29,6 @@ use taut_plan::cluster::{Dial, Transport};
 use taut_plan::{Cluster, ClusterKey, Live};
 use tokio::time::Instant;
 
-/// Largest response head, as for requests.
-pub const HEAD_BYTES: usize = 64 * 1024;
 /// How often an HTTP/2 connection with open streams is asked whether it is still there, and how long it may take to say so.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,6 +37,9 @@ const STREAMS: usize = 1000;
 /// HTTP/2 flow control windows: a stream may run at 1 MiB per round trip.
 pub const STREAM_WINDOW: u32 = 1 << 20;
 pub const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// An idle connection lets go of its buffers after this long.
+const REST: Duration = Duration::from_secs(2);
 
 /// Runs hyper's tasks on this thread.
 #[derive(Clone, Copy)]
@@ -85,10 +88,20 @@ struct Slot {
     opening: RefCell<Option<Opening>>,
 }
 
+/// An HTTP/1 connection that carries nothing.
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    connection: Box<Connection>,
     since: Instant,
+}
+
+/// An HTTP/1 connection, from its opening to its end.
+struct Connection {
+    wire: Wire,
+    standing: Standing,
     served: u32,
+    /// How many exchanges it may carry.
+    most: u32,
+    permit: Option<Permit>,
 }
 
 struct Http2 {
@@ -100,39 +113,36 @@ struct Http2 {
     used: Cell<Instant>,
 }
 
-/// Holds the connection that a response comes from; dropped when the response has ended.
-pub struct Lease(Held);
-
-enum Held {
-    Http1 { slot: Rc<Slot>, sender: Option<http1::SendRequest<RequestBody>>, served: u32, gate: Option<Rc<Gate>> },
-    Http2(Rc<Http2>),
-}
-
-impl Lease {
-    /// The connection has become something else (101): it does not come back.
-    pub fn forget(mut self) {
-        if let Held::Http1 { sender, .. } = &mut self.0 {
-            sender.take();
-        }
-    }
-}
+/// Holds a place on the HTTP/2 connection that a response comes from; dropped when the response has ended. An HTTP/1 connection
+/// is held by the response itself.
+pub struct Lease(Rc<Http2>);
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        match &mut self.0 {
-            Held::Http1 { slot, sender, served, gate } => {
-                if let Some(sender) = sender.take().filter(|sender| !sender.is_closed()) {
-                    slot.idle.borrow_mut().push(Idle { sender, since: Instant::now(), served: *served });
-                    if let Some(gate) = gate {
-                        gate.announce();
-                    }
-                }
-            }
-            Held::Http2(connection) => {
-                connection.streams.set(connection.streams.get() - 1);
-                connection.used.set(Instant::now());
-            }
+        self.0.streams.set(self.0.streams.get() - 1);
+        self.0.used.set(Instant::now());
+    }
+}
+
+impl Loan for Connection {
+    fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+
+    fn give_back(self: Box<Self>) {
+        if self.served >= self.most {
+            return;
         }
+        let Some(slot) = self.standing.0.upgrade() else { return };
+        let gate = self.permit.as_ref().map(|permit| permit.gate().clone());
+        slot.idle.borrow_mut().push(Idle { connection: self, since: Instant::now() });
+        if let Some(gate) = gate {
+            gate.announce();
+        }
+    }
+
+    fn keep(self: Box<Self>) -> Io {
+        self.wire.into_io()
     }
 }
 
@@ -150,7 +160,7 @@ impl Pool {
         head: &http::request::Parts,
         body: &Source,
         cluster: Option<&Arc<Cluster>>,
-    ) -> Result<(Response<Incoming>, Lease), Fault> {
+    ) -> Result<(Response<Incoming>, Option<Lease>), Fault> {
         let slot = self.slot(target, held.as_deref());
         match target.spoken {
             Spoken::Http2 => self.send_http2(&slot, target, held, head, body, most_requests(cluster)).await,
@@ -166,25 +176,21 @@ impl Pool {
         head: &http::request::Parts,
         body: &Source,
         cluster: Option<&Arc<Cluster>>,
-    ) -> Result<(Response<Incoming>, Lease), Fault> {
-        let most = most_requests(cluster);
+    ) -> Result<(Response<Incoming>, Option<Lease>), Fault> {
         loop {
-            let (reused, mut sender, served) = match self.room(slot, cluster).await? {
-                Room::Idle(idle) => (true, idle.sender, idle.served + 1),
-                Room::New(permit) => (false, self.open_http1(slot, target, held.clone(), permit).await?, 1),
+            let (reused, mut connection) = match self.room(slot, cluster).await? {
+                Room::Idle(connection) => (true, connection),
+                Room::New(permit) => (false, self.open_http1(slot, target, held.clone(), permit).await?),
             };
             let Some(body_now) = body.read() else { return Err(spent()) };
-            let sent = sender.try_send_request(Request::from_parts(head.clone(), body_now)).await;
-            let error = match sent {
-                Ok(response) => {
-                    let sender = (served < most).then_some(sender);
-                    let gate = cluster.and_then(|cluster| self.gate(cluster));
-                    return Ok((response, Lease(Held::Http1 { slot: slot.clone(), sender, served, gate })));
-                }
-                Err(error) => error,
+            connection.served = connection.served.saturating_add(1);
+            connection.most = most_requests(cluster);
+            let unanswered = match client::send(connection, head, body_now).await {
+                Ok(response) => return Ok((response.map(Incoming::Http1Response), None)),
+                Err(unanswered) => unanswered,
             };
-            let unsent = error.message().is_some();
-            let fault = classify(&error, body);
+            let unsent = unanswered.unsent;
+            let fault = unanswered_fault(&unanswered, body);
             let again = unsent || (fault.kind == Kind::Reset && head.method.is_idempotent());
             if !(reused && again && body.can_be_read_again()) {
                 return Err(fault);
@@ -200,7 +206,7 @@ impl Pool {
         head: &http::request::Parts,
         body: &Source,
         most: u32,
-    ) -> Result<(Response<Incoming>, Lease), Fault> {
+    ) -> Result<(Response<Incoming>, Option<Lease>), Fault> {
         // A connection may be on its way out (GOAWAY) without having said so yet: one more try with another.
         for last in [false, true] {
             let connection = match slot.free_http2(most) {
@@ -209,11 +215,11 @@ impl Pool {
             };
             connection.streams.set(connection.streams.get() + 1);
             connection.served.set(connection.served.get().saturating_add(1));
-            let lease = Lease(Held::Http2(connection.clone()));
+            let lease = Lease(connection.clone());
             let Some(body_now) = body.read() else { return Err(spent()) };
             let sent = connection.sender.clone().try_send_request(Request::from_parts(head.clone(), body_now)).await;
             let error = match sent {
-                Ok(response) => return Ok((response, lease)),
+                Ok(response) => return Ok((response.map(Incoming::Http2), Some(lease))),
                 Err(error) => error,
             };
             if last || error.message().is_none() || !body.can_be_read_again() {
@@ -263,18 +269,11 @@ impl Pool {
         target: &Target,
         held: Option<Arc<HeldIdentity>>,
         permit: Option<Permit>,
-    ) -> Result<http1::SendRequest<RequestBody>, Fault> {
+    ) -> Result<Box<Connection>, Fault> {
+        // Counts from here, so that others see that one is on its way.
         let standing = Standing::new(slot);
         let io = self.dialer.dial(target, held).await?;
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(HEAD_BYTES);
-        let (sender, connection) = builder.handshake(TokioIo::new(io)).await.map_err(|error| broken(&error))?;
-        tokio::task::spawn_local(async move {
-            // What ends the connection is told to whoever waits for a response on it.
-            let _ = connection.with_upgrades().await;
-            drop((standing, permit));
-        });
-        Ok(sender)
+        Ok(Box::new(Connection { wire: Wire::new(io), standing, served: 0, most: u32::MAX, permit }))
     }
 
     async fn open_http2(&self, slot: &Rc<Slot>, target: &Target, held: Option<Arc<HeldIdentity>>) -> Result<Rc<Http2>, Fault> {
@@ -320,13 +319,19 @@ impl Pool {
         self.slots.borrow_mut().retain(|key, slot| {
             let renewed = key.serial != 0 && serial.is_some_and(|serial| serial != key.serial);
             let limit = if renewed { Duration::ZERO } else { slot.idle_timeout };
-            slot.idle.borrow_mut().retain(|idle| now - idle.since < limit && !idle.sender.is_closed());
+            slot.idle.borrow_mut().retain_mut(|idle| {
+                let stays = now - idle.since < limit && idle.connection.wire.is_quiet();
+                if stays && now - idle.since >= REST {
+                    idle.connection.wire.rest();
+                }
+                stays
+            });
             slot.http2.borrow_mut().retain(|connection| {
                 let idle = connection.streams.get() == 0 && now - connection.used.get() >= limit;
                 !idle && !connection.sender.is_closed()
             });
-            // Whoever holds the slot still has something under way on it.
-            let empty = slot.idle.borrow().is_empty() && slot.http2.borrow().is_empty();
+            // Whoever holds the slot, or a connection of it, still has something under way on it.
+            let empty = slot.open.get() == 0 && slot.http2.borrow().is_empty();
             !empty || Rc::strong_count(slot) > 1 || slot.opening.borrow().is_some()
         });
     }
@@ -362,12 +367,18 @@ impl Slot {
         Self { idle_timeout, open: Cell::new(0), idle: RefCell::default(), http2: RefCell::default(), opening: RefCell::default() }
     }
 
-    /// The connection that was used last and still stands. One that is not ready still ends its last exchange.
-    fn take_idle(&self) -> Option<Idle> {
+    /// The connection that was used last and still stands.
+    fn take_idle(&self) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < self.idle_timeout);
-        let ready = idle.iter().rposition(|idle| idle.sender.is_ready())?;
-        Some(idle.remove(ready))
+        while let Some(Idle { mut connection, since }) = idle.pop() {
+            if since.elapsed() >= self.idle_timeout {
+                // Those below have been idle for longer.
+                idle.clear();
+            } else if connection.wire.is_quiet() {
+                return Some(connection);
+            }
+        }
+        None
     }
 
     fn free_http2(&self, most: u32) -> Option<Rc<Http2>> {
@@ -378,25 +389,27 @@ impl Slot {
     }
 }
 
-/// An HTTP/1 connection, from its opening to its end.
-struct Standing(Rc<Slot>);
+/// Counts an HTTP/1 connection, from its opening to its end. Its slot may hold the connection, and is not held by it.
+struct Standing(Weak<Slot>);
 
 impl Standing {
     fn new(slot: &Rc<Slot>) -> Self {
         slot.open.set(slot.open.get() + 1);
-        Self(slot.clone())
+        Self(Rc::downgrade(slot))
     }
 }
 
 impl Drop for Standing {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
+        if let Some(slot) = self.0.upgrade() {
+            slot.open.set(slot.open.get() - 1);
+        }
     }
 }
 
 /// What a request may go out on.
 enum Room {
-    Idle(Idle),
+    Idle(Box<Connection>),
     New(Option<Permit>),
 }
 
@@ -412,7 +425,18 @@ fn broken(error: &dyn std::fmt::Display) -> Fault {
     Fault::new(Kind::ConnectFailed, format!("HTTP handshake: {error}"))
 }
 
-/// Why no response head came.
+/// Why no response head came over HTTP/1.
+fn unanswered_fault(unanswered: &Unanswered, body: &Source) -> Fault {
+    let kind = match &unanswered.why {
+        _ if body.broken() => Kind::ClientBroke,
+        _ if unanswered.unsent => Kind::ResetBeforeRequest,
+        Why::NotHttp(_) => Kind::BadResponse,
+        Why::Broken(_) | Why::Body(_) => Kind::Reset,
+    };
+    Fault::new(kind, unanswered.why.to_string())
+}
+
+/// Why no response head came over HTTP/2.
 fn classify(error: &TrySendError<Request<RequestBody>>, body: &Source) -> Fault {
     let unsent = error.message().is_some();
     let error = error.error();

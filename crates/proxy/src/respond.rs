@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::facts::Exchange;
 use crate::fault::{Fault, Kind, side_name};
 use crate::forward::{Answer, Content, Hold, grpc_status, switches_protocol};
+use crate::incoming::BoxError;
 use crate::metadata;
 use crate::record::Open;
 use crate::trace;
@@ -12,7 +13,6 @@ use crate::tunnel;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -139,24 +139,24 @@ fn percent_encoded(text: &str) -> String {
 
 /// 101: both sides now speak another protocol. The exchange ends when they stop.
 fn switch(engine: &Rc<Engine>, mut exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
-    let Answer { mut response, hold, .. } = answer;
-    let Hold { lease, in_flight, admitted } = hold;
-    if let Some(lease) = lease {
-        lease.forget();
-    }
-    let Some(client) = exchange.upgrade.take() else {
+    let Answer { response, hold, .. } = answer;
+    let (head, content) = response.into_parts();
+    let upstream = match content {
+        Content::Upstream(incoming) => incoming.into_io(),
+        Content::Here(_) => None,
+    };
+    let (Some(client), Some(upstream)) = (exchange.upgrade.take(), upstream) else {
         let fault = Fault::new(Kind::BadResponse, "the upstream switched protocols without being asked to");
         return failure(exchange, &fault);
     };
-    exchange.open.record.status = response.status().as_u16();
-    let upstream = hyper::upgrade::on(&mut response);
+    exchange.open.record.status = head.status.as_u16();
     // What a later plan may ask about, all headers included.
     let mut facts = exchange.open.evidence.as_ref().map(|evidence| evidence.facts.clone());
     if let Some(http) = facts.as_mut().and_then(|facts| facts.http.as_mut()) {
         http.headers = exchange.head.headers;
     }
-    engine.spawn(tunnel::join(engine.clone(), client, upstream, exchange.open, Hold { lease: None, in_flight, admitted }, facts));
-    response.map(|_| ResponseBody::empty())
+    engine.spawn(tunnel::join(engine.clone(), client, upstream, exchange.open, Hold { lease: None, ..hold }, facts));
+    Response::from_parts(head, ResponseBody::empty())
 }
 
 impl ResponseBody {
@@ -195,7 +195,7 @@ impl ResponseBody {
         self.ended(None);
     }
 
-    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.content {
             None => Poll::Ready(None),
             Some(Content::Here(bytes)) => {
@@ -203,18 +203,14 @@ impl ResponseBody {
                 self.content = None;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Some(Content::Upstream(incoming)) => poll_incoming(incoming, cx),
+            Some(Content::Upstream(incoming)) => Pin::new(incoming).poll_frame(cx),
         }
     }
 }
 
-fn poll_incoming(incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-    Pin::new(incoming).poll_frame(cx)
-}
-
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let body = &mut *self;
@@ -241,7 +237,7 @@ impl Body for ResponseBody {
             }
             Some(Err(error)) => {
                 body.failed(&Fault::new(Kind::ResponseBroken, format!("the upstream broke off its response: {error}")));
-                Poll::Ready(Some(Err(error.into())))
+                Poll::Ready(Some(Err(error)))
             }
             None => {
                 body.ended(None);

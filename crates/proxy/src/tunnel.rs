@@ -13,7 +13,7 @@ use crate::learn::{learn, not_learned};
 use crate::metadata;
 use crate::record::{Carried, Open, OpenConnection};
 use crate::tls::Spoken;
-use hyper::upgrade::OnUpgrade;
+use crate::upgrade::Upgrade;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -189,10 +189,9 @@ async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, for
 }
 
 /// Joins the two sides of an exchange that has switched protocols. Its record ends with the tunnel.
-pub async fn join(engine: Rc<Engine>, client: OnUpgrade, upstream: OnUpgrade, mut open: Open, hold: Hold, facts: Option<OwnedFacts>) {
-    let joined = futures_util::future::try_join(client, upstream).await;
-    match joined {
-        Ok((client, upstream)) => {
+pub async fn join(engine: Rc<Engine>, client: Upgrade, upstream: Io, mut open: Open, hold: Hold, facts: Option<OwnedFacts>) {
+    match client.connection().await {
+        Some(client) => {
             let carried = open.carried.clone();
             let revoked = async {
                 match &facts {
@@ -203,13 +202,13 @@ pub async fn join(engine: Rc<Engine>, client: OnUpgrade, upstream: OnUpgrade, mu
             let fault = tokio::select! {
                 biased;
                 fault = revoked => Some(fault),
-                fault = copy(client.into(), upstream.into(), forward::IDLE_TIMEOUT, &carried, None) => fault,
+                fault = copy(client, upstream, forward::IDLE_TIMEOUT, &carried, None) => fault,
             };
             if let Some(fault) = &fault {
                 open.fail(fault);
             }
         }
-        Err(error) => open.fail(&Fault::new(Kind::ResponseBroken, format!("the protocol was to change, and the connection ended: {error}"))),
+        None => open.fail(&Fault::new(Kind::ClientLeft, "the client closed the connection before it had changed its protocol")),
     }
     open.close();
     drop(hold);

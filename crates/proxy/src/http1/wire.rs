@@ -1,0 +1,151 @@
+//! One HTTP/1 connection's bytes: what was read and not yet understood, and what is to be written.
+
+use crate::io::Io;
+use bytes::{Buf, Bytes, BytesMut};
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+
+/// What is read at once at first: most requests fit.
+const FIRST_READ: usize = 2 * 1024;
+/// What is read at once when a peer sends more than that.
+const LARGEST_READ: usize = 64 * 1024;
+/// Data up to this size is copied behind what is to be written, so that head and body leave in one write.
+const COPIED: usize = 4 * 1024;
+/// More than this is written out before more is taken.
+const WRITTEN_AT: usize = 16 * 1024;
+
+pub struct Wire {
+    io: Io,
+    pub(super) inbound: BytesMut,
+    /// Where the search for the end of a head goes on.
+    pub(super) searched: usize,
+    outbound: Outbound,
+    read_size: usize,
+    ended: bool,
+}
+
+/// Written in this order.
+#[derive(Default)]
+struct Outbound {
+    text: BytesMut,
+    data: Bytes,
+    tail: &'static [u8],
+}
+
+impl Wire {
+    pub fn new(io: Io) -> Self {
+        Self { io, inbound: BytesMut::new(), searched: 0, outbound: Outbound::default(), read_size: FIRST_READ, ended: false }
+    }
+
+    /// The stream below, with what was read ahead.
+    pub fn into_io(mut self) -> Io {
+        self.io.unread(self.inbound.split().freeze());
+        self.io
+    }
+
+    /// Reads what there is; 0 at the end of the stream, also when asked again.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        self.inbound.reserve(self.read_size);
+        let room = self.inbound.capacity() - self.inbound.len();
+        let read = ready!(pin!(self.io.read_buf(&mut self.inbound)).poll(cx))?;
+        if read == room {
+            self.read_size = (self.read_size * 2).min(LARGEST_READ);
+        }
+        self.ended = read == 0;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Whether the peer has neither closed nor said anything, as it should between two messages. Asks without waiting.
+    pub fn is_quiet(&mut self) -> bool {
+        self.inbound.is_empty() && self.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    /// Lets go of memory that an idle connection does not need.
+    pub fn rest(&mut self) {
+        if self.inbound.is_empty() {
+            self.inbound = BytesMut::new();
+            self.read_size = FIRST_READ;
+        }
+        if self.outbound.is_empty() {
+            self.outbound = Outbound::default();
+        }
+    }
+
+    /// Where a head is written to.
+    pub(super) fn text(&mut self) -> &mut BytesMut {
+        debug_assert!(self.outbound.data.is_empty(), "text goes before data");
+        &mut self.outbound.text
+    }
+
+    /// Whether more may be put in before [`Wire::poll_flush`].
+    pub(super) fn has_room(&self) -> bool {
+        self.outbound.data.is_empty() && self.outbound.text.len() < WRITTEN_AT
+    }
+
+    /// `tail` follows the data. Only while there is room.
+    pub(super) fn put(&mut self, data: Bytes, tail: &'static [u8]) {
+        if data.len() <= COPIED {
+            self.outbound.text.extend_from_slice(&data);
+            self.outbound.text.extend_from_slice(tail);
+        } else {
+            (self.outbound.data, self.outbound.tail) = (data, tail);
+        }
+    }
+
+    /// Resolves when all is written.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut io = Pin::new(&mut self.io);
+        while !self.outbound.is_empty() {
+            let Outbound { text, data, tail } = &self.outbound;
+            let written = match data.is_empty() {
+                true => ready!(io.as_mut().poll_write(cx, text))?,
+                false => ready!(io.as_mut().poll_write_vectored(cx, &[IoSlice::new(text), IoSlice::new(data), IoSlice::new(tail)]))?,
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.outbound.advance(written);
+        }
+        io.poll_flush(cx)
+    }
+
+    /// Whether the peer has closed, and nothing is left to say.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended && self.outbound.is_empty()
+    }
+
+    /// Says that nothing more will be written.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl Outbound {
+    fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.data.is_empty()
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        let text = written.min(self.text.len());
+        if text == self.text.len() {
+            self.text.clear();
+        } else {
+            self.text.advance(text);
+        }
+        written -= text;
+        let data = written.min(self.data.len());
+        self.data.advance(data);
+        written -= data;
+        self.tail = self.tail.get(written..).unwrap_or_default();
+        if self.data.is_empty() && !self.tail.is_empty() {
+            // What is left is text of the next write.
+            self.text.extend_from_slice(std::mem::take(&mut self.tail));
+        }
+    }
+}

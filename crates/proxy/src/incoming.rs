@@ -1,0 +1,57 @@
+//! Bodies as they come in, whatever protocol brings them.
+
+use crate::http1;
+use crate::io::Io;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+pub enum Incoming {
+    /// Of an HTTP/1 client.
+    Http1Request(http1::server::RequestBody),
+    /// Of an HTTP/1 upstream, with the connection that it comes on.
+    Http1Response(http1::client::ResponseBody),
+    Http2(hyper::body::Incoming),
+}
+
+impl Incoming {
+    /// After `101 Switching Protocols` from an upstream: the connection.
+    pub fn into_io(self) -> Option<Io> {
+        match self {
+            Self::Http1Response(body) => body.into_io(),
+            Self::Http1Request(_) | Self::Http2(_) => None,
+        }
+    }
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Http1Request(body) => Pin::new(body).poll_frame(cx),
+            Self::Http1Response(body) => Pin::new(body).poll_frame(cx),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1Request(body) => body.is_end_stream(),
+            Self::Http1Response(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1Request(body) => body.size_hint(),
+            Self::Http1Response(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
