@@ -12,6 +12,7 @@
 
 use crate::flags;
 use crate::record::{ConnectionRecord, Edge, ExchangeRecord, Failure, Party};
+use crate::text::{Id, Moment};
 use crate::series::{protocol_name, reporter_name};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -105,7 +106,7 @@ fn write_all(lines: &Receiver<String>, out: impl Write, dropped: &AtomicU64) {
 }
 
 fn exchange_text(record: &ExchangeRecord) -> String {
-    let mut out = head(&record.started, &record.method, &record.path, protocol_name(record.edge.protocol));
+    let mut out = head(record.started, &record.method, &record.path, protocol_name(record.edge.protocol));
     let _ = write!(out, " {}", record.status);
     result(&mut out, record.failure.as_ref());
     let _ = write!(out, " {} {} {}", record.request_bytes, record.response_bytes, record.duration_us / 1000);
@@ -115,8 +116,8 @@ fn exchange_text(record: &ExchangeRecord) -> String {
             let _ = write!(out, " {}", us / 1000);
         }
     }
-    let address = record.attempts.last().map_or("", |attempt| &attempt.address);
-    for part in [&record.request_id, &record.authority, address] {
+    let address = record.attempts.last().map_or("", |attempt| &*attempt.address);
+    for part in [&*record.request_id.to_string(), &record.authority, address] {
         quoted(&mut out, part);
     }
     tail(&mut out, &record.route, &record.edge);
@@ -124,11 +125,11 @@ fn exchange_text(record: &ExchangeRecord) -> String {
 }
 
 fn connection_text(record: &ConnectionRecord) -> String {
-    let mut out = head(&record.started, "-", "-", protocol_name(record.edge.protocol));
+    let mut out = head(record.started, "-", "-", protocol_name(record.edge.protocol));
     out.push_str(" 0");
     result(&mut out, record.failure.as_ref());
     let _ = write!(out, " {} {} {} -", record.received_bytes, record.sent_bytes, record.duration_us / 1000);
-    for part in [&record.connection_id, &record.edge.service_host, &record.endpoint] {
+    for part in [&*record.connection_id.to_string(), &record.edge.service_host, &record.endpoint] {
         quoted(&mut out, part);
     }
     tail(&mut out, "", &record.edge);
@@ -137,7 +138,7 @@ fn connection_text(record: &ConnectionRecord) -> String {
 
 // Writing to a String cannot fail, so results of `write!` are dropped.
 
-fn head(started: &str, method: &str, path: &str, protocol: &str) -> String {
+fn head(started: Moment, method: &str, path: &str, protocol: &str) -> String {
     let mut out = String::with_capacity(320);
     let _ = write!(out, "[{started}] \"");
     escaped(&mut out, method);
@@ -190,7 +191,7 @@ fn escaped(out: &mut String, value: &str) {
 /// JSON keys are Istio's where it has one.
 #[derive(Serialize)]
 struct ExchangeLine<'a> {
-    start_time: &'a str,
+    start_time: Moment,
     method: &'a str,
     path: &'a str,
     protocol: &'static str,
@@ -205,9 +206,9 @@ struct ExchangeLine<'a> {
     /// Milliseconds, with fractions.
     duration: f64,
     upstream_service_time: Option<f64>,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    trace_id: &'a str,
+    request_id: &'a Id,
+    #[serde(skip_serializing_if = "Id::is_none")]
+    trace_id: &'a Id,
     authority: &'a str,
     upstream_host: Option<&'a str>,
     attempts: usize,
@@ -219,7 +220,7 @@ struct ExchangeLine<'a> {
 
 #[derive(Serialize)]
 struct ConnectionLine<'a> {
-    start_time: &'a str,
+    start_time: Moment,
     protocol: &'static str,
     response_flags: &'static str,
     connection_termination_details: Option<&'a str>,
@@ -227,7 +228,7 @@ struct ConnectionLine<'a> {
     bytes_received: u64,
     bytes_sent: u64,
     duration: f64,
-    connection_id: &'a str,
+    connection_id: &'a Id,
     upstream_host: &'a str,
     plan: u64,
     #[serde(flatten)]
@@ -268,7 +269,7 @@ fn ms(us: u64) -> f64 {
 impl<'a> ExchangeLine<'a> {
     fn of(record: &'a ExchangeRecord) -> Self {
         Self {
-            start_time: &record.started,
+            start_time: record.started,
             method: &record.method,
             path: &record.path,
             protocol: protocol_name(record.edge.protocol),
@@ -284,7 +285,7 @@ impl<'a> ExchangeLine<'a> {
             request_id: &record.request_id,
             trace_id: &record.trace_id,
             authority: &record.authority,
-            upstream_host: record.attempts.last().map(|attempt| attempt.address.as_str()),
+            upstream_host: record.attempts.last().map(|attempt| &*attempt.address),
             attempts: record.attempts.len(),
             route_name: &record.route,
             plan: record.plan,
@@ -296,7 +297,7 @@ impl<'a> ExchangeLine<'a> {
 impl<'a> ConnectionLine<'a> {
     fn of(record: &'a ConnectionRecord) -> Self {
         Self {
-            start_time: &record.started,
+            start_time: record.started,
             protocol: protocol_name(record.edge.protocol),
             response_flags: flags::of(record.failure.as_ref()),
             connection_termination_details: record.failure.as_ref().map(|failure| failure.reason.as_str()),

@@ -1,6 +1,9 @@
 //! One record per exchange or connection, written once at its end. Metrics, access logs and `taut why` come from it.
 
+use crate::text::{Came, Id, Moment, Text};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
 use taut_model::origin::Origin;
 
 /// A workload as records name it; unknown parts are `unknown`, as in Istio's metrics.
@@ -15,6 +18,12 @@ pub struct Party {
 }
 
 impl Party {
+    /// The one unknown party.
+    pub fn nobody() -> Arc<Self> {
+        static NOBODY: LazyLock<Arc<Party>> = LazyLock::new(|| Arc::new(Party::unknown()));
+        NOBODY.clone()
+    }
+
     pub fn unknown() -> Self {
         let unknown = || "unknown".to_owned();
         Self { workload: unknown(), namespace: unknown(), app: unknown(), version: unknown(), principal: unknown() }
@@ -40,13 +49,13 @@ pub enum Protocol {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Edge {
     pub reporter: Reporter,
-    pub source: Party,
-    pub destination: Party,
+    pub source: Arc<Party>,
+    pub destination: Arc<Party>,
     /// Fully qualified host of the service asked for; short name and namespace beside it. For what is no service of the mesh, what
     /// the client named, in the namespace `unknown`: metrics leave such names out.
-    pub service_host: String,
-    pub service_name: String,
-    pub service_namespace: String,
+    pub service_host: Text,
+    pub service_name: Text,
+    pub service_namespace: Text,
     pub mutual_tls: bool,
     pub protocol: Protocol,
 }
@@ -55,15 +64,15 @@ pub struct Edge {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ExchangeRecord {
     pub edge: Edge,
-    /// RFC 3339 with microseconds, UTC: when the first byte of the request head was read.
-    pub started: String,
-    pub request_id: String,
-    /// W3C trace id, or empty.
-    pub trace_id: String,
-    pub method: String,
-    pub authority: String,
+    /// When the request head had been read.
+    pub started: Moment,
+    pub request_id: Id,
+    /// W3C trace id, or none.
+    pub trace_id: Id,
+    pub method: Cow<'static, str>,
+    pub authority: Text,
     /// Path without the query: queries may hold secrets.
-    pub path: String,
+    pub path: Text,
     /// Status sent to the client; 0 when it left before one.
     pub status: u16,
     /// gRPC status of the trailers, when the exchange was gRPC.
@@ -78,8 +87,8 @@ pub struct ExchangeRecord {
     pub attempts: Vec<Attempt>,
     /// Version of the plan that decided, and the rule.
     pub plan: u64,
-    pub rule: Option<Origin>,
-    pub route: String,
+    pub rule: Option<Arc<Origin>>,
+    pub route: Text,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,10 +104,9 @@ pub struct Failure {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Attempt {
-    pub endpoint: String,
-    pub address: String,
-    /// Status, or the failure's reason.
-    pub result: String,
+    pub endpoint: Text,
+    pub address: Text,
+    pub result: Came,
     pub duration_us: u64,
 }
 
@@ -106,13 +114,13 @@ pub struct Attempt {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConnectionRecord {
     pub edge: Edge,
-    pub started: String,
-    pub connection_id: String,
+    pub started: Moment,
+    pub connection_id: Id,
     pub failure: Option<Failure>,
     pub received_bytes: u64,
     pub sent_bytes: u64,
     pub duration_us: u64,
-    pub endpoint: String,
+    pub endpoint: Text,
     pub plan: u64,
-    pub rule: Option<Origin>,
+    pub rule: Option<Arc<Origin>>,
 }

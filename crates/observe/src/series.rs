@@ -4,9 +4,11 @@ use crate::names::label::*;
 use crate::names::{LATEST, OTHER, PASSTHROUGH, UNKNOWN};
 use crate::record::{Edge, Party, Protocol, Reporter};
 use parking_lot::Mutex;
+use foldhash::quality::RandomState;
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -51,7 +53,7 @@ pub(crate) struct Family<V> {
 impl<V: Default> Family<V> {
     pub fn new(limit: usize, with_code: bool) -> Self {
         Self {
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             shards: Default::default(),
             count: AtomicUsize::new(0),
             now: AtomicU64::new(0),
@@ -130,13 +132,13 @@ impl Hash for Hashed<'_, '_> {
 fn same_edge(a: &Edge, b: &Edge) -> bool {
     (a.reporter, a.mutual_tls, a.protocol) == (b.reporter, b.mutual_tls, b.protocol)
         && service(a) == service(b)
-        && a.destination == b.destination
-        && a.source == b.source
+        && (Arc::ptr_eq(&a.destination, &b.destination) || a.destination == b.destination)
+        && (Arc::ptr_eq(&a.source, &b.source) || a.source == b.source)
 }
 
 /// Host, name and namespace as labels say them. Names that are no service's are chosen by clients, so they make no series.
 fn service(edge: &Edge) -> [&str; 3] {
-    match (known(&edge.service_namespace), edge.service_name.as_str()) {
+    match (known(&edge.service_namespace), &*edge.service_name) {
         (UNKNOWN, PASSTHROUGH) => [UNKNOWN, PASSTHROUGH, UNKNOWN],
         (UNKNOWN, _) => [UNKNOWN; 3],
         (namespace, name) => [&edge.service_host, name, namespace],

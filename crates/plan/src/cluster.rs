@@ -25,7 +25,7 @@ pub struct Cluster {
     pub service_namespace: String,
     pub service_name: String,
     /// Only ready endpoints; in a fixed order (by uid).
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Vec<Arc<Endpoint>>,
     pub balancer: Balancer,
     pub limits: Limits,
     /// `None`: off (Istio's default).
@@ -61,7 +61,7 @@ pub enum Transport {
     /// Mutual TLS to the peer's proxy, which must prove this identity. `server_name` tells it the service and port:
     /// `<port>.<service host>`.
     Mesh {
-        expect: Identity,
+        expect: Arc<Identity>,
         server_name: Arc<str>,
     },
     /// TLS to a server outside the mesh, verified against the system's roots.

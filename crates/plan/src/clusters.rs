@@ -122,7 +122,7 @@ impl Wanted<'_> {
         let candidates = self.workloads.iter().copied().chain(outside.as_ref());
         for workload in candidates.filter(|workload| subset.is_none_or(|subset| workload.has_labels(&subset.labels))) {
             match self.endpoint(workload, policy.tls.as_ref()) {
-                Some(endpoint) => endpoints.push(endpoint),
+                Some(endpoint) => endpoints.push(Arc::new(endpoint)),
                 None => without_peer += 1,
             }
         }
@@ -185,7 +185,7 @@ impl Wanted<'_> {
             (Some(ClientTls::Mesh), None) => return None,
             (Some(ClientTls::Mesh) | None, Some(peer)) => {
                 let server_name = format!("{}.{}", self.port.number, self.service.host).into();
-                (Dial::Address(peer), Transport::Mesh { expect: workload.identity.clone(), server_name })
+                (Dial::Address(peer), Transport::Mesh { expect: Arc::new(workload.identity.clone()), server_name })
             }
         };
         Some(Endpoint { workload: workload.clone(), address, transport, weight: workload.weight.max(1) })
@@ -200,7 +200,7 @@ fn dial(address: &str, port: u16) -> Dial {
 }
 
 /// The one endpoint that a client dials by its own address and port: the same cluster, with only that endpoint.
-pub(crate) fn only(cluster: &Cluster, endpoint: &Endpoint) -> Cluster {
+pub(crate) fn only(cluster: &Cluster, endpoint: &Arc<Endpoint>) -> Cluster {
     Cluster {
         key: cluster.key.clone(),
         protocol: cluster.protocol,

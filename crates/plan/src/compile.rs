@@ -6,9 +6,10 @@ use crate::inbound::InboundPlan;
 use crate::plan::Plan;
 use crate::rules::{Matchers, Scope};
 use crate::snapshot::Snapshot;
+use foldhash::fast::FixedState;
 use crate::table::{Direct, Entry, HostPlan, Rule, Table, TcpEntry};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use taut_model::destination::{Balancer, HashKey};
 use taut_model::host;
@@ -53,6 +54,7 @@ impl Plan {
         Plan {
             version: snapshot.version,
             own: snapshot.own.clone(),
+            names: names(&hosts, snapshot.own.as_ref().map_or("", |own| &own.namespace)),
             hosts,
             absent: snapshot.absent.clone(),
             namespaces,
@@ -66,6 +68,26 @@ impl Plan {
             headers_used,
         }
     }
+}
+
+/// Every spelling of [`host::candidates`] whose first candidate is a service that is known.
+fn names(hosts: &BTreeMap<String, HostPlan>, own_namespace: &str) -> HashMap<Box<str>, Box<str>, FixedState> {
+    let mut names = HashMap::default();
+    let known = hosts.iter().filter(|(key, found)| found.service.is_some() && key.parse::<std::net::IpAddr>().is_err());
+    for (key, _) in known {
+        let labels: Vec<&str> = key.split('.').collect();
+        let spellings = match labels[..] {
+            [name, namespace, "svc", "cluster", "local"] => {
+                let short = (namespace == own_namespace).then(|| name.to_owned());
+                short.into_iter().chain([format!("{name}.{namespace}"), format!("{name}.{namespace}.svc"), key.clone()]).collect()
+            }
+            [_, _, _, _, ..] => vec![key.clone()],
+            // Another candidate may come first.
+            _ => Vec::new(),
+        };
+        names.extend(spellings.into_iter().map(|spelling| (spelling.into(), key.as_str().into())));
+    }
+    names
 }
 
 struct Compiled<'a> {

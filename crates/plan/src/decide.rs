@@ -100,7 +100,7 @@ impl Plan {
         let name = undotted(http.authority).to_ascii_lowercase();
         let name = split_authority(&name).0;
         for entry in entries {
-            let origin = entry.matcher.as_ref().map(|matcher| &matcher.origin).unwrap_or(&entry.rule.plan.origin);
+            let origin = entry.matcher.as_ref().map(|matcher| &matcher.origin).unwrap_or(&*entry.rule.plan.origin);
             if let Some(want) = entry.hostname.as_ref().filter(|want| !host::matches(want, name)) {
                 trace.step(Mark::NoMatch, "no match", || format!("hostname is {want}: it is {name:?}"), Some(origin));
                 continue;
@@ -122,7 +122,7 @@ impl Plan {
     /// Rules for connections fall back to the service itself when none matches, as Istio's filter chains do.
     fn tcp_rule<'a, T: Trace>(&self, facts: &Facts<'_>, table: &'a Table, trace: &mut T) -> &'a Arc<Rule> {
         for entry in &table.tcp {
-            let origin = Some(&entry.rule.plan.origin);
+            let origin = Some(&*entry.rule.plan.origin);
             if let Err(miss) = entry.source.check(facts.port, self.own.as_deref()) {
                 trace.step(Mark::NoMatch, "no match", || miss.describe_source(facts.port, self.own.as_deref()), origin);
                 continue;
@@ -243,7 +243,7 @@ fn no_port(found: &HostPlan, port: u16) -> Refusal {
 
 fn unusable(rule: &Rule) -> Refusal {
     let detail = "the rule names no backend with a weight above zero".to_owned();
-    Refusal { side: Side::Mesh, reason: Reason::BackendUnresolved, status: 500, origin: Some(rule.plan.origin.clone()), detail }
+    Refusal { side: Side::Mesh, reason: Reason::BackendUnresolved, status: 500, origin: Some((*rule.plan.origin).clone()), detail }
 }
 
 /// The delay and the abort that fall on this exchange. They are independent, and the delay comes first.

@@ -8,6 +8,7 @@ use crate::cluster::{Cluster, ClusterKey, Endpoint};
 use crate::limits::{Counters, Overflow};
 use crate::outlier::{Outlier, Sign, may_eject, panics};
 use crate::plan::Plan;
+use foldhash::fast::FixedState;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use taut_model::destination::Balancer;
 
 #[derive(Debug)]
 pub struct Live {
-    clusters: HashMap<ClusterKey, ClusterLive>,
+    clusters: HashMap<ClusterKey, ClusterLive, FixedState>,
     /// Limits are for the whole proxy; each of this many workers keeps its part.
     workers: u32,
 }
@@ -24,7 +25,7 @@ pub struct Live {
 #[derive(Debug, Default)]
 struct ClusterLive {
     counters: Counters,
-    endpoints: HashMap<Arc<str>, EndpointLive>,
+    endpoints: HashMap<Arc<str>, EndpointLive, FixedState>,
     /// No ejection, and no avoidance of an unreachable endpoint, lasts longer than this.
     ejections_end: Duration,
 }
@@ -69,7 +70,7 @@ impl EndpointLive {
 #[derive(Clone, Debug)]
 #[must_use = "the request stays counted on the endpoint until it is reported"]
 pub struct Picked {
-    pub endpoint: Endpoint,
+    pub endpoint: Arc<Endpoint>,
     pub uid: Arc<str>,
 }
 
@@ -128,7 +129,7 @@ impl Live {
 
     /// For one of `workers` workers, which share the limits of each cluster evenly.
     pub fn for_workers(workers: u32) -> Self {
-        Self { clusters: HashMap::new(), workers: workers.max(1) }
+        Self { clusters: HashMap::default(), workers: workers.max(1) }
     }
 
     /// Call when a new plan is pinned: drops the state of clusters and endpoints that are gone.
@@ -241,6 +242,10 @@ impl Live {
     }
 
     fn cluster(&mut self, key: &ClusterKey) -> &mut ClusterLive {
+        // Most are there: their key is not cloned.
+        if !self.clusters.contains_key(key) {
+            self.clusters.insert(key.clone(), ClusterLive::default());
+        }
         self.clusters.entry(key.clone()).or_default()
     }
 

@@ -4,7 +4,8 @@ use crate::cluster::{Cluster, ClusterKey};
 use crate::inbound::InboundPlan;
 use crate::table::{Direct, HostPlan, Table};
 use crate::verdict::RulePlan;
-use std::collections::{BTreeMap, BTreeSet};
+use foldhash::fast::FixedState;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use taut_model::host;
@@ -17,6 +18,8 @@ pub struct Plan {
     pub(crate) version: u64,
     pub(crate) own: Option<Arc<Workload>>,
     pub(crate) hosts: BTreeMap<String, HostPlan>,
+    /// The names under which clients here ask for a service that is known, and its key in `hosts`. What is not here is looked for.
+    pub(crate) names: HashMap<Box<str>, Box<str>, FixedState>,
     pub(crate) absent: BTreeSet<String>,
     /// Namespaces that are known to exist.
     pub(crate) namespaces: BTreeSet<String>,
@@ -111,6 +114,9 @@ impl Plan {
     /// An address is a service's virtual address, else an endpoint's, else outside. A name is looked up as the client's
     /// resolver would: its candidates in order, then wildcard services.
     pub(crate) fn find(&self, named: &str, port: u16) -> Found<'_> {
+        if let Some(found) = self.names.get(named).and_then(|key| self.hosts.get(&**key)) {
+            return found.at(port);
+        }
         let bare = named.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(named);
         if let Ok(address) = bare.parse::<IpAddr>() {
             if let Some(found) = self.virtual_addresses.get(&(address, port)).and_then(|host| self.hosts.get(host)) {

@@ -61,8 +61,8 @@ impl Scope<'_> {
         };
         let rewrite = rule.rewrite.as_ref();
         let plan = RulePlan {
-            origin: rule.origin.clone(),
-            name: rule.name.clone(),
+            origin: Arc::new(rule.origin.clone()),
+            name: rule.name.as_str().into(),
             timeout: rule.timeout.filter(|_| !faulty),
             retry: if faulty { retry::never() } else { rule.retry.clone().unwrap_or_else(retry::default_retry) },
             default_retry: rule.retry.is_none() && !faulty,
@@ -221,7 +221,7 @@ fn plain_rule(origin: Origin, dialect: Dialect, shares: Vec<Share>) -> Rule {
 
 pub(crate) fn bare_plan(origin: Origin) -> RulePlan {
     let (request_headers, response_headers) = Default::default();
-    RulePlan { origin, name: String::new(), timeout: None, retry: retry::never(), default_retry: false, request_headers, response_headers }
+    RulePlan { origin: Arc::new(origin), name: Arc::default(), timeout: None, retry: retry::never(), default_retry: false, request_headers, response_headers }
 }
 
 /// Setting `Host` (or `:authority`) by a header change rewrites the authority, as in Istio; it is not a header to set.

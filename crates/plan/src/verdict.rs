@@ -47,9 +47,9 @@ pub struct Go {
 /// What all exchanges of one rule share.
 #[derive(Clone, Debug)]
 pub struct RulePlan {
-    pub origin: Origin,
+    pub origin: Arc<Origin>,
     /// The name users gave the rule, or empty. Becomes the route label.
-    pub name: String,
+    pub name: Arc<str>,
     pub timeout: Option<Duration>,
     pub retry: Retry,
     /// No user said how to retry: [`crate::safe_by_default`] bounds `retry`.

@@ -5,7 +5,7 @@ use crate::capture::sniff::{self, Opening};
 use crate::capture::socks5;
 use crate::engine::Engine;
 use crate::exchange;
-use crate::facts::{Arrival, asks_for_websocket};
+use crate::facts::{Arrival, Seen, asks_for_websocket};
 use crate::fault::{Fault, Kind};
 use crate::http1::server::{self, Patience, RequestBody, Service};
 use crate::http1::{BadHead, HEAD_BYTES};
@@ -30,10 +30,12 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
 use taut_model::service::AppProtocol;
 use taut_observe::record::Protocol;
+use taut_observe::text::Text;
 use taut_plan::Direction;
 use taut_plan::verdict::{Question, Verdict};
 use taut_wire::net::Stream;
@@ -64,7 +66,7 @@ pub enum Entry {
     /// The application's traffic: HTTP proxy, CONNECT, SOCKS5.
     Outbound,
     /// The application's traffic to one service.
-    Upstream { host: Box<str>, port: u16 },
+    Upstream { host: Text, port: u16 },
     /// Mutual TLS from other proxies.
     Peer,
     /// Plain text for the application beside this proxy.
@@ -73,7 +75,7 @@ pub enum Entry {
 
 /// Serves one connection until it ends.
 pub async fn serve(engine: Rc<Engine>, entry: Entry, stream: Stream, from: SocketAddr) {
-    let arrival = Arrival { direction: Direction::Outbound, destination: None, peer: None, from: from.ip(), sni: None };
+    let arrival = Arrival { direction: Direction::Outbound, destination: None, peer: None, from: from.ip(), sni: None, seen: Seen::default() };
     match entry {
         Entry::Outbound => outbound(engine, arrival, stream.into()).await,
         Entry::Upstream { host, port } => {
@@ -183,7 +185,7 @@ async fn peer(engine: Rc<Engine>, arrival: Arrival, stream: Stream) {
         }
         Ok(Proven { io, identity, destination, spoken }) => {
             let sni = Some(format!("{}.{}", destination.1, destination.0).into());
-            let arrival = Arrival { destination: Some(destination), peer: Some(identity), sni, ..arrival };
+            let arrival = Arrival { destination: Some(destination), peer: Some(Arc::new(identity)), sni, ..arrival };
             match spoken {
                 Spoken::Tcp if protocol(&engine, &arrival).await.is_http() => {
                     let open = OpenConnection::new(&engine, arrival.edge(&engine, Protocol::Tcp), engine.pin().version());
@@ -201,7 +203,7 @@ async fn peer(engine: Rc<Engine>, arrival: Arrival, stream: Stream) {
 struct Proven {
     io: Io,
     identity: Identity,
-    destination: (Box<str>, u16),
+    destination: (Text, u16),
     spoken: Spoken,
 }
 
@@ -220,7 +222,7 @@ async fn prove(engine: &Engine, stream: Stream) -> Result<Proven, String> {
 }
 
 /// `9080.reviews.default.svc.cluster.local`
-fn parse_server_name(name: &str) -> Option<(Box<str>, u16)> {
+fn parse_server_name(name: &str) -> Option<(Text, u16)> {
     let (port, host) = name.split_once('.')?;
     Some((host.into(), port.parse().ok()?))
 }

@@ -3,7 +3,9 @@
 
 use crate::current::Current;
 use crate::dial::Dialer;
+use crate::facts::Arrival;
 use crate::metadata::{self, Introductions};
+use crate::naming::Names;
 use crate::options::Options;
 use crate::pool::Pool;
 use crate::sink::Sink;
@@ -18,6 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::host;
+use taut_model::workload::Workload;
 use taut_observe::record::Party;
 use taut_plan::verdict::Rolls;
 use taut_plan::{Cluster, Live, NoEndpoint, Outcome, Overflow, Picked, Plan};
@@ -41,6 +44,7 @@ pub struct Engine {
     dice: RefCell<fastrand::Rng>,
     noted: RefCell<Noted>,
     introductions: RefCell<Introductions>,
+    names: RefCell<Names>,
     open: watch::Sender<usize>,
     closing: watch::Sender<bool>,
     /// Held once by each mirrored copy under way.
@@ -66,6 +70,7 @@ impl Engine {
             dice,
             noted: RefCell::default(),
             introductions: RefCell::default(),
+            names: RefCell::default(),
             open: watch::Sender::new(0),
             closing: watch::Sender::new(false),
             copies: Rc::new(()),
@@ -77,6 +82,7 @@ impl Engine {
         let plan = self.current.plan();
         if self.live_version.replace(plan.version()) != plan.version() {
             self.live.borrow_mut().retain(&plan);
+            self.names.borrow_mut().forget();
         }
         plan
     }
@@ -102,9 +108,16 @@ impl Engine {
         }
     }
 
-    /// A peer as records are to name it.
-    pub fn introduced(&self, peer: Party) -> Party {
-        self.introductions.borrow_mut().believe(peer, self.world.now())
+    /// A peer as records are to name it, from how it introduced itself.
+    pub fn introduced(&self, arrival: &Arrival, said: Option<&HeaderValue>) -> Arc<Party> {
+        let now = self.world.now();
+        if let Some(party) = arrival.introduced(said, now) {
+            return party;
+        }
+        let peer = metadata::peer_party(arrival.peer.as_deref(), said);
+        let party = Arc::new(self.introductions.borrow_mut().believe(peer, now));
+        arrival.remember(said, &party, now);
+        party
     }
 
     pub fn live(&self) -> RefMut<'_, Live> {
@@ -112,9 +125,19 @@ impl Engine {
     }
 
     /// This workload, as records name it.
-    pub fn party(&self, proven: bool) -> Party {
+    pub fn party(&self, proven: bool) -> Arc<Party> {
         let identity = if proven { self.current.identity() } else { None };
-        metadata::own_party(self.current.workload(), identity.map(|held| held.identity.to_string()))
+        self.names.borrow_mut().own(self.current.workload(), identity.as_deref())
+    }
+
+    /// An endpoint, as records name it. `proven`: over mutual TLS, so that it is who the plan says.
+    pub fn endpoint_party(&self, workload: &Arc<Workload>, proven: bool) -> Arc<Party> {
+        self.names.borrow_mut().endpoint(workload, proven)
+    }
+
+    /// The names that records are made of, made once.
+    pub fn names(&self) -> RefMut<'_, Names> {
+        self.names.borrow_mut()
     }
 
     /// Runs a connection (or what became of one) beside the others. Ends it when the drain's time is over.

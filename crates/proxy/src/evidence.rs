@@ -1,9 +1,11 @@
 //! What a decision was made from, owned, so that it can be explained after the exchange has ended.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use taut_model::identity::Identity;
+use taut_observe::text::Text;
 use taut_plan::verdict::Rolls;
 use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan};
 
@@ -19,21 +21,21 @@ pub struct Evidence {
 #[derive(Clone, Debug)]
 pub struct OwnedFacts {
     pub direction: Direction,
-    pub host: Box<str>,
+    pub host: Text,
     pub port: u16,
     pub http: Option<OwnedHttpFacts>,
-    pub peer_identity: Option<Identity>,
+    pub peer_identity: Option<Arc<Identity>>,
     pub peer_address: Option<IpAddr>,
-    pub sni: Option<Box<str>>,
+    pub sni: Option<Text>,
 }
 
 #[derive(Clone, Debug)]
 pub struct OwnedHttpFacts {
-    pub method: Box<str>,
-    pub scheme: Box<str>,
-    pub authority: Box<str>,
-    pub path: Box<str>,
-    pub query: Box<str>,
+    pub method: Cow<'static, str>,
+    pub scheme: Cow<'static, str>,
+    pub authority: Text,
+    pub path: Text,
+    pub query: Text,
     /// Those of `Plan::headers_used` are enough: no other header can change a decision.
     pub headers: HeaderMap,
 }
@@ -46,7 +48,7 @@ impl OwnedFacts {
             host: facts.host.into(),
             port: facts.port,
             http: facts.http.map(|http| OwnedHttpFacts::copy(&http, plan)),
-            peer_identity: facts.peer.identity.cloned(),
+            peer_identity: facts.peer.identity.cloned().map(Arc::new),
             peer_address: facts.peer.address,
             sni: facts.sni.map(Into::into),
         }
@@ -58,7 +60,7 @@ impl OwnedFacts {
             host: &self.host,
             port: self.port,
             http: self.http.as_ref().map(OwnedHttpFacts::as_facts),
-            peer: Peer { identity: self.peer_identity.as_ref(), address: self.peer_address },
+            peer: Peer { identity: self.peer_identity.as_deref(), address: self.peer_address },
             sni: self.sni.as_deref(),
         }
     }
@@ -66,21 +68,13 @@ impl OwnedFacts {
 
 impl OwnedHttpFacts {
     fn copy(http: &HttpFacts<'_>, plan: &Plan) -> Self {
-        let mut headers = HeaderMap::new();
-        for name in plan.headers_used() {
-            if let Ok(name) = http::HeaderName::from_bytes(name.as_bytes()) {
-                for value in http.headers.get_all(&name) {
-                    headers.append(name.clone(), value.clone());
-                }
-            }
-        }
         Self {
-            method: http.method.into(),
-            scheme: http.scheme.into(),
+            method: method_text(http.method),
+            scheme: scheme_text(http.scheme),
             authority: http.authority.into(),
             path: http.path.into(),
             query: http.query.into(),
-            headers,
+            headers: headers_used(http.headers, plan),
         }
     }
 
@@ -94,4 +88,27 @@ impl OwnedHttpFacts {
             headers: &self.headers,
         }
     }
+}
+
+/// The headers that `plan` looks at, copied: a value shares the memory of the whole head it came in.
+pub fn headers_used(headers: &HeaderMap, plan: &Plan) -> HeaderMap {
+    let mut used = HeaderMap::new();
+    for name in plan.headers_used() {
+        if let Ok(name) = http::HeaderName::from_bytes(name.as_bytes()) {
+            for value in headers.get_all(&name).iter().filter_map(|value| HeaderValue::from_bytes(value.as_bytes()).ok()) {
+                used.append(name.clone(), value);
+            }
+        }
+    }
+    used
+}
+
+/// The methods of RFC 9110 and PATCH cost nothing.
+pub fn method_text(method: &str) -> Cow<'static, str> {
+    const KNOWN: [&str; 9] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "CONNECT", "PATCH", "TRACE"];
+    KNOWN.into_iter().find(|known| *known == method).map_or_else(|| Cow::Owned(method.to_owned()), Cow::Borrowed)
+}
+
+pub fn scheme_text(scheme: &str) -> Cow<'static, str> {
+    ["http", "https"].into_iter().find(|known| *known == scheme).map_or_else(|| Cow::Owned(scheme.to_owned()), Cow::Borrowed)
 }

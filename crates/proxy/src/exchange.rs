@@ -49,10 +49,12 @@ async fn decide(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Box<Go>,
             if !exchange.inbound() {
                 engine.note_use(exchange.facts().host, verdict.service_host());
             }
-            facts::Asked::of(&exchange.plan, &exchange.facts(), &verdict).name(&mut exchange.open.record.edge);
+            let mut edge = exchange.open.record.edge.clone();
+            facts::name_asked(engine, &mut edge, &exchange.plan, &exchange.facts(), &verdict);
+            exchange.open.record().edge = edge;
             match verdict {
                 Verdict::Go(go) => {
-                    let record = &mut exchange.open.record;
+                    let record = exchange.open.record();
                     record.rule = Some(go.rule.origin.clone());
                     record.route.clone_from(&go.rule.name);
                     return Ok(go);

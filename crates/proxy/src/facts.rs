@@ -2,21 +2,25 @@
 
 use crate::body::Source;
 use crate::engine::Engine;
-use crate::evidence::{Evidence, OwnedFacts};
+use crate::evidence::{Evidence, OwnedFacts, OwnedHttpFacts, headers_used, method_text, scheme_text};
 use crate::incoming::Incoming;
 use crate::metadata;
-use crate::record::{Open, rfc3339};
+use crate::identity::HeldIdentity;
+use crate::record::Open;
 use crate::trace;
 use crate::upgrade::Upgrade;
 use http::request::Parts;
-use http::{HeaderMap, Version, header};
+use http::{HeaderMap, HeaderValue, Version, header};
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use taut_model::host;
+use std::time::Duration;
 use taut_model::identity::Identity;
 use taut_observe::names::{PASSTHROUGH, UNKNOWN};
 use taut_observe::record::{Edge, ExchangeRecord, Party, Protocol, Reporter};
+use taut_observe::text::{Moment, Text};
 use taut_plan::verdict::{Action, Rolls};
 use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan, Verdict, undotted};
 
@@ -28,18 +32,70 @@ const LONGEST_HOST: usize = 255;
 pub struct Arrival {
     pub direction: Direction,
     /// Where the client wants to go. `None`: each request names its own destination.
-    pub destination: Option<(Box<str>, u16)>,
+    pub destination: Option<(Text, u16)>,
     /// Proven by mutual TLS.
-    pub peer: Option<Identity>,
+    pub peer: Option<Arc<Identity>>,
     pub from: IpAddr,
-    pub sni: Option<Box<str>>,
+    pub sni: Option<Text>,
+    pub seen: Seen,
 }
 
+/// What the last exchange of a connection said, which the next most likely says again.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    authority: RefCell<Option<Named>>,
+    introduction: RefCell<Option<(Option<Box<[u8]>>, Arc<Party>, Duration)>>,
+    certificate: RefCell<Option<(u64, HeaderValue)>>,
+}
+
+/// Which destination an authority names.
+#[derive(Clone, Debug)]
+struct Named {
+    authority: Text,
+    default_port: u16,
+    host: Text,
+    port: u16,
+}
+
+/// How long a peer's introduction is taken for heard, so that its name stays believed.
+const INTRODUCTION_AGE: Duration = Duration::from_secs(10);
+
 impl Arrival {
+    pub fn introduced(&self, said: Option<&HeaderValue>, now: Duration) -> Option<Arc<Party>> {
+        let last = self.seen.introduction.borrow();
+        let (text, party, at) = last.as_ref()?;
+        (text.as_deref() == said.map(HeaderValue::as_bytes) && now < *at + INTRODUCTION_AGE).then(|| party.clone())
+    }
+
+    pub fn remember(&self, said: Option<&HeaderValue>, party: &Arc<Party>, now: Duration) {
+        *self.seen.introduction.borrow_mut() = Some((said.map(|said| said.as_bytes().into()), party.clone(), now));
+    }
+
+    /// On whose behalf requests of this connection come, as Envoy's `x-forwarded-client-cert` says it.
+    pub fn certificate(&self, held: &HeldIdentity) -> Option<HeaderValue> {
+        let peer = self.peer.as_ref()?;
+        let mut last = self.seen.certificate.borrow_mut();
+        if let Some((_, value)) = last.as_ref().filter(|(serial, _)| *serial == held.serial) {
+            return Some(value.clone());
+        }
+        let value = HeaderValue::from_str(&format!("By={};URI={peer}", held.identity)).ok()?;
+        Some(last.insert((held.serial, value)).1.clone())
+    }
+
+    /// The authority as text, and the destination it names.
+    fn named(&self, authority: &str, default_port: u16) -> Named {
+        let mut last = self.seen.authority.borrow_mut();
+        if let Some(named) = last.as_ref().filter(|named| *named.authority == *authority && named.default_port == default_port) {
+            return named.clone();
+        }
+        let (host, port) = split_authority(authority, default_port);
+        last.insert(Named { authority: authority.into(), default_port, host: host.into(), port }).clone()
+    }
+
     /// Facts of the connection as a whole, as for TCP.
     pub fn facts(&self) -> Facts<'_> {
         let (host, port) = self.destination.as_ref().map_or(("", 0), |(host, port)| (&**host, *port));
-        let peer = Peer { identity: self.peer.as_ref(), address: Some(self.from) };
+        let peer = Peer { identity: self.peer.as_deref(), address: Some(self.from) };
         Facts { direction: self.direction, host, port, http: None, peer, sni: self.sni.as_deref() }
     }
 
@@ -47,61 +103,42 @@ impl Arrival {
     pub fn edge(&self, engine: &Engine, protocol: Protocol) -> Edge {
         let outbound = self.direction == Direction::Outbound;
         let (source, destination) = match outbound {
-            true => (engine.party(false), Party::unknown()),
-            false => (metadata::peer_party(self.peer.as_ref(), None), engine.party(self.peer.is_some())),
+            true => (engine.party(false), Party::nobody()),
+            false => (Arc::new(metadata::peer_party(self.peer.as_deref(), None)), engine.party(self.peer.is_some())),
         };
         Edge {
             reporter: if outbound { Reporter::Source } else { Reporter::Destination },
             source,
             destination,
-            service_host: String::new(),
-            service_name: String::new(),
-            service_namespace: String::new(),
+            service_host: Text::default(),
+            service_name: Text::default(),
+            service_namespace: Text::default(),
             mutual_tls: self.peer.is_some(),
             protocol,
         }
     }
 }
 
-/// Fills in which service was asked for.
-pub fn name_service(edge: &mut Edge, service_host: &str, namespace: &str) {
-    service_host.clone_into(&mut edge.service_host);
-    host::short(service_host).clone_into(&mut edge.service_name);
-    namespace.clone_into(&mut edge.service_namespace);
-}
-
-/// Which service facts are about, as far as the plan knows it: a service of the mesh with its namespace, else what the client
-/// named, in the namespace `unknown`.
-pub struct Asked {
-    host: String,
-    namespace: String,
-    passthrough: bool,
-}
-
-impl Asked {
-    pub fn of(plan: &Plan, facts: &Facts<'_>, verdict: &Verdict) -> Self {
-        let go = match verdict {
-            Verdict::Go(go) => Some(go),
-            Verdict::Ask(_) | Verdict::Refuse(_) => None,
-        };
-        let named = go.map_or(facts.host, |go| &go.service_host);
-        let found = match facts.direction {
-            Direction::Outbound => plan.service(named, facts.port).map(|service| (service.host.as_str(), service.namespace.as_str())),
-            Direction::Inbound => {
-                let own = plan.own().filter(|own| go.is_some() || own.serves.iter().any(|serves| serves.host == named));
-                own.map(|own| (named, own.namespace.as_str()))
-            }
-        };
-        let passthrough = found.is_none() && go.is_some_and(|go| matches!(go.action, Action::Passthrough { .. }));
-        let (host, namespace) = found.unwrap_or((named, UNKNOWN));
-        Self { host: host.to_owned(), namespace: namespace.to_owned(), passthrough }
-    }
-
-    pub fn name(&self, edge: &mut Edge) {
-        name_service(edge, &self.host, &self.namespace);
-        if self.passthrough {
-            PASSTHROUGH.clone_into(&mut edge.service_name);
+/// Fills in which service facts are about, as far as the plan knows it: a service of the mesh with its namespace, else what the
+/// client named, in the namespace `unknown`.
+pub fn name_asked(engine: &Engine, edge: &mut Edge, plan: &Plan, facts: &Facts<'_>, verdict: &Verdict) {
+    let go = match verdict {
+        Verdict::Go(go) => Some(go),
+        Verdict::Ask(_) | Verdict::Refuse(_) => None,
+    };
+    let named = go.map_or(facts.host, |go| &go.service_host);
+    let found = match facts.direction {
+        Direction::Outbound => plan.service(named, facts.port).map(|service| (service.host.as_str(), service.namespace.as_str())),
+        Direction::Inbound => {
+            let own = plan.own().filter(|own| go.is_some() || own.serves.iter().any(|serves| serves.host == named));
+            own.map(|own| (named, own.namespace.as_str()))
         }
+    };
+    let passthrough = found.is_none() && go.is_some_and(|go| matches!(go.action, Action::Passthrough { .. }));
+    let (host, namespace) = found.unwrap_or((named, UNKNOWN));
+    engine.names().service(edge, host, namespace);
+    if passthrough {
+        edge.service_name = PASSTHROUGH.into();
     }
 }
 
@@ -115,8 +152,8 @@ pub struct Exchange {
     pub plan: Arc<Plan>,
     pub rolls: Rolls,
     /// `Host` or `:authority`, else the destination's host; empty when the client named neither.
-    pub authority: String,
-    host: String,
+    pub authority: Text,
+    host: Text,
     port: u16,
     pub grpc: bool,
     pub open: Open,
@@ -141,7 +178,7 @@ impl Exchange {
 
     /// Pins another plan, after the mesh has said more. It may look at headers that the one before did not.
     pub fn pin(&mut self, plan: Arc<Plan>) {
-        self.open.record.plan = plan.version();
+        self.open.record().plan = plan.version();
         let facts = OwnedFacts::copy(&self.facts(), &plan);
         self.open.evidence = Some(Evidence { plan: plan.clone(), facts, rolls: self.rolls });
         self.plan = plan;
@@ -154,37 +191,37 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
     let plan = engine.pin();
     let rolls = engine.rolls();
 
-    let mut authority = authority(&head);
-    let (host, port) = match &arrival.destination {
-        Some((host, port)) => (host.to_string(), *port),
-        None => split_authority(&authority, default_port(&head)),
-    };
-    if arrival.direction == Direction::Inbound {
-        authority = undotted(&authority).into_owned();
-    }
-    if authority.is_empty() {
+    let named = arrival.named(authority(&head), default_port(&head));
+    let (host, port) = arrival.destination.clone().unwrap_or((named.host, named.port));
+    let authority = match arrival.direction {
         // A client of HTTP/1.0 may name no host. What is decided on is what is sent on.
-        authority.clone_from(&host);
-    }
+        _ if named.authority.is_empty() => host.clone(),
+        Direction::Inbound => match undotted(&named.authority) {
+            Cow::Borrowed(_) => named.authority,
+            Cow::Owned(undotted) => undotted.into(),
+        },
+        Direction::Outbound => named.authority,
+    };
     let mut edge = arrival.edge(engine, Protocol::Http);
     take_away(engine, &mut head.headers, arrival, &mut edge);
     let grpc = is_grpc(&head.headers);
     if grpc {
         edge.protocol = Protocol::Grpc;
     }
-    name_service(&mut edge, &host, UNKNOWN);
+    (edge.service_host, edge.service_name) = (host.clone(), host.clone());
+    edge.service_namespace = engine.names().unknown();
     let (request_id, trace_id) = {
         let mut dice = engine.dice();
         (trace::request_id(&mut head.headers, &mut dice), trace::trace_id(&mut head.headers, &mut dice))
     };
     let record = ExchangeRecord {
         edge,
-        started: rfc3339(engine.world.wall()),
+        started: Moment(engine.world.wall()),
         request_id,
         trace_id,
-        method: head.method.as_str().to_owned(),
+        method: method_text(head.method.as_str()),
         authority: authority.clone(),
-        path: head.uri.path().to_owned(),
+        path: head.uri.path().into(),
         status: 0,
         grpc_status: None,
         failure: None,
@@ -195,17 +232,25 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
         attempts: Vec::new(),
         plan: plan.version(),
         rule: None,
-        route: String::new(),
+        route: Text::default(),
     };
-    let http = HttpFacts {
-        method: head.method.as_str(),
-        scheme: head.uri.scheme_str().unwrap_or("http"),
-        authority: &authority,
-        path: head.uri.path(),
-        query: head.uri.query().unwrap_or_default(),
-        headers: &head.headers,
+    let http = OwnedHttpFacts {
+        method: record.method.clone(),
+        scheme: scheme_text(head.uri.scheme_str().unwrap_or("http")),
+        authority: authority.clone(),
+        path: record.path.clone(),
+        query: head.uri.query().map_or_else(Text::default, Text::from),
+        headers: headers_used(&head.headers, &plan),
     };
-    let facts = OwnedFacts::copy(&Facts { host: &host, port, http: Some(http), ..arrival.facts() }, &plan);
+    let facts = OwnedFacts {
+        direction: arrival.direction,
+        host: host.clone(),
+        port,
+        http: Some(http),
+        peer_identity: arrival.peer.clone(),
+        peer_address: Some(arrival.from),
+        sni: arrival.sni.clone(),
+    };
     let evidence = Evidence { plan: plan.clone(), facts, rolls };
     let open = Open::new(engine, record, evidence, body.clone());
     Exchange { arrival: arrival.clone(), head, body, upgrade, plan, rolls, authority, host, port, grpc, open }
@@ -215,7 +260,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
 fn take_away(engine: &Engine, headers: &mut HeaderMap, arrival: &Arrival, edge: &mut Edge) {
     let introduced = headers.remove(&metadata::SOURCE);
     if arrival.direction == Direction::Inbound {
-        edge.source = engine.introduced(metadata::peer_party(arrival.peer.as_ref(), introduced.as_ref()));
+        edge.source = engine.introduced(arrival, introduced.as_ref());
     }
     for name in [&metadata::DESTINATION, &metadata::REASON, &metadata::CLIENT_CERTIFICATE] {
         headers.remove(name);
@@ -223,11 +268,11 @@ fn take_away(engine: &Engine, headers: &mut HeaderMap, arrival: &Arrival, edge: 
 }
 
 /// RFC 9112 section 3.2.2: the authority of an absolute-form target wins over `Host`.
-fn authority(head: &Parts) -> String {
+fn authority(head: &Parts) -> &str {
     let host = || head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let text = head.uri.authority().map_or_else(host, |authority| authority.as_str());
     // RFC 9110 section 4.2.4: user information has no place here.
-    text.rsplit_once('@').map_or(text, |(_, rest)| rest).to_owned()
+    text.rsplit_once('@').map_or(text, |(_, rest)| rest)
 }
 
 fn default_port(head: &Parts) -> u16 {

@@ -1,8 +1,8 @@
 //! Step 6 of 7: carries an exchange to an upstream, in as many attempts as the plan allows.
 
-use crate::dial::{Target, shown};
+use crate::dial::Target;
 use crate::engine::{Admitted, Engine, InFlight};
-use crate::facts::{Exchange, name_service};
+use crate::facts::Exchange;
 use crate::fault::{Fault, Kind};
 use crate::incoming::Incoming;
 use crate::metadata;
@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use taut_observe::text::{Came, Text};
 use taut_plan::Outcome;
 use taut_plan::cluster::{Cluster, Dial, Transport};
 use taut_plan::retry;
@@ -91,7 +92,7 @@ fn made_here(status: u16, body: Bytes, location: Option<&str>) -> Result<Answer,
 async fn to_cluster(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go, forward: &Forward) -> Result<Answer, Fault> {
     let cluster = &forward.cluster;
     let rule = &go.rule.retry;
-    name_service(&mut exchange.open.record.edge, &go.service_host, &cluster.service_namespace);
+    engine.names().service(&mut exchange.open.record().edge, &go.service_host, &cluster.service_namespace);
     let mut admitted = Admitted::new(engine, cluster).map_err(|overflow| Fault::new(Kind::Overflow, overflow.to_string()))?;
     if rule.attempts > 0 || !forward.mirrors.is_empty() {
         exchange.body.keep();
@@ -168,14 +169,15 @@ async fn one_attempt(
     let started = Instant::now();
     let endpoint = in_flight.picked.endpoint.clone();
     let mesh = matches!(endpoint.transport, Transport::Mesh { .. });
-    exchange.open.record.edge.destination = metadata::endpoint_party(&endpoint.workload, mesh);
-    exchange.open.record.edge.mutual_tls = mesh;
+    let edge = &mut exchange.open.record().edge;
+    edge.destination = engine.endpoint_party(&endpoint.workload, mesh);
+    edge.mutual_tls = mesh;
     if mesh {
-        exchange.open.record.edge.source = engine.party(true);
+        edge.source = engine.party(true);
     }
     let target = Target {
-        address: endpoint.address,
-        transport: endpoint.transport,
+        address: endpoint.address.clone(),
+        transport: endpoint.transport.clone(),
         spoken: spoken(exchange.head.version),
         connect_timeout: cluster.connect_timeout,
         idle_timeout: cluster.idle_timeout,
@@ -197,16 +199,22 @@ async fn one_attempt(
             _ => Outcome::ConnectFailed,
         },
     });
-    let result = match &sent {
-        Ok((response, _)) => response.status().as_str().to_owned(),
-        Err(fault) => fault.reason().to_owned(),
-    };
-    let record = &mut exchange.open.record;
-    record.attempts.push(attempt(&endpoint.workload.uid, shown(&target.address), result, started));
+    let took = started.elapsed();
+    let tried = attempt(in_flight.picked.uid.clone(), engine.names().address(&target.address), came(&sent), took);
+    let record = exchange.open.record();
+    record.attempts.push(tried);
     if sent.is_ok() {
-        record.upstream_us = micros(started.elapsed());
+        record.upstream_us = micros(took);
     }
     sent
+}
+
+/// What an attempt came to, for its record.
+fn came(sent: &Result<(Response<Incoming>, Option<Lease>), Fault>) -> Came {
+    match sent {
+        Ok((response, _)) => Came::Status(response.status().as_u16()),
+        Err(fault) => Came::Failed(fault.reason().to_owned().into()),
+    }
 }
 
 /// Tells peers who calls, and others of the mesh's headers nothing.
@@ -234,7 +242,7 @@ async fn to_application(engine: &Rc<Engine>, exchange: &mut Exchange, port: u16)
     let own = engine.current.workload();
     let (address, namespace) = (SocketAddr::new(own.address, port), own.namespace.clone());
     let host = exchange.open.record.edge.service_host.clone();
-    name_service(&mut exchange.open.record.edge, &host, &namespace);
+    engine.names().service(&mut exchange.open.record().edge, &host, &namespace);
     direct(engine, exchange, Dial::Address(address)).await.map_err(|fault| match fault.kind {
         Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::NameNotFound => {
             Fault::new(Kind::AppUnreachable, format!("the application does not answer at {address}: {}", fault.detail))
@@ -265,11 +273,12 @@ async fn direct(engine: &Rc<Engine>, exchange: &mut Exchange, address: Dial) -> 
     let started = Instant::now();
     let target = plain(address, spoken(exchange.head.version));
     let sent = engine.pool.send(&target, None, &exchange.head, &exchange.body, None).await;
-    let result = sent.as_ref().map_or_else(|fault| fault.reason().to_owned(), |(response, _)| response.status().as_str().to_owned());
-    let record = &mut exchange.open.record;
-    record.attempts.push(attempt("", shown(&target.address), result, started));
+    let took = started.elapsed();
+    let tried = attempt(Text::default(), engine.names().address(&target.address), came(&sent), took);
+    let record = exchange.open.record();
+    record.attempts.push(tried);
     let (response, lease) = sent?;
-    record.upstream_us = micros(started.elapsed());
+    record.upstream_us = micros(took);
     let hold = Hold { lease, ..Hold::default() };
     Ok(Answer { response: response.map(Content::Upstream), deadline: None, hold, from_mesh: false })
 }

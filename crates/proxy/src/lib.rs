@@ -35,6 +35,7 @@ mod learn;
 pub mod listen;
 pub mod metadata;
 pub mod mirror;
+mod naming;
 pub mod options;
 pub mod pool;
 mod process;

@@ -62,8 +62,8 @@ async fn copy(engine: Rc<Engine>, cluster: Arc<Cluster>, head: Parts, body: Sour
     let Ok(mut in_flight) = InFlight::pick(&engine, &cluster, None, &[]) else { return };
     let endpoint = in_flight.picked.endpoint.clone();
     let target = Target {
-        address: endpoint.address,
-        transport: endpoint.transport,
+        address: endpoint.address.clone(),
+        transport: endpoint.transport.clone(),
         spoken: if head.version == Version::HTTP_2 { Spoken::Http2 } else { Spoken::Http1 },
         connect_timeout: cluster.connect_timeout,
         idle_timeout: cluster.idle_timeout,

@@ -18,6 +18,7 @@ use http::{Request, Response};
 use hyper::client::conn::{TrySendError, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::cell::{Cell, RefCell};
+use foldhash::quality::RandomState;
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -62,7 +63,7 @@ struct Key {
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Secured {
-    Mesh(Identity, Arc<str>),
+    Mesh(Arc<Identity>, Arc<str>),
     Tls(Arc<str>, Vec<String>),
     Plain,
 }
@@ -71,8 +72,8 @@ pub struct Pool {
     dialer: Rc<Dialer>,
     live: Rc<RefCell<Live>>,
     workers: u32,
-    gates: RefCell<HashMap<ClusterKey, Rc<Gate>>>,
-    slots: RefCell<HashMap<Key, Rc<Slot>>>,
+    gates: RefCell<HashMap<ClusterKey, Rc<Gate>, RandomState>>,
+    slots: RefCell<HashMap<Key, Rc<Slot>, RandomState>>,
 }
 
 type Opening = Shared<LocalBoxFuture<'static, Result<Rc<Http2>, Fault>>>;

@@ -4,27 +4,46 @@ use crate::body::Source;
 use crate::engine::Engine;
 use crate::evidence::Evidence;
 use crate::fault::{Fault, Kind};
-use jiff::Timestamp;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
-use taut_observe::record::{Attempt, ConnectionRecord, Edge, ExchangeRecord, Party, Protocol, Reporter};
+use taut_observe::record::{Attempt, ConnectionRecord, Edge, ExchangeRecord};
+use taut_observe::text::{Came, Moment, Text};
 use tokio::time::Instant;
 
-/// Bytes carried by a tunnel so far.
+/// Bytes carried by a tunnel so far. An exchange that opens none has nowhere to count them.
 #[derive(Clone, Debug, Default)]
-pub struct Carried {
+pub struct Carried(Option<Rc<Counts>>);
+
+#[derive(Debug, Default)]
+pub struct Counts {
     /// From the client.
-    pub received: Rc<Cell<u64>>,
+    pub received: Cell<u64>,
     /// To the client.
-    pub sent: Rc<Cell<u64>>,
+    pub sent: Cell<u64>,
+}
+
+impl Carried {
+    /// Where a tunnel counts.
+    pub fn counts(&mut self) -> Rc<Counts> {
+        self.0.get_or_insert_default().clone()
+    }
+
+    fn received(&self) -> u64 {
+        self.0.as_ref().map_or(0, |counts| counts.received.get())
+    }
+
+    fn sent(&self) -> u64 {
+        self.0.as_ref().map_or(0, |counts| counts.sent.get())
+    }
 }
 
 /// An exchange that has not ended. Dropped without [`Open::close`], the client has left.
 pub struct Open {
     engine: Rc<Engine>,
     pub started: Instant,
-    pub record: Box<ExchangeRecord>,
+    pub record: Arc<ExchangeRecord>,
     pub evidence: Option<Evidence>,
     body: Source,
     /// After a change of protocol.
@@ -36,11 +55,16 @@ impl Open {
         Self {
             engine: engine.clone(),
             started: Instant::now(),
-            record: Box::new(record),
+            record: Arc::new(record),
             evidence: Some(evidence),
             body,
             carried: Carried::default(),
         }
+    }
+
+    /// To be written to: nobody else has it before it is emitted.
+    pub fn record(&mut self) -> &mut ExchangeRecord {
+        Arc::make_mut(&mut self.record)
     }
 
     pub fn engine(&self) -> &Rc<Engine> {
@@ -49,7 +73,7 @@ impl Open {
 
     pub fn fail(&mut self, fault: &Fault) {
         // The first failure is the cause of what follows.
-        self.record.failure.get_or_insert_with(|| fault.as_record());
+        self.record().failure.get_or_insert_with(|| fault.as_record());
     }
 
     /// The exchange has ended as the record says.
@@ -59,11 +83,12 @@ impl Open {
 
     fn emit(&mut self) {
         let Some(evidence) = self.evidence.take() else { return };
-        self.record.duration_us = micros(self.started.elapsed());
-        self.record.request_bytes += self.body.bytes() + self.carried.received.get();
-        self.record.response_bytes += self.carried.sent.get();
-        let record = std::mem::replace(&mut *self.record, nothing());
-        self.engine.sink.exchange(record, evidence);
+        let (elapsed, received, sent) = (self.started.elapsed(), self.body.bytes() + self.carried.received(), self.carried.sent());
+        let record = self.record();
+        record.duration_us = micros(elapsed);
+        record.request_bytes += received;
+        record.response_bytes += sent;
+        self.engine.sink.exchange(self.record.clone(), evidence);
     }
 }
 
@@ -93,13 +118,13 @@ impl OpenConnection {
     pub fn new(engine: &Rc<Engine>, edge: Edge, plan: u64) -> Self {
         let record = ConnectionRecord {
             edge,
-            started: rfc3339(engine.world.wall()),
+            started: Moment(engine.world.wall()),
             connection_id: crate::trace::new_id(&mut engine.dice()),
             failure: None,
             received_bytes: 0,
             sent_bytes: 0,
             duration_us: 0,
-            endpoint: String::new(),
+            endpoint: Text::default(),
             plan,
             rule: None,
         };
@@ -113,7 +138,7 @@ impl OpenConnection {
 
     fn emit(&mut self) {
         self.closed = true;
-        (self.record.received_bytes, self.record.sent_bytes) = (self.carried.received.get(), self.carried.sent.get());
+        (self.record.received_bytes, self.record.sent_bytes) = (self.carried.received(), self.carried.sent());
         self.record.duration_us = micros(self.started.elapsed());
         self.engine.sink.connection(self.record.clone(), self.evidence.take());
     }
@@ -132,50 +157,10 @@ fn drain_over() -> Fault {
     Fault::new(Kind::Closed, "closed by this proxy: its drain time was over")
 }
 
-/// What is left of a record that was handed on. Allocates nothing.
-fn nothing() -> ExchangeRecord {
-    let party = || Party { workload: String::new(), namespace: String::new(), app: String::new(), version: String::new(), principal: String::new() };
-    let edge = Edge {
-        reporter: Reporter::Source,
-        source: party(),
-        destination: party(),
-        service_host: String::new(),
-        service_name: String::new(),
-        service_namespace: String::new(),
-        mutual_tls: false,
-        protocol: Protocol::Http,
-    };
-    ExchangeRecord {
-        edge,
-        started: String::new(),
-        request_id: String::new(),
-        trace_id: String::new(),
-        method: String::new(),
-        authority: String::new(),
-        path: String::new(),
-        status: 0,
-        grpc_status: None,
-        failure: None,
-        request_bytes: 0,
-        response_bytes: 0,
-        duration_us: 0,
-        upstream_us: 0,
-        attempts: Vec::new(),
-        plan: 0,
-        rule: None,
-        route: String::new(),
-    }
-}
-
-pub fn attempt(endpoint: &str, address: String, result: String, started: Instant) -> Attempt {
-    Attempt { endpoint: endpoint.to_owned(), address, result, duration_us: micros(started.elapsed()) }
+pub fn attempt(endpoint: Text, address: Text, result: Came, took: Duration) -> Attempt {
+    Attempt { endpoint, address, result, duration_us: micros(took) }
 }
 
 pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// RFC 3339 with microseconds, UTC.
-pub fn rfc3339(time: Timestamp) -> String {
-    format!("{time:.6}")
 }

@@ -30,7 +30,7 @@ pub struct ResponseBody {
 
 /// Turns what came of an exchange into the response. The application that asked learns the request id, for `taut why`.
 pub fn finish(engine: &Rc<Engine>, exchange: Exchange, outcome: Result<Answer, Fault>) -> Response<ResponseBody> {
-    let id = (!exchange.inbound()).then(|| HeaderValue::from_str(&exchange.open.record.request_id).ok()).flatten();
+    let id = if exchange.inbound() { None } else { id_value(&exchange) };
     let mut response = respond(engine, exchange, outcome);
     if let Some(id) = id {
         response.headers_mut().insert(trace::REQUEST_ID.clone(), id);
@@ -38,12 +38,19 @@ pub fn finish(engine: &Rc<Engine>, exchange: Exchange, outcome: Result<Answer, F
     response
 }
 
+/// The request's id as a header: nearly always the one that was sent on.
+fn id_value(exchange: &Exchange) -> Option<HeaderValue> {
+    let id = &exchange.open.record.request_id;
+    let sent = exchange.head.headers.get(&trace::REQUEST_ID).filter(|value| value.to_str().is_ok_and(|value| id.is(value)));
+    sent.cloned().or_else(|| HeaderValue::from_str(&id.to_string()).ok())
+}
+
 fn respond(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answer, Fault>) -> Response<ResponseBody> {
     match outcome {
         Ok(answer) if switches_protocol(&answer.response) => switch(engine, exchange, answer),
         Ok(answer) => {
             let (head, content) = answer.response.into_parts();
-            let record = &mut exchange.open.record;
+            let record = exchange.open.record();
             record.status = head.status.as_u16();
             record.grpc_status = grpc_status(&head.headers);
             if let Some(reason) = head.headers.get(&metadata::REASON).and_then(|reason| reason.to_str().ok()) {
@@ -89,8 +96,8 @@ fn failure(mut exchange: Exchange, fault: &Fault) -> Response<ResponseBody> {
     if exchange.inbound() && exchange.arrival.peer.is_some() {
         headers.extend(exchange.open.engine().introduction.clone().map(|own| (metadata::DESTINATION.clone(), own)));
     }
-    exchange.open.record.status = status.as_u16();
-    exchange.open.record.grpc_status = grpc;
+    let record = exchange.open.record();
+    (record.status, record.grpc_status) = (status.as_u16(), grpc);
     exchange.open.fail(fault);
     let mut response = Response::new(ResponseBody::new(Content::Here(body), None, Some(exchange.open), Hold::default()));
     *response.status_mut() = status;
@@ -149,7 +156,7 @@ fn switch(engine: &Rc<Engine>, mut exchange: Exchange, answer: Answer) -> Respon
         let fault = Fault::new(Kind::BadResponse, "the upstream switched protocols without being asked to");
         return failure(exchange, &fault);
     };
-    exchange.open.record.status = head.status.as_u16();
+    exchange.open.record().status = head.status.as_u16();
     // What a later plan may ask about, all headers included.
     let mut facts = exchange.open.evidence.as_ref().map(|evidence| evidence.facts.clone());
     if let Some(http) = facts.as_mut().and_then(|facts| facts.http.as_mut()) {
@@ -182,7 +189,7 @@ impl ResponseBody {
         self.hold = Hold::default();
         if let Some(mut open) = self.open.take() {
             if let Some(code) = trailers.and_then(grpc_status) {
-                open.record.grpc_status = Some(code);
+                open.record().grpc_status = Some(code);
             }
             open.close();
         }
@@ -227,7 +234,7 @@ impl Body for ResponseBody {
         match frame {
             Some(Ok(frame)) => {
                 if let (Some(data), Some(open)) = (frame.data_ref(), &mut body.open) {
-                    open.record.response_bytes += data.len() as u64;
+                    open.record().response_bytes += data.len() as u64;
                 }
                 if let Some(trailers) = frame.trailers_ref() {
                     let trailers = trailers.clone();

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use taut_observe::record::{ConnectionRecord, ExchangeRecord};
+use taut_observe::text::Id;
 use taut_plan::{Explanation, Plan};
 
 /// How many plans the ring keeps alive at most. A plan is as large as the mesh it was made for; an explanation is a page.
@@ -27,13 +28,13 @@ enum Why {
 }
 
 pub enum Record {
-    Exchange(ExchangeRecord),
+    Exchange(Arc<ExchangeRecord>),
     Connection(ConnectionRecord),
 }
 
 impl Kept {
     /// The request id, or the connection id of a connection that carried no exchanges.
-    pub fn id(&self) -> &str {
+    pub fn id(&self) -> &Id {
         match &self.record {
             Record::Exchange(record) => &record.request_id,
             Record::Connection(record) => &record.connection_id,
@@ -80,7 +81,7 @@ impl Kept {
 
     pub fn record_json(&self) -> Value {
         let record = match &self.record {
-            Record::Exchange(record) => serde_json::to_value(record),
+            Record::Exchange(record) => serde_json::to_value(&**record),
             Record::Connection(record) => serde_json::to_value(record),
         };
         // Records hold nothing that JSON cannot say.
@@ -106,7 +107,7 @@ impl Ring {
         Self { limit, kept: Mutex::default() }
     }
 
-    pub fn push_exchange(&self, record: ExchangeRecord, evidence: Evidence) {
+    pub fn push_exchange(&self, record: Arc<ExchangeRecord>, evidence: Evidence) {
         self.push(Kept::new(Record::Exchange(record), Some(evidence)));
     }
 
@@ -132,7 +133,7 @@ impl Ring {
 
     /// Newest first. A request that came in and caused others has several records under one id.
     pub fn find(&self, id: &str) -> Vec<Arc<Kept>> {
-        self.kept.lock().records.iter().rev().filter(|kept| kept.id() == id).cloned().collect()
+        self.kept.lock().records.iter().rev().filter(|kept| kept.id().is(id)).cloned().collect()
     }
 
     /// The newest `count`, newest first.
@@ -163,29 +164,30 @@ mod tests {
     use super::*;
     use crate::evidence::OwnedFacts;
     use taut_observe::record::{Edge, Party, Protocol, Reporter};
+    use taut_observe::text::{Moment, Text};
     use taut_plan::verdict::Rolls;
     use taut_plan::{Direction, Facts, Peer, Snapshot};
 
     fn push(ring: &Ring, id: &str, plan: &Arc<Plan>) {
         let edge = Edge {
             reporter: Reporter::Source,
-            source: Party::unknown(),
-            destination: Party::unknown(),
-            service_host: String::new(),
-            service_name: String::new(),
-            service_namespace: String::new(),
+            source: Party::nobody(),
+            destination: Party::nobody(),
+            service_host: Text::default(),
+            service_name: Text::default(),
+            service_namespace: Text::default(),
             mutual_tls: false,
             protocol: Protocol::Tcp,
         };
         let record = ConnectionRecord {
             edge,
-            started: String::new(),
-            connection_id: id.to_owned(),
+            started: Moment(jiff::Timestamp::UNIX_EPOCH),
+            connection_id: Id::read(id),
             failure: None,
             received_bytes: 0,
             sent_bytes: 0,
             duration_us: 0,
-            endpoint: String::new(),
+            endpoint: Text::default(),
             plan: plan.version(),
             rule: None,
         };

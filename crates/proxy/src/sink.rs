@@ -25,7 +25,7 @@ impl Sink {
     }
 
     /// One HTTP exchange has ended.
-    pub fn exchange(&self, record: ExchangeRecord, evidence: Evidence) {
+    pub fn exchange(&self, record: Arc<ExchangeRecord>, evidence: Evidence) {
         self.shared.registry.exchange(&record);
         if let Some(log) = &self.shared.access_log {
             log.exchange(&record);

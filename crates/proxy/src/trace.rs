@@ -1,6 +1,7 @@
 //! Request ids and W3C trace context (https://www.w3.org/TR/trace-context/): taken from the request or started here.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use taut_observe::text::{Id, hex_number, hex_text, uuid_text};
 
 pub static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -10,39 +11,43 @@ static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const LONGEST_ID: usize = 128;
 
 /// The request's id: the client's own if it is fit for logs, else a new one, which is put into the headers.
-pub fn request_id(headers: &mut HeaderMap, dice: &mut fastrand::Rng) -> String {
+pub fn request_id(headers: &mut HeaderMap, dice: &mut fastrand::Rng) -> Id {
     let fit = |id: &&str| !id.is_empty() && id.len() <= LONGEST_ID && id.bytes().all(|b| b.is_ascii_graphic());
     if let Some(id) = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()).filter(fit) {
-        return id.to_owned();
+        return Id::read(id);
     }
-    let id = new_id(dice);
-    if let Ok(value) = HeaderValue::from_str(&id) {
+    let number = new_number(dice);
+    if let Ok(value) = HeaderValue::from_bytes(&uuid_text(number)) {
         headers.insert(REQUEST_ID.clone(), value);
     }
-    id
+    Id::Uuid(number)
 }
 
 /// A random id in the layout of a version 4 UUID (RFC 9562). Unique, not secret.
-pub fn new_id(dice: &mut fastrand::Rng) -> String {
-    let bits = (dice.u128(..) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
-    let hex = format!("{bits:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+pub fn new_id(dice: &mut fastrand::Rng) -> Id {
+    Id::Uuid(new_number(dice))
+}
+
+fn new_number(dice: &mut fastrand::Rng) -> u128 {
+    (dice.u128(..) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62)
 }
 
 /// The trace id of the request. A valid `traceparent` is passed on as it is, since this proxy adds no span of its own; without
 /// one a trace is started, marked as sampled, which is what an application without a caller does by default.
-pub fn trace_id(headers: &mut HeaderMap, dice: &mut fastrand::Rng) -> String {
+pub fn trace_id(headers: &mut HeaderMap, dice: &mut fastrand::Rng) -> Id {
     if let Some(id) = headers.get(&TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(parse) {
-        return id.to_owned();
+        return hex_number(id).map_or(Id::None, Id::Trace);
     }
-    let trace = format!("{:032x}", dice.u128(1..));
-    let parent = format!("00-{trace}-{:016x}-01", dice.u64(1..));
-    if let Ok(value) = HeaderValue::from_str(&parent) {
+    let (trace, parent) = (dice.u128(1..), dice.u64(1..));
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
+    hex_text(trace, &mut text[3..35]);
+    hex_text(parent.into(), &mut text[36..52]);
+    if let Ok(value) = HeaderValue::from_bytes(&text) {
         headers.insert(TRACEPARENT.clone(), value);
         // The state belongs to the parent that was not there or not valid (section 3.3: discard both).
         headers.remove(&TRACESTATE);
     }
-    trace
+    Id::Trace(trace)
 }
 
 /// The trace id inside a `traceparent`, if it is valid (sections 3.2.1 to 3.2.2; later versions may be longer).
@@ -74,7 +79,7 @@ mod tests {
             let mut headers = HeaderMap::from_iter([(TRACEPARENT.clone(), HeaderValue::from_static(given))]);
             let id = trace_id(&mut headers, &mut fastrand::Rng::with_seed(1));
             assert_eq!(headers[&TRACEPARENT].to_str().unwrap() == given, kept, "{given}");
-            assert_eq!(parse(headers[&TRACEPARENT].to_str().unwrap()), Some(id.as_str()), "{given}");
+            assert_eq!(parse(headers[&TRACEPARENT].to_str().unwrap()), Some(id.to_string().as_str()), "{given}");
         }
     }
 
@@ -82,9 +87,9 @@ mod tests {
     fn an_id_is_taken_from_the_client_only_if_it_fits_in_a_log() {
         let mut dice = fastrand::Rng::with_seed(1);
         let mut headers = HeaderMap::from_iter([(REQUEST_ID.clone(), HeaderValue::from_static("abc-1"))]);
-        assert_eq!(request_id(&mut headers, &mut dice), "abc-1");
+        assert_eq!(request_id(&mut headers, &mut dice).to_string(), "abc-1");
         let mut headers = HeaderMap::from_iter([(REQUEST_ID.clone(), HeaderValue::from_static("two words"))]);
-        let id = request_id(&mut headers, &mut dice);
+        let id = request_id(&mut headers, &mut dice).to_string();
         assert_eq!(headers[&REQUEST_ID], id.as_str());
         assert_eq!((id.len(), &id[14..15]), (36, "4"));
         assert!("89ab".contains(&id[19..20]));

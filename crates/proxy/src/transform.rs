@@ -58,8 +58,8 @@ fn authorized_path(exchange: &Exchange, go: &Go) -> Result<Option<PathAndQuery>,
 
 /// Says on whose behalf the request comes, as Envoy's `x-forwarded-client-cert` does.
 fn present_client_certificate(engine: &Engine, exchange: &mut Exchange) {
-    let (Some(peer), Some(held)) = (&exchange.arrival.peer, engine.current.identity()) else { return };
-    if let Ok(value) = HeaderValue::from_str(&format!("By={};URI={peer}", held.identity)) {
+    let Some(held) = engine.current.identity() else { return };
+    if let Some(value) = exchange.arrival.certificate(&held) {
         exchange.head.headers.insert(metadata::CLIENT_CERTIFICATE.clone(), value);
     }
 }
@@ -67,11 +67,11 @@ fn present_client_certificate(engine: &Engine, exchange: &mut Exchange) {
 /// Gives the request the target form of its version: origin form and `Host` for HTTP/1.1, `:authority` for HTTP/2.
 fn readdress(exchange: &mut Exchange, authority: Option<String>, path: Option<PathAndQuery>) {
     let head = &mut exchange.head;
-    let named = authority.unwrap_or_else(|| exchange.authority.clone());
+    let named = authority.as_deref().unwrap_or(&exchange.authority);
     let path = path.or_else(|| head.uri.path_and_query().cloned()).unwrap_or_else(|| PathAndQuery::from_static("/"));
     let mut parts = http::uri::Parts::default();
     if head.version == Version::HTTP_2 {
-        if let Ok(authority) = Authority::try_from(named.as_str()) {
+        if let Ok(authority) = Authority::try_from(named) {
             parts.scheme = Some(head.uri.scheme().cloned().unwrap_or(Scheme::HTTP));
             parts.authority = Some(authority);
         }
@@ -79,7 +79,8 @@ fn readdress(exchange: &mut Exchange, authority: Option<String>, path: Option<Pa
         head.headers.remove(header::HOST);
     } else {
         head.version = Version::HTTP_11;
-        if let Ok(host) = HeaderValue::from_str(&named) {
+        let is_named = head.headers.get(header::HOST).is_some_and(|host| host.as_bytes() == named.as_bytes());
+        if !is_named && let Ok(host) = HeaderValue::from_str(named) {
             head.headers.insert(header::HOST, host);
         }
     }
@@ -99,10 +100,9 @@ pub fn response(engine: &Engine, exchange: &mut Exchange, go: &Go, headers: &mut
     }
     let destination = headers.remove(&metadata::DESTINATION);
     if from_mesh {
-        let named = destination.as_ref().and_then(|value| value.to_str().ok()).and_then(metadata::parse);
-        let known = &mut exchange.open.record.edge.destination;
-        if let Some(named) = named.filter(|named| named.namespace == known.namespace) {
-            *known = taut_observe::record::Party { principal: std::mem::take(&mut known.principal), ..named };
+        if let Some(said) = &destination {
+            let edge = &mut exchange.open.record().edge;
+            edge.destination = engine.names().introduced(&edge.destination, said.as_bytes());
         }
     } else {
         // Only the mesh gives the mesh's reasons.
@@ -123,6 +123,11 @@ pub fn response(engine: &Engine, exchange: &mut Exchange, go: &Go, headers: &mut
 }
 
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Most heads have none of them.
+    let concerned = |name: &HeaderName| *name == header::TE || HOP_BY_HOP.contains(name);
+    if !headers.keys().any(concerned) {
+        return;
+    }
     // `te: trailers` is the one that HTTP/2 keeps, and gRPC asks for (RFC 9113 section 8.2.2).
     let wants_trailers = headers.get_all(header::TE).iter().any(|te| te.to_str().is_ok_and(|te| te.split(',').any(|t| t.trim() == "trailers")));
     let named: Vec<HeaderName> = connection_options(headers).filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok()).collect();

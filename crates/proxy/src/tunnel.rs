@@ -2,16 +2,15 @@
 
 use crate::capture::late::FirstLine;
 use crate::capture::socks5;
-use crate::dial::{Target, shown};
+use crate::dial::Target;
 use crate::engine::{Admitted, Engine, InFlight};
 use crate::evidence::{Evidence, OwnedFacts};
-use crate::facts::{Arrival, Asked, name_service};
+use crate::facts::{Arrival, name_asked};
 use crate::fault::{Fault, Kind};
 use crate::forward::{self, Hold};
 use crate::io::Io;
 use crate::learn::{learn, not_learned};
-use crate::metadata;
-use crate::record::{Carried, Open, OpenConnection};
+use crate::record::{Counts, Open, OpenConnection};
 use crate::tls::Spoken;
 use crate::upgrade::Upgrade;
 use std::cell::Cell;
@@ -60,7 +59,7 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, gre
             engine.sink.connection_opened(&open.record.edge);
             let late = watched(&engine, &arrival).then(FirstLine::default);
             let facts = OwnedFacts::copy(&arrival.facts(), &engine.current.plan());
-            let carried = open.carried.clone();
+            let carried = open.carried.counts();
             let fault = tokio::select! {
                 biased;
                 fault = revoked(&engine, &facts) => Some(fault),
@@ -98,7 +97,7 @@ async fn decide(engine: &Rc<Engine>, arrival: &Arrival, mut plan: Arc<Plan>, ope
             if facts.direction == Direction::Outbound {
                 engine.note_use(facts.host, verdict.service_host());
             }
-            Asked::of(&plan, &facts, &verdict).name(&mut open.record.edge);
+            name_asked(engine, &mut open.record.edge, &plan, &facts, &verdict);
             match verdict {
                 Verdict::Go(go) => {
                     open.record.rule = Some(go.rule.origin.clone());
@@ -125,7 +124,7 @@ async fn connect(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go) -> Res
         Action::Local { port, .. } => {
             let own = engine.current.workload();
             let address = SocketAddr::new(own.address, *port);
-            own.namespace.clone_into(&mut open.record.edge.service_namespace);
+            open.record.edge.service_namespace = own.namespace.as_str().into();
             direct(engine, open, Dial::Address(address))
                 .await
                 .map_err(|fault| Fault::new(Kind::AppUnreachable, format!("the application does not answer at {address}: {}", fault.detail)))
@@ -138,7 +137,7 @@ async fn connect(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go) -> Res
 }
 
 async fn direct(engine: &Rc<Engine>, open: &mut OpenConnection, address: Dial) -> Result<Connected, Fault> {
-    open.record.endpoint = shown(&address);
+    open.record.endpoint = engine.names().address(&address);
     let upstream = engine.dialer.dial(&forward::plain(address, Spoken::Tcp), None).await?;
     Ok(Connected { upstream, hold: Hold::default(), idle: forward::IDLE_TIMEOUT })
 }
@@ -146,7 +145,7 @@ async fn direct(engine: &Rc<Engine>, open: &mut OpenConnection, address: Dial) -
 /// Tries endpoints until one takes the connection. Nothing has been sent yet, so trying another is always safe.
 async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, forward: &Forward) -> Result<Connected, Fault> {
     let cluster = &forward.cluster;
-    name_service(&mut open.record.edge, &go.service_host, &cluster.service_namespace);
+    engine.names().service(&mut open.record.edge, &go.service_host, &cluster.service_namespace);
     let mut admitted = Admitted::new(engine, cluster).map_err(|overflow| Fault::new(Kind::Overflow, overflow.to_string()))?;
     let mut tried: Vec<Arc<str>> = Vec::new();
     loop {
@@ -155,15 +154,15 @@ async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, for
         tried.push(in_flight.picked.uid.clone());
         let endpoint = in_flight.picked.endpoint.clone();
         let mesh = matches!(endpoint.transport, Transport::Mesh { .. });
-        open.record.edge.destination = metadata::endpoint_party(&endpoint.workload, mesh);
+        open.record.edge.destination = engine.endpoint_party(&endpoint.workload, mesh);
         open.record.edge.mutual_tls = mesh;
         if mesh {
             open.record.edge.source = engine.party(true);
         }
-        open.record.endpoint = shown(&endpoint.address);
+        open.record.endpoint = engine.names().address(&endpoint.address);
         let target = Target {
-            address: endpoint.address,
-            transport: endpoint.transport,
+            address: endpoint.address.clone(),
+            transport: endpoint.transport.clone(),
             spoken: Spoken::Tcp,
             connect_timeout: cluster.connect_timeout,
             idle_timeout: cluster.idle_timeout,
@@ -192,7 +191,7 @@ async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, for
 pub async fn join(engine: Rc<Engine>, client: Upgrade, upstream: Io, mut open: Open, hold: Hold, facts: Option<OwnedFacts>) {
     match client.connection().await {
         Some(client) => {
-            let carried = open.carried.clone();
+            let carried = open.carried.counts();
             let revoked = async {
                 match &facts {
                     Some(facts) => revoked(&engine, facts).await,
@@ -237,7 +236,7 @@ async fn revoked(engine: &Engine, facts: &OwnedFacts) -> Fault {
 
 /// Copies until both directions have ended, one fails, or neither has carried a byte for `idle`.
 /// With `first_line`, a client that turns out to speak HTTP is not heard.
-async fn copy(client: Io, upstream: Io, idle: Duration, carried: &Carried, first_line: Option<FirstLine>) -> Option<Fault> {
+async fn copy(client: Io, upstream: Io, idle: Duration, carried: &Counts, first_line: Option<FirstLine>) -> Option<Fault> {
     let last = Cell::new(Instant::now());
     let client_broke = Cell::new(false);
     let mut client = Counted { io: client, bytes: &carried.received, last: &last, broke: &client_broke, first_line };

@@ -1,6 +1,7 @@
 //! Which hosts are in use, noted cheaply by the data path, and which have not been for so long that the control plane need not
 //! tell of them any more. Owns no subscription.
 
+use foldhash::quality::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ const MOST_NOTED: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Noted {
     since: Duration,
-    hosts: HashSet<Box<str>>,
+    hosts: HashSet<Box<str>, RandomState>,
 }
 
 impl Noted {

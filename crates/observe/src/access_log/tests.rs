@@ -1,6 +1,7 @@
 //! Records in, lines out.
 
 use super::*;
+use crate::text::{Came, Text};
 use crate::record::{Attempt, Protocol, Reporter};
 use parking_lot::{Condvar, Mutex};
 
@@ -11,8 +12,8 @@ fn party(name: &str) -> Party {
 fn edge(protocol: Protocol) -> Edge {
     Edge {
         reporter: Reporter::Source,
-        source: party("productpage-v1"),
-        destination: party("reviews-v2"),
+        source: party("productpage-v1").into(),
+        destination: party("reviews-v2").into(),
         service_host: "reviews.default.svc.cluster.local".into(),
         service_name: "reviews".into(),
         service_namespace: "default".into(),
@@ -24,9 +25,9 @@ fn edge(protocol: Protocol) -> Edge {
 fn exchange() -> ExchangeRecord {
     ExchangeRecord {
         edge: edge(Protocol::Http),
-        started: "2026-01-01T00:00:00.000000Z".into(),
-        request_id: "8f1c".into(),
-        trace_id: String::new(),
+        started: "2026-01-01T00:00:00.000000Z".parse().unwrap(),
+        request_id: Id::read("8f1c"),
+        trace_id: Id::None,
         method: "GET".into(),
         authority: "reviews:9080".into(),
         path: "/reviews/1".into(),
@@ -40,7 +41,7 @@ fn exchange() -> ExchangeRecord {
         attempts: vec![Attempt {
             endpoint: "default/reviews-v2".into(),
             address: "127.0.0.1:15108".into(),
-            result: "200".into(),
+            result: Came::Status(200),
             duration_us: 12_000,
         }],
         plan: 7,
@@ -60,7 +61,7 @@ fn text_lines_read_like_envoys() {
     failed.status = 503;
     failed.upstream_us = 0;
     failed.attempts.clear();
-    failed.route.clear();
+    failed.route = Text::default();
     failed.failure =
         Some(Failure { side: "upstream".into(), reason: "no_endpoint".into(), retry_safe: true, detail: "no ready endpoint".into(), origin: None });
     assert_eq!(
@@ -74,8 +75,8 @@ fn text_lines_read_like_envoys() {
 fn a_connection_has_a_line_too() {
     let record = ConnectionRecord {
         edge: edge(Protocol::Tcp),
-        started: "2026-01-01T00:00:00.000000Z".into(),
-        connection_id: "c1".into(),
+        started: "2026-01-01T00:00:00.000000Z".parse().unwrap(),
+        connection_id: Id::read("c1"),
         failure: None,
         received_bytes: 5,
         sent_bytes: 6,
@@ -97,7 +98,7 @@ fn a_connection_has_a_line_too() {
 fn no_client_can_forge_a_line() {
     let mut record = exchange();
     record.path = "/x\" 200\n[forged]".into();
-    record.request_id = "a\r\nb".into();
+    record.request_id = Id::read("a\r\nb");
     let line = exchange_text(&record);
     assert_eq!(line.lines().count(), 1, "{line}");
     assert!(line.contains(r#""GET /x\" 200\n[forged] http""#), "{line}");

@@ -1,6 +1,8 @@
 //! Records in, Prometheus text out.
 
 use super::*;
+use crate::text::{Id, Text};
+use std::sync::Arc;
 use crate::record::{Failure, Party, Protocol, Reporter};
 
 fn party(name: &str) -> Party {
@@ -16,8 +18,8 @@ fn party(name: &str) -> Party {
 pub(crate) fn edge(reporter: Reporter, protocol: Protocol) -> Edge {
     Edge {
         reporter,
-        source: party("productpage"),
-        destination: party("reviews"),
+        source: party("productpage").into(),
+        destination: party("reviews").into(),
         service_host: "reviews.default.svc.cluster.local".into(),
         service_name: "reviews".into(),
         service_namespace: "default".into(),
@@ -29,9 +31,9 @@ pub(crate) fn edge(reporter: Reporter, protocol: Protocol) -> Edge {
 fn exchange(edge: Edge, status: u16) -> ExchangeRecord {
     ExchangeRecord {
         edge,
-        started: "2026-01-01T00:00:00.000000Z".into(),
-        request_id: "r-1".into(),
-        trace_id: String::new(),
+        started: "2026-01-01T00:00:00.000000Z".parse().unwrap(),
+        request_id: Id::read("r-1"),
+        trace_id: Id::None,
         method: "GET".into(),
         authority: "reviews:9080".into(),
         path: "/reviews/1".into(),
@@ -45,15 +47,15 @@ fn exchange(edge: Edge, status: u16) -> ExchangeRecord {
         attempts: Vec::new(),
         plan: 3,
         rule: None,
-        route: String::new(),
+        route: Text::default(),
     }
 }
 
 fn connection(edge: Edge) -> ConnectionRecord {
     ConnectionRecord {
         edge,
-        started: "2026-01-01T00:00:00.000000Z".into(),
-        connection_id: "c-1".into(),
+        started: "2026-01-01T00:00:00.000000Z".parse().unwrap(),
+        connection_id: Id::read("c-1"),
         failure: None,
         received_bytes: 10,
         sent_bytes: 20,
@@ -132,8 +134,8 @@ fn connections_are_counted_when_opened_and_closed() {
 fn unknown_parts_are_unknown_and_values_are_escaped() {
     let registry = Registry::default();
     let mut record = exchange(edge(Reporter::Source, Protocol::Http), 0);
-    record.edge.source = Party::unknown();
-    record.edge.destination.version = String::new();
+    record.edge.source = Party::nobody();
+    Arc::make_mut(&mut record.edge.destination).version = String::new();
     record.edge.service_host = "a\"b\\c\nd".into();
     registry.exchange(&record);
     let text = registry.render(&[]);
@@ -212,8 +214,8 @@ fn names_that_clients_choose_make_no_series() {
     let registry = Registry::default();
     for number in 0..50 {
         let mut record = exchange(edge(Reporter::Source, Protocol::Http), 200);
-        record.edge.destination = Party::unknown();
-        (record.edge.service_host, record.edge.service_namespace) = (format!("{number}.example.com"), "unknown".into());
+        record.edge.destination = Party::nobody();
+        (record.edge.service_host, record.edge.service_namespace) = (format!("{number}.example.com").into(), "unknown".into());
         registry.exchange(&record);
         record.edge.service_name = names::PASSTHROUGH.into();
         registry.exchange(&record);

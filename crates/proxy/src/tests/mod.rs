@@ -254,7 +254,7 @@ impl Proxy {
     /// The exchanges so far, oldest first.
     pub fn exchanges(&self) -> Vec<ExchangeRecord> {
         let exchange = |kept: &Arc<crate::ring::Kept>| match &kept.record {
-            Record::Exchange(record) => Some(record.clone()),
+            Record::Exchange(record) => Some((**record).clone()),
             Record::Connection(_) => None,
         };
         self.sink.newest(1000).iter().rev().filter_map(exchange).collect()

@@ -97,8 +97,8 @@ fn a_failed_attempt_is_made_again_with_its_body() {
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("10000 bytes"), "{answer}");
         assert_eq!(asked.get(), 2);
         let record = pair.client.exchange().await;
-        let results: Vec<_> = record.attempts.iter().map(|attempt| attempt.result.as_str()).collect();
-        assert_eq!((results, record.status, record.route.as_str()), (vec!["503", "200"], 200, "all"));
+        let results: Vec<_> = record.attempts.iter().map(|attempt| attempt.result.to_string()).collect();
+        assert_eq!((results, record.status, &*record.route), (vec!["503".to_owned(), "200".to_owned()], 200, "all"));
     });
 }
 
@@ -147,7 +147,7 @@ fn an_endpoint_that_does_not_connect_is_left_for_another() {
         for _ in 0..8 {
             assert!(get(pair.client.outbound, "/").await.starts_with("HTTP/1.1 200"));
         }
-        let tried_dead = pair.client.exchanges().iter().filter(|record| record.attempts[0].result == "connect_failed").count();
+        let tried_dead = pair.client.exchanges().iter().filter(|record| record.attempts[0].result.to_string() == "connect_failed").count();
         let retried = pair.client.exchanges().iter().filter(|record| record.attempts.len() == 2).count();
         assert_eq!(tried_dead, retried);
     });
@@ -229,7 +229,7 @@ fn a_try_may_time_out_and_the_next_succeed() {
         };
         let pair = Pair::with_rule(app, per_try).await;
         assert!(get(pair.client.outbound, "/").await.starts_with("HTTP/1.1 200"));
-        let results: Vec<_> = pair.client.exchange().await.attempts.into_iter().map(|attempt| attempt.result).collect();
+        let results: Vec<_> = pair.client.exchange().await.attempts.into_iter().map(|attempt| attempt.result.to_string()).collect();
         assert_eq!(results, ["per_try_timeout", "200"]);
     });
 }
@@ -545,7 +545,7 @@ fn records_tell_services_from_what_clients_merely_named() {
             let answer = talk(pair.client.outbound, format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{host}: {answer}");
             let edge = eventually(|| pair.client.exchanges().get(before).cloned()).await.edge;
-            assert_eq!([edge.service_host.as_str(), &edge.service_name, &edge.service_namespace], want, "{host}");
+            assert_eq!([&*edge.service_host, &edge.service_name, &edge.service_namespace], want, "{host}");
         }
         let text = pair.client.sink.registry().render(&[]);
         assert!(text.contains("PassthroughCluster") && !text.contains("nobody") && !text.contains(&outside), "{text}");

@@ -32,7 +32,7 @@ fn a_tcp_connection_is_carried_with_its_half_close() {
         for record in [pair.client.connection().await, pair.server.connection().await] {
             assert_eq!((record.edge.protocol, record.received_bytes, record.sent_bytes), (Protocol::Tcp, 9, 16));
             assert!(record.edge.mutual_tls && record.failure.is_none(), "{record:?}");
-            assert_eq!((record.edge.service_name.as_str(), record.edge.destination.workload.as_str()), ("reviews", "reviews"));
+            assert_eq!((&*record.edge.service_name, record.edge.destination.workload.as_str()), ("reviews", "reviews"));
         }
         assert_eq!(pair.server.connections()[0].edge.source.principal, "spiffe://mesh.local/ns/default/sa/web");
 
@@ -81,7 +81,7 @@ fn an_undeclared_port_is_http_when_a_client_speaks_it() {
     run(async {
         let pair = Pair::new(echo_app().await, AppProtocol::Unknown).await;
         assert!(get(pair.client.upstream, "/x").await.contains("GET /x\n"));
-        assert_eq!(pair.client.exchange().await.path, "/x");
+        assert_eq!(&*pair.client.exchange().await.path, "/x");
     });
 }
 
@@ -128,7 +128,7 @@ async fn as_peer(pair: &Pair, bytes: &[u8]) -> String {
     let held = Arc::new(pair.authority.issue("web"));
     let dialer = crate::dial::Dialer { world: World::os(), tls: crate::tls::Tls::new(World::os()), own: vec![] };
     let transport = taut_plan::cluster::Transport::Mesh {
-        expect: Identity::new("mesh.local", "default", "reviews"),
+        expect: Arc::new(Identity::new("mesh.local", "default", "reviews")),
         server_name: "9080.reviews.default.svc.cluster.local".into(),
     };
     let address = taut_plan::cluster::Dial::Address(pair.server.peer);
