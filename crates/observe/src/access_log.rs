@@ -12,8 +12,8 @@
 
 use crate::flags;
 use crate::record::{ConnectionRecord, Edge, ExchangeRecord, Failure, Party};
-use crate::text::{Id, Moment};
 use crate::series::{protocol_name, reporter_name};
+use crate::text::{Id, Moment};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{self, Write};

@@ -5,5 +5,5 @@ pub mod flags;
 pub mod metrics;
 pub mod names;
 pub mod record;
-pub mod text;
 mod series;
+pub mod text;

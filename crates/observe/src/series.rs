@@ -3,8 +3,8 @@
 use crate::names::label::*;
 use crate::names::{LATEST, OTHER, PASSTHROUGH, UNKNOWN};
 use crate::record::{Edge, Party, Protocol, Reporter};
-use parking_lot::Mutex;
 use foldhash::quality::RandomState;
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::hash::{BuildHasher, Hash};

@@ -170,7 +170,9 @@ mod tests {
 
     #[test]
     fn ids_are_written_as_they_were_read() {
-        for text in ["f81d4fae-7dec-4a1d-a765-00a0c91e6bf6", "F81D4FAE-7DEC-4A1D-A765-00A0C91E6BF6", "r-1", "f81d4fae-7dec-4a1d-a765000a0c91e6bf6", ""] {
+        for text in
+            ["f81d4fae-7dec-4a1d-a765-00a0c91e6bf6", "F81D4FAE-7DEC-4A1D-A765-00A0C91E6BF6", "r-1", "f81d4fae-7dec-4a1d-a765000a0c91e6bf6", ""]
+        {
             let id = Id::read(text);
             assert_eq!(id.to_string(), text);
             assert!(id.is(text) && !id.is("other"));

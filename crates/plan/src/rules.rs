@@ -221,7 +221,15 @@ fn plain_rule(origin: Origin, dialect: Dialect, shares: Vec<Share>) -> Rule {
 
 pub(crate) fn bare_plan(origin: Origin) -> RulePlan {
     let (request_headers, response_headers) = Default::default();
-    RulePlan { origin: Arc::new(origin), name: Arc::default(), timeout: None, retry: retry::never(), default_retry: false, request_headers, response_headers }
+    RulePlan {
+        origin: Arc::new(origin),
+        name: Arc::default(),
+        timeout: None,
+        retry: retry::never(),
+        default_retry: false,
+        request_headers,
+        response_headers,
+    }
 }
 
 /// Setting `Host` (or `:authority`) by a header change rewrites the authority, as in Istio; it is not a header to set.

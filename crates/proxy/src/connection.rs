@@ -75,6 +75,17 @@ pub enum Entry {
 
 /// Serves one connection until it ends.
 pub async fn serve(engine: Rc<Engine>, entry: Entry, stream: Stream, from: SocketAddr) {
+    // What it takes to find out what a connection is, is let go of before it is served.
+    let served = opened(engine, entry, stream, from).boxed_local().await;
+    if let Some(served) = served {
+        served.await;
+    }
+}
+
+/// The rest of a connection, once it is known what it is. `None`: it has ended.
+type Served = LocalBoxFuture<'static, ()>;
+
+async fn opened(engine: Rc<Engine>, entry: Entry, stream: Stream, from: SocketAddr) -> Option<Served> {
     let arrival = Arrival { direction: Direction::Outbound, destination: None, peer: None, from: from.ip(), sni: None, seen: Seen::default() };
     match entry {
         Entry::Outbound => outbound(engine, arrival, stream.into()).await,
@@ -86,61 +97,53 @@ pub async fn serve(engine: Rc<Engine>, entry: Entry, stream: Stream, from: Socke
             // Stands for the application's first port, as the application itself would.
             let port = engine.current.workload().ports.first().map_or(0, |port| port.target);
             let arrival = Arrival { direction: Direction::Inbound, destination: Some(("".into(), port)), ..arrival };
-            onward(engine, arrival, stream.into(), Greeting::Nothing).await;
+            onward(engine, arrival, stream.into(), Greeting::Nothing).await
         }
     }
 }
 
 /// The application beside this proxy says where it wants to go, in one of three ways.
-async fn outbound(engine: Rc<Engine>, arrival: Arrival, mut io: Io) {
-    let Some(Ok(opening)) = in_time(&engine, HEAD_TIMEOUT, sniff::opening(&mut io)).await else { return };
+async fn outbound(engine: Rc<Engine>, arrival: Arrival, mut io: Io) -> Option<Served> {
+    let opening = in_time(&engine, HEAD_TIMEOUT, sniff::opening(&mut io)).await?.ok()?;
     match opening {
         Opening::Socks5 => {
-            if let Some(Ok((host, port))) = in_time(&engine, HEAD_TIMEOUT, socks5::destination(&mut io)).await {
-                onward(engine, Arrival { destination: Some((host.into(), port)), ..arrival }, io, Greeting::Socks5).await;
-            }
+            let (host, port) = in_time(&engine, HEAD_TIMEOUT, socks5::destination(&mut io)).await?.ok()?;
+            onward(engine, Arrival { destination: Some((host.into(), port)), ..arrival }, io, Greeting::Socks5).await
         }
-        Opening::Http2 => serve_http2(engine, arrival, io).await,
+        Opening::Http2 => Some(serve_http2(engine, arrival, io).boxed_local()),
         // Anything else is told in HTTP/1 that it is not understood.
-        _ if io.ahead().is_empty() => {}
-        _ => serve_http1(engine, arrival, io).await,
+        _ if io.ahead().is_empty() => None,
+        _ => Some(serve_http1(engine, arrival, io).boxed_local()),
     }
 }
 
 /// A connection whose destination is known: finds out what is spoken on it.
-fn onward(engine: Rc<Engine>, arrival: Arrival, mut io: Io, greeting: Greeting) -> LocalBoxFuture<'static, ()> {
-    async move {
-        let protocol = protocol(&engine, &arrival).await;
-        let declared_tcp = protocol == AppProtocol::Tcp;
-        if declared_tcp {
-            return tunnel::carry(engine, Rc::new(arrival), io, greeting).await;
-        }
-        if let Greeting::Socks5 = greeting
-            && socks5::reply(&mut io, None).await.is_err()
-        {
-            return;
-        }
-        let patience = if protocol == AppProtocol::Unknown { SPEAKS_FIRST } else { HEAD_TIMEOUT };
-        let opening = match in_time(&engine, patience, sniff::opening(&mut io)).await {
-            Some(Ok(opening)) => opening,
-            Some(Err(_)) => return,
-            None if protocol.is_http() && io.ahead().is_empty() => return,
-            None => Opening::Other,
-        };
-        match opening {
-            Opening::Http1 => serve_http1(engine, arrival, io).await,
-            Opening::Http2 => serve_http2(engine, arrival, io).await,
-            Opening::Tls if !protocol.is_http() => {
-                let sni = tokio::time::timeout(HANDSHAKE_TIMEOUT, sniff::server_name(&mut io)).await;
-                let sni = sni.ok().and_then(Result::ok).flatten().map(Into::into);
-                tunnel::carry(engine, Rc::new(Arrival { sni, ..arrival }), io, Greeting::Nothing).await;
-            }
-            // The port is HTTP's: whatever this is, it gets HTTP's answer to nonsense, not the application's ear.
-            _ if protocol.is_http() => serve_http1(engine, arrival, io).await,
-            _ => tunnel::carry(engine, Rc::new(arrival), io, Greeting::Nothing).await,
-        }
+async fn onward(engine: Rc<Engine>, arrival: Arrival, mut io: Io, greeting: Greeting) -> Option<Served> {
+    let protocol = protocol(&engine, &arrival).await;
+    if protocol == AppProtocol::Tcp {
+        return Some(tunnel::carry(engine, Rc::new(arrival), io, greeting).boxed_local());
     }
-    .boxed_local()
+    if let Greeting::Socks5 = greeting {
+        socks5::reply(&mut io, None).await.ok()?;
+    }
+    let patience = if protocol == AppProtocol::Unknown { SPEAKS_FIRST } else { HEAD_TIMEOUT };
+    let opening = match in_time(&engine, patience, sniff::opening(&mut io)).await {
+        Some(opening) => opening.ok()?,
+        None if protocol.is_http() && io.ahead().is_empty() => return None,
+        None => Opening::Other,
+    };
+    Some(match opening {
+        Opening::Http1 => serve_http1(engine, arrival, io).boxed_local(),
+        Opening::Http2 => serve_http2(engine, arrival, io).boxed_local(),
+        Opening::Tls if !protocol.is_http() => {
+            let sni = tokio::time::timeout(HANDSHAKE_TIMEOUT, sniff::server_name(&mut io)).await;
+            let sni = sni.ok().and_then(Result::ok).flatten().map(Into::into);
+            tunnel::carry(engine, Rc::new(Arrival { sni, ..arrival }), io, Greeting::Nothing).boxed_local()
+        }
+        // The port is HTTP's: whatever this is, it gets HTTP's answer to nonsense, not the application's ear.
+        _ if protocol.is_http() => serve_http1(engine, arrival, io).boxed_local(),
+        _ => tunnel::carry(engine, Rc::new(arrival), io, Greeting::Nothing).boxed_local(),
+    })
 }
 
 /// What a client says first, if it says it within `limit`, or soon after a drain has begun.
@@ -177,11 +180,12 @@ async fn protocol(engine: &Rc<Engine>, arrival: &Arrival) -> AppProtocol {
 }
 
 /// A peer's proxy: proves who it is, then says what it wants to reach and how it will speak.
-async fn peer(engine: Rc<Engine>, arrival: Arrival, stream: Stream) {
+async fn peer(engine: Rc<Engine>, arrival: Arrival, stream: Stream) -> Option<Served> {
     match prove(&engine, stream).await {
         Err(why) => {
             let open = OpenConnection::new(&engine, arrival.edge(&engine, Protocol::Tcp), engine.pin().version());
             open.close(Some(&Fault::new(Kind::HandshakeFailed, why)));
+            None
         }
         Ok(Proven { io, identity, destination, spoken }) => {
             let sni = Some(format!("{}.{}", destination.1, destination.0).into());
@@ -191,10 +195,11 @@ async fn peer(engine: Rc<Engine>, arrival: Arrival, stream: Stream) {
                     let open = OpenConnection::new(&engine, arrival.edge(&engine, Protocol::Tcp), engine.pin().version());
                     let why = "the port speaks HTTP, and the peer's proxy announced another protocol: both must know the same appProtocol";
                     open.close(Some(&Fault::new(Kind::HandshakeFailed, why)));
+                    None
                 }
-                Spoken::Http1 => serve_http1(engine, arrival, io).await,
-                Spoken::Http2 => serve_http2(engine, arrival, io).await,
-                Spoken::Tcp => tunnel::carry(engine, Rc::new(arrival), io, Greeting::Nothing).await,
+                Spoken::Http1 => Some(serve_http1(engine, arrival, io).boxed_local()),
+                Spoken::Http2 => Some(serve_http2(engine, arrival, io).boxed_local()),
+                Spoken::Tcp => Some(tunnel::carry(engine, Rc::new(arrival), io, Greeting::Nothing).boxed_local()),
             }
         }
     }
@@ -321,8 +326,10 @@ fn open_tunnel(engine: &Rc<Engine>, arrival: &Arrival, head: &Parts, upgrade: Op
     let inner = engine.clone();
     engine.spawn(async move {
         // A client that leaves before its tunnel stands has sent nothing to carry.
-        if let Some(io) = upgrade.connection().await {
-            onward(inner, arrival, io, Greeting::Nothing).await;
+        if let Some(io) = upgrade.connection().await
+            && let Some(served) = onward(inner, arrival, io, Greeting::Nothing).boxed_local().await
+        {
+            served.await;
         }
     });
     response
@@ -331,6 +338,14 @@ fn open_tunnel(engine: &Rc<Engine>, arrival: &Arrival, head: &Parts, upgrade: Op
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        fn size<Made: Future, A, B, C>(_: impl Fn(A, B, C) -> Made) -> usize {
+            size_of::<Made>()
+        }
+        assert!(size(serve_http1) < 2 * 1024, "{}", size(serve_http1));
+    }
 
     #[test]
     fn a_server_name_holds_port_and_host() {

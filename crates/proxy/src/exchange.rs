@@ -10,6 +10,7 @@ use crate::mirror;
 use crate::respond::{self, ResponseBody};
 use crate::transform;
 use crate::upgrade::Upgrade;
+use futures_util::FutureExt;
 use http::request::Parts;
 use http::{Method, Response};
 use std::rc::Rc;
@@ -42,7 +43,7 @@ async fn decide(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Box<Go>,
     acceptable(exchange)?;
     for _ in 0..=2 {
         let verdict = match exchange.plan.decide(&exchange.facts(), &exchange.rolls) {
-            Verdict::Ask(Question::Services(hosts)) => learn(engine, &exchange.plan, &exchange.facts(), &hosts).await?.map(Verdict::Go),
+            Verdict::Ask(Question::Services(hosts)) => learn(engine, &exchange.plan, &exchange.facts(), &hosts).boxed_local().await?.map(Verdict::Go),
             verdict => Some(verdict),
         };
         if let Some(verdict) = verdict {

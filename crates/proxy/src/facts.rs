@@ -3,9 +3,9 @@
 use crate::body::Source;
 use crate::engine::Engine;
 use crate::evidence::{Evidence, OwnedFacts, OwnedHttpFacts, headers_used, method_text, scheme_text};
+use crate::identity::HeldIdentity;
 use crate::incoming::Incoming;
 use crate::metadata;
-use crate::identity::HeldIdentity;
 use crate::record::Open;
 use crate::trace;
 use crate::upgrade::Upgrade;

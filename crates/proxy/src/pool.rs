@@ -12,13 +12,13 @@ use crate::identity::HeldIdentity;
 use crate::incoming::Incoming;
 use crate::io::Io;
 use crate::tls::Spoken;
+use foldhash::quality::RandomState;
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
 use http::{Request, Response};
 use hyper::client::conn::{TrySendError, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::cell::{Cell, RefCell};
-use foldhash::quality::RandomState;
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -179,9 +179,10 @@ impl Pool {
         cluster: Option<&Arc<Cluster>>,
     ) -> Result<(Response<Incoming>, Option<Lease>), Fault> {
         loop {
-            let (reused, mut connection) = match self.room(slot, cluster).await? {
+            let (reused, mut connection) = match self.room_or_wait(slot, cluster).await? {
                 Room::Idle(connection) => (true, connection),
-                Room::New(permit) => (false, self.open_http1(slot, target, held.clone(), permit).await?),
+                // Rare, and large: not part of every request's future.
+                Room::New(permit) => (false, self.open_http1(slot, target, held.clone(), permit).boxed_local().await?),
             };
             let Some(body_now) = body.read() else { return Err(spent()) };
             connection.served = connection.served.saturating_add(1);
@@ -212,7 +213,7 @@ impl Pool {
         for last in [false, true] {
             let connection = match slot.free_http2(most) {
                 Some(connection) => connection,
-                None => self.open_http2(slot, target, held.clone()).await?,
+                None => self.open_http2(slot, target, held.clone()).boxed_local().await?,
             };
             connection.streams.set(connection.streams.get() + 1);
             connection.served.set(connection.served.get().saturating_add(1));
@@ -232,10 +233,14 @@ impl Pool {
     }
 
     /// An idle connection, or leave to open one; waits while the cluster has as many as it may.
-    async fn room(&self, slot: &Slot, cluster: Option<&Arc<Cluster>>) -> Result<Room, Fault> {
-        if let Some(idle) = slot.take_idle() {
-            return Ok(Room::Idle(idle));
+    async fn room_or_wait(&self, slot: &Slot, cluster: Option<&Arc<Cluster>>) -> Result<Room, Fault> {
+        match slot.take_idle() {
+            Some(idle) => Ok(Room::Idle(idle)),
+            None => self.room(slot, cluster).boxed_local().await,
         }
+    }
+
+    async fn room(&self, slot: &Slot, cluster: Option<&Arc<Cluster>>) -> Result<Room, Fault> {
         let Some(gate) = cluster.and_then(|cluster| self.gate(cluster)) else { return Ok(Room::New(None)) };
         if let Some(permit) = gate.enter(slot.open.get() == 0) {
             return Ok(Room::New(Some(permit)));

@@ -115,6 +115,8 @@ impl AsyncWrite for Stream {
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
+            // `send` costs the kernel less than `writev`.
+            Self::Tcp(stream) if bufs.len() == 1 => Pin::new(stream).poll_write(cx, &bufs[0]),
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Other(stream) => stream.as_mut().poll_write_vectored(cx, bufs),
         }

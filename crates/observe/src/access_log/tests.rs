@@ -1,8 +1,8 @@
 //! Records in, lines out.
 
 use super::*;
-use crate::text::{Came, Text};
 use crate::record::{Attempt, Protocol, Reporter};
+use crate::text::{Came, Text};
 use parking_lot::{Condvar, Mutex};
 
 fn party(name: &str) -> Party {

@@ -1,9 +1,9 @@
 //! Records in, Prometheus text out.
 
 use super::*;
+use crate::record::{Failure, Party, Protocol, Reporter};
 use crate::text::{Id, Text};
 use std::sync::Arc;
-use crate::record::{Failure, Party, Protocol, Reporter};
 
 fn party(name: &str) -> Party {
     Party {

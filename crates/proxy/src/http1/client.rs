@@ -1,9 +1,9 @@
 //! The upstream's side of HTTP/1: one request out, its response in, on a connection on loan. Runs in the task that awaits it.
 
+use super::chunks;
 use super::framing::{BadBody, Decoded, Decoder, Framing, of_body};
 use super::head::{self, BadHead, ResponseHead};
 use super::wire::Wire;
-use super::chunks;
 use crate::io::Io;
 use bytes::Bytes;
 use http::request::Parts;

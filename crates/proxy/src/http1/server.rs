@@ -68,7 +68,8 @@ pub async fn serve<S: Service>(io: Io, patience: Patience, service: &S) {
             }
             Next::Ended => return close(&line).await,
         };
-        match exchange(&line, *head, patience, service, clock.as_mut()).await {
+        // Held only while there is an exchange: an idle connection is small.
+        match Box::pin(exchange(&line, head, patience, service, clock.as_mut())).await {
             After::Next => {}
             After::Close => return close(&line).await,
             After::Gone => return,
@@ -175,8 +176,8 @@ enum After {
     Upgraded(oneshot::Sender<Io>),
 }
 
-async fn exchange<S: Service>(line: &Rc<Line>, head: RequestHead, patience: Patience, service: &S, clock: Pin<&mut Sleep>) -> After {
-    let RequestHead { parts, framing, keep_alive, expects_continue } = head;
+async fn exchange<S: Service>(line: &Rc<Line>, head: Box<RequestHead>, patience: Patience, service: &S, clock: Pin<&mut Sleep>) -> After {
+    let RequestHead { parts, framing, keep_alive, expects_continue } = *head;
     let (version, method) = (parts.version, parts.method.clone());
     let number = line.begin(framing, expects_continue);
     let (give, upgrade) = match framing == Framing::None && service.may_upgrade(&parts) {
