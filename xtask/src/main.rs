@@ -50,6 +50,8 @@ enum Chore {
 enum Bench {
     /// The two-proxy mutual-TLS path beside other proxies': throughput, CPU, latency, memory, start
     Proxy(bench::Options),
+    /// Compile and decide times of the plan, for 10 to 50,000 routes and policies
+    Plan(bench::plan::Options),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Chore::Tidy { update } => tidy::run(update),
         Chore::Load { load } => load::run(load),
         Chore::Bench { what: Bench::Proxy(options) } => bench::proxy(&options),
+        Chore::Bench { what: Bench::Plan(options) } => bench::plan::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ mod backend;
 mod certificates;
 mod measure;
 mod place;
+pub mod plan;
 mod process;
 mod run;
 mod system;
@@ -22,12 +23,13 @@ use run::{LOADED, Run};
 use serde_json::json;
 use std::process::Command;
 use system::{Ports, Running, Site};
+use systems::Present;
 use table::Sheet;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Args)]
 pub struct Options {
-    /// Systems to compare, by comma: direct, tautline, haproxy, nginx, envoy [default: all that are here]
+    /// Systems to compare, by comma: direct, tautline, haproxy, nginx, envoy, ztunnel [default: all that are here]
     #[arg(long, value_delimiter = ',')]
     systems: Vec<String>,
     /// Kinds of measurement, by comma [default: all]
@@ -81,8 +83,7 @@ async fn compare(options: &Options) -> Result<(), String> {
     let directory = tempfile::Builder::new().prefix("taut-bench-").tempdir().map_err(|error| format!("cannot make a directory: {error}"))?;
     certificates::make(directory.path())?;
     let (place, why_loopback) = Place::make();
-    let (systems, missing) = systems::present(&options.systems)?;
-    missing.iter().for_each(|line| eprintln!("{line}"));
+    let Present { systems, mut missing } = systems::present(&options.systems, &place)?;
     let run = Run {
         site: Site { place, directory: directory.path().to_owned() },
         systems,
@@ -91,19 +92,26 @@ async fn compare(options: &Options) -> Result<(), String> {
         rounds: options.rounds.unwrap_or(if options.quick { 1 } else { 3 }).max(1),
     };
     let _backend = backend::start(&run.site)?;
-    let kinds = if options.only.is_empty() { measure::ALL.to_vec() } else { options.only.clone() };
-    let running = start_all(&run, &kinds).await?;
-    let mut sheets = Vec::new();
+    let asked = |kind: &Kind| options.only.is_empty() || options.only.contains(kind);
+    let (loading, quiet): (Vec<Kind>, Vec<Kind>) = measure::ALL.into_iter().filter(asked).partition(|kind| kind.loads());
+    let running = if loading.is_empty() { Vec::new() } else { start_all(&run, &mut missing).await? };
     let head = head(&run, &missing, why_loopback.as_deref());
-    if options.output == Output::Table {
-        println!("{head}");
-    }
-    for kind in kinds {
-        let sheet = kind.sheet(&run, &running).await;
+    let show = |text: &str| {
         if options.output == Output::Table {
-            println!("{}", sheet.text());
+            println!("{text}");
         }
-        sheets.push(sheet);
+    };
+    show(&head);
+    let mut sheets = Vec::new();
+    for kind in loading {
+        sheets.push(kind.sheet(&run, &running).await);
+        show(&sheets.last().map(Sheet::text).unwrap_or_default());
+    }
+    // What measures from a fresh start has the machine for itself.
+    drop(running);
+    for kind in quiet {
+        sheets.push(kind.sheet(&run, &[]).await);
+        show(&sheets.last().map(Sheet::text).unwrap_or_default());
     }
     if options.output == Output::Json {
         let kinds: Vec<_> = sheets.iter().map(Sheet::json).collect();
@@ -115,18 +123,24 @@ async fn compare(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// The copies that carry load, if anything loads them.
-async fn start_all(run: &Run, kinds: &[Kind]) -> Result<Vec<Running>, String> {
+/// The copies that carry load; a system that does not come up is left out, and that is told.
+async fn start_all(run: &Run, missing: &mut Vec<String>) -> Result<Vec<Running>, String> {
     let mut all = Vec::new();
-    if !kinds.iter().any(|kind| kind.loads()) {
-        return Ok(all);
-    }
     for (number, system) in run.systems.iter().enumerate() {
-        let running = Running::start(system.as_ref(), &run.site, &Ports::new(LOADED, number))?;
-        run.ready(&running).await?;
-        all.push(running);
+        let started = Running::start(system.as_ref(), &run.site, &Ports::new(LOADED, number));
+        let ready = match started {
+            Ok(running) => run.ready(&running).await.map(|()| running),
+            Err(why) => Err(why),
+        };
+        match ready {
+            Ok(running) => all.push(running),
+            Err(why) => missing.push(format!("{} is left out: {why}", system.name())),
+        }
     }
-    Ok(all)
+    match all.is_empty() {
+        true => Err(missing.join("\n")),
+        false => Ok(all),
+    }
 }
 
 fn head(run: &Run, missing: &[String], why_loopback: Option<&str>) -> String {

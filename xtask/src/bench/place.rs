@@ -15,8 +15,6 @@ pub enum Side {
 pub struct Place {
     pub client: IpAddr,
     pub server: IpAddr,
-    /// One more address of the server side, for systems that capture connections by address.
-    pub server_captured: IpAddr,
     /// Loopback addresses, apart even where both sides share one loopback.
     pub client_private: IpAddr,
     pub server_private: IpAddr,
@@ -32,15 +30,14 @@ impl Place {
             Err(why) => (None, Some(why)),
         };
         // 198.18.0.0/15 is set aside for benchmarks (RFC 2544).
-        let (client, server, captured) = match &namespaces {
-            Some(_) => ([198, 18, 0, 1], [198, 18, 0, 2], [198, 18, 0, 3]),
-            None => ([127, 99, 0, 1], [127, 99, 0, 2], [127, 99, 0, 3]),
+        let (client, server) = match &namespaces {
+            Some(_) => ([198, 18, 0, 1], [198, 18, 0, 2]),
+            None => ([127, 99, 0, 1], [127, 99, 0, 2]),
         };
         let address = |octets: [u8; 4]| IpAddr::V4(Ipv4Addr::from(octets));
         let place = Self {
             client: address(client),
             server: address(server),
-            server_captured: address(captured),
             client_private: address([127, 99, 1, 1]),
             server_private: address([127, 99, 1, 2]),
             namespaces,
@@ -94,10 +91,8 @@ impl Namespaces {
         ip(&["netns", "add", &made.client])?;
         ip(&["netns", "add", &made.server])?;
         ip(&["link", "add", "veth0", "netns", &made.client, "type", "veth", "peer", "name", "veth0", "netns", &made.server])?;
-        for (name, addresses) in [(&made.client, &["198.18.0.1/24"][..]), (&made.server, &["198.18.0.2/24", "198.18.0.3/24"])] {
-            for address in addresses {
-                ip(&["-n", name, "address", "add", address, "dev", "veth0"])?;
-            }
+        for (name, address) in [(&made.client, "198.18.0.1/24"), (&made.server, "198.18.0.2/24")] {
+            ip(&["-n", name, "address", "add", address, "dev", "veth0"])?;
             ip(&["-n", name, "link", "set", "lo", "up"])?;
             ip(&["-n", name, "link", "set", "veth0", "up"])?;
             // New connections by the thousand per second: without this, ports in TIME_WAIT run out.

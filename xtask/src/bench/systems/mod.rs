@@ -5,36 +5,45 @@ mod envoy;
 mod haproxy;
 mod nginx;
 mod tautline;
+mod ztunnel;
 
+use super::place::Place;
 use super::system::System;
 use std::path::{Path, PathBuf};
 
-pub const NAMES: [&str; 5] = ["direct", "tautline", "haproxy", "nginx", "envoy"];
+pub const NAMES: [&str; 6] = ["direct", "tautline", "haproxy", "nginx", "envoy", "ztunnel"];
 
-/// Those asked for that are here, and a line for each that is not.
-pub fn present(asked: &[String]) -> Result<(Vec<Box<dyn System>>, Vec<String>), String> {
-    let (mut here, mut missing): (Vec<Box<dyn System>>, Vec<String>) = (Vec::new(), Vec::new());
+pub struct Present {
+    pub systems: Vec<Box<dyn System>>,
+    /// A line for each that is not here.
+    pub missing: Vec<String>,
+}
+
+/// Those asked for; all if none is named.
+pub fn present(asked: &[String], place: &Place) -> Result<Present, String> {
+    let mut present = Present { systems: Vec::new(), missing: Vec::new() };
     if let Some(unknown) = asked.iter().find(|name| !NAMES.contains(&name.as_str())) {
         return Err(format!("there is no system {unknown:?}; there are {}", NAMES.join(", ")));
     }
     for name in NAMES.iter().filter(|name| asked.is_empty() || asked.iter().any(|one| one == *name)) {
-        match find(name) {
-            Ok(system) => here.push(system),
-            Err(why) => missing.push(format!("{name} is left out: {why}")),
+        match find(name, place) {
+            Ok(system) => present.systems.push(system),
+            Err(why) => present.missing.push(format!("{name} is left out: {why}")),
         }
     }
-    match here.is_empty() {
-        true => Err(missing.join("\n")),
-        false => Ok((here, missing)),
+    match present.systems.is_empty() {
+        true => Err(present.missing.join("\n")),
+        false => Ok(present),
     }
 }
 
-fn find(name: &str) -> Result<Box<dyn System>, String> {
+fn find(name: &str, place: &Place) -> Result<Box<dyn System>, String> {
     Ok(match name {
         "tautline" => Box::new(tautline::Tautline::find()?),
         "haproxy" => Box::new(haproxy::Haproxy::find()?),
         "nginx" => Box::new(nginx::Nginx::find()?),
         "envoy" => Box::new(envoy::Envoy::find()?),
+        "ztunnel" => Box::new(ztunnel::Ztunnel::find(place)?),
         _ => Box::new(direct::Direct),
     })
 }
