@@ -97,25 +97,41 @@ fn threads(process: u32) -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// Nanoseconds on a CPU, summed over threads (/proc/PID/task/TID/schedstat, first field): what user and system time are made from, without
-/// their rounding to ticks of 10 ms. Kernels without it have the ticks (proc(5), stat, fields 14 and 15).
+/// User and system time. Nanoseconds that the threads were on a CPU (/proc/PID/task/TID/schedstat, first field), which leave out threads that
+/// have ended; or, if more, the ticks of 10 ms of the whole process (proc(5), stat, fields 14 and 15).
 fn cpu(process: u32) -> Result<Duration, String> {
     let ran = |thread: u32| -> Option<u64> {
         let text = fs::read_to_string(format!("/proc/{process}/task/{thread}/schedstat")).ok()?;
         text.split_whitespace().next()?.parse().ok()
     };
-    let nanoseconds: u64 = threads(process).into_iter().filter_map(ran).sum();
-    if nanoseconds > 0 {
-        return Ok(Duration::from_nanos(nanoseconds));
-    }
+    let threads = Duration::from_nanos(threads(process).into_iter().filter_map(ran).sum());
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).map_err(|error| format!("process {process} is gone: {error}"))?;
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-    Ok(Duration::from_millis((ticks(11) + ticks(12)) * 10))
+    Ok(threads.max(Duration::from_millis((ticks(11) + ticks(12)) * 10)))
 }
 
 fn resident_mib(process: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
     line.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_process_that_works_has_spent_what_it_worked() {
+        let process = std::process::id();
+        let (before, deadline) = (cpu(process).unwrap(), Instant::now() + Duration::from_secs(20));
+        let mut work = 1_u64;
+        while cpu(process).unwrap() < before + Duration::from_millis(30) {
+            work = std::hint::black_box(work.wrapping_mul(3));
+            assert!(Instant::now() < deadline, "no CPU time is counted");
+        }
+        assert!(resident_mib(process) > 0.0);
+        assert!(cpu(u32::MAX).is_err());
+    }
 }
