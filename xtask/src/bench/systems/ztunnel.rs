@@ -8,7 +8,6 @@ use super::program;
 use crate::bench::place::{Place, Side};
 use crate::bench::process::{Process, Spec};
 use crate::bench::system::{Entries, Ports, Site, System};
-use serde_json::json;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -35,7 +34,7 @@ impl Ztunnel {
     }
 
     fn spec(&self, site: &Site, ports: &Ports, side: Side, workload: &str) -> Result<Option<Spec>, String> {
-        let known = site.directory.join("ztunnel.json");
+        let known = site.directory.join("ztunnel.yaml");
         fs::write(&known, mesh(site)).map_err(|error| format!("cannot write {}: {error}", known.display()))?;
         let spec = Spec::new(side, &self.program, site.log(&format!("ztunnel-{side:?}"), ports.slot));
         let spec = spec.environment("PROXY_MODE", "dedicated").environment("PROXY_WORKLOAD_INFO", format!("default/{workload}/default"));
@@ -54,9 +53,9 @@ impl System for Ztunnel {
     fn prepare(&self, site: &Site, _ports: &Ports) -> Result<Vec<Process>, String> {
         let rules = format!(
             "table ip bench {{}}\ndelete table ip bench\ntable ip bench {{\n\
-             chain untracked_out {{ type filter hook output priority raw; ip daddr != {VIRTUAL} tcp dport != {OUTBOUND_PORT} tcp sport != {OUTBOUND_PORT} notrack }}\n\
-             chain untracked_in {{ type filter hook prerouting priority raw; ip daddr != {VIRTUAL} tcp dport != {OUTBOUND_PORT} tcp sport != {OUTBOUND_PORT} notrack }}\n\
-             chain capture {{ type nat hook output priority -100; ip daddr {VIRTUAL} meta mark != {MARK} tcp dport 1-65535 redirect to :{OUTBOUND_PORT} }}\n}}\n"
+             chain untracked_out {{ type filter hook output priority raw; ip daddr != {VIRTUAL} tcp dport != {OUTBOUND_PORT} tcp sport != {OUTBOUND_PORT} notrack; }}\n\
+             chain untracked_in {{ type filter hook prerouting priority raw; ip daddr != {VIRTUAL} tcp dport != {OUTBOUND_PORT} tcp sport != {OUTBOUND_PORT} notrack; }}\n\
+             chain capture {{ type nat hook output priority -100; ip daddr {VIRTUAL} meta mark != {MARK} tcp dport 1-65535 redirect to :{OUTBOUND_PORT}; }}\n}}\n"
         );
         let path = site.directory.join("ztunnel.nft");
         fs::write(&path, rules).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
@@ -81,24 +80,23 @@ impl System for Ztunnel {
     }
 }
 
-/// What a control plane would say: two workloads, and the service of one. JSON is YAML too.
+/// What a control plane would say: two workloads, and the service of one.
 fn mesh(site: &Site) -> String {
     let backend = site.backend();
-    let ports: serde_json::Map<String, serde_json::Value> =
-        [backend.http1, backend.http2, backend.tcp].iter().map(|at| (at.port().to_string(), json!(at.port()))).collect();
-    let workload = |name: &str, address: IpAddr, services: serde_json::Value| {
-        json!({
-            "uid": format!("bench//v1/Pod/default/{name}"), "name": name, "namespace": "default", "serviceAccount": "default",
-            "workloadIps": [address.to_string()], "protocol": "HBONE", "node": name, "network": "", "services": services
-        })
+    // Port numbers must not be in quotes, so this is YAML and cannot be JSON.
+    let ports: Vec<String> = [backend.http1, backend.http2, backend.tcp].iter().map(|at| format!("{port}: {port}", port = at.port())).collect();
+    let ports = ports.join(", ");
+    let workload = |name: &str, address: IpAddr, services: &str| {
+        format!(
+            "- uid: bench//v1/Pod/default/{name}\n  name: {name}\n  namespace: default\n  serviceAccount: default\n  workloadIps: [\"{address}\"]\n  \
+             protocol: HBONE\n  node: {name}\n  network: \"\"\n  services: {{{services}}}\n"
+        )
     };
-    json!({
-        "workloads": [
-            workload("loadgen", site.place.client, json!({})),
-            workload("backend", site.place.server, json!({ "default/backend.bench.test": ports.clone() })),
-        ],
-        "policies": [],
-        "services": [{ "name": "backend", "namespace": "default", "hostname": "backend.bench.test", "vips": [format!("/{VIRTUAL}")], "ports": ports }]
-    })
-    .to_string()
+    let client = workload("loadgen", site.place.client, "");
+    let server = workload("backend", site.place.server, &format!("\"default/{SERVICE}\": {{{ports}}}"));
+    format!(
+        "workloads:\n{client}{server}services:\n- name: backend\n  namespace: default\n  hostname: {SERVICE}\n  vips: [\"/{VIRTUAL}\"]\n  ports: {{{ports}}}\n"
+    )
 }
+
+const SERVICE: &str = "backend.bench.test";
