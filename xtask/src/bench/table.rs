@@ -83,6 +83,12 @@ impl Sheet {
         text
     }
 
+    /// The rows whose load failed, wholly or in part: no figure of them is to be trusted.
+    pub fn failures(&self) -> impl Iterator<Item = String> {
+        let failed = |row: &Row| row.measured.as_ref().is_none_or(|measured| measured.failed > 0);
+        self.rows.iter().filter(move |row| failed(row)).map(|row| format!("{} ({}, {})", row.system, self.kind, row.case))
+    }
+
     pub fn json(&self) -> Value {
         let rows = self.rows.iter().map(|row| {
             let figures = row.measured.iter().flat_map(|measured| self.columns.iter().zip(&measured.figures));
@@ -179,5 +185,6 @@ mod tests {
         assert_eq!(cells("broken")[..4], ["-", "-", "-", "ALL"]);
         assert!(text.contains("Not measured: broken, 1: it is not there"), "{text}");
         assert_eq!(sheet.json()["rows"][0]["figures"]["cpu_us"], Value::Null);
+        assert_eq!(sheet.failures().collect::<Vec<_>>(), ["other (http1, 1)", "broken (http1, 1)"]);
     }
 }

@@ -51,11 +51,16 @@ impl System for Ztunnel {
 
     /// What is not for the virtual address stays out of connection tracking, so that it costs the other systems nothing.
     fn prepare(&self, site: &Site, _ports: &Ports) -> Result<Vec<Process>, String> {
+        let untracked = |hook: &str| {
+            format!(
+                "chain {hook} {{ type filter hook {hook} priority raw; ip daddr {VIRTUAL} accept; tcp sport {OUTBOUND_PORT} accept; tcp dport {OUTBOUND_PORT} accept; notrack; }}\n"
+            )
+        };
         let rules = format!(
-            "table ip bench {{}}\ndelete table ip bench\ntable ip bench {{\n\
-             chain untracked_out {{ type filter hook output priority raw; ip daddr != {VIRTUAL} tcp dport != {OUTBOUND_PORT} tcp sport != {OUTBOUND_PORT} notrack; }}\n\
-             chain untracked_in {{ type filter hook prerouting priority raw; ip daddr != {VIRTUAL} tcp dport != {OUTBOUND_PORT} tcp sport != {OUTBOUND_PORT} notrack; }}\n\
-             chain capture {{ type nat hook output priority -100; ip daddr {VIRTUAL} meta mark != {MARK} tcp dport 1-65535 redirect to :{OUTBOUND_PORT}; }}\n}}\n"
+            "table ip bench {{}}\ndelete table ip bench\ntable ip bench {{\n{}{}\
+             chain capture {{ type nat hook output priority -100; ip daddr {VIRTUAL} meta mark != {MARK} tcp dport 1-65535 redirect to :{OUTBOUND_PORT}; }}\n}}\n",
+            untracked("output"),
+            untracked("prerouting")
         );
         let path = site.directory.join("ztunnel.nft");
         fs::write(&path, rules).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
