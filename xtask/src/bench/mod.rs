@@ -120,7 +120,11 @@ async fn compare(options: &Options) -> Result<(), String> {
             json!({ "head": head, "seconds": run.seconds, "rounds": run.rounds, "namespaces": run.site.place.isolated(), "kinds": kinds })
         );
     }
-    Ok(())
+    let failures: Vec<String> = sheets.iter().flat_map(Sheet::failures).collect();
+    match failures.is_empty() {
+        true => Ok(()),
+        false => Err(format!("requests failed, so these figures do not hold: {}", failures.join(", "))),
+    }
 }
 
 /// The copies that carry load; a system that does not come up is left out, and that is told.
