@@ -17,7 +17,7 @@ const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 impl Nginx {
     pub fn find() -> Result<Self, String> {
-        let program = program("NGINX", "nginx", "apt-get install nginx-light libnginx-mod-stream")?;
+        let program = program("NGINX", "nginx", "apt-get install nginx-core libnginx-mod-stream")?;
         // Checked here, so that a missing module is told as such and not as a proxy that does not answer.
         match Path::new(STREAM_MODULE).exists() {
             true => Ok(Self { program }),
