@@ -2,7 +2,7 @@
 CARGO ?= cargo
 PROFILE ?= demo
 
-.PHONY: demo test lint build bench clean
+.PHONY: demo test lint build bench bench-quick clean
 
 demo: ## Build, and run the bookstore with its mesh
 	$(CARGO) build --profile $(PROFILE) -p taut
@@ -22,9 +22,14 @@ lint:
 build: ## What to install
 	$(CARGO) build --release -p taut -p taut-proxy
 
-bench: build ## CPU, latency and memory of the two-proxy path beside HAProxy's
+bench: build ## Throughput, CPU, latency and memory of the two-proxy path beside other proxies'; then the plan's times
 	$(CARGO) build -q --release -p xtask
 	./target/release/xtask bench proxy
+	./target/release/xtask bench plan
+
+bench-quick: build ## One short round of what matters most
+	$(CARGO) build -q --release -p xtask
+	./target/release/xtask bench proxy --quick
 
 clean:
 	$(CARGO) clean

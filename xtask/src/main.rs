@@ -1,6 +1,7 @@
 //! Project chores: `cargo xtask <chore>`.
 
 mod bench;
+mod load;
 mod proto;
 mod schemas;
 mod tidy;
@@ -32,6 +33,12 @@ enum Chore {
         #[arg(long)]
         update: bool,
     },
+    /// What `bench proxy` runs in its network namespaces
+    #[command(hide = true)]
+    Load {
+        #[command(subcommand)]
+        load: load::Load,
+    },
     /// Benchmarks against other proxies on this machine
     Bench {
         #[command(subcommand)]
@@ -41,12 +48,10 @@ enum Chore {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// The two-proxy mutual-TLS path beside HAProxy's: CPU per request, latency, memory
-    Proxy {
-        /// Length of a round
-        #[arg(long, default_value_t = 5)]
-        seconds: u32,
-    },
+    /// The two-proxy mutual-TLS path beside other proxies': throughput, CPU, latency, memory, start
+    Proxy(bench::Options),
+    /// Compile and decide times of the plan, for 10 to 50,000 routes and policies
+    Plan(bench::plan::Options),
 }
 
 fn main() -> ExitCode {
@@ -54,7 +59,9 @@ fn main() -> ExitCode {
         Chore::Proto { check } => proto::run(check),
         Chore::Schemas { directory } => schemas::run(&directory),
         Chore::Tidy { update } => tidy::run(update),
-        Chore::Bench { what: Bench::Proxy { seconds } } => bench::proxy(seconds),
+        Chore::Load { load } => load::run(load),
+        Chore::Bench { what: Bench::Proxy(options) } => bench::proxy(&options),
+        Chore::Bench { what: Bench::Plan(options) } => bench::plan::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

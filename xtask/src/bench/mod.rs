@@ -1,85 +1,173 @@
-//! `cargo xtask bench proxy`: CPU and memory of the two-proxy mutual-TLS path, Tautline's beside HAProxy's, in one run.
+//! `cargo xtask bench proxy`: CPU, latency and memory of the two-proxy mutual-TLS path, Tautline's beside other proxies', in one run.
 //!
-//! Both paths are alike: load generator -> client-side proxy (plain text in, mutual TLS out) -> server-side proxy (mutual TLS in, plain
-//! text out) -> one backend. Rounds are interleaved, so that what else the machine does falls on both.
+//! All paths are alike: load generator -> client-side proxy (plain text in, mutual TLS out) -> server-side proxy (mutual TLS in, plain text
+//! out) -> one backend. Rounds are interleaved, so that what else the machine does falls on all.
 
-mod haproxy;
+mod backend;
+mod certificates;
+mod measure;
+mod place;
+pub mod plan;
 mod process;
-mod tautline;
+mod run;
+mod system;
+mod systems;
+mod table;
+mod wrk;
 
-use process::{Pair, Sample};
-use std::path::Path;
+use clap::{Args, ValueEnum};
+use measure::Kind;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use place::Place;
+use run::{LOADED, Run};
+use serde_json::json;
 use std::process::Command;
+use system::{Ports, Running, Site};
+use systems::Present;
+use table::Sheet;
+use tokio::signal::unix::{SignalKind, signal};
 
-/// A system under test: two proxies in a row.
-pub trait System {
-    fn name(&self) -> &str;
-    /// Where the load goes: `http://ip:port/`.
-    fn url(&self) -> String;
-    /// The client-side and the server-side process.
-    fn pair(&self) -> Pair;
+#[derive(Args)]
+pub struct Options {
+    /// Systems to compare, by comma: direct, tautline, haproxy, nginx, envoy, ztunnel [default: all that are here]
+    #[arg(long, value_delimiter = ',')]
+    systems: Vec<String>,
+    /// Kinds of measurement, by comma [default: all]
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Kind>,
+    /// One short round of the cases that matter most
+    #[arg(long)]
+    quick: bool,
+    /// Length of a round [default: 4, quick: 2]
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Rounds of each case; figures are medians [default: 3, quick: 1]
+    #[arg(long)]
+    rounds: Option<usize>,
+    #[arg(long, short, default_value = "table")]
+    output: Output,
 }
 
-const CONNECTIONS: [u32; 3] = [1, 16, 64];
-const ROUNDS: usize = 3;
-const IDLE_CONNECTIONS: usize = 1000;
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
 
-pub fn proxy(seconds: u32) -> Result<(), String> {
-    for (tool, package) in [("haproxy", "haproxy"), ("wrk", "wrk"), ("openssl", "openssl")] {
-        if Command::new("sh").args(["-c", &format!("command -v {tool}")]).output().map_or(true, |o| !o.status.success()) {
+const TOOLS: [(&str, &str); 5] =
+    [("haproxy", "haproxy"), ("wrk", "wrk"), ("openssl", "openssl"), ("h2load", "nghttp2-client"), ("nghttpd", "nghttp2-server")];
+
+pub fn proxy(options: &Options) -> Result<(), String> {
+    for (tool, package) in TOOLS {
+        if Command::new("sh").args(["-c", &format!("command -v {tool}")]).output().map_or(true, |output| !output.status.success()) {
             return Err(format!("{tool} is not installed: apt-get install {package}"));
         }
     }
-    let directory = std::env::temp_dir().join(format!("taut-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).map_err(|e| e.to_string())?;
-    let result = run(&directory, seconds);
-    let _ = std::fs::remove_dir_all(&directory);
-    result
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| format!("cannot start tokio: {error}"))?;
+    runtime.block_on(async {
+        let cannot = |error: std::io::Error| format!("cannot wait for signals: {error}");
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+        // What a run started ends with it: dropping it kills the processes and removes the namespaces.
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => Err("interrupted".to_owned()),
+            _ = terminate.recv() => Err("terminated".to_owned()),
+            outcome = compare(options) => outcome,
+        }
+    })
 }
 
-fn run(directory: &Path, seconds: u32) -> Result<(), String> {
-    let backend = haproxy::backend(directory)?;
-    let peer = haproxy::Haproxy::start(directory)?;
-    let ours = tautline::Tautline::start(directory)?;
-    let systems: [&dyn System; 2] = [&ours, &peer];
-    println!(
-        "| system | connections | requests/s | CPU µs/request, client side + server side | p50 ms | p99 ms | failed |\n|---|---|---|---|---|---|---|"
-    );
-    let mut ratios = Vec::new();
-    for connections in CONNECTIONS {
-        let mut best: Vec<Vec<Sample>> = vec![Vec::new(); systems.len()];
-        for _ in 0..ROUNDS {
-            for (samples, system) in best.iter_mut().zip(systems) {
-                samples.push(process::load(system, connections, seconds)?);
-            }
+async fn compare(options: &Options) -> Result<(), String> {
+    raise_file_limit();
+    let directory = tempfile::Builder::new().prefix("taut-bench-").tempdir().map_err(|error| format!("cannot make a directory: {error}"))?;
+    certificates::make(directory.path())?;
+    let (place, why_loopback) = Place::make();
+    let Present { systems, mut missing } = systems::present(&options.systems, &place)?;
+    let run = Run {
+        site: Site { place, directory: directory.path().to_owned() },
+        systems,
+        quick: options.quick,
+        seconds: options.seconds.unwrap_or(if options.quick { 2.0 } else { 4.0 }),
+        rounds: options.rounds.unwrap_or(if options.quick { 1 } else { 3 }).max(1),
+    };
+    let _backend = backend::start(&run.site)?;
+    let asked = |kind: &Kind| options.only.is_empty() || options.only.contains(kind);
+    let (loading, quiet): (Vec<Kind>, Vec<Kind>) = measure::ALL.into_iter().filter(asked).partition(|kind| kind.loads());
+    let running = if loading.is_empty() { Vec::new() } else { start_all(&run, &mut missing).await? };
+    let head = head(&run, &missing, why_loopback.as_deref());
+    let show = |text: &str| {
+        if options.output == Output::Table {
+            println!("{text}");
         }
-        let medians: Vec<Sample> = best.into_iter().map(process::median).collect();
-        for (sample, system) in medians.iter().zip(systems) {
-            println!(
-                "| {} | {connections} | {:.0} | {:.1} + {:.1} = {:.1} | {:.2} | {:.2} | {} |",
-                system.name(),
-                sample.rate,
-                sample.client_us,
-                sample.server_us,
-                sample.client_us + sample.server_us,
-                sample.p50_ms,
-                sample.p99_ms,
-                sample.failed
-            );
+    };
+    show(&head);
+    let mut sheets = Vec::new();
+    for kind in loading {
+        sheets.push(kind.sheet(&run, &running).await);
+        show(&sheets.last().map(Sheet::text).unwrap_or_default());
+    }
+    // What measures from a fresh start has the machine for itself.
+    drop(running);
+    for kind in quiet {
+        sheets.push(kind.sheet(&run, &[]).await);
+        show(&sheets.last().map(Sheet::text).unwrap_or_default());
+    }
+    if options.output == Output::Json {
+        let kinds: Vec<_> = sheets.iter().map(Sheet::json).collect();
+        println!(
+            "{:#}",
+            json!({ "head": head, "seconds": run.seconds, "rounds": run.rounds, "namespaces": run.site.place.isolated(), "kinds": kinds })
+        );
+    }
+    let failures: Vec<String> = sheets.iter().flat_map(Sheet::failures).collect();
+    match failures.is_empty() {
+        true => Ok(()),
+        false => Err(format!("requests failed, so these figures do not hold: {}", failures.join(", "))),
+    }
+}
+
+/// The copies that carry load; a system that does not come up is left out, and that is told.
+async fn start_all(run: &Run, missing: &mut Vec<String>) -> Result<Vec<Running>, String> {
+    let mut all = Vec::new();
+    for (number, system) in run.systems.iter().enumerate() {
+        let started = Running::start(system.as_ref(), &run.site, &Ports::new(LOADED, number));
+        let ready = match started {
+            Ok(running) => run.ready(&running).await.map(|()| running),
+            Err(why) => Err(why),
+        };
+        match ready {
+            Ok(running) => all.push(running),
+            Err(why) => missing.push(format!("{} is left out: {why}", system.name())),
         }
-        let cpu = |s: &Sample| s.client_us + s.server_us;
-        ratios.push(format!("{connections}: {:.2}", cpu(&medians[0]) / cpu(&medians[1])));
     }
-    println!("\nCPU per request, Tautline / HAProxy, by connections: {} (median of {ROUNDS} interleaved rounds of {seconds} s)\n", ratios.join(", "));
-    println!("| system | resident MiB idle, client side / server side | with {IDLE_CONNECTIONS} idle connections |\n|---|---|---|");
-    let quiet = (haproxy::Haproxy::start_again(directory)?, tautline::Tautline::start_again(directory)?);
-    for system in [&quiet.1 as &dyn System, &quiet.0] {
-        let before = system.pair().resident_mib();
-        let held = process::idle(&system.url(), IDLE_CONNECTIONS)?;
-        let after = system.pair().resident_mib();
-        drop(held);
-        println!("| {} | {:.1} / {:.1} | {:.1} / {:.1} |", system.name(), before.0, before.1, after.0, after.1);
+    match all.is_empty() {
+        true => Err(missing.join("\n")),
+        false => Ok(all),
     }
-    drop(backend);
-    Ok(())
+}
+
+fn head(run: &Run, missing: &[String], why_loopback: Option<&str>) -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let place = match why_loopback {
+        None => "two network namespaces joined by a veth pair".to_owned(),
+        Some(why) => format!("loopback, for namespaces cannot be made: {why}"),
+    };
+    let (rounds, seconds) = (run.rounds, run.seconds);
+    let mut lines = vec![
+        "# Two proxies with mutual TLS between them".to_owned(),
+        String::new(),
+        format!(
+            "{cores} cores; {place}; one worker thread per proxy; median of {rounds} interleaved round(s) of {seconds} s; failures are of all rounds."
+        ),
+    ];
+    lines.extend(missing.iter().cloned());
+    lines.join("\n") + "\n"
+}
+
+/// A thousand connections need more than the usual 1,024 files; what we start inherits it. Best effort.
+fn raise_file_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard);
+    }
 }
