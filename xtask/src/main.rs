@@ -1,6 +1,7 @@
 //! Project chores: `cargo xtask <chore>`.
 
 mod bench;
+mod fuzz;
 mod proto;
 mod schemas;
 mod tidy;
@@ -32,6 +33,17 @@ enum Chore {
         #[arg(long)]
         update: bool,
     },
+    /// Feed the parsers that read a peer's bytes (needs cargo-fuzz)
+    Fuzz {
+        /// One of fuzz/fuzz_targets [default: each]
+        target: Option<String>,
+        /// For each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Add the inputs that reached new code to fuzz/corpus
+        #[arg(long)]
+        keep: bool,
+    },
     /// Benchmarks against other proxies on this machine
     Bench {
         #[command(subcommand)]
@@ -54,6 +66,7 @@ fn main() -> ExitCode {
         Chore::Proto { check } => proto::run(check),
         Chore::Schemas { directory } => schemas::run(&directory),
         Chore::Tidy { update } => tidy::run(update),
+        Chore::Fuzz { target, seconds, keep } => fuzz::run(target.as_deref(), seconds, keep),
         Chore::Bench { what: Bench::Proxy { seconds } } => bench::proxy(seconds),
     };
     match outcome {

@@ -339,6 +339,9 @@ fn tell_cluster<T: Trace>(cluster: &Cluster, trace: &mut T) {
         };
         trace.step(Mark::Info, "endpoint", how, Some(&endpoint.workload.origin));
     }
+    if let Some(version) = cluster.proxy_protocol {
+        trace.step(Mark::Info, "client address", || format!("told first, in a PROXY protocol header ({version:?})"), origin);
+    }
     if let Some(outlier) = &cluster.outlier {
         trace.step(Mark::Info, "ejection", || format!("after {} consecutive 5xx for {:?}", outlier.consecutive_5xx, outlier.base_ejection), origin);
     }

@@ -9,7 +9,9 @@ use crate::facts::Arrival;
 use crate::fault::{Fault, Kind};
 use crate::io::Io;
 use crate::learn::learn;
+use crate::options::ListenerKind;
 use crate::pool::{CONNECTION_WINDOW, HEAD_BYTES, LocalExecutor, STREAM_WINDOW};
+use crate::proxy_protocol::{self, Ends};
 use crate::record::OpenConnection;
 use crate::respond::ResponseBody;
 use crate::tls::{self, Spoken};
@@ -66,9 +68,21 @@ pub enum Entry {
     Exposed,
 }
 
+impl Entry {
+    fn kind(&self) -> Option<ListenerKind> {
+        match self {
+            Self::Outbound => Some(ListenerKind::Outbound),
+            Self::Upstream { .. } => None,
+            Self::Peer => Some(ListenerKind::Peer),
+            Self::Exposed => Some(ListenerKind::Exposed),
+        }
+    }
+}
+
 /// Serves one connection until it ends.
-pub async fn serve(engine: Rc<Engine>, entry: Entry, stream: Stream, from: SocketAddr) {
-    let arrival = Arrival { direction: Direction::Outbound, destination: None, peer: None, from: from.ip(), sni: None };
+pub async fn serve(engine: Rc<Engine>, entry: Entry, mut stream: Stream, from: SocketAddr) {
+    let Some(ends) = ends(&engine, &entry, &mut stream, from).await else { return };
+    let arrival = Arrival { direction: Direction::Outbound, destination: None, peer: None, ends, sni: None };
     match entry {
         Entry::Outbound => outbound(engine, arrival, stream.into()).await,
         Entry::Upstream { host, port } => {
@@ -82,6 +96,26 @@ pub async fn serve(engine: Rc<Engine>, entry: Entry, stream: Stream, from: Socke
             onward(engine, arrival, stream.into(), Greeting::Nothing).await;
         }
     }
+}
+
+/// Who opened the connection, and to where. A listener behind a load balancer is told so, or takes nothing.
+async fn ends(engine: &Rc<Engine>, entry: &Entry, stream: &mut Stream, from: SocketAddr) -> Option<Ends> {
+    let seen = Ends::of(stream, from);
+    if !entry.kind().is_some_and(|kind| engine.options.accept_proxy_protocol.contains(&kind)) {
+        return Some(seen);
+    }
+    let why = match in_time(engine, proxy_protocol::LIMIT, proxy_protocol::take(stream)).await {
+        Some(Ok(Some(said))) => return Some(said.unwrap_or(seen)),
+        Some(Ok(None)) => return None,
+        Some(Err(error)) => error.to_string(),
+        None => format!("no PROXY protocol header within {:?}", proxy_protocol::LIMIT),
+    };
+    let direction = if matches!(entry, Entry::Outbound) { Direction::Outbound } else { Direction::Inbound };
+    let arrival = Arrival { direction, destination: None, peer: None, ends: seen, sni: None };
+    let open = OpenConnection::new(engine, arrival.edge(engine, Protocol::Tcp), engine.pin().version());
+    let why = format!("{from}: {why}; this listener takes only what a load balancer sends (--accept-proxy-protocol)");
+    open.close(Some(&Fault::new(Kind::HandshakeFailed, why)));
+    None
 }
 
 /// The application beside this proxy says where it wants to go, in one of three ways.

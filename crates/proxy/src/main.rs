@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use taut_proxy::options::{AccessLog, AccessLogFormat, Options, OwnPort, OwnWorkload, Probe, Secret, Upstream};
+use taut_proxy::options::{AccessLog, AccessLogFormat, ListenerKind, Options, OwnPort, OwnWorkload, Probe, Secret, Upstream};
 use taut_proxy::world::World;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -52,6 +52,10 @@ struct Arguments {
     /// Plain-text inbound port for clients outside the mesh, subject to PeerAuthentication
     #[arg(long)]
     expose: Option<SocketAddr>,
+    /// Listener that takes only connections with a PROXY protocol header, version 1 or 2, and the client's address from it;
+    /// only the load balancer before it may reach it, since whoever does can name any client (repeatable)
+    #[arg(long, value_enum, value_name = "LISTENER", value_delimiter = ',', env = "TAUT_ACCEPT_PROXY_PROTOCOL")]
+    accept_proxy_protocol: Vec<ProxyProtocolListener>,
     /// A port of this machine that leads to a service, for applications that know no proxies (repeatable)
     #[arg(long = "upstream", value_name = "HOST:PORT=LISTEN", value_parser = upstream)]
     upstreams: Vec<Upstream>,
@@ -98,6 +102,23 @@ enum LogFormat {
     Text,
     Json,
     Off,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ProxyProtocolListener {
+    Peer,
+    Exposed,
+    Outbound,
+}
+
+impl From<ProxyProtocolListener> for ListenerKind {
+    fn from(listener: ProxyProtocolListener) -> Self {
+        match listener {
+            ProxyProtocolListener::Peer => Self::Peer,
+            ProxyProtocolListener::Exposed => Self::Exposed,
+            ProxyProtocolListener::Outbound => Self::Outbound,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -173,6 +194,7 @@ impl Arguments {
             peer: self.peer,
             peer_advertised: self.peer_advertised,
             exposed: self.expose,
+            accept_proxy_protocol: self.accept_proxy_protocol.into_iter().map(Into::into).collect(),
             admin: self.admin,
             token: token.map(Secret::new),
             workers: self.workers.max(1),

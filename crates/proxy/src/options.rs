@@ -23,6 +23,8 @@ pub struct Options {
     pub peer_advertised: Option<String>,
     /// Plain text for the application, subject to PeerAuthentication.
     pub exposed: Option<SocketAddr>,
+    /// Listeners whose connections must begin with a PROXY protocol header, since a load balancer stands before them.
+    pub accept_proxy_protocol: Vec<ListenerKind>,
     /// `/ready`, `/metrics`, `/config`, `/records`: loopback addresses.
     pub admin: Vec<SocketAddr>,
     /// `host:port` of the control plane's gRPC listener.
@@ -52,6 +54,7 @@ impl Options {
             peer: loopback(15008),
             peer_advertised: None,
             exposed: None,
+            accept_proxy_protocol: Vec::new(),
             admin: vec![loopback(15000)],
             control: control.into(),
             token: None,
@@ -96,6 +99,14 @@ pub struct Upstream {
     pub host: String,
     pub port: u16,
     pub listen: SocketAddr,
+}
+
+/// Listeners that can stand behind a load balancer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    Outbound,
+    Peer,
+    Exposed,
 }
 
 /// How to find out that the application is ready.

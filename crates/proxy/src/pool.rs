@@ -8,6 +8,7 @@ use crate::fault::{Fault, Kind};
 use crate::gate::{Gate, Permit, Waiting};
 use crate::identity::HeldIdentity;
 use crate::io::Io;
+use crate::proxy_protocol::Preface;
 use crate::tls::Spoken;
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
@@ -55,6 +56,8 @@ struct Key {
     spoken: Spoken,
     /// Of the identity that the connection was opened with; 0 outside the mesh.
     serial: u64,
+    /// A connection that was opened for one client is no other's.
+    preface: Option<Preface>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -309,7 +312,7 @@ impl Pool {
             Transport::Tls { server_name, subject_alt_names } => (Secured::Tls(server_name.clone(), subject_alt_names.clone()), 0),
             Transport::Plain => (Secured::Plain, 0),
         };
-        let key = Key { address: target.address.clone(), secured, spoken: target.spoken, serial };
+        let key = Key { address: target.address.clone(), secured, spoken: target.spoken, serial, preface: target.preface };
         let mut slots = self.slots.borrow_mut();
         slots.entry(key).or_insert_with(|| Rc::new(Slot::new(target.idle_timeout))).clone()
     }

@@ -11,6 +11,7 @@ use crate::forward::{self, Hold};
 use crate::io::Io;
 use crate::learn::{learn, not_learned};
 use crate::metadata;
+use crate::proxy_protocol::Ends;
 use crate::record::{Carried, Open, OpenConnection};
 use crate::tls::Spoken;
 use hyper::upgrade::OnUpgrade;
@@ -48,7 +49,7 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, gre
     let plan = engine.pin();
     let mut open = OpenConnection::new(&engine, edge, plan.version());
     let outcome = match decide(&engine, &arrival, plan, &mut open).await {
-        Ok(go) => connect(&engine, &mut open, &go).await,
+        Ok(go) => connect(&engine, &mut open, &go, arrival.ends).await,
         Err(fault) => Err(fault),
     };
     if let Greeting::Socks5 = greeting {
@@ -119,9 +120,9 @@ struct Connected {
     idle: Duration,
 }
 
-async fn connect(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go) -> Result<Connected, Fault> {
+async fn connect(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, ends: Ends) -> Result<Connected, Fault> {
     match &go.action {
-        Action::Forward(forward) => to_cluster(engine, open, go, forward).await,
+        Action::Forward(forward) => to_cluster(engine, open, go, forward, ends).await,
         Action::Local { port, .. } => {
             let own = engine.current.workload();
             let address = SocketAddr::new(own.address, *port);
@@ -144,7 +145,7 @@ async fn direct(engine: &Rc<Engine>, open: &mut OpenConnection, address: Dial) -
 }
 
 /// Tries endpoints until one takes the connection. Nothing has been sent yet, so trying another is always safe.
-async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, forward: &Forward) -> Result<Connected, Fault> {
+async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, forward: &Forward, ends: Ends) -> Result<Connected, Fault> {
     let cluster = &forward.cluster;
     name_service(&mut open.record.edge, &go.service_host, &cluster.service_namespace);
     let mut admitted = Admitted::new(engine, cluster).map_err(|overflow| Fault::new(Kind::Overflow, overflow.to_string()))?;
@@ -161,13 +162,7 @@ async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, for
             open.record.edge.source = engine.party(true);
         }
         open.record.endpoint = shown(&endpoint.address);
-        let target = Target {
-            address: endpoint.address,
-            transport: endpoint.transport,
-            spoken: Spoken::Tcp,
-            connect_timeout: cluster.connect_timeout,
-            idle_timeout: cluster.idle_timeout,
-        };
+        let target = Target::of(&endpoint, cluster, Spoken::Tcp, ends);
         match engine.dialer.dial(&target, engine.current.identity()).await {
             Ok(upstream) => {
                 let hold = Hold { lease: None, in_flight: Some(in_flight), admitted: Some(admitted) };

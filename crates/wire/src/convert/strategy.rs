@@ -309,8 +309,17 @@ fn flat_policy() -> BoxedStrategy<TrafficPolicy> {
         Just(ClientTls::Mesh),
     ];
     let budget = (percent(), any::<u32>()).prop_map(|(percent, min_concurrency)| RetryBudget { percent, min_concurrency });
-    (of(balancer()), of(limits()), of(outlier()), of(tls), of(budget))
-        .prop_map(|(balancer, limits, outlier, tls, retry_budget)| TrafficPolicy { balancer, limits, outlier, tls, retry_budget, ports: Vec::new() })
+    let proxy_protocol = prop::sample::select(vec![ProxyProtocol::V1, ProxyProtocol::V2]);
+    (of(balancer()), of(limits()), of(outlier()), of(tls), of(budget), of(proxy_protocol))
+        .prop_map(|(balancer, limits, outlier, tls, retry_budget, proxy_protocol)| TrafficPolicy {
+            balancer,
+            limits,
+            outlier,
+            tls,
+            retry_budget,
+            proxy_protocol,
+            ports: Vec::new(),
+        })
         .boxed()
 }
 

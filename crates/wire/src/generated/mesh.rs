@@ -476,6 +476,9 @@ pub struct TrafficPolicy {
     pub retry_budget: ::core::option::Option<RetryBudget>,
     #[prost(message, repeated, tag = "6")]
     pub ports: ::prost::alloc::vec::Vec<PortPolicy>,
+    /// Unspecified: none is sent.
+    #[prost(enumeration = "ProxyProtocol", tag = "7")]
+    pub proxy_protocol: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PortPolicy {
@@ -906,6 +909,35 @@ impl RetryCause {
             "RETRY_CAUSE_SERVER_ERROR" => Some(Self::ServerError),
             "RETRY_CAUSE_GATEWAY_ERROR" => Some(Self::GatewayError),
             "RETRY_CAUSE_CONFLICT" => Some(Self::Conflict),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ProxyProtocol {
+    Unspecified = 0,
+    V1 = 1,
+    V2 = 2,
+}
+impl ProxyProtocol {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PROXY_PROTOCOL_UNSPECIFIED",
+            Self::V1 => "PROXY_PROTOCOL_V1",
+            Self::V2 => "PROXY_PROTOCOL_V2",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PROXY_PROTOCOL_UNSPECIFIED" => Some(Self::Unspecified),
+            "PROXY_PROTOCOL_V1" => Some(Self::V1),
+            "PROXY_PROTOCOL_V2" => Some(Self::V2),
             _ => None,
         }
     }

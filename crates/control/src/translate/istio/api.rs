@@ -252,7 +252,14 @@ pub struct TrafficPolicy {
     pub outlier_detection: Option<OutlierDetection>,
     pub tls: Option<ClientTls>,
     pub retry_budget: Option<RetryBudget>,
+    pub proxy_protocol: Option<ProxyProtocol>,
     pub port_level_settings: Vec<PortTrafficPolicy>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ProxyProtocol {
+    pub version: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

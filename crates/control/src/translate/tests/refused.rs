@@ -119,7 +119,6 @@ fn destination_rule_fields() {
         (traffic(json!({"outlierDetection": {"interval": "0s"}})), "spec.trafficPolicy.outlierDetection.interval"),
         (traffic(json!({"retryBudget": {"budgetInterval": "1s"}})), "spec.trafficPolicy.retryBudget.budgetInterval"),
         (traffic(json!({"tunnel": {"targetHost": "x"}})), "spec.trafficPolicy.tunnel"),
-        (traffic(json!({"proxyProtocol": {"version": "V2"}})), "spec.trafficPolicy.proxyProtocol"),
         (traffic(json!({"portLevelSettings": [{"tls": {"mode": "DISABLE"}}]})), "spec.trafficPolicy.portLevelSettings[0].port.number"),
         (("DestinationRule", json!({"host": "*.foo"})), "spec.host"),
         (("DestinationRule", json!({"host": "a", "exportTo": ["."]})), "spec.exportTo"),
