@@ -21,7 +21,9 @@ pub fn run(target: Option<&str>, seconds: u32, keep: bool) -> Result<(), String>
     };
     let installed = Command::new("cargo").args(["fuzz", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !installed.is_ok_and(|status| status.success()) {
-        return Err("cargo-fuzz is not installed: cargo install cargo-fuzz --locked; the kept corpus is replayed by `make test` without it".to_owned());
+        return Err(
+            "cargo-fuzz is not installed: cargo install cargo-fuzz --locked; the kept corpus is replayed by `make test` without it".to_owned()
+        );
     }
     for name in chosen {
         println!("{name}: {seconds} s");

@@ -339,6 +339,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 fn upstream(text: &str) -> Result<(String, u16, Option<SocketAddr>), String> {
     let (target, listen) = text.split_once('=').map_or((text, None), |(target, listen)| (target, Some(listen)));
     let (host, port) = target.rsplit_once(':').ok_or("expected HOST:PORT, e.g. store:7000")?;
+    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let port = port.parse().map_err(|_| format!("{port:?} is not a port"))?;
     let listen = listen.map(|l| l.parse().map_err(|_| format!("{l:?} is not IP:PORT"))).transpose()?;
     Ok((host.to_owned(), port, listen))
@@ -356,6 +357,7 @@ mod tests {
         assert!(port("0").is_err() && port("80:x").is_err() && port("70000").is_err());
         assert_eq!(upstream("store:7000"), Ok(("store".to_owned(), 7000, None)));
         assert_eq!(upstream("store:7000=127.0.0.1:1").unwrap().2, Some("127.0.0.1:1".parse().unwrap()));
+        assert_eq!(upstream("[2001:db8::1]:80"), Ok(("2001:db8::1".to_owned(), 80, None)));
         assert!(upstream("store").is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use taut_model::identity::Identity;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From the workload beside this proxy to somewhere else.
     Outbound,

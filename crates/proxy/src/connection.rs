@@ -9,6 +9,7 @@ use crate::facts::Arrival;
 use crate::fault::{Fault, Kind};
 use crate::io::Io;
 use crate::learn::learn;
+use crate::learned::Destination;
 use crate::options::ListenerKind;
 use crate::pool::{CONNECTION_WINDOW, HEAD_BYTES, LocalExecutor, STREAM_WINDOW};
 use crate::proxy_protocol::{self, Ends};
@@ -49,7 +50,8 @@ const STRANGERS_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 const KNOWN_HEAD_TIMEOUT: Duration = Duration::from_secs(3660);
 /// The same for connections that have said nothing when a drain begins: what they send may be on its way.
 const DRAINING_TIMEOUT: Duration = Duration::from_secs(1);
-/// A client that says nothing for this long on a port whose protocol is not declared waits for the server to speak first.
+/// A client that says nothing for this long on a port whose protocol is neither declared nor learned waits for the server to
+/// speak first.
 const SPEAKS_FIRST: Duration = Duration::from_millis(50);
 const MAX_STREAMS: u32 = 1000;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -138,8 +140,10 @@ async fn outbound(engine: Rc<Engine>, arrival: Arrival, mut io: Io) {
 fn onward(engine: Rc<Engine>, arrival: Arrival, mut io: Io, greeting: Greeting) -> LocalBoxFuture<'static, ()> {
     async move {
         let protocol = protocol(&engine, &arrival).await;
-        let declared_tcp = protocol == AppProtocol::Tcp;
-        if declared_tcp {
+        let to = Destination::new(arrival.direction, arrival.destination.as_ref());
+        let server_first = protocol == AppProtocol::Unknown && engine.learned().greets(to, engine.world.now());
+        // A client that waits for SOCKS5's answer cannot have spoken.
+        if protocol == AppProtocol::Tcp || (server_first && matches!(greeting, Greeting::Socks5)) {
             return tunnel::carry(engine, Rc::new(arrival), io, greeting).await;
         }
         if let Greeting::Socks5 = greeting
@@ -148,7 +152,11 @@ fn onward(engine: Rc<Engine>, arrival: Arrival, mut io: Io, greeting: Greeting) 
             return;
         }
         let patience = if protocol == AppProtocol::Unknown { SPEAKS_FIRST } else { HEAD_TIMEOUT };
-        let opening = match in_time(&engine, patience, sniff::opening(&mut io)).await {
+        let opening = match server_first {
+            true => already(sniff::opening(&mut io)).await,
+            false => in_time(&engine, patience, sniff::opening(&mut io)).await,
+        };
+        let opening = match opening {
             Some(Ok(opening)) => opening,
             Some(Err(_)) => return,
             None if protocol.is_http() && io.ahead().is_empty() => return,
@@ -177,6 +185,15 @@ async fn in_time<T>(engine: &Engine, limit: Duration, said: impl Future<Output =
         biased;
         said = said.as_mut() => said.ok(),
         () = engine.current.drained() => tokio::time::timeout(DRAINING_TIMEOUT, said).await.ok()?.ok(),
+    }
+}
+
+/// What a client has said by now: sockets are asked once whether something has come.
+async fn already<T>(said: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        said = said => Some(said),
+        () = tokio::task::yield_now() => None,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::current::Current;
 use crate::dial::Dialer;
+use crate::learned::Learned;
 use crate::metadata::{self, Introductions};
 use crate::options::Options;
 use crate::pool::Pool;
@@ -41,6 +42,7 @@ pub struct Engine {
     dice: RefCell<fastrand::Rng>,
     noted: RefCell<Noted>,
     introductions: RefCell<Introductions>,
+    learned: RefCell<Learned>,
     open: watch::Sender<usize>,
     closing: watch::Sender<bool>,
     /// Held once by each mirrored copy under way.
@@ -66,6 +68,7 @@ impl Engine {
             dice,
             noted: RefCell::default(),
             introductions: RefCell::default(),
+            learned: RefCell::default(),
             open: watch::Sender::new(0),
             closing: watch::Sender::new(false),
             copies: Rc::new(()),
@@ -105,6 +108,11 @@ impl Engine {
     /// A peer as records are to name it.
     pub fn introduced(&self, peer: Party) -> Party {
         self.introductions.borrow_mut().believe(peer, self.world.now())
+    }
+
+    /// What ports without a declared protocol speak.
+    pub fn learned(&self) -> RefMut<'_, Learned> {
+        self.learned.borrow_mut()
     }
 
     pub fn live(&self) -> RefMut<'_, Live> {

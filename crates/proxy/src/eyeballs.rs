@@ -87,6 +87,11 @@ mod tests {
     }
     use Behaviour::{Connects, Fails, Hangs};
 
+    /// The clock of these tests stands still until everybody waits.
+    async fn after_milliseconds(milliseconds: u64) {
+        let _ = tokio::time::timeout(Duration::from_millis(milliseconds), std::future::pending::<()>()).await;
+    }
+
     /// What a client sees of servers that behave so: which one it got, after how many milliseconds, and when each was tried.
     async fn race(servers: &[(&str, Behaviour)]) -> (Option<String>, u64, Vec<u64>) {
         let start = Instant::now();
@@ -97,9 +102,9 @@ mod tests {
             let behaviour = servers.iter().find(|(text, _)| text.parse() == Ok(address)).unwrap().1;
             async move {
                 match behaviour {
-                    Connects(after) => tokio::time::sleep(Duration::from_millis(after)).await,
+                    Connects(after) => after_milliseconds(after).await,
                     Fails(after) => {
-                        tokio::time::sleep(Duration::from_millis(after)).await;
+                        after_milliseconds(after).await;
                         return Err(io::ErrorKind::ConnectionRefused.into());
                     }
                     Hangs => std::future::pending().await,

@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, Request, Version, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use std::net::Ipv6Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 use taut_model::host;
@@ -239,13 +240,18 @@ fn default_port(head: &Parts) -> u16 {
 
 /// `reviews:9080` -> (`reviews`, 9080); `[::1]:80` -> (`::1`, 80). The host is empty when the authority is not one.
 pub fn split_authority(authority: &str, default_port: u16) -> (String, u16) {
-    let Ok(parsed) = authority.parse::<http::uri::Authority>() else { return (String::new(), default_port) };
-    let host = parsed.host().trim_start_matches('[').trim_end_matches(']');
-    let named = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest).len() > parsed.host().len();
+    let nowhere = (String::new(), default_port);
+    // RFC 9110 section 4.2.4: user information says nothing about where to.
+    let named = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest);
+    let Ok(parsed) = named.parse::<http::uri::Authority>() else { return nowhere };
+    let literal = parsed.host().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let host = literal.unwrap_or(parsed.host());
+    // `[reviews]` is a name to one reader and nonsense to the next.
+    let odd = literal.map_or_else(|| host.contains(['[', ']', ':']), |literal| literal.parse::<Ipv6Addr>().is_err());
     match parsed.port_u16() {
         // `reviews:99999`
-        None if named => (String::new(), default_port),
-        _ if host.len() > LONGEST_HOST => (String::new(), default_port),
+        None if named.len() > parsed.host().len() => nowhere,
+        _ if odd || host.len() > LONGEST_HOST => nowhere,
         port => (host.to_owned(), port.unwrap_or(default_port)),
     }
 }
@@ -286,6 +292,10 @@ mod tests {
             ("reviews:99999", "", 80),
             ("a b", "", 80),
             (&"a".repeat(256), "", 80),
+            ("[reviews]:9080", "", 80),
+            ("[fe80::1%25eth0]:80", "", 80),
+            ("[::@]:80", "", 80),
+            ("user@reviews:9080", "reviews", 9080),
         ] {
             assert_eq!(split_authority(authority, 80), (host.to_owned(), port), "{authority}");
         }

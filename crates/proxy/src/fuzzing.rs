@@ -19,8 +19,10 @@ use taut_model::read;
 use taut_wire::net::Stream;
 use taut_wire::resource::{self, ResourceType};
 
+type Target = fn(&[u8]);
+
 /// Name of the target, as in `fuzz/`, and its function.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("authority", authority),
     ("client_hello", client_hello),
     ("introduction", introduction),

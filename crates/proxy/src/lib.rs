@@ -33,6 +33,7 @@ mod gate;
 pub mod identity;
 pub mod io;
 mod learn;
+pub mod learned;
 pub mod listen;
 pub mod metadata;
 pub mod mirror;

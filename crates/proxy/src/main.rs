@@ -153,6 +153,7 @@ fn upstream(text: &str) -> Result<Upstream, String> {
     let wrong = || "expected HOST:PORT=LISTEN, such as store.default:6379=127.0.0.1:6379".to_owned();
     let (to, listen) = text.split_once('=').ok_or_else(wrong)?;
     let (host, port) = to.rsplit_once(':').filter(|(host, _)| !host.is_empty()).ok_or_else(wrong)?;
+    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     Ok(Upstream { host: host.to_ascii_lowercase(), port: port.parse().map_err(|_| wrong())?, listen: listen.parse().map_err(|_| wrong())? })
 }
 
@@ -274,6 +275,17 @@ mod tests {
     }
 
     #[test]
+    fn listeners_behind_a_load_balancer_are_named() {
+        let options = |list: &str| {
+            let arguments =
+                Arguments::try_parse_from(["taut-proxy", "--name", "a", "--accept-proxy-protocol", list]).map_err(|error| error.to_string());
+            arguments.and_then(Arguments::options).map(|options| options.accept_proxy_protocol)
+        };
+        assert_eq!(options("exposed,peer"), Ok(vec![ListenerKind::Exposed, ListenerKind::Peer]));
+        assert!(options("inbound").is_err());
+    }
+
+    #[test]
     fn ports_are_read() {
         let read = |text| port(text).map(|port| (port.port, port.target, port.name));
         assert_eq!(read("9080"), Ok((9080, 9080, String::new())));
@@ -288,6 +300,8 @@ mod tests {
     fn upstreams_are_read() {
         let want = Upstream { host: "store.default".into(), port: 6379, listen: "127.0.0.1:7000".parse().unwrap() };
         assert_eq!(upstream("Store.default:6379=127.0.0.1:7000"), Ok(want));
+        let six = Upstream { host: "2001:db8::1".into(), port: 80, listen: "[::1]:7000".parse().unwrap() };
+        assert_eq!(upstream("[2001:db8::1]:80=[::1]:7000"), Ok(six));
         for bad in ["", "store=1", "store:6379", ":1=127.0.0.1:1", "store:x=127.0.0.1:1"] {
             assert!(upstream(bad).is_err(), "{bad}");
         }

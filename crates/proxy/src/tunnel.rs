@@ -1,5 +1,6 @@
 //! Bytes in both directions: TCP connections, tunnels and upgraded exchanges. One side may end while the other goes on.
 
+use crate::capture::first_word;
 use crate::capture::late::FirstLine;
 use crate::capture::socks5;
 use crate::dial::{Target, shown};
@@ -10,6 +11,7 @@ use crate::fault::{Fault, Kind};
 use crate::forward::{self, Hold};
 use crate::io::Io;
 use crate::learn::{learn, not_learned};
+use crate::learned::Destination;
 use crate::metadata;
 use crate::proxy_protocol::Ends;
 use crate::record::{Carried, Open, OpenConnection};
@@ -57,15 +59,19 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, gre
         let _ = socks5::reply(&mut client, outcome.as_ref().err()).await;
     }
     match outcome {
-        Ok(Connected { upstream, mut hold, idle }) => {
+        Ok(Connected { mut upstream, mut hold, idle }) => {
             engine.sink.connection_opened(&open.record.edge);
             let late = watched(&engine, &arrival).then(FirstLine::default);
             let facts = OwnedFacts::copy(&arrival.facts(), &engine.current.plan());
             let carried = open.carried.clone();
+            let carrying = async {
+                learn_who_speaks(&engine, &arrival, &mut client, &mut upstream).await;
+                copy(client, upstream, idle, &carried, late).await
+            };
             let fault = tokio::select! {
                 biased;
                 fault = revoked(&engine, &facts) => Some(fault),
-                fault = copy(client, upstream, idle, &carried, late) => fault,
+                fault = carrying => fault,
             };
             if let Some(in_flight) = &mut hold.in_flight {
                 // A connection that was opened and carried is a success, however it was closed.
@@ -82,6 +88,20 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, gre
 fn watched(engine: &Engine, arrival: &Arrival) -> bool {
     let (host, port) = arrival.destination.as_ref().map_or(("", 0), |(host, port)| (&**host, *port));
     arrival.direction == Direction::Inbound && engine.pin().inbound_protocol(host, port) == AppProtocol::Unknown
+}
+
+/// On a port that declares no protocol, whose client has said nothing yet: notes who speaks first.
+async fn learn_who_speaks(engine: &Engine, arrival: &Arrival, client: &mut Io, upstream: &mut Io) {
+    let Some((host, port)) = arrival.destination.as_ref().filter(|_| client.ahead().is_empty()) else { return };
+    let plan = engine.pin();
+    let declared = match arrival.direction {
+        Direction::Outbound => plan.protocol(host, *port).unwrap_or(AppProtocol::Unknown),
+        Direction::Inbound => plan.inbound_protocol(host, *port),
+    };
+    if declared == AppProtocol::Unknown {
+        let word = first_word::listen(client, upstream).await;
+        engine.learned().note(Destination::new(arrival.direction, arrival.destination.as_ref()), word, engine.world.now());
+    }
 }
 
 /// Asks the plan, and the mesh as long as the plan does not know enough.
