@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use taut_model::service::AppProtocol;
-use taut_proxy::options::{AccessLog, AccessLogFormat, Options, OwnPort, OwnWorkload, Secret, Upstream};
+use taut_proxy::options::{AccessLog, AccessLogFormat, ListenerKind, Options, OwnPort, OwnWorkload, Secret, Upstream};
 use taut_proxy::{Proxy, World};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -56,6 +56,10 @@ pub struct Arguments {
     /// Also take plain text for the program here, as PeerAuthentication allows
     #[arg(long, value_name = "IP:PORT")]
     expose: Option<SocketAddr>,
+    /// Listener that takes only connections with a PROXY protocol header, and the client's address from it; only the load
+    /// balancer before it may reach it. May be given again
+    #[arg(long, value_name = "peer|exposed|outbound", value_delimiter = ',', env = "TAUT_ACCEPT_PROXY_PROTOCOL")]
+    accept_proxy_protocol: Vec<ListenerKind>,
     /// Control plane's address for proxies
     #[arg(long, value_name = "HOST:PORT", env = "TAUT_CONTROL", default_value = "127.0.0.1:15012")]
     control: String,
@@ -173,6 +177,7 @@ fn options(arguments: &Arguments, sidecar: IpAddr) -> Options {
         upstreams: arguments.upstreams.iter().map(upstream).collect(),
         peer: SocketAddr::new(sidecar, 15008),
         exposed: arguments.expose,
+        accept_proxy_protocol: arguments.accept_proxy_protocol.clone(),
         admin: vec![at(15000), at(15020), at(15021)],
         workers: arguments.workers.max(1),
         drain: arguments.drain,

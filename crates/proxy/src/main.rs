@@ -54,8 +54,8 @@ struct Arguments {
     expose: Option<SocketAddr>,
     /// Listener that takes only connections with a PROXY protocol header, version 1 or 2, and the client's address from it;
     /// only the load balancer before it may reach it, since whoever does can name any client (repeatable)
-    #[arg(long, value_enum, value_name = "LISTENER", value_delimiter = ',', env = "TAUT_ACCEPT_PROXY_PROTOCOL")]
-    accept_proxy_protocol: Vec<ProxyProtocolListener>,
+    #[arg(long, value_name = "peer|exposed|outbound", value_delimiter = ',', env = "TAUT_ACCEPT_PROXY_PROTOCOL")]
+    accept_proxy_protocol: Vec<ListenerKind>,
     /// A port of this machine that leads to a service, for applications that know no proxies (repeatable)
     #[arg(long = "upstream", value_name = "HOST:PORT=LISTEN", value_parser = upstream)]
     upstreams: Vec<Upstream>,
@@ -102,23 +102,6 @@ enum LogFormat {
     Text,
     Json,
     Off,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum ProxyProtocolListener {
-    Peer,
-    Exposed,
-    Outbound,
-}
-
-impl From<ProxyProtocolListener> for ListenerKind {
-    fn from(listener: ProxyProtocolListener) -> Self {
-        match listener {
-            ProxyProtocolListener::Peer => Self::Peer,
-            ProxyProtocolListener::Exposed => Self::Exposed,
-            ProxyProtocolListener::Outbound => Self::Outbound,
-        }
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -195,7 +178,7 @@ impl Arguments {
             peer: self.peer,
             peer_advertised: self.peer_advertised,
             exposed: self.expose,
-            accept_proxy_protocol: self.accept_proxy_protocol.into_iter().map(Into::into).collect(),
+            accept_proxy_protocol: self.accept_proxy_protocol,
             admin: self.admin,
             token: token.map(Secret::new),
             workers: self.workers.max(1),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -107,6 +108,19 @@ pub enum ListenerKind {
     Outbound,
     Peer,
     Exposed,
+}
+
+impl FromStr for ListenerKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "outbound" => Ok(Self::Outbound),
+            "peer" => Ok(Self::Peer),
+            "exposed" => Ok(Self::Exposed),
+            _ => Err("expected peer, exposed or outbound".to_owned()),
+        }
+    }
 }
 
 /// How to find out that the application is ready.

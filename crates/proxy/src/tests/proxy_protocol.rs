@@ -71,6 +71,18 @@ fn a_connection_without_the_header_is_closed_unheard() {
 }
 
 #[test]
+fn a_client_that_says_nothing_is_not_waited_for() {
+    run_in_no_time(async {
+        let (_authority, server, _mesh) = behind_a_load_balancer(echo_app().await, ListenerKind::Exposed).await;
+        let start = tokio::time::Instant::now();
+        assert_eq!(talk(server.exposed, "PROXY TCP4 ").await, "");
+        assert_eq!(start.elapsed().as_secs(), 5);
+        let failure = server.connection().await.failure.unwrap();
+        assert!(failure.detail.contains("no PROXY protocol header within 5s"), "{failure:?}");
+    });
+}
+
+#[test]
 fn mutual_tls_follows_the_header_of_a_load_balancer_between_proxies() {
     run(async {
         let (authority, server, mut mesh) = behind_a_load_balancer(echo_app().await, ListenerKind::Peer).await;
