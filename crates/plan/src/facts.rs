@@ -31,7 +31,10 @@ pub struct Facts<'a> {
 pub struct Peer<'a> {
     /// Proven by mutual TLS; `None` for plain text.
     pub identity: Option<&'a Identity>,
+    /// Where the connection comes from.
     pub address: Option<IpAddr>,
+    /// The client that a load balancer before this proxy speaks for; `address` where there is none.
+    pub client: Option<IpAddr>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -84,7 +84,7 @@ impl Entry {
 /// Serves one connection until it ends.
 pub async fn serve(engine: Rc<Engine>, entry: Entry, mut stream: Stream, from: SocketAddr) {
     let Some(ends) = ends(&engine, &entry, &mut stream, from).await else { return };
-    let arrival = Arrival { direction: Direction::Outbound, destination: None, peer: None, ends, sni: None };
+    let arrival = Arrival { direction: Direction::Outbound, destination: None, peer: None, from: from.ip().to_canonical(), ends, sni: None };
     match entry {
         Entry::Outbound => outbound(engine, arrival, stream.into()).await,
         Entry::Upstream { host, port } => {
@@ -113,7 +113,7 @@ async fn ends(engine: &Rc<Engine>, entry: &Entry, stream: &mut Stream, from: Soc
         None => format!("no PROXY protocol header within {:?}", proxy_protocol::LIMIT),
     };
     let direction = if matches!(entry, Entry::Outbound) { Direction::Outbound } else { Direction::Inbound };
-    let arrival = Arrival { direction, destination: None, peer: None, ends: seen, sni: None };
+    let arrival = Arrival { direction, destination: None, peer: None, from: from.ip(), ends: seen, sni: None };
     let open = OpenConnection::new(engine, arrival.edge(engine, Protocol::Tcp), engine.pin().version());
     let why = format!("{from}: {why}; this listener takes only what a load balancer sends (--accept-proxy-protocol)");
     open.close(Some(&Fault::new(Kind::HandshakeFailed, why)));

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, Request, Version, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use taut_model::host;
@@ -32,6 +32,8 @@ pub struct Arrival {
     pub destination: Option<(Box<str>, u16)>,
     /// Proven by mutual TLS.
     pub peer: Option<Identity>,
+    /// The other end of the connection.
+    pub from: IpAddr,
     /// The client, and what it connected to; as the load balancer before this proxy says, where one is expected.
     pub ends: Ends,
     pub sni: Option<Box<str>>,
@@ -41,7 +43,7 @@ impl Arrival {
     /// Facts of the connection as a whole, as for TCP.
     pub fn facts(&self) -> Facts<'_> {
         let (host, port) = self.destination.as_ref().map_or(("", 0), |(host, port)| (&**host, *port));
-        let peer = Peer { identity: self.peer.as_ref(), address: Some(self.ends.source.ip()) };
+        let peer = Peer { identity: self.peer.as_ref(), address: Some(self.from), client: Some(self.ends.source.ip()) };
         Facts { direction: self.direction, host, port, http: None, peer, sni: self.sni.as_deref() }
     }
 

@@ -11,7 +11,7 @@ const REQUEST: &str = "GET / HTTP/1.1\r\nHost: reviews:9080\r\nConnection: close
 
 fn only_the_office(snapshot: &mut Snapshot) {
     let origin = Origin::default();
-    let from = vec![SourceMatch { ip_blocks: vec!["198.51.100.0/24".to_owned()], ..SourceMatch::default() }];
+    let from = vec![SourceMatch { remote_ip_blocks: vec!["198.51.100.0/24".to_owned()], ..SourceMatch::default() }];
     let rule = AuthorizationRule { origin: origin.clone(), from, to: vec![], when: vec![] };
     let (namespace, action) = ("default".to_owned(), AuthorizationAction::Allow);
     let policy = AuthorizationPolicy { origin, namespace, selector: BTreeMap::new(), action, rules: vec![rule] };

@@ -666,6 +666,10 @@ pub struct SourceMatch {
     pub ip_blocks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "8")]
     pub not_ip_blocks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "9")]
+    pub remote_ip_blocks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "10")]
+    pub not_remote_ip_blocks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OperationMatch {
@@ -1051,6 +1055,7 @@ pub enum ConditionAttribute {
     DestinationIp = 4,
     DestinationPort = 5,
     ConnectionSni = 6,
+    RemoteIp = 7,
 }
 impl ConditionAttribute {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1066,6 +1071,7 @@ impl ConditionAttribute {
             Self::DestinationIp => "CONDITION_ATTRIBUTE_DESTINATION_IP",
             Self::DestinationPort => "CONDITION_ATTRIBUTE_DESTINATION_PORT",
             Self::ConnectionSni => "CONDITION_ATTRIBUTE_CONNECTION_SNI",
+            Self::RemoteIp => "CONDITION_ATTRIBUTE_REMOTE_IP",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1078,6 +1084,7 @@ impl ConditionAttribute {
             "CONDITION_ATTRIBUTE_DESTINATION_IP" => Some(Self::DestinationIp),
             "CONDITION_ATTRIBUTE_DESTINATION_PORT" => Some(Self::DestinationPort),
             "CONDITION_ATTRIBUTE_CONNECTION_SNI" => Some(Self::ConnectionSni),
+            "CONDITION_ATTRIBUTE_REMOTE_IP" => Some(Self::RemoteIp),
             _ => None,
         }
     }
