@@ -7,8 +7,8 @@ use std::time::Duration;
 
 /// A greeting comes at once. What a server says later may be about the client's silence.
 const GREETING: Duration = Duration::from_secs(2);
-/// Enough of the first bytes to tell what they are.
-const ENOUGH: usize = 24;
+/// What is read at once: more than it takes to tell, so that what was said is passed on in one piece.
+const ENOUGH: usize = 1024;
 
 /// Listens to both sides of a connection on which nothing has been said. What is heard stays to be read.
 pub async fn listen(client: &mut Io, upstream: &mut Io) -> FirstWord {

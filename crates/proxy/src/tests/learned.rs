@@ -51,11 +51,9 @@ fn silence_teaches_nothing_about_a_server_of_http() {
         })
         .await;
         let pair = Pair::new(app, AppProtocol::Unknown).await;
-        for _ in 0..2 {
+        for _ in 0..3 {
             let start = Instant::now();
-            assert!(talk(pair.server.exposed, "").await.is_empty() || start.elapsed() >= WAIT);
             let mut stream = TcpStream::connect(pair.server.exposed).await.unwrap();
-            let start = Instant::now();
             assert_eq!(stream.read_u8().await.unwrap(), b'H');
             assert!(start.elapsed() >= WAIT, "{:?}", start.elapsed());
         }
