@@ -1,6 +1,7 @@
 //! Project chores: `cargo xtask <chore>`.
 
 mod bench;
+mod fuzz;
 mod load;
 mod proto;
 mod schemas;
@@ -39,6 +40,17 @@ enum Chore {
         #[command(subcommand)]
         load: load::Load,
     },
+    /// Feed the parsers that read a peer's bytes (needs cargo-fuzz)
+    Fuzz {
+        /// One of fuzz/fuzz_targets [default: each]
+        target: Option<String>,
+        /// For each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Add the inputs that reached new code to fuzz/corpus
+        #[arg(long)]
+        keep: bool,
+    },
     /// Benchmarks against other proxies on this machine
     Bench {
         #[command(subcommand)]
@@ -62,6 +74,7 @@ fn main() -> ExitCode {
         Chore::Load { load } => load::run(load),
         Chore::Bench { what: Bench::Proxy(options) } => bench::proxy(&options),
         Chore::Bench { what: Bench::Plan(options) } => bench::plan::run(&options),
+        Chore::Fuzz { target, seconds, keep } => fuzz::run(target.as_deref(), seconds, keep),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

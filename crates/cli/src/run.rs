@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use taut_model::service::AppProtocol;
-use taut_proxy::options::{AccessLog, AccessLogFormat, Options, OwnPort, OwnWorkload, Secret, Upstream};
+use taut_proxy::options::{AccessLog, AccessLogFormat, ListenerKind, Options, OwnPort, OwnWorkload, Secret, Upstream};
 use taut_proxy::{Proxy, World};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -56,6 +56,10 @@ pub struct Arguments {
     /// Also take plain text for the program here, as PeerAuthentication allows
     #[arg(long, value_name = "IP:PORT")]
     expose: Option<SocketAddr>,
+    /// Listener that takes only connections with a PROXY protocol header, and the client's address from it; only the load
+    /// balancer before it may reach it. May be given again
+    #[arg(long, value_name = "peer|exposed|outbound", value_delimiter = ',', env = "TAUT_ACCEPT_PROXY_PROTOCOL")]
+    accept_proxy_protocol: Vec<ListenerKind>,
     /// Control plane's address for proxies
     #[arg(long, value_name = "HOST:PORT", env = "TAUT_CONTROL", default_value = "127.0.0.1:15012")]
     control: String,
@@ -173,6 +177,7 @@ fn options(arguments: &Arguments, sidecar: IpAddr) -> Options {
         upstreams: arguments.upstreams.iter().map(upstream).collect(),
         peer: SocketAddr::new(sidecar, 15008),
         exposed: arguments.expose,
+        accept_proxy_protocol: arguments.accept_proxy_protocol.clone(),
         admin: vec![at(15000), at(15020), at(15021)],
         workers: arguments.workers.max(1),
         drain: arguments.drain,
@@ -339,6 +344,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 fn upstream(text: &str) -> Result<(String, u16, Option<SocketAddr>), String> {
     let (target, listen) = text.split_once('=').map_or((text, None), |(target, listen)| (target, Some(listen)));
     let (host, port) = target.rsplit_once(':').ok_or("expected HOST:PORT, e.g. store:7000")?;
+    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let port = port.parse().map_err(|_| format!("{port:?} is not a port"))?;
     let listen = listen.map(|l| l.parse().map_err(|_| format!("{l:?} is not IP:PORT"))).transpose()?;
     Ok((host.to_owned(), port, listen))
@@ -356,6 +362,7 @@ mod tests {
         assert!(port("0").is_err() && port("80:x").is_err() && port("70000").is_err());
         assert_eq!(upstream("store:7000"), Ok(("store".to_owned(), 7000, None)));
         assert_eq!(upstream("store:7000=127.0.0.1:1").unwrap().2, Some("127.0.0.1:1".parse().unwrap()));
+        assert_eq!(upstream("[2001:db8::1]:80"), Ok(("2001:db8::1".to_owned(), 80, None)));
         assert!(upstream("store").is_err());
     }
 }

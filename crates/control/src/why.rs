@@ -219,7 +219,8 @@ fn explain_inbound(published: &Published, trust_domain: &str, from: &Workload, f
         let (path, query) = rewritten.unwrap_or((http.path, http.query));
         HttpFacts { path, query, authority: forward.authority.as_deref().unwrap_or(http.authority), ..http }
     });
-    let peer = Peer { identity, address: from.address.parse().ok() };
+    let address = from.address.parse().ok();
+    let peer = Peer { identity, address, client: address };
     let plan = Plan::compile(&snapshot(published, trust_domain, to, &BTreeSet::from([key.host.to_string()])));
     let facts = Facts { direction: Direction::Inbound, host, port, http, peer, sni: None };
     let mut explanation = plan.explain(&facts, None);

@@ -31,6 +31,8 @@ pub struct TrafficPolicy {
     pub outlier: Option<OutlierPolicy>,
     pub tls: Option<ClientTls>,
     pub retry_budget: Option<RetryBudget>,
+    /// What endpoints are told about the client; nothing if not set.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Port-level settings replace the destination-level ones as a whole (Istio: "fields omitted are not inherited").
     pub ports: Vec<(u16, TrafficPolicy)>,
 }
@@ -119,6 +121,13 @@ pub enum ClientTls {
     Simple { sni: Option<String>, subject_alt_names: Vec<String> },
     /// The mesh's own mutual TLS.
     Mesh,
+}
+
+/// Version of the PROXY protocol that endpoints are told the client's address in, before anything else is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ProxyProtocol {
+    V1,
+    V2,
 }
 
 /// Retries may be at most `percent` of the active requests, but at least `min_concurrency` are allowed (Istio: 20 %, 3).

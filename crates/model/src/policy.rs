@@ -63,9 +63,12 @@ pub struct SourceMatch {
     /// `ns/sa` (a bare `sa` has been resolved against the policy's namespace).
     pub service_accounts: Vec<String>,
     pub not_service_accounts: Vec<String>,
-    /// CIDR or address of the peer.
+    /// CIDR or address that the connection comes from.
     pub ip_blocks: Vec<String>,
     pub not_ip_blocks: Vec<String>,
+    /// CIDR or address of the client behind the load balancers before the workload.
+    pub remote_ip_blocks: Vec<String>,
+    pub not_remote_ip_blocks: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -91,6 +94,7 @@ pub struct Condition {
 pub enum ConditionKey {
     RequestHeader(String),
     SourceIp,
+    RemoteIp,
     SourceNamespace,
     SourcePrincipal,
     DestinationIp,

@@ -1,6 +1,6 @@
 //! Deciding what may reach the workload beside this proxy: its port, how the peer must prove itself, and what it may do.
 
-use crate::authorization::Visit;
+use crate::authorization::{Visit, client};
 use crate::facts::Facts;
 use crate::path::normalise;
 use crate::plan::Plan;
@@ -38,6 +38,7 @@ impl Plan {
             identity: facts.peer.identity,
             principal: facts.peer.identity.map(|identity| identity.principal()),
             address: facts.peer.address,
+            client: client(facts),
             port,
             own_address: own.address.parse().ok(),
             sni: facts.sni.or(Some(facts.host)).filter(|name| !name.is_empty()),

@@ -4,7 +4,7 @@
 //! *unknown*: an ALLOW rule that needs one never matches, a DENY rule takes it as matched, so a policy is never weaker than
 //! it reads.
 
-use crate::facts::HttpFacts;
+use crate::facts::{Facts, HttpFacts};
 use crate::matching::header;
 use crate::path::{fits_template, split_authority, undotted};
 use crate::rules::bare_plan;
@@ -20,11 +20,23 @@ use taut_model::policy::{AuthorizationAction, AuthorizationPolicy, Authorization
 /// Istio reads this trust domain in a policy as the mesh's own, whatever that is called.
 const LOCAL_TRUST_DOMAIN: &str = "cluster.local/";
 
+/// Where proxies of HTTP write the addresses that they have requests from.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// The client of an exchange or connection. A load balancer of TCP names it in the PROXY protocol, and that holds. Else, a proxy of
+/// HTTP may have stood in between and have named it in a header, where anybody could have: then nobody knows.
+pub(crate) fn client(facts: &Facts<'_>) -> Option<IpAddr> {
+    let forwarded = facts.http.is_some_and(|http| http.headers.contains_key(FORWARDED_FOR));
+    facts.peer.client.filter(|client| !forwarded || facts.peer.address != Some(*client))
+}
+
 /// What rules are held against.
 pub(crate) struct Visit<'a> {
     pub(crate) identity: Option<&'a Identity>,
     pub(crate) principal: Option<String>,
     pub(crate) address: Option<IpAddr>,
+    /// The client behind what stands before the workload; `None` if that cannot be told.
+    pub(crate) client: Option<IpAddr>,
     /// The workload's own port.
     pub(crate) port: u16,
     /// The workload's own address.
@@ -62,6 +74,7 @@ struct Source {
     namespaces: Lists<Glob>,
     accounts: Lists<String>,
     blocks: Blocks,
+    client_blocks: Blocks,
 }
 
 #[derive(Debug)]
@@ -76,6 +89,7 @@ struct Operation {
 enum When {
     Header(String, Lists<Glob>),
     SourceIp(Blocks),
+    RemoteIp(Blocks),
     DestinationIp(Blocks),
     Namespace(Lists<Glob>),
     Principal(Lists<Glob>),
@@ -134,9 +148,16 @@ impl Policy {
     }
 
     pub(crate) fn header_names(&self, into: &mut BTreeSet<String>) {
-        for when in self.rules.iter().flat_map(|rule| &rule.when) {
-            if let When::Header(name, _) = when {
-                into.insert(name.clone());
+        for rule in &self.rules {
+            for when in &rule.when {
+                match when {
+                    When::Header(name, _) => drop(into.insert(name.clone())),
+                    When::RemoteIp(_) => drop(into.insert(FORWARDED_FOR.to_owned())),
+                    _ => {}
+                }
+            }
+            if rule.from.iter().any(|source| !source.client_blocks.0.is_empty() || !source.client_blocks.1.is_empty()) {
+                into.insert(FORWARDED_FOR.to_owned());
             }
         }
     }
@@ -164,6 +185,7 @@ impl Reader<'_> {
             namespaces: globs(&said.namespaces, &said.not_namespaces),
             accounts: (said.service_accounts.clone(), said.not_service_accounts.clone()),
             blocks: (self.blocks(&said.ip_blocks), self.blocks(&said.not_ip_blocks)),
+            client_blocks: (self.blocks(&said.remote_ip_blocks), self.blocks(&said.not_remote_ip_blocks)),
         }
     }
 
@@ -172,6 +194,7 @@ impl Reader<'_> {
         match &said.key {
             ConditionKey::RequestHeader(name) => When::Header(name.to_ascii_lowercase(), lists()),
             ConditionKey::SourceIp => When::SourceIp((self.blocks(&said.values), self.blocks(&said.not_values))),
+            ConditionKey::RemoteIp => When::RemoteIp((self.blocks(&said.values), self.blocks(&said.not_values))),
             ConditionKey::DestinationIp => When::DestinationIp((self.blocks(&said.values), self.blocks(&said.not_values))),
             ConditionKey::SourceNamespace => When::Namespace(lists()),
             ConditionKey::SourcePrincipal => When::Principal((self.principals(&said.values), self.principals(&said.not_values))),
@@ -286,6 +309,7 @@ impl Source {
             && holds_text(&self.namespaces, namespace, Glob::matches)
             && holds(&self.accounts, unknown, |want| Some(is_account(want)))
             && holds_address(&self.blocks, unknown, visit.address)
+            && holds_address(&self.client_blocks, unknown, visit.client)
     }
 }
 
@@ -312,6 +336,7 @@ impl When {
                 Some(each || header(http, name).is_some_and(|joined| glob.matches(&joined)))
             }),
             Self::SourceIp(blocks) => holds_address(blocks, unknown, visit.address),
+            Self::RemoteIp(blocks) => holds_address(blocks, unknown, visit.client),
             Self::DestinationIp(blocks) => holds_address(blocks, unknown, visit.own_address),
             Self::Namespace(lists) => holds_text(lists, visit.identity.map(|identity| identity.namespace.as_str()), Glob::matches),
             Self::Principal(lists) => holds_text(lists, visit.principal.as_deref(), Glob::matches),

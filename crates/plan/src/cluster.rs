@@ -4,7 +4,7 @@ use crate::balance::table::HashTable;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use taut_model::destination::{Balancer, Limits, OutlierPolicy, RetryBudget};
+use taut_model::destination::{Balancer, Limits, OutlierPolicy, ProxyProtocol, RetryBudget};
 use taut_model::identity::Identity;
 use taut_model::origin::Origin;
 use taut_model::service::AppProtocol;
@@ -33,6 +33,8 @@ pub struct Cluster {
     pub retry_budget: RetryBudget,
     pub connect_timeout: Duration,
     pub idle_timeout: Duration,
+    /// How endpoints are told the client's address, before anything else is sent.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// The settings above came from here (DestinationRule), if from anywhere.
     pub origin: Option<Origin>,
     /// For consistent hashing: built on first use, shared by all threads.

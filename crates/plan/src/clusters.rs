@@ -90,11 +90,14 @@ pub(crate) fn specificity(pattern: &str) -> (bool, usize) {
 }
 
 /// What `above` sets wins over `below`, setting by setting; then its settings for the port replace all of them, set or not
-/// (Istio: "fields omitted are not inherited"). The retry budget has no port level, so it stays.
+/// (Istio: "fields omitted are not inherited"). The retry budget and the PROXY protocol have no port level, so they
+/// stay.
 fn overlay(below: &TrafficPolicy, above: &TrafficPolicy, port: u16) -> TrafficPolicy {
     let retry_budget = above.retry_budget.clone().or_else(|| below.retry_budget.clone());
+    let proxy_protocol = above.proxy_protocol.or(below.proxy_protocol);
     if let Some((_, at_port)) = above.ports.iter().find(|(number, _)| *number == port) {
-        return TrafficPolicy { retry_budget: at_port.retry_budget.clone().or(retry_budget), ports: Vec::new(), ..at_port.clone() };
+        let retry_budget = at_port.retry_budget.clone().or(retry_budget);
+        return TrafficPolicy { retry_budget, proxy_protocol, ports: Vec::new(), ..at_port.clone() };
     }
     TrafficPolicy {
         balancer: above.balancer.clone().or_else(|| below.balancer.clone()),
@@ -102,6 +105,7 @@ fn overlay(below: &TrafficPolicy, above: &TrafficPolicy, port: u16) -> TrafficPo
         outlier: above.outlier.clone().or_else(|| below.outlier.clone()),
         tls: above.tls.clone().or_else(|| below.tls.clone()),
         retry_budget,
+        proxy_protocol,
         ports: Vec::new(),
     }
 }
@@ -139,6 +143,7 @@ impl Wanted<'_> {
             connect_timeout: limits.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
             idle_timeout: limits.idle_timeout.unwrap_or(IDLE_TIMEOUT),
             limits,
+            proxy_protocol: policy.proxy_protocol,
             origin,
             table: Default::default(),
         };
@@ -213,6 +218,7 @@ pub(crate) fn only(cluster: &Cluster, endpoint: &Arc<Endpoint>) -> Cluster {
         retry_budget: cluster.retry_budget.clone(),
         connect_timeout: cluster.connect_timeout,
         idle_timeout: cluster.idle_timeout,
+        proxy_protocol: cluster.proxy_protocol,
         origin: cluster.origin.clone(),
         table: Default::default(),
     }

@@ -6,7 +6,7 @@ use crate::dice::{chance, mix, weighted};
 use crate::facts::{Direction, Facts, HttpFacts};
 use crate::matching::Asked;
 use crate::path::{has_dot_segments, normalise, split_authority, undotted};
-use crate::plan::{Found, Plan};
+use crate::plan::{Found, Plan, address};
 use crate::rules::cluster_name;
 use crate::table::{Entry, HostPlan, Rule, RuleAction, Share, Table, Target};
 use crate::trace::{Mark, Silent, Trace};
@@ -54,7 +54,7 @@ impl Plan {
     }
 
     fn route<T: Trace>(&self, facts: &Facts<'_>, dice: Dice<'_>, trace: &mut T) -> Verdict {
-        match self.find(facts.host, facts.port) {
+        match self.sought(facts) {
             Found::Service(found, table) => {
                 let origin = found.service.as_ref().map(|service| &service.origin);
                 trace.step(Mark::Match, "service", || format!("{}:{} ({})", found.host, facts.port, protocol_name(table)), origin);
@@ -81,6 +81,18 @@ impl Plan {
                 let detail = format!("there is no service {:?} in the mesh; looked for {}", facts.host, candidates.join(", "));
                 refuse(Refusal { side: Side::Client, reason: Reason::UnknownService, status: 503, origin: None, detail }, trace)
             }
+        }
+    }
+
+    /// What a client wants to reach. TLS to an address of the world outside is about the server that it asks for, if the mesh knows that
+    /// one on this port: the address is what the client's resolver made of the name (Istio matches `sniHosts` alone, too).
+    fn sought(&self, facts: &Facts<'_>) -> Found<'_> {
+        let found = self.find(facts.host, facts.port);
+        let (Found::Outside(_), Some(name), true) = (&found, facts.sni, address(facts.host).is_some()) else { return found };
+        match self.find(name, facts.port) {
+            Found::Service(host, table) if !table.protocol.is_http() => Found::Service(host, table),
+            Found::Ask(candidates) => Found::Ask(candidates),
+            _ => found,
         }
     }
 
@@ -219,7 +231,7 @@ impl Plan {
     /// What to do about a question of [`Plan::decide`] when nobody is there to answer it: a name that looks like one of the
     /// world outside, and that no known wildcard covers, is passed through (ALLOW_ANY). `None`: it could be the mesh's.
     pub fn unanswered(&self, facts: &Facts<'_>) -> Option<Go> {
-        let Found::Ask(candidates) = self.find(facts.host, facts.port) else { return None };
+        let Found::Ask(candidates) = self.sought(facts) else { return None };
         (self.looks_outside(facts.host) && self.wildcard(&candidates).is_none()).then(|| self.passed_through(facts))
     }
 }
@@ -338,6 +350,9 @@ fn tell_cluster<T: Trace>(cluster: &Cluster, trace: &mut T) {
             Transport::Plain => format!("{}, plain text", endpoint.workload.uid),
         };
         trace.step(Mark::Info, "endpoint", how, Some(&endpoint.workload.origin));
+    }
+    if let Some(version) = cluster.proxy_protocol {
+        trace.step(Mark::Info, "client address", || format!("told first, in a PROXY protocol header ({version:?})"), origin);
     }
     if let Some(outlier) = &cluster.outlier {
         trace.step(Mark::Info, "ejection", || format!("after {} consecutive 5xx for {:?}", outlier.consecutive_5xx, outlier.base_ejection), origin);

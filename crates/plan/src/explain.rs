@@ -30,10 +30,11 @@ impl Plan {
         match facts.direction {
             Direction::Outbound => format!("{what} from {own} to {target}"),
             Direction::Inbound => {
-                let peer = match (facts.peer.identity, facts.peer.address) {
-                    (Some(identity), _) => identity.to_string(),
-                    (None, Some(address)) => format!("{address} in plain text"),
-                    (None, None) => "an unknown peer in plain text".to_owned(),
+                let peer = match (facts.peer.identity, facts.peer.address, facts.peer.client) {
+                    (Some(identity), ..) => identity.to_string(),
+                    (None, Some(address), Some(client)) if address != client => format!("{client}, through {address}, in plain text"),
+                    (None, Some(address), _) => format!("{address} in plain text"),
+                    (None, None, _) => "an unknown peer in plain text".to_owned(),
                 };
                 format!("{what} from {peer} to {target} at {own}")
             }

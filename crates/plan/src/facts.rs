@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use taut_model::identity::Identity;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From the workload beside this proxy to somewhere else.
     Outbound,
@@ -31,7 +31,10 @@ pub struct Facts<'a> {
 pub struct Peer<'a> {
     /// Proven by mutual TLS; `None` for plain text.
     pub identity: Option<&'a Identity>,
+    /// Where the connection comes from.
     pub address: Option<IpAddr>,
+    /// The client that a load balancer before this proxy speaks for; `address` where there is none.
+    pub client: Option<IpAddr>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -117,8 +117,7 @@ impl Plan {
         if let Some(found) = self.names.get(named).and_then(|key| self.hosts.get(&**key)) {
             return found.at(port);
         }
-        let bare = named.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(named);
-        if let Ok(address) = bare.parse::<IpAddr>() {
+        if let Some(address) = address(named) {
             if let Some(found) = self.virtual_addresses.get(&(address, port)).and_then(|host| self.hosts.get(host)) {
                 return found.at(port);
             }
@@ -157,6 +156,12 @@ impl Plan {
             _ => !named.ends_with(&format!(".svc.{}", host::CLUSTER_DOMAIN)),
         }
     }
+}
+
+/// An address, with or without the brackets of an IPv6 literal; an IPv4 address in IPv6's clothes is the IPv4 address.
+pub(crate) fn address(named: &str) -> Option<IpAddr> {
+    let bare = named.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(named);
+    bare.parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
 impl HostPlan {

@@ -70,7 +70,7 @@ pub(crate) fn affinity(cluster: &Cluster, facts: &Facts<'_>, own: Option<IpAddr>
     let (Balancer::RingHash { key, .. } | Balancer::Maglev { key, .. }) = &cluster.balancer else { return Affinity::default() };
     let of_text = |text: &str| stable_hash(text.as_bytes());
     let hash = match (key, &facts.http) {
-        (HashKey::SourceIp, _) => facts.peer.address.or(own).map(|address| of_text(&address.to_canonical().to_string())),
+        (HashKey::SourceIp, _) => facts.peer.client.or(facts.peer.address).or(own).map(|address| of_text(&address.to_canonical().to_string())),
         (HashKey::Header(name), Some(http)) => header(http, &name.to_ascii_lowercase()).map(|value| of_text(&value)),
         (HashKey::Query(name), Some(http)) => query_value(http.query, name).map(|value| of_text(&value)),
         (HashKey::Cookie { name, path, ttl }, Some(http)) => match (cookie(http, name), ttl) {

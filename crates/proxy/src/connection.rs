@@ -12,7 +12,10 @@ use crate::http1::{BadHead, HEAD_BYTES};
 use crate::incoming::Incoming;
 use crate::io::Io;
 use crate::learn::learn;
+use crate::learned::Destination;
+use crate::options::ListenerKind;
 use crate::pool::{CONNECTION_WINDOW, LocalExecutor, STREAM_WINDOW};
+use crate::proxy_protocol::{self, Ends};
 use crate::record::OpenConnection;
 use crate::respond::ResponseBody;
 use crate::tls::{self, Spoken};
@@ -54,7 +57,8 @@ const KNOWN_IDLE_TIMEOUT: Duration = Duration::from_secs(3660);
 const STALLED_TIMEOUT: Duration = Duration::from_secs(300);
 /// For the first bytes of connections that have said nothing when a drain begins: what they send may be on its way.
 const DRAINING_TIMEOUT: Duration = Duration::from_secs(1);
-/// A client that says nothing for this long on a port whose protocol is not declared waits for the server to speak first.
+/// A client that says nothing for this long on a port whose protocol is neither declared nor learned waits for the server to
+/// speak first.
 const SPEAKS_FIRST: Duration = Duration::from_millis(50);
 const MAX_STREAMS: u32 = 1000;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -73,6 +77,17 @@ pub enum Entry {
     Exposed,
 }
 
+impl Entry {
+    fn kind(&self) -> Option<ListenerKind> {
+        match self {
+            Self::Outbound => Some(ListenerKind::Outbound),
+            Self::Upstream { .. } => None,
+            Self::Peer => Some(ListenerKind::Peer),
+            Self::Exposed => Some(ListenerKind::Exposed),
+        }
+    }
+}
+
 /// Serves one connection until it ends.
 pub async fn serve(engine: Rc<Engine>, entry: Entry, stream: Stream, from: SocketAddr) {
     // What it takes to find out what a connection is, is let go of before it is served.
@@ -85,8 +100,17 @@ pub async fn serve(engine: Rc<Engine>, entry: Entry, stream: Stream, from: Socke
 /// The rest of a connection, once it is known what it is. `None`: it has ended.
 type Served = LocalBoxFuture<'static, ()>;
 
-async fn opened(engine: Rc<Engine>, entry: Entry, stream: Stream, from: SocketAddr) -> Option<Served> {
-    let arrival = Arrival { direction: Direction::Outbound, destination: None, peer: None, from: from.ip(), sni: None, seen: Seen::default() };
+async fn opened(engine: Rc<Engine>, entry: Entry, mut stream: Stream, from: SocketAddr) -> Option<Served> {
+    let ends = ends(&engine, &entry, &mut stream, from).await?;
+    let arrival = Arrival {
+        direction: Direction::Outbound,
+        destination: None,
+        peer: None,
+        from: from.ip().to_canonical(),
+        ends,
+        sni: None,
+        seen: Seen::default(),
+    };
     match entry {
         Entry::Outbound => outbound(engine, arrival, stream.into()).await,
         Entry::Upstream { host, port } => {
@@ -100,6 +124,26 @@ async fn opened(engine: Rc<Engine>, entry: Entry, stream: Stream, from: SocketAd
             onward(engine, arrival, stream.into(), Greeting::Nothing).await
         }
     }
+}
+
+/// Who opened the connection, and to where. A listener behind a load balancer is told so, or takes nothing.
+async fn ends(engine: &Rc<Engine>, entry: &Entry, stream: &mut Stream, from: SocketAddr) -> Option<Ends> {
+    let seen = Ends::of(stream, from);
+    if !entry.kind().is_some_and(|kind| engine.options.accept_proxy_protocol.contains(&kind)) {
+        return Some(seen);
+    }
+    let why = match in_time(engine, proxy_protocol::LIMIT, proxy_protocol::take(stream)).await {
+        Some(Ok(Some(said))) => return Some(said.unwrap_or(seen)),
+        Some(Ok(None)) => return None,
+        Some(Err(error)) => error.to_string(),
+        None => format!("no PROXY protocol header within {:?}", proxy_protocol::LIMIT),
+    };
+    let direction = if matches!(entry, Entry::Outbound) { Direction::Outbound } else { Direction::Inbound };
+    let arrival = Arrival { direction, destination: None, peer: None, from: from.ip(), ends: seen, sni: None, seen: Seen::default() };
+    let open = OpenConnection::new(engine, arrival.edge(engine, Protocol::Tcp), engine.pin().version());
+    let why = format!("{from}: {why}; this listener takes only what a load balancer sends (--accept-proxy-protocol)");
+    open.close(Some(&Fault::new(Kind::HandshakeFailed, why)));
+    None
 }
 
 /// The application beside this proxy says where it wants to go, in one of three ways.
@@ -120,14 +164,21 @@ async fn outbound(engine: Rc<Engine>, arrival: Arrival, mut io: Io) -> Option<Se
 /// A connection whose destination is known: finds out what is spoken on it.
 async fn onward(engine: Rc<Engine>, arrival: Arrival, mut io: Io, greeting: Greeting) -> Option<Served> {
     let protocol = protocol(&engine, &arrival).await;
-    if protocol == AppProtocol::Tcp {
+    let to = Destination::new(arrival.direction, arrival.destination.as_ref());
+    let server_first = protocol == AppProtocol::Unknown && engine.learned().greets(to, engine.world.now());
+    // A client that waits for SOCKS5's answer cannot have spoken.
+    if protocol == AppProtocol::Tcp || (server_first && matches!(greeting, Greeting::Socks5)) {
         return Some(tunnel::carry(engine, Rc::new(arrival), io, greeting).boxed_local());
     }
     if let Greeting::Socks5 = greeting {
         socks5::reply(&mut io, None).await.ok()?;
     }
     let patience = if protocol == AppProtocol::Unknown { SPEAKS_FIRST } else { HEAD_TIMEOUT };
-    let opening = match in_time(&engine, patience, sniff::opening(&mut io)).await {
+    let opening = match server_first {
+        true => already(sniff::opening(&mut io)).await,
+        false => in_time(&engine, patience, sniff::opening(&mut io)).await,
+    };
+    let opening = match opening {
         Some(opening) => opening.ok()?,
         None if protocol.is_http() && io.ahead().is_empty() => return None,
         None => Opening::Other,
@@ -153,6 +204,15 @@ async fn in_time<T>(engine: &Engine, limit: Duration, said: impl Future<Output =
         biased;
         said = said.as_mut() => said.ok(),
         () = engine.current.drained() => tokio::time::timeout(DRAINING_TIMEOUT, said).await.ok()?.ok(),
+    }
+}
+
+/// What a client has said by now: sockets are asked once whether something has come.
+async fn already<T>(said: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        said = said => Some(said),
+        () = tokio::task::yield_now() => None,
     }
 }
 

@@ -1,17 +1,23 @@
 //! Opens connections: resolve, connect, prove identities. Says precisely what failed. Keeping them is `pool`'s.
 
+use crate::eyeballs;
 use crate::fault::{Fault, Kind};
 use crate::identity::HeldIdentity;
 use crate::io::Io;
+use crate::proxy_protocol::{Ends, Preface};
 use crate::tls::{Spoken, Tls};
 use crate::world::World;
 use rustls_pki_types::ServerName;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use taut_plan::cluster::{Dial, Transport};
+use taut_plan::cluster::{Cluster, Dial, Endpoint, Transport};
 use taut_wire::net::Stream;
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsConnector;
+
+/// How long a connection that only one client can use is kept idle for it: clients come and go.
+const ONE_CLIENT_IDLE: Duration = Duration::from_secs(60);
 
 /// Where to, over what, and how long to try.
 #[derive(Clone, Debug)]
@@ -22,6 +28,18 @@ pub struct Target {
     /// For name, socket and handshake together.
     pub connect_timeout: Duration,
     pub idle_timeout: Duration,
+    /// Sent before anything else. The connection is this one client's then.
+    pub preface: Option<Preface>,
+}
+
+impl Target {
+    /// An endpoint of a cluster, for a client's connection.
+    pub fn of(endpoint: &Endpoint, cluster: &Cluster, spoken: Spoken, ends: Ends) -> Self {
+        let preface = cluster.proxy_protocol.map(|version| Preface { version, ends });
+        let idle_timeout = if preface.is_some() { cluster.idle_timeout.min(ONE_CLIENT_IDLE) } else { cluster.idle_timeout };
+        let connect_timeout = cluster.connect_timeout;
+        Self { address: endpoint.address.clone(), transport: endpoint.transport.clone(), spoken, connect_timeout, idle_timeout, preface }
+    }
 }
 
 pub struct Dialer {
@@ -43,7 +61,7 @@ impl Dialer {
 
     async fn open(&self, target: &Target, held: Option<Arc<HeldIdentity>>) -> Result<Io, Fault> {
         match &target.transport {
-            Transport::Plain => Ok(self.connect(&target.address).await?.into()),
+            Transport::Plain => Ok(self.connect(target).await?.into()),
             Transport::Mesh { expect, server_name } => {
                 let Some(held) = held else {
                     let why = "this proxy holds no certificate yet: is the control plane reachable and the token valid?";
@@ -65,7 +83,7 @@ impl Dialer {
 
     async fn secure(&self, target: &Target, config: Arc<rustls::ClientConfig>, name: &str) -> Result<Io, Fault> {
         let name = ServerName::try_from(name.to_owned()).map_err(|error| untrusted(target, &error))?;
-        let stream = self.connect(&target.address).await?;
+        let stream = self.connect(target).await?;
         let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|error| match error.get_ref() {
             Some(inner) if inner.is::<rustls::Error>() => untrusted(target, &error),
             _ => Fault::new(Kind::ConnectFailed, format!("TLS handshake with {}: {error}", shown(&target.address))),
@@ -73,24 +91,25 @@ impl Dialer {
         Ok(stream.into())
     }
 
-    async fn connect(&self, address: &Dial) -> Result<Stream, Fault> {
-        let addresses = match address {
+    async fn connect(&self, target: &Target) -> Result<Stream, Fault> {
+        let addresses = match &target.address {
             Dial::Address(address) => vec![*address],
             Dial::Name(name, port) => self.resolve(name, *port).await?,
         };
-        let mut failure = Fault::new(Kind::NameNotFound, format!("{} has no address", shown(address)));
-        for address in addresses {
-            let local = |address| !self.world.is_simulated() && is_own(address);
-            if self.own.iter().any(|own| reaches(address, *own, local)) {
-                let why = format!("{address} is this proxy's own outbound listener: name a service instead");
-                return Err(Fault::new(Kind::Loop, why));
-            }
-            match self.world.network.connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => failure = Fault::new(Kind::ConnectFailed, format!("connect to {address}: {error}")),
-            }
+        let local = |address| !self.world.is_simulated() && is_own(address);
+        if let Some(own) = addresses.iter().find(|address| self.own.iter().any(|own| reaches(**address, *own, local))) {
+            return Err(Fault::new(Kind::Loop, format!("{own} is this proxy's own outbound listener: name a service instead")));
         }
-        Err(failure)
+        let connected = eyeballs::first(addresses, |address| self.world.network.connect(address)).await;
+        let mut stream = connected.map_err(|failed| match failed {
+            None => Fault::new(Kind::NameNotFound, format!("{} has no address", shown(&target.address))),
+            Some((address, error)) => Fault::new(Kind::ConnectFailed, format!("connect to {address}: {error}")),
+        })?;
+        if let Some(preface) = &target.preface {
+            let written = stream.write_all(&preface.encode()).await;
+            written.map_err(|error| Fault::new(Kind::ConnectFailed, format!("PROXY protocol header to {}: {error}", shown(&target.address))))?;
+        }
+        Ok(stream)
     }
 
     async fn resolve(&self, name: &str, port: u16) -> Result<Vec<SocketAddr>, Fault> {

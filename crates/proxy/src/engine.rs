@@ -4,6 +4,7 @@
 use crate::current::Current;
 use crate::dial::Dialer;
 use crate::facts::Arrival;
+use crate::learned::Learned;
 use crate::metadata::{self, Introductions};
 use crate::naming::Names;
 use crate::options::Options;
@@ -45,6 +46,7 @@ pub struct Engine {
     noted: RefCell<Noted>,
     introductions: RefCell<Introductions>,
     names: RefCell<Names>,
+    learned: RefCell<Learned>,
     open: watch::Sender<usize>,
     closing: watch::Sender<bool>,
     /// Held once by each mirrored copy under way.
@@ -71,6 +73,7 @@ impl Engine {
             noted: RefCell::default(),
             introductions: RefCell::default(),
             names: RefCell::default(),
+            learned: RefCell::default(),
             open: watch::Sender::new(0),
             closing: watch::Sender::new(false),
             copies: Rc::new(()),
@@ -118,6 +121,11 @@ impl Engine {
         let party = Arc::new(self.introductions.borrow_mut().believe(peer, now));
         arrival.remember(said, &party, now);
         party
+    }
+
+    /// What ports without a declared protocol speak.
+    pub fn learned(&self) -> RefMut<'_, Learned> {
+        self.learned.borrow_mut()
     }
 
     pub fn live(&self) -> RefMut<'_, Live> {

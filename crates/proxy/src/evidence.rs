@@ -26,6 +26,7 @@ pub struct OwnedFacts {
     pub http: Option<OwnedHttpFacts>,
     pub peer_identity: Option<Arc<Identity>>,
     pub peer_address: Option<IpAddr>,
+    pub peer_client: Option<IpAddr>,
     pub sni: Option<Text>,
 }
 
@@ -50,6 +51,7 @@ impl OwnedFacts {
             http: facts.http.map(|http| OwnedHttpFacts::copy(&http, plan)),
             peer_identity: facts.peer.identity.cloned().map(Arc::new),
             peer_address: facts.peer.address,
+            peer_client: facts.peer.client,
             sni: facts.sni.map(Into::into),
         }
     }
@@ -60,7 +62,7 @@ impl OwnedFacts {
             host: &self.host,
             port: self.port,
             http: self.http.as_ref().map(OwnedHttpFacts::as_facts),
-            peer: Peer { identity: self.peer_identity.as_deref(), address: self.peer_address },
+            peer: Peer { identity: self.peer_identity.as_deref(), address: self.peer_address, client: self.peer_client },
             sni: self.sni.as_deref(),
         }
     }

@@ -6,6 +6,7 @@ use crate::evidence::{Evidence, OwnedFacts, OwnedHttpFacts, headers_used, method
 use crate::identity::HeldIdentity;
 use crate::incoming::Incoming;
 use crate::metadata;
+use crate::proxy_protocol::Ends;
 use crate::record::Open;
 use crate::trace;
 use crate::upgrade::Upgrade;
@@ -13,7 +14,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Version, header};
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,10 @@ pub struct Arrival {
     pub destination: Option<(Text, u16)>,
     /// Proven by mutual TLS.
     pub peer: Option<Arc<Identity>>,
+    /// The other end of the connection.
     pub from: IpAddr,
+    /// The client, and what it connected to; as the load balancer before this proxy says, where one is expected.
+    pub ends: Ends,
     pub sni: Option<Text>,
     pub seen: Seen,
 }
@@ -95,7 +99,7 @@ impl Arrival {
     /// Facts of the connection as a whole, as for TCP.
     pub fn facts(&self) -> Facts<'_> {
         let (host, port) = self.destination.as_ref().map_or(("", 0), |(host, port)| (&**host, *port));
-        let peer = Peer { identity: self.peer.as_deref(), address: Some(self.from) };
+        let peer = Peer { identity: self.peer.as_deref(), address: Some(self.from), client: Some(self.ends.source.ip()) };
         Facts { direction: self.direction, host, port, http: None, peer, sni: self.sni.as_deref() }
     }
 
@@ -249,6 +253,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
         http: Some(http),
         peer_identity: arrival.peer.clone(),
         peer_address: Some(arrival.from),
+        peer_client: Some(arrival.ends.source.ip()),
         sni: arrival.sni.clone(),
     };
     let evidence = Evidence { plan: plan.clone(), facts, rolls };
@@ -281,13 +286,18 @@ fn default_port(head: &Parts) -> u16 {
 
 /// `reviews:9080` -> (`reviews`, 9080); `[::1]:80` -> (`::1`, 80). The host is empty when the authority is not one.
 pub fn split_authority(authority: &str, default_port: u16) -> (String, u16) {
-    let Ok(parsed) = authority.parse::<http::uri::Authority>() else { return (String::new(), default_port) };
-    let host = parsed.host().trim_start_matches('[').trim_end_matches(']');
-    let named = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest).len() > parsed.host().len();
+    let nowhere = (String::new(), default_port);
+    // RFC 9110 section 4.2.4: user information says nothing about where to.
+    let named = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest);
+    let Ok(parsed) = named.parse::<http::uri::Authority>() else { return nowhere };
+    let literal = parsed.host().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let host = literal.unwrap_or(parsed.host());
+    // `[reviews]` is a name to one reader and nonsense to the next.
+    let odd = literal.map_or_else(|| host.contains(['[', ']', ':']), |literal| literal.parse::<Ipv6Addr>().is_err());
     match parsed.port_u16() {
         // `reviews:99999`
-        None if named => (String::new(), default_port),
-        _ if host.len() > LONGEST_HOST => (String::new(), default_port),
+        None if named.len() > parsed.host().len() => nowhere,
+        _ if odd || host.len() > LONGEST_HOST => nowhere,
         port => (host.to_owned(), port.unwrap_or(default_port)),
     }
 }
@@ -331,6 +341,10 @@ mod tests {
             ("reviews:99999", "", 80),
             ("a b", "", 80),
             (&"a".repeat(256), "", 80),
+            ("[reviews]:9080", "", 80),
+            ("[fe80::1%25eth0]:80", "", 80),
+            ("[::@]:80", "", 80),
+            ("user@reviews:9080", "reviews", 9080),
         ] {
             assert_eq!(split_authority(authority, 80), (host.to_owned(), port), "{authority}");
         }

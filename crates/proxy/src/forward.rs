@@ -175,13 +175,7 @@ async fn one_attempt(
     if mesh {
         edge.source = engine.party(true);
     }
-    let target = Target {
-        address: endpoint.address.clone(),
-        transport: endpoint.transport.clone(),
-        spoken: spoken(exchange.head.version),
-        connect_timeout: cluster.connect_timeout,
-        idle_timeout: cluster.idle_timeout,
-    };
+    let target = Target::of(&endpoint, cluster, spoken(exchange.head.version), exchange.arrival.ends);
     introduce(engine, exchange, &target.transport);
     let sending = engine.pool.send(&target, engine.current.identity(), &exchange.head, &exchange.body, Some(cluster));
     let sent = match per_try {
@@ -266,7 +260,7 @@ pub fn named(host: &str, port: u16) -> Dial {
 
 /// A target outside any cluster, in plain text.
 pub fn plain(address: Dial, spoken: Spoken) -> Target {
-    Target { address, transport: Transport::Plain, spoken, connect_timeout: CONNECT_TIMEOUT, idle_timeout: IDLE_TIMEOUT }
+    Target { address, transport: Transport::Plain, spoken, connect_timeout: CONNECT_TIMEOUT, idle_timeout: IDLE_TIMEOUT, preface: None }
 }
 
 async fn direct(engine: &Rc<Engine>, exchange: &mut Exchange, address: Dial) -> Result<Answer, Fault> {

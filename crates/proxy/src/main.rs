@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use taut_proxy::options::{AccessLog, AccessLogFormat, Options, OwnPort, OwnWorkload, Probe, Secret, Upstream};
+use taut_proxy::options::{AccessLog, AccessLogFormat, ListenerKind, Options, OwnPort, OwnWorkload, Probe, Secret, Upstream};
 use taut_proxy::world::World;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -52,6 +52,10 @@ struct Arguments {
     /// Plain-text inbound port for clients outside the mesh, subject to PeerAuthentication
     #[arg(long)]
     expose: Option<SocketAddr>,
+    /// Listener that takes only connections with a PROXY protocol header, version 1 or 2, and the client's address from it;
+    /// only the load balancer before it may reach it, since whoever does can name any client (repeatable)
+    #[arg(long, value_name = "peer|exposed|outbound", value_delimiter = ',', env = "TAUT_ACCEPT_PROXY_PROTOCOL")]
+    accept_proxy_protocol: Vec<ListenerKind>,
     /// A port of this machine that leads to a service, for applications that know no proxies (repeatable)
     #[arg(long = "upstream", value_name = "HOST:PORT=LISTEN", value_parser = upstream)]
     upstreams: Vec<Upstream>,
@@ -132,6 +136,7 @@ fn upstream(text: &str) -> Result<Upstream, String> {
     let wrong = || "expected HOST:PORT=LISTEN, such as store.default:6379=127.0.0.1:6379".to_owned();
     let (to, listen) = text.split_once('=').ok_or_else(wrong)?;
     let (host, port) = to.rsplit_once(':').filter(|(host, _)| !host.is_empty()).ok_or_else(wrong)?;
+    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     Ok(Upstream { host: host.to_ascii_lowercase(), port: port.parse().map_err(|_| wrong())?, listen: listen.parse().map_err(|_| wrong())? })
 }
 
@@ -173,6 +178,7 @@ impl Arguments {
             peer: self.peer,
             peer_advertised: self.peer_advertised,
             exposed: self.expose,
+            accept_proxy_protocol: self.accept_proxy_protocol,
             admin: self.admin,
             token: token.map(Secret::new),
             workers: self.workers.max(1),
@@ -252,6 +258,17 @@ mod tests {
     }
 
     #[test]
+    fn listeners_behind_a_load_balancer_are_named() {
+        let options = |list: &str| {
+            let arguments =
+                Arguments::try_parse_from(["taut-proxy", "--name", "a", "--accept-proxy-protocol", list]).map_err(|error| error.to_string());
+            arguments.and_then(Arguments::options).map(|options| options.accept_proxy_protocol)
+        };
+        assert_eq!(options("exposed,peer"), Ok(vec![ListenerKind::Exposed, ListenerKind::Peer]));
+        assert!(options("inbound").is_err());
+    }
+
+    #[test]
     fn ports_are_read() {
         let read = |text| port(text).map(|port| (port.port, port.target, port.name));
         assert_eq!(read("9080"), Ok((9080, 9080, String::new())));
@@ -266,6 +283,8 @@ mod tests {
     fn upstreams_are_read() {
         let want = Upstream { host: "store.default".into(), port: 6379, listen: "127.0.0.1:7000".parse().unwrap() };
         assert_eq!(upstream("Store.default:6379=127.0.0.1:7000"), Ok(want));
+        let six = Upstream { host: "2001:db8::1".into(), port: 80, listen: "[::1]:7000".parse().unwrap() };
+        assert_eq!(upstream("[2001:db8::1]:80=[::1]:7000"), Ok(six));
         for bad in ["", "store=1", "store:6379", ":1=127.0.0.1:1", "store:x=127.0.0.1:1"] {
             assert!(upstream(bad).is_err(), "{bad}");
         }

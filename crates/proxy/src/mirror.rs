@@ -4,6 +4,7 @@ use crate::body::Source;
 use crate::dial::Target;
 use crate::engine::{Admitted, Engine, InFlight};
 use crate::facts::{Exchange, split_authority};
+use crate::proxy_protocol::Ends;
 use crate::tls::Spoken;
 use http::request::Parts;
 use http::{HeaderValue, Version, header};
@@ -33,7 +34,7 @@ pub fn send(engine: &Rc<Engine>, exchange: &Exchange, go: &Go) {
         };
         let mut head = exchange.head.clone();
         shadow(&mut head, &exchange.authority);
-        let sending = tokio::time::timeout(LIMIT, copy(engine.clone(), cluster.clone(), head, body));
+        let sending = tokio::time::timeout(LIMIT, copy(engine.clone(), cluster.clone(), head, body, exchange.arrival.ends));
         tokio::task::spawn_local(async move {
             // What takes longer than the limit is given up.
             let _ = sending.await;
@@ -58,16 +59,11 @@ fn shadow(head: &mut Parts, authority: &str) {
     }
 }
 
-async fn copy(engine: Rc<Engine>, cluster: Arc<Cluster>, head: Parts, body: Source) {
+async fn copy(engine: Rc<Engine>, cluster: Arc<Cluster>, head: Parts, body: Source, ends: Ends) {
     let Ok(mut in_flight) = InFlight::pick(&engine, &cluster, None, &[]) else { return };
     let endpoint = in_flight.picked.endpoint.clone();
-    let target = Target {
-        address: endpoint.address.clone(),
-        transport: endpoint.transport.clone(),
-        spoken: if head.version == Version::HTTP_2 { Spoken::Http2 } else { Spoken::Http1 },
-        connect_timeout: cluster.connect_timeout,
-        idle_timeout: cluster.idle_timeout,
-    };
+    let spoken = if head.version == Version::HTTP_2 { Spoken::Http2 } else { Spoken::Http1 };
+    let target = Target::of(&endpoint, &cluster, spoken, ends);
     let started = Instant::now();
     // Nobody waits for a copy: what fails here shows at the mirror's own proxy, or in its endpoint's health.
     match engine.pool.send(&target, engine.current.identity(), &head, &body, Some(&cluster)).await {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -23,6 +24,8 @@ pub struct Options {
     pub peer_advertised: Option<String>,
     /// Plain text for the application, subject to PeerAuthentication.
     pub exposed: Option<SocketAddr>,
+    /// Listeners whose connections must begin with a PROXY protocol header, since a load balancer stands before them.
+    pub accept_proxy_protocol: Vec<ListenerKind>,
     /// `/ready`, `/metrics`, `/config`, `/records`: loopback addresses.
     pub admin: Vec<SocketAddr>,
     /// `host:port` of the control plane's gRPC listener.
@@ -52,6 +55,7 @@ impl Options {
             peer: loopback(15008),
             peer_advertised: None,
             exposed: None,
+            accept_proxy_protocol: Vec::new(),
             admin: vec![loopback(15000)],
             control: control.into(),
             token: None,
@@ -96,6 +100,27 @@ pub struct Upstream {
     pub host: String,
     pub port: u16,
     pub listen: SocketAddr,
+}
+
+/// Listeners that can stand behind a load balancer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    Outbound,
+    Peer,
+    Exposed,
+}
+
+impl FromStr for ListenerKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "outbound" => Ok(Self::Outbound),
+            "peer" => Ok(Self::Peer),
+            "exposed" => Ok(Self::Exposed),
+            _ => Err("expected peer, exposed or outbound".to_owned()),
+        }
+    }
 }
 
 /// How to find out that the application is ready.

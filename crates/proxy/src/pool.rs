@@ -11,6 +11,7 @@ use crate::http1::{HEAD_BYTES, Wire};
 use crate::identity::HeldIdentity;
 use crate::incoming::Incoming;
 use crate::io::Io;
+use crate::proxy_protocol::Preface;
 use crate::tls::Spoken;
 use foldhash::quality::RandomState;
 use futures_util::FutureExt;
@@ -59,6 +60,8 @@ struct Key {
     spoken: Spoken,
     /// Of the identity that the connection was opened with; 0 outside the mesh.
     serial: u64,
+    /// A connection that was opened for one client is no other's.
+    preface: Option<Preface>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -314,7 +317,7 @@ impl Pool {
             Transport::Tls { server_name, subject_alt_names } => (Secured::Tls(server_name.clone(), subject_alt_names.clone()), 0),
             Transport::Plain => (Secured::Plain, 0),
         };
-        let key = Key { address: target.address.clone(), secured, spoken: target.spoken, serial };
+        let key = Key { address: target.address.clone(), secured, spoken: target.spoken, serial, preface: target.preface };
         let mut slots = self.slots.borrow_mut();
         slots.entry(key).or_insert_with(|| Rc::new(Slot::new(target.idle_timeout))).clone()
     }

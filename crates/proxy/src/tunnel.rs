@@ -1,5 +1,6 @@
 //! Bytes in both directions: TCP connections, tunnels and upgraded exchanges. One side may end while the other goes on.
 
+use crate::capture::first_word;
 use crate::capture::late::FirstLine;
 use crate::capture::socks5;
 use crate::dial::Target;
@@ -10,6 +11,8 @@ use crate::fault::{Fault, Kind};
 use crate::forward::{self, Hold};
 use crate::io::Io;
 use crate::learn::{learn, not_learned};
+use crate::learned::Destination;
+use crate::proxy_protocol::Ends;
 use crate::record::{Counts, Open, OpenConnection};
 use crate::tls::Spoken;
 use crate::upgrade::Upgrade;
@@ -47,7 +50,7 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, gre
     let plan = engine.pin();
     let mut open = OpenConnection::new(&engine, edge, plan.version());
     let outcome = match decide(&engine, &arrival, plan, &mut open).await {
-        Ok(go) => connect(&engine, &mut open, &go).await,
+        Ok(go) => connect(&engine, &mut open, &go, arrival.ends).await,
         Err(fault) => Err(fault),
     };
     if let Greeting::Socks5 = greeting {
@@ -55,15 +58,19 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, gre
         let _ = socks5::reply(&mut client, outcome.as_ref().err()).await;
     }
     match outcome {
-        Ok(Connected { upstream, mut hold, idle }) => {
+        Ok(Connected { mut upstream, mut hold, idle }) => {
             engine.sink.connection_opened(&open.record.edge);
             let late = watched(&engine, &arrival).then(FirstLine::default);
             let facts = OwnedFacts::copy(&arrival.facts(), &engine.current.plan());
             let carried = open.carried.counts();
+            let carrying = async {
+                learn_who_speaks(&engine, &arrival, &mut client, &mut upstream).await;
+                copy(client, upstream, idle, &carried, late).await
+            };
             let fault = tokio::select! {
                 biased;
                 fault = revoked(&engine, &facts) => Some(fault),
-                fault = copy(client, upstream, idle, &carried, late) => fault,
+                fault = carrying => fault,
             };
             if let Some(in_flight) = &mut hold.in_flight {
                 // A connection that was opened and carried is a success, however it was closed.
@@ -80,6 +87,20 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, gre
 fn watched(engine: &Engine, arrival: &Arrival) -> bool {
     let (host, port) = arrival.destination.as_ref().map_or(("", 0), |(host, port)| (&**host, *port));
     arrival.direction == Direction::Inbound && engine.pin().inbound_protocol(host, port) == AppProtocol::Unknown
+}
+
+/// On a port that declares no protocol, whose client has said nothing yet: notes who speaks first.
+async fn learn_who_speaks(engine: &Engine, arrival: &Arrival, client: &mut Io, upstream: &mut Io) {
+    let Some((host, port)) = arrival.destination.as_ref().filter(|_| client.ahead().is_empty()) else { return };
+    let plan = engine.pin();
+    let declared = match arrival.direction {
+        Direction::Outbound => plan.protocol(host, *port).unwrap_or(AppProtocol::Unknown),
+        Direction::Inbound => plan.inbound_protocol(host, *port),
+    };
+    if declared == AppProtocol::Unknown {
+        let word = first_word::listen(client, upstream).await;
+        engine.learned().note(Destination::new(arrival.direction, arrival.destination.as_ref()), word, engine.world.now());
+    }
 }
 
 /// Asks the plan, and the mesh as long as the plan does not know enough.
@@ -118,9 +139,9 @@ struct Connected {
     idle: Duration,
 }
 
-async fn connect(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go) -> Result<Connected, Fault> {
+async fn connect(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, ends: Ends) -> Result<Connected, Fault> {
     match &go.action {
-        Action::Forward(forward) => to_cluster(engine, open, go, forward).await,
+        Action::Forward(forward) => to_cluster(engine, open, go, forward, ends).await,
         Action::Local { port, .. } => {
             let own = engine.current.workload();
             let address = SocketAddr::new(own.address, *port);
@@ -143,7 +164,7 @@ async fn direct(engine: &Rc<Engine>, open: &mut OpenConnection, address: Dial) -
 }
 
 /// Tries endpoints until one takes the connection. Nothing has been sent yet, so trying another is always safe.
-async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, forward: &Forward) -> Result<Connected, Fault> {
+async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, forward: &Forward, ends: Ends) -> Result<Connected, Fault> {
     let cluster = &forward.cluster;
     engine.names().service(&mut open.record.edge, &go.service_host, &cluster.service_namespace);
     let mut admitted = Admitted::new(engine, cluster).map_err(|overflow| Fault::new(Kind::Overflow, overflow.to_string()))?;
@@ -160,13 +181,7 @@ async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, for
             open.record.edge.source = engine.party(true);
         }
         open.record.endpoint = engine.names().address(&endpoint.address);
-        let target = Target {
-            address: endpoint.address.clone(),
-            transport: endpoint.transport.clone(),
-            spoken: Spoken::Tcp,
-            connect_timeout: cluster.connect_timeout,
-            idle_timeout: cluster.idle_timeout,
-        };
+        let target = Target::of(&endpoint, cluster, Spoken::Tcp, ends);
         match engine.dialer.dial(&target, engine.current.identity()).await {
             Ok(upstream) => {
                 let hold = Hold { lease: None, in_flight: Some(in_flight), admitted: Some(admitted) };

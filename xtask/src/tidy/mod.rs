@@ -51,7 +51,7 @@ pub fn run(update: bool) -> Result<(), String> {
 
 fn read_all(root: &Path) -> Result<Vec<SourceFile>, String> {
     let mut paths = Vec::new();
-    for top in ["crates", "demo", "xtask", "bench"] {
+    for top in ["crates", "demo", "xtask", "bench", "fuzz"] {
         if root.join(top).is_dir() {
             rust_files(&root.join(top), &mut paths)?;
         }

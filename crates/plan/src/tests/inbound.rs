@@ -28,7 +28,7 @@ fn visit(snapshot: &Snapshot, who: Option<&str>, request: Option<&Request>) -> S
         host: &host,
         port: if who.is_some() { 9080 } else { 8080 },
         http: request.map(Request::http),
-        peer: Peer { identity: identity.as_ref(), address: Some("192.168.0.9".parse().unwrap()) },
+        peer: Peer { identity: identity.as_ref(), address: Some("192.168.0.9".parse().unwrap()), client: Some("192.168.0.9".parse().unwrap()) },
         sni: None,
     };
     let plan = Plan::compile(snapshot);
@@ -76,7 +76,7 @@ fn permissive_takes_no_plain_text_from_inside_the_mesh() {
     for (address, want) in
         [("10.0.0.2", "403 mutual_tls_required"), ("10.0.0.1", "local 8080"), ("10.7.7.7", "local 8080"), ("127.0.0.1", "local 8080")]
     {
-        let peer = Peer { identity: None, address: Some(address.parse().unwrap()) };
+        let peer = Peer { address: Some(address.parse().unwrap()), ..Peer::default() };
         let facts = Facts { direction: Direction::Inbound, host: "", port: 8080, http: None, peer, sni: None };
         assert_eq!(short(&plan.decide(&facts, &Rolls::default())), want, "{address}");
     }
@@ -149,6 +149,9 @@ fn sources_and_operations() {
         (from(&|s| s.not_service_accounts = list(&["default/reviews"])), false, true),
         (from(&|s| s.ip_blocks = list(&["192.168.0.0/24"])), true, true),
         (from(&|s| s.not_ip_blocks = list(&["192.168.0.9"])), false, false),
+        (from(&|s| s.remote_ip_blocks = list(&["192.168.0.0/24"])), true, true),
+        (from(&|s| s.not_remote_ip_blocks = list(&["192.168.0.9"])), false, false),
+        (key(ConditionKey::RemoteIp, &["192.168.0.9"], &[]), true, true),
         (to(&|o| o.methods = list(&["GET"])), true, true),
         (to(&|o| o.not_methods = list(&["G*"])), false, false),
         (to(&|o| o.ports = vec![8080]), true, true),
@@ -178,6 +181,42 @@ fn sources_and_operations() {
             let (yes, no) = ("local 8080 /admin/x", "403 authorization_denied");
             assert_eq!((allow.as_str(), deny.as_str()), if matched { (yes, no) } else { (no, yes) }, "{rule:?} {who:?}");
         }
+    }
+}
+
+#[test]
+fn the_client_behind_a_load_balancer_is_not_the_load_balancer() {
+    let blocks = |remote: bool| {
+        let blocks = vec!["203.0.113.0/24".to_owned()];
+        let source = if remote {
+            SourceMatch { remote_ip_blocks: blocks, ..Default::default() }
+        } else {
+            SourceMatch { ip_blocks: blocks, ..Default::default() }
+        };
+        when(source, OperationMatch::default())
+    };
+    let (plain, forwarded) = (get("/"), get("/").header("x-forwarded-for", "203.0.113.9"));
+    let (here, behind) = ("192.168.0.9", "203.0.113.9");
+    // Which address is asked about, who is behind the connection, the request; what ALLOW and DENY say to it.
+    for (remote, client, request, allowed, denied) in [
+        (true, behind, &plain, true, true),
+        (true, behind, &forwarded, true, true),
+        (true, here, &plain, false, false),
+        // Somebody says that somebody stood in between: no policy is weaker for that.
+        (true, here, &forwarded, false, true),
+        (false, behind, &plain, false, false),
+        (false, here, &forwarded, false, false),
+    ] {
+        let peer = Peer { identity: None, address: Some(here.parse().unwrap()), client: Some(client.parse().unwrap()) };
+        let facts = Facts { direction: Direction::Inbound, host: "", port: 8080, peer, ..request.facts() };
+        let decide = |action| {
+            let plan = Plan::compile(&with_policies(vec![policy("p", action, vec![blocks(remote)])]));
+            assert_eq!(plan.headers_used().contains("x-forwarded-for"), remote);
+            short(&plan.decide(&facts, &Rolls::default()))
+        };
+        let (yes, no) = ("local 8080", "403 authorization_denied");
+        let want = (if allowed { yes } else { no }, if denied { no } else { yes });
+        assert_eq!((decide(AuthorizationAction::Allow).as_str(), decide(AuthorizationAction::Deny).as_str()), want, "{remote} {client} {request:?}");
     }
 }
 

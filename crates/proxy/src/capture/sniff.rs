@@ -37,7 +37,7 @@ pub async fn server_name(io: &mut Io) -> io::Result<Option<String>> {
 }
 
 /// `None`: too early to tell.
-fn tell(bytes: &[u8]) -> Option<Opening> {
+pub fn tell(bytes: &[u8]) -> Option<Opening> {
     match bytes {
         [] => None,
         [0x05, ..] => Some(Opening::Socks5),

@@ -6,6 +6,7 @@
 mod chunks;
 pub mod client;
 mod framing;
+pub mod fuzzing;
 pub mod head;
 pub mod server;
 mod wire;

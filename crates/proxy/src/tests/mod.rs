@@ -1,10 +1,14 @@
 //! The data path on real sockets: two proxies with hand-made snapshots and a test authority, no control plane.
 
 mod drain;
+mod dual_stack;
 mod hosts;
 mod http;
 mod identity;
+mod learned;
+mod passthrough;
 mod policy;
+mod proxy_protocol;
 mod tcp;
 
 use crate::current::{Current, Wanted};
@@ -52,6 +56,12 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Runs a test as a worker runs: on one thread, with local tasks.
 pub fn run(test: impl Future<Output = ()> + 'static) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async { tokio::time::timeout(DEADLINE, test).await.expect("the test hangs") });
+}
+
+/// The same with a clock that jumps to what is waited for whenever nobody has anything to do.
+pub fn run_in_no_time(test: impl Future<Output = ()> + 'static) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, async { tokio::time::timeout(DEADLINE, test).await.expect("the test hangs") });
 }
 
@@ -206,6 +216,11 @@ impl Proxy {
     }
 
     pub async fn start_with(name: &str, app: SocketAddr, identity: Option<HeldIdentity>, change: impl FnOnce(&mut Options)) -> Self {
+        Self::start_at(LOCAL, name, app, identity, change).await
+    }
+
+    /// The same, with its listeners at `local`.
+    pub async fn start_at(local: SocketAddr, name: &str, app: SocketAddr, identity: Option<HeldIdentity>, change: impl FnOnce(&mut Options)) -> Self {
         let labels = [("app".to_owned(), name.to_owned()), ("version".to_owned(), "v1".to_owned())];
         let own = OwnWorkload {
             namespace: "default".to_owned(),
@@ -224,7 +239,7 @@ impl Proxy {
             current.hold(Arc::new(identity));
         }
         let sink = Sink::new(Arc::new(Registry::new(100)), None, 1000);
-        let [outbound, upstream, peer, exposed] = [listener().await, listener().await, listener().await, listener().await];
+        let [outbound, upstream, peer, exposed] = [listener(local).await, listener(local).await, listener(local).await, listener(local).await];
         let address = |listener: &Listener| listener.local_addr().unwrap();
         let (outbound_at, upstream_at, peer_at, exposed_at) = (address(&outbound), address(&upstream), address(&peer), address(&exposed));
         let upstreams = vec![(upstream, "reviews".to_owned(), 9080)];
@@ -277,8 +292,8 @@ impl Proxy {
     }
 }
 
-async fn listener() -> Listener {
-    Listener::Tcp(TcpListener::bind(LOCAL).await.unwrap())
+async fn listener(at: SocketAddr) -> Listener {
+    Listener::Tcp(TcpListener::bind(at).await.unwrap())
 }
 
 /// `web` calls `reviews`, each with a proxy, over mutual TLS.

@@ -60,6 +60,7 @@ impl From<&model::TrafficPolicy> for proto::TrafficPolicy {
                 .as_ref()
                 .map(|budget| proto::RetryBudget { percent: budget.percent, min_concurrency: budget.min_concurrency }),
             ports: policy.ports.iter().map(port).collect(),
+            proxy_protocol: policy.proxy_protocol.map_or(proto::ProxyProtocol::Unspecified, Into::into).into(),
         }
     }
 }
@@ -77,8 +78,27 @@ impl TryFrom<proto::TrafficPolicy> for model::TrafficPolicy {
             outlier: optional("outlier", policy.outlier)?,
             tls: optional("tls", policy.tls)?,
             retry_budget: optional("retry_budget", policy.retry_budget)?,
+            proxy_protocol: proxy_protocol(policy.proxy_protocol)?,
             ports: policy.ports.into_iter().enumerate().map(port).collect::<Result<_, Malformed>>()?,
         })
+    }
+}
+
+impl From<model::ProxyProtocol> for proto::ProxyProtocol {
+    fn from(version: model::ProxyProtocol) -> Self {
+        match version {
+            model::ProxyProtocol::V1 => Self::V1,
+            model::ProxyProtocol::V2 => Self::V2,
+        }
+    }
+}
+
+fn proxy_protocol(number: i32) -> Result<Option<model::ProxyProtocol>, Malformed> {
+    match proto::ProxyProtocol::try_from(number) {
+        Ok(proto::ProxyProtocol::Unspecified) => Ok(None),
+        Ok(proto::ProxyProtocol::V1) => Ok(Some(model::ProxyProtocol::V1)),
+        Ok(proto::ProxyProtocol::V2) => Ok(Some(model::ProxyProtocol::V2)),
+        Err(_) => Err(Malformed::new("proxy_protocol", format!("unknown value {number}"))),
     }
 }
 

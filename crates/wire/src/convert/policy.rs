@@ -132,6 +132,8 @@ impl From<&model::SourceMatch> for proto::SourceMatch {
             not_service_accounts: source.not_service_accounts,
             ip_blocks: source.ip_blocks,
             not_ip_blocks: source.not_ip_blocks,
+            remote_ip_blocks: source.remote_ip_blocks,
+            not_remote_ip_blocks: source.not_remote_ip_blocks,
         }
     }
 }
@@ -148,6 +150,8 @@ impl TryFrom<proto::SourceMatch> for model::SourceMatch {
             not_service_accounts: source.not_service_accounts,
             ip_blocks: source.ip_blocks,
             not_ip_blocks: source.not_ip_blocks,
+            remote_ip_blocks: source.remote_ip_blocks,
+            not_remote_ip_blocks: source.not_remote_ip_blocks,
         })
     }
 }
@@ -209,6 +213,7 @@ impl From<&model::ConditionKey> for proto::condition::Key {
         match key {
             model::ConditionKey::RequestHeader(name) => Self::RequestHeader(name.clone()),
             model::ConditionKey::SourceIp => attribute(Attribute::SourceIp),
+            model::ConditionKey::RemoteIp => attribute(Attribute::RemoteIp),
             model::ConditionKey::SourceNamespace => attribute(Attribute::SourceNamespace),
             model::ConditionKey::SourcePrincipal => attribute(Attribute::SourcePrincipal),
             model::ConditionKey::DestinationIp => attribute(Attribute::DestinationIp),
@@ -234,6 +239,7 @@ impl TryFrom<proto::ConditionAttribute> for model::ConditionKey {
         match attribute {
             proto::ConditionAttribute::Unspecified => Err(Malformed::unspecified("")),
             proto::ConditionAttribute::SourceIp => Ok(Self::SourceIp),
+            proto::ConditionAttribute::RemoteIp => Ok(Self::RemoteIp),
             proto::ConditionAttribute::SourceNamespace => Ok(Self::SourceNamespace),
             proto::ConditionAttribute::SourcePrincipal => Ok(Self::SourcePrincipal),
             proto::ConditionAttribute::DestinationIp => Ok(Self::DestinationIp),

@@ -309,8 +309,17 @@ fn flat_policy() -> BoxedStrategy<TrafficPolicy> {
         Just(ClientTls::Mesh),
     ];
     let budget = (percent(), any::<u32>()).prop_map(|(percent, min_concurrency)| RetryBudget { percent, min_concurrency });
-    (of(balancer()), of(limits()), of(outlier()), of(tls), of(budget))
-        .prop_map(|(balancer, limits, outlier, tls, retry_budget)| TrafficPolicy { balancer, limits, outlier, tls, retry_budget, ports: Vec::new() })
+    let proxy_protocol = prop::sample::select(vec![ProxyProtocol::V1, ProxyProtocol::V2]);
+    (of(balancer()), of(limits()), of(outlier()), of(tls), of(budget), of(proxy_protocol))
+        .prop_map(|(balancer, limits, outlier, tls, retry_budget, proxy_protocol)| TrafficPolicy {
+            balancer,
+            limits,
+            outlier,
+            tls,
+            retry_budget,
+            proxy_protocol,
+            ports: Vec::new(),
+        })
         .boxed()
 }
 
@@ -376,9 +385,23 @@ fn authorization_policy() -> BoxedStrategy<AuthorizationPolicy> {
 }
 
 fn source_match() -> BoxedStrategy<SourceMatch> {
-    (texts(), texts(), texts(), texts(), texts(), texts(), texts(), texts())
-        .prop_map(|(principals, not_principals, namespaces, not_namespaces, service_accounts, not_service_accounts, ip_blocks, not_ip_blocks)| {
-            SourceMatch { principals, not_principals, namespaces, not_namespaces, service_accounts, not_service_accounts, ip_blocks, not_ip_blocks }
+    let identities = (texts(), texts(), texts(), texts(), texts(), texts());
+    let addresses = (texts(), texts(), texts(), texts());
+    (identities, addresses)
+        .prop_map(|(identities, (ip_blocks, not_ip_blocks, remote_ip_blocks, not_remote_ip_blocks))| {
+            let (principals, not_principals, namespaces, not_namespaces, service_accounts, not_service_accounts) = identities;
+            SourceMatch {
+                principals,
+                not_principals,
+                namespaces,
+                not_namespaces,
+                service_accounts,
+                not_service_accounts,
+                ip_blocks,
+                not_ip_blocks,
+                remote_ip_blocks,
+                not_remote_ip_blocks,
+            }
         })
         .boxed()
 }
@@ -404,6 +427,7 @@ fn condition() -> BoxedStrategy<Condition> {
         text().prop_map(ConditionKey::RequestHeader),
         prop::sample::select(vec![
             ConditionKey::SourceIp,
+            ConditionKey::RemoteIp,
             ConditionKey::SourceNamespace,
             ConditionKey::SourcePrincipal,
             ConditionKey::DestinationIp,

@@ -476,6 +476,9 @@ pub struct TrafficPolicy {
     pub retry_budget: ::core::option::Option<RetryBudget>,
     #[prost(message, repeated, tag = "6")]
     pub ports: ::prost::alloc::vec::Vec<PortPolicy>,
+    /// Unspecified: none is sent.
+    #[prost(enumeration = "ProxyProtocol", tag = "7")]
+    pub proxy_protocol: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PortPolicy {
@@ -663,6 +666,10 @@ pub struct SourceMatch {
     pub ip_blocks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "8")]
     pub not_ip_blocks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "9")]
+    pub remote_ip_blocks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "10")]
+    pub not_remote_ip_blocks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OperationMatch {
@@ -912,6 +919,35 @@ impl RetryCause {
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
+pub enum ProxyProtocol {
+    Unspecified = 0,
+    V1 = 1,
+    V2 = 2,
+}
+impl ProxyProtocol {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PROXY_PROTOCOL_UNSPECIFIED",
+            Self::V1 => "PROXY_PROTOCOL_V1",
+            Self::V2 => "PROXY_PROTOCOL_V2",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PROXY_PROTOCOL_UNSPECIFIED" => Some(Self::Unspecified),
+            "PROXY_PROTOCOL_V1" => Some(Self::V1),
+            "PROXY_PROTOCOL_V2" => Some(Self::V2),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
 pub enum SimpleBalancer {
     Unspecified = 0,
     LeastRequest = 1,
@@ -1019,6 +1055,7 @@ pub enum ConditionAttribute {
     DestinationIp = 4,
     DestinationPort = 5,
     ConnectionSni = 6,
+    RemoteIp = 7,
 }
 impl ConditionAttribute {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1034,6 +1071,7 @@ impl ConditionAttribute {
             Self::DestinationIp => "CONDITION_ATTRIBUTE_DESTINATION_IP",
             Self::DestinationPort => "CONDITION_ATTRIBUTE_DESTINATION_PORT",
             Self::ConnectionSni => "CONDITION_ATTRIBUTE_CONNECTION_SNI",
+            Self::RemoteIp => "CONDITION_ATTRIBUTE_REMOTE_IP",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1046,6 +1084,7 @@ impl ConditionAttribute {
             "CONDITION_ATTRIBUTE_DESTINATION_IP" => Some(Self::DestinationIp),
             "CONDITION_ATTRIBUTE_DESTINATION_PORT" => Some(Self::DestinationPort),
             "CONDITION_ATTRIBUTE_CONNECTION_SNI" => Some(Self::ConnectionSni),
+            "CONDITION_ATTRIBUTE_REMOTE_IP" => Some(Self::RemoteIp),
             _ => None,
         }
     }

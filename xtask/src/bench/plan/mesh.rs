@@ -89,7 +89,14 @@ impl Request {
     pub fn facts(&self) -> Facts<'_> {
         let http = HttpFacts { method: "GET", scheme: "http", authority: &self.host, path: &self.path, query: "page=1", headers: &self.headers };
         let direction = if self.caller.is_some() { Direction::Inbound } else { Direction::Outbound };
-        Facts { direction, host: &self.host, port: PORT, http: Some(http), peer: Peer { identity: self.caller.as_ref(), address: None }, sni: None }
+        Facts {
+            direction,
+            host: &self.host,
+            port: PORT,
+            http: Some(http),
+            peer: Peer { identity: self.caller.as_ref(), address: None, client: None },
+            sni: None,
+        }
     }
 }
 

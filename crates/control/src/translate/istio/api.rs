@@ -252,7 +252,14 @@ pub struct TrafficPolicy {
     pub outlier_detection: Option<OutlierDetection>,
     pub tls: Option<ClientTls>,
     pub retry_budget: Option<RetryBudget>,
+    pub proxy_protocol: Option<ProxyProtocol>,
     pub port_level_settings: Vec<PortTrafficPolicy>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ProxyProtocol {
+    pub version: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -454,6 +461,8 @@ pub struct Source {
     pub not_service_accounts: Option<Vec<String>>,
     pub ip_blocks: Option<Vec<String>>,
     pub not_ip_blocks: Option<Vec<String>>,
+    pub remote_ip_blocks: Option<Vec<String>>,
+    pub not_remote_ip_blocks: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

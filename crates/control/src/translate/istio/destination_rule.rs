@@ -5,7 +5,7 @@ use crate::translate::meaning::Meaning;
 use crate::translate::reader::Reader;
 use crate::translate::values;
 use std::time::Duration;
-use taut_model::destination::{Balancer, ClientTls, Destination, HashKey, Limits, OutlierPolicy, RetryBudget, Subset, TrafficPolicy};
+use taut_model::destination::{Balancer, ClientTls, Destination, HashKey, Limits, OutlierPolicy, ProxyProtocol, RetryBudget, Subset, TrafficPolicy};
 
 /// Asks for a balancer that Istio's API has no name for.
 const BALANCER_ANNOTATION: &str = "tautline.dev/balancer";
@@ -82,6 +82,7 @@ fn traffic_policy(reader: &mut Reader<'_>, at: &str, written: api::TrafficPolicy
             outlier: outlier(reader, &at, port.outlier_detection),
             tls: tls(reader, &at, port.tls),
             retry_budget: None,
+            proxy_protocol: None,
             ports: Vec::new(),
         };
         match number {
@@ -98,6 +99,7 @@ fn traffic_policy(reader: &mut Reader<'_>, at: &str, written: api::TrafficPolicy
         outlier: outlier(reader, at, written.outlier_detection),
         tls: tls(reader, at, written.tls),
         retry_budget: retry_budget(reader, at, written.retry_budget),
+        proxy_protocol: proxy_protocol(reader, at, written.proxy_protocol),
         ports,
     }
 }
@@ -256,6 +258,18 @@ pub(super) fn tls(reader: &mut Reader<'_>, at: &str, written: Option<api::Client
         "ISTIO_MUTUAL" => Some(ClientTls::Mesh),
         other => {
             reader.unsupported_value(&format!("{at}.mode"), other, "use ISTIO_MUTUAL, SIMPLE or DISABLE");
+            None
+        }
+    }
+}
+
+/// Istio's default version is 1.
+fn proxy_protocol(reader: &mut Reader<'_>, at: &str, written: Option<api::ProxyProtocol>) -> Option<ProxyProtocol> {
+    match written?.version.as_deref() {
+        None | Some("V1") => Some(ProxyProtocol::V1),
+        Some("V2") => Some(ProxyProtocol::V2),
+        Some(other) => {
+            reader.unsupported_value(&format!("{at}.proxyProtocol.version"), other, "use V1 or V2");
             None
         }
     }

@@ -188,6 +188,8 @@ fn source(reader: &mut Reader<'_>, at: &str, written: api::Source) -> SourceMatc
         not_service_accounts: qualified(take("notServiceAccounts", written.not_service_accounts, Form::Account)),
         ip_blocks: take("ipBlocks", written.ip_blocks, Form::Block),
         not_ip_blocks: take("notIpBlocks", written.not_ip_blocks, Form::Block),
+        remote_ip_blocks: take("remoteIpBlocks", written.remote_ip_blocks, Form::Block),
+        not_remote_ip_blocks: take("notRemoteIpBlocks", written.not_remote_ip_blocks, Form::Block),
     };
     if source == SourceMatch::default() {
         reader.invalid(at, "restricts nothing: name a principal, a namespace, a service account or an address");
@@ -232,14 +234,14 @@ fn condition_key(reader: &mut Reader<'_>, at: &str, written: &str) -> Option<(Co
     }
     Some(match written {
         "source.ip" => (ConditionKey::SourceIp, Form::Block),
+        "remote.ip" => (ConditionKey::RemoteIp, Form::Block),
         "source.namespace" => (ConditionKey::SourceNamespace, Form::Text),
         "source.principal" => (ConditionKey::SourcePrincipal, Form::Text),
         "destination.ip" => (ConditionKey::DestinationIp, Form::Block),
         "destination.port" => (ConditionKey::DestinationPort, Form::Port),
         "connection.sni" => (ConditionKey::ConnectionSni, Form::Text),
         other => {
-            let supported =
-                "use request.headers[name], source.ip, source.namespace, source.principal, destination.ip, destination.port or connection.sni";
+            let supported = "use request.headers[name], source.ip, remote.ip, source.namespace, source.principal, destination.ip, destination.port or connection.sni";
             reader.unsupported_value(at, format_args!("{other:?}"), supported);
             return None;
         }

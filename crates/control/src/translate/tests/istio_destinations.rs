@@ -46,6 +46,7 @@ fn limits_ejection_budget_and_tls() {
         "outlierDetection": {"consecutive5xxErrors": 7, "consecutiveGatewayErrors": 2, "interval": "1s", "baseEjectionTime": "3m", "maxEjectionPercent": 100, "minHealthPercent": 50},
         "retryBudget": {"percent": 25.5, "minRetryConcurrency": 4, "budgetInterval": "0s"},
         "tls": {"mode": "SIMPLE", "sni": "a.b", "subjectAltNames": ["c.d"], "insecureSkipVerify": false},
+        "proxyProtocol": {"version": "V2"},
     }}));
     let limits = Limits {
         max_connections: Some(10),
@@ -71,6 +72,7 @@ fn limits_ejection_budget_and_tls() {
         outlier: Some(outlier),
         tls: Some(tls),
         retry_budget: Some(RetryBudget { percent: 25.5, min_concurrency: 4 }),
+        proxy_protocol: Some(ProxyProtocol::V2),
         ports: Vec::new(),
     };
     assert_eq!(destination.policy, want);
