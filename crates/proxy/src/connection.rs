@@ -3,6 +3,7 @@
 use crate::capture::http_proxy;
 use crate::capture::sniff::{self, Opening};
 use crate::capture::socks5;
+use crate::current::Stage;
 use crate::engine::Engine;
 use crate::exchange;
 use crate::facts::Arrival;
@@ -16,7 +17,7 @@ use crate::tls::{self, Spoken};
 use crate::tunnel::{self, Greeting};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -220,12 +221,22 @@ fn parse_server_name(name: &str) -> Option<(Box<str>, u16)> {
     Some((host.into(), port.parse().ok()?))
 }
 
-/// Serves HTTP/1 requests until the connection ends; after a drain began, the one under way is the last.
+/// Serves HTTP/1 requests until the connection ends; after a drain began, the one under way is the last. Once a successor is there,
+/// the next one is: a connection that is closed while idle may meet a request that is on its way.
 async fn serve_http1(engine: Rc<Engine>, arrival: Arrival, io: Io) {
     let stranger = arrival.direction == Direction::Inbound && arrival.peer.is_none();
     let head_timeout = if stranger { STRANGERS_HEAD_TIMEOUT } else { KNOWN_HEAD_TIMEOUT };
     let (drain, arrival) = (engine.current.clone(), Rc::new(arrival));
-    let service = service_fn(move |request| request_in(engine.clone(), arrival.clone(), request));
+    let service = service_fn(move |request| {
+        let (engine, arrival) = (engine.clone(), arrival.clone());
+        async move {
+            let mut response = request_in(engine.clone(), arrival, request).await?;
+            if engine.current.leaving() && may_be_last(&response) {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(head_timeout)
@@ -246,6 +257,11 @@ async fn serve_http1(engine: Rc<Engine>, arrival: Arrival, io: Io) {
     }
 }
 
+/// Whether the connection may end after this response: not when it goes on as something else.
+fn may_be_last(response: &Response<ResponseBody>) -> bool {
+    response.status() != StatusCode::SWITCHING_PROTOCOLS && !response.headers().contains_key(header::CONNECTION)
+}
+
 /// Serves HTTP/2 streams until the connection ends; when a drain begins, GOAWAY says that there will be no more.
 async fn serve_http2(engine: Rc<Engine>, arrival: Arrival, io: Io) {
     let (drain, arrival) = (engine.current.clone(), Rc::new(arrival));
@@ -264,7 +280,8 @@ async fn serve_http2(engine: Rc<Engine>, arrival: Arrival, io: Io) {
     let ended = tokio::select! {
         biased;
         _ = connection.as_mut() => true,
-        () = drain.drained() => false,
+        // Unlike HTTP/1, it can be told to clients without a request of theirs going astray.
+        () = drain.reached(Stage::Replaced) => false,
     };
     if !ended {
         connection.as_mut().graceful_shutdown();

@@ -7,6 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use taut_wire::net::Stream;
+use tokio::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_rustls::{client, server};
 
@@ -71,6 +72,22 @@ impl Io {
 
     pub fn ahead(&self) -> &[u8] {
         &self.ahead
+    }
+
+    /// Whether this is a TCP socket and nothing else.
+    pub fn is_plain(&self) -> bool {
+        self.ahead.is_empty() && matches!(self.carrier, Carrier::Plain(Stream::Tcp(_)))
+    }
+
+    /// The TCP socket that this is.
+    ///
+    /// # Errors
+    /// It is something else: here it is again.
+    pub fn into_plain(self) -> Result<TcpStream, Self> {
+        match self.carrier {
+            Carrier::Plain(Stream::Tcp(stream)) if self.ahead.is_empty() => Ok(stream),
+            carrier => Err(Self { ahead: self.ahead, carrier }),
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 
 pub mod admin;
 mod backoff;
+pub mod bequest;
 pub mod body;
 pub mod capture;
 pub mod channel;
@@ -27,6 +28,7 @@ pub mod facts;
 pub mod fault;
 pub mod forward;
 mod gate;
+pub mod handover;
 pub mod identity;
 pub mod io;
 mod learn;

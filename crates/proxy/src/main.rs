@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use taut_proxy::options::{AccessLog, AccessLogFormat, Options, OwnPort, OwnWorkload, Probe, Secret, Upstream};
+use taut_proxy::options::{AccessLog, AccessLogFormat, Handover, Options, OwnPort, OwnWorkload, Probe, Secret, Start, Upstream};
 use taut_proxy::world::World;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -77,6 +77,16 @@ struct Arguments {
     /// Seconds that exchanges in flight may take after a stop was asked for
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain: u64,
+    /// Take over from the proxy that runs here, without a refused connection or a failed request; start as usual if there is none
+    #[arg(long)]
+    replace: bool,
+    /// Unix socket where the next proxy takes over, or `off` [default: named after --peer in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/tautline,
+    /// /run/tautline (root) or /tmp/tautline-UID]
+    #[arg(long, value_name = "PATH", env = "TAUT_HANDOVER")]
+    handover: Option<PathBuf>,
+    /// With --replace: seconds that connections which cannot move may go on in the proxy that is replaced
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    linger: u64,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -89,6 +99,9 @@ const EXAMPLES: &str = "Examples:
   taut-proxy --name laptop --control mesh.example.com:15012 --token-file my.token --access-log text
   curl --proxy http://127.0.0.1:15001 http://reviews:9080/reviews/1
       a client of the mesh
+
+  taut-proxy --service reviews --port 9080/http --label version=v1 --replace
+      the same sidecar in its next version: started while the other runs, with the same options, it takes over and the other one ends
 
 Signals: SIGTERM or SIGINT drains and exits 0; a second one exits at once.
 Logs go to standard error; TAUT_LOG sets what is logged, such as info or taut_proxy=debug.";
@@ -158,6 +171,12 @@ impl Arguments {
             ports: self.ports,
             locality: String::new(),
         };
+        let place = self.handover.unwrap_or_else(|| taut_proxy::handover::default_place(self.peer));
+        let start = if self.replace { Start::Replace } else { Start::Afresh };
+        let handover = Some(Handover { place, start, linger: Duration::from_secs(self.linger) }).filter(|handover| handover.place.as_os_str() != "off");
+        if handover.is_none() && self.replace {
+            return Err("--replace needs the handover socket, which is off".to_owned());
+        }
         let format = match self.access_log {
             LogFormat::Text => AccessLogFormat::Text,
             LogFormat::Json => AccessLogFormat::Json,
@@ -177,6 +196,7 @@ impl Arguments {
             token: token.map(Secret::new),
             workers: self.workers.max(1),
             drain: Duration::from_secs(self.drain),
+            handover,
             probe: self.probe.map_or(Probe::Tcp, Probe::Http),
             access_log: AccessLog { format, file: self.access_log_file },
             ..Options::new(workload, self.control)

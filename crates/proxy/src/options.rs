@@ -36,6 +36,8 @@ pub struct Options {
     pub learn: Duration,
     pub probe: Probe,
     pub access_log: AccessLog,
+    /// Live upgrade; `None`: this proxy is neither replaced nor does it replace.
+    pub handover: Option<Handover>,
     /// Records kept for `taut why REQUEST-ID`, the newest.
     pub records: usize,
 }
@@ -60,9 +62,28 @@ impl Options {
             learn: Duration::from_secs(5),
             probe: Probe::Tcp,
             access_log: AccessLog::default(),
+            handover: None,
             records: 1024,
         }
     }
+}
+
+/// How this proxy takes over from another, and lets itself be replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// The Unix socket where a proxy is asked for its sockets.
+    pub place: PathBuf,
+    pub start: Start,
+    /// How long connections that cannot move may go on in the proxy that is replaced.
+    pub linger: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Beside nobody: every port is bound.
+    Afresh,
+    /// In the place of the proxy that answers; afresh if none does.
+    Replace,
 }
 
 /// The workload beside the proxy: facts that do not change while it runs.

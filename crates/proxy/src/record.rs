@@ -1,5 +1,6 @@
 //! The record of an exchange or a connection while it is under way. Whatever way it ends, exactly one record is emitted.
 
+use crate::bequest::Story;
 use crate::body::Source;
 use crate::engine::Engine;
 use crate::evidence::Evidence;
@@ -104,6 +105,27 @@ impl OpenConnection {
             rule: None,
         };
         Self { engine: engine.clone(), started: Instant::now(), record, evidence: None, carried: Carried::default(), closed: false }
+    }
+
+    /// One that began in the proxy before this one, which does not record it.
+    pub fn resume(engine: &Rc<Engine>, edge: Edge, plan: u64, story: &Story) -> Self {
+        let mut open = Self::new(engine, edge, plan);
+        open.started = Instant::now().checked_sub(Duration::from_micros(story.age_us)).unwrap_or(open.started);
+        open.record.started.clone_from(&story.started);
+        open.record.connection_id.clone_from(&story.connection_id);
+        open.record.endpoint.clone_from(&story.endpoint);
+        open.carried.received.set(story.received_bytes);
+        open.carried.sent.set(story.sent_bytes);
+        open
+    }
+
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// It goes on in another process, which records it.
+    pub fn moved(mut self) {
+        self.closed = true;
     }
 
     pub fn close(mut self, fault: Option<&Fault>) {

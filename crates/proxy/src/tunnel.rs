@@ -1,7 +1,9 @@
 //! Bytes in both directions: TCP connections, tunnels and upgraded exchanges. One side may end while the other goes on.
 
+use crate::bequest::{Bequest, Story};
 use crate::capture::late::FirstLine;
 use crate::capture::socks5;
+use crate::current::Stage;
 use crate::dial::{Target, shown};
 use crate::engine::{Admitted, Engine, InFlight};
 use crate::evidence::{Evidence, OwnedFacts};
@@ -11,7 +13,7 @@ use crate::forward::{self, Hold};
 use crate::io::Io;
 use crate::learn::{learn, not_learned};
 use crate::metadata;
-use crate::record::{Carried, Open, OpenConnection};
+use crate::record::{Carried, Open, OpenConnection, micros};
 use crate::tls::Spoken;
 use hyper::upgrade::OnUpgrade;
 use std::cell::Cell;
@@ -29,10 +31,14 @@ use taut_plan::cluster::{Dial, Transport};
 use taut_plan::retry;
 use taut_plan::verdict::{Action, Forward, Go, Question, Rolls, Side, Verdict};
 use taut_plan::{Direction, Outcome, Plan};
+use taut_wire::net::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 const BUFFER: usize = 16 * 1024;
+/// How long the sides of a connection that is to move may take for the bytes that were read already.
+const QUIET_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the client waits for before it speaks.
 #[derive(Clone, Copy)]
@@ -57,23 +63,113 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, gre
     }
     match outcome {
         Ok(Connected { upstream, mut hold, idle }) => {
-            engine.sink.connection_opened(&open.record.edge);
-            let late = watched(&engine, &arrival).then(FirstLine::default);
-            let facts = OwnedFacts::copy(&arrival.facts(), &engine.current.plan());
-            let carried = open.carried.clone();
-            let fault = tokio::select! {
-                biased;
-                fault = revoked(&engine, &facts) => Some(fault),
-                fault = copy(client, upstream, idle, &carried, late) => fault,
-            };
+            let first_line = watched(&engine, &arrival).then(FirstLine::default);
+            go_on(&engine, &arrival, open, Joined { client, upstream, idle, first_line }).await;
             if let Some(in_flight) = &mut hold.in_flight {
                 // A connection that was opened and carried is a success, however it was closed.
                 in_flight.ended(Outcome::Status { status: 200, latency: Duration::ZERO });
             }
-            open.close(fault.as_ref());
         }
         Err(fault) => open.close(Some(&fault)),
     }
+}
+
+/// Goes on with a connection that the proxy before this one carried.
+pub async fn adopt(engine: Rc<Engine>, bequest: Bequest) {
+    let Bequest { client, upstream, story } = bequest;
+    let (Ok(client), Ok(upstream)) = (take_up(client), take_up(upstream)) else { return };
+    let arrival = Arrival {
+        direction: if story.inbound { Direction::Inbound } else { Direction::Outbound },
+        destination: story.destination.clone().map(|(host, port)| (host.into(), port)),
+        peer: None,
+        from: story.from,
+        sni: story.sni.clone().map(Into::into),
+    };
+    let plan = engine.pin();
+    let mut open = OpenConnection::resume(&engine, arrival.edge(&engine, Protocol::Tcp), plan.version(), &story);
+    // Names the service, and ends what this proxy's plan refuses.
+    match decide(&engine, &arrival, plan, &mut open).await {
+        Ok(_) => go_on(&engine, &arrival, open, Joined { client, upstream, idle: Duration::from_millis(story.idle_ms), first_line: story.first_line }).await,
+        Err(fault) => open.close(Some(&fault)),
+    }
+}
+
+fn take_up(socket: std::net::TcpStream) -> io::Result<Io> {
+    Ok(Io::from(Stream::Tcp(TcpStream::from_std(socket)?)))
+}
+
+/// Two sides of a connection that is carried.
+struct Joined {
+    client: Io,
+    upstream: Io,
+    idle: Duration,
+    first_line: Option<FirstLine>,
+}
+
+/// Copies until the connection ends, here or by moving to a successor.
+async fn go_on(engine: &Rc<Engine>, arrival: &Arrival, open: OpenConnection, mut joined: Joined) {
+    engine.sink.connection_opened(&open.record.edge);
+    let facts = OwnedFacts::copy(&arrival.facts(), &engine.current.plan());
+    let mut may_move = true;
+    loop {
+        let may_move_now = may_move && joined_plainly(&joined);
+        let moves = async {
+            match may_move_now {
+                true => engine.current.reached(Stage::Replaced).await,
+                false => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            biased;
+            fault = revoked(engine, &facts) => Ended::Here(Some(fault)),
+            ended = copy(joined, &open.carried, moves) => ended,
+        };
+        joined = match ended {
+            Ended::Here(fault) => return open.close(fault.as_ref()),
+            Ended::Quiet(joined) => match give(engine, arrival, &open, joined).await {
+                Ok(()) => return open.moved(),
+                Err(Some(joined)) => joined,
+                Err(None) => return open.close(Some(&Fault::new(Kind::Closed, "the connection was lost on its way to the proxy's successor"))),
+            },
+        };
+        may_move = false;
+    }
+}
+
+fn joined_plainly(joined: &Joined) -> bool {
+    joined.client.is_plain() && joined.upstream.is_plain()
+}
+
+/// Gives a quiet connection to the successor; here it is again if that does not take it.
+async fn give(engine: &Engine, arrival: &Arrival, open: &OpenConnection, joined: Joined) -> Result<(), Option<Joined>> {
+    let Joined { client, upstream, idle, first_line } = joined;
+    let Some(heir) = engine.current.heir() else { return Err(Some(Joined { client, upstream, idle, first_line })) };
+    let (client, upstream) = match (client.into_plain(), upstream.into_plain()) {
+        (Ok(client), Ok(upstream)) => (client.into_std(), upstream.into_std()),
+        (client, upstream) => {
+            let whole = |io: Result<TcpStream, Io>| io.map_or_else(|io| io, |stream| Stream::Tcp(stream).into());
+            return Err(Some(Joined { client: whole(client), upstream: whole(upstream), idle, first_line }));
+        }
+    };
+    let (Ok(client), Ok(upstream)) = (client, upstream) else { return Err(None) };
+    let story = Story {
+        inbound: arrival.direction == Direction::Inbound,
+        destination: arrival.destination.as_ref().map(|(host, port)| (host.to_string(), *port)),
+        from: arrival.from,
+        sni: arrival.sni.as_deref().map(str::to_owned),
+        endpoint: open.record.endpoint.clone(),
+        connection_id: open.record.connection_id.clone(),
+        started: open.record.started.clone(),
+        age_us: micros(open.age()),
+        received_bytes: open.carried.received.get(),
+        sent_bytes: open.carried.sent.get(),
+        idle_ms: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
+        first_line: first_line.clone(),
+    };
+    heir.give(Bequest { client, upstream, story }).await.map_err(|back| {
+        let Bequest { client, upstream, .. } = back?;
+        Some(Joined { client: take_up(client).ok()?, upstream: take_up(upstream).ok()?, idle, first_line })
+    })
 }
 
 /// Whether the client may still turn out to speak HTTP, with headers that nobody has taken away: inbound, where the port declares
@@ -194,6 +290,7 @@ pub async fn join(engine: Rc<Engine>, client: OnUpgrade, upstream: OnUpgrade, mu
     match joined {
         Ok((client, upstream)) => {
             let carried = open.carried.clone();
+            let upgraded = Joined { client: client.into(), upstream: upstream.into(), idle: forward::IDLE_TIMEOUT, first_line: None };
             let revoked = async {
                 match &facts {
                     Some(facts) => revoked(&engine, facts).await,
@@ -203,7 +300,10 @@ pub async fn join(engine: Rc<Engine>, client: OnUpgrade, upstream: OnUpgrade, mu
             let fault = tokio::select! {
                 biased;
                 fault = revoked => Some(fault),
-                fault = copy(client.into(), upstream.into(), forward::IDLE_TIMEOUT, &carried, None) => fault,
+                ended = copy(upgraded, &carried, std::future::pending()) => match ended {
+                    Ended::Here(fault) => fault,
+                    Ended::Quiet(_) => None,
+                },
             };
             if let Some(fault) = &fault {
                 open.fail(fault);
@@ -236,20 +336,38 @@ async fn revoked(engine: &Engine, facts: &OwnedFacts) -> Fault {
     }
 }
 
-/// Copies until both directions have ended, one fails, or neither has carried a byte for `idle`.
-/// With `first_line`, a client that turns out to speak HTTP is not heard.
-async fn copy(client: Io, upstream: Io, idle: Duration, carried: &Carried, first_line: Option<FirstLine>) -> Option<Fault> {
-    let last = Cell::new(Instant::now());
+/// How a copying has come to its end.
+enum Ended {
+    Here(Option<Fault>),
+    /// Every byte that was read has been written, and both sockets hold the rest.
+    Quiet(Joined),
+}
+
+/// Copies until both directions have ended, one fails, or neither has carried a byte for `idle`; or, after `moves`, until no byte is
+/// on its way through here. With `first_line`, a client that turns out to speak HTTP is not heard.
+async fn copy(joined: Joined, carried: &Carried, moves: impl Future<Output = ()>) -> Ended {
+    let Joined { client, upstream, idle, first_line } = joined;
+    let (last, gate) = (Cell::new(Instant::now()), Gate::default());
+    let (to_upstream, to_client) = (Way::new(&carried.received), Way::new(&carried.sent));
     let client_broke = Cell::new(false);
-    let mut client = Counted { io: client, bytes: &carried.received, last: &last, broke: &client_broke, first_line };
+    let mut client = Counted { io: client, read: &to_upstream, written: &to_client, gate: &gate, last: &last, broke: &client_broke, first_line };
     let upstream_broke = Cell::new(false);
-    let mut upstream = Counted { io: upstream, bytes: &carried.sent, last: &last, broke: &upstream_broke, first_line: None };
+    let mut upstream =
+        Counted { io: upstream, read: &to_client, written: &to_upstream, gate: &gate, last: &last, broke: &upstream_broke, first_line: None };
+    let quiet = async {
+        moves.await;
+        gate.until_quiet(|| to_upstream.is_empty() && to_client.is_empty()).await;
+    };
     let copied = tokio::select! {
         biased;
-        copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => Some(copied),
-        () = idled(&last, idle) => None,
+        copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => Ok(Some(copied)),
+        () = idled(&last, idle) => Ok(None),
+        () = quiet => Err(()),
     };
-    match copied {
+    let Ok(copied) = copied else {
+        return Ended::Quiet(Joined { first_line: client.first_line, client: client.io, upstream: upstream.io, idle });
+    };
+    Ended::Here(match copied {
         Some(Ok(_)) => None,
         Some(Err(error)) if error.get_ref().is_some_and(|inner| inner.is::<SpeaksHttp>()) => {
             let why = "the client speaks HTTP, which was not known when the connection was let in: declare the port's appProtocol, or speak at once";
@@ -258,6 +376,45 @@ async fn copy(client: Io, upstream: Io, idle: Duration, carried: &Carried, first
         Some(Err(error)) if client_broke.get() => Some(Fault::new(Kind::ClientLeft, format!("the client's side broke off: {error}"))),
         Some(Err(error)) => Some(Fault::new(Kind::Reset, format!("the upstream's side broke off: {error}"))),
         None => Some(Fault::new(Kind::Closed, format!("no byte in either direction for {idle:?}"))),
+    })
+}
+
+/// Bytes of one direction that were read and are not written yet.
+struct Way<'a> {
+    /// All that was read, for the record.
+    read: &'a Cell<u64>,
+    inside: Cell<u64>,
+}
+
+impl<'a> Way<'a> {
+    fn new(read: &'a Cell<u64>) -> Self {
+        Self { read, inside: Cell::new(0) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.inside.get() == 0
+    }
+}
+
+/// Closed, nothing more is read.
+#[derive(Default)]
+struct Gate {
+    closed: Cell<bool>,
+}
+
+impl Gate {
+    /// Resolves at a moment when all that was read is written. Never, when a side does not take it in time: then the copying goes on.
+    /// To be polled after the copying, in the same task.
+    async fn until_quiet(&self, quiet: impl Fn() -> bool) {
+        self.closed.set(true);
+        let quiet = std::future::poll_fn(|_| if quiet() { Poll::Ready(()) } else { Poll::Pending });
+        if tokio::time::timeout(QUIET_LIMIT, quiet).await.is_ok() {
+            return;
+        }
+        self.closed.set(false);
+        // The copying is polled again, and finds the gate open.
+        tokio::task::yield_now().await;
+        std::future::pending().await
     }
 }
 
@@ -271,7 +428,9 @@ async fn idled(last: &Cell<Instant>, idle: Duration) {
 /// A stream whose read bytes are counted, and whose failures are told from those of the other side.
 struct Counted<'a> {
     io: Io,
-    bytes: &'a Cell<u64>,
+    read: &'a Way<'a>,
+    written: &'a Way<'a>,
+    gate: &'a Gate,
     last: &'a Cell<Instant>,
     broke: &'a Cell<bool>,
     /// Being looked at, where HTTP must not pass.
@@ -302,6 +461,10 @@ impl Counted<'_> {
 
 impl AsyncRead for Counted<'_> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.gate.closed.get() {
+            // Whoever opens it has the copying polled again.
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
         if let Some(first_line) = &mut self.first_line
@@ -310,7 +473,9 @@ impl AsyncRead for Counted<'_> {
             buf.set_filled(before);
             return self.note(Poll::Ready(Err(io::Error::other(SpeaksHttp))));
         }
-        self.bytes.set(self.bytes.get() + (buf.filled().len() - before) as u64);
+        let count = (buf.filled().len() - before) as u64;
+        self.read.read.set(self.read.read.get() + count);
+        self.read.inside.set(self.read.inside.get() + count);
         self.note(polled)
     }
 }
@@ -318,6 +483,9 @@ impl AsyncRead for Counted<'_> {
 impl AsyncWrite for Counted<'_> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        if let Poll::Ready(Ok(count)) = polled {
+            self.written.inside.set(self.written.inside.get().saturating_sub(count as u64));
+        }
         self.note(polled)
     }
 

@@ -1,12 +1,14 @@
 //! Finds HTTP in a byte stream that is already being carried as something else: by the end of its first line.
 
+use serde::{Deserialize, Serialize};
+
 /// Longest line ending looked at: ` HTTP/1.1` with a carriage return and some blanks that lenient servers take.
 const TAIL: usize = 16;
 
 /// Looks at a stream as it passes, until its first line that is not empty has ended.
 ///
 /// What passed before the line's end does no harm: no server acts on half a request line.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirstLine {
     tail: Vec<u8>,
     over: bool,
