@@ -162,11 +162,11 @@ impl Proxy {
             () = &mut shutdown => return Ok(Vec::new()),
             prepared = self.prepare(&mut tasks, wanted, inheritance) => prepared?,
         };
+        let (replaced, mut successor) = oneshot::channel();
+        self.await_successor(&mut tasks, replaced);
         for listener in std::mem::take(&mut self.admin) {
             front.spawn(admin::serve(listener, Admin { world: self.world.clone(), status: self.status.clone(), sink: self.sink.clone() }));
         }
-        let (replaced, mut successor) = oneshot::channel();
-        self.await_successor(&mut tasks, replaced);
         let (threads, mut adopters) = self.further_workers();
         let (adopter, bequests) = mpsc::unbounded_channel();
         adopters.push(adopter);

@@ -150,7 +150,10 @@ impl Inheritance {
             return Ok(None);
         }
         match timeout(ANSWER_LIMIT, self.line.hear()).await {
-            Ok(Ok(Some((FromPredecessor::Leaving, _)))) => Ok(Some(self.line)),
+            Ok(Ok(Some((FromPredecessor::Leaving, _)))) => {
+                tracing::info!("took over: the proxy before this one finishes what it has, and ends");
+                Ok(Some(self.line))
+            }
             Ok(heard) => {
                 died(heard.err());
                 Ok(None)
