@@ -153,7 +153,7 @@ fn a_successor_that_dies_changes_nothing_and_a_second_one_is_refused() {
     assert_eq!(pair.end("hasty"), 1);
     assert!(pair.mesh.log("hasty").contains("another successor is taking over already"), "{}", pair.mesh.log("hasty"));
     pair.mesh.kill9("slow");
-    pair.says("shop-0", "went away before it took over");
+    pair.says("shop-0", "this proxy goes on");
     assert_eq!(pair.request(), 200);
     pair.upgrade(|pair| &mut pair.shop);
     assert_eq!((pair.end("shop-0"), pair.request()), (0, 200));

@@ -37,6 +37,8 @@ use tokio::time::timeout;
 const MOVE_AWAY: Duration = Duration::from_secs(1);
 /// How long the last words may take.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How long the control plane may hear nothing of a workload whose proxy is replaced; it waits somewhat longer before it worries.
+const FIRST_LOOK: Duration = Duration::from_millis(2500);
 /// How often metric series are looked through for those that nothing changes.
 const EXPIRE_EVERY: Duration = Duration::from_secs(30);
 
@@ -215,15 +217,21 @@ impl Proxy {
     ) -> Result<(Option<Desk>, Option<handover::Line>), Fault> {
         let Some(mut inheritance) = inheritance else { return Ok((self.background(tasks, wanted), None)) };
         let refused = |error: NotReplaced| Fault::new("did not take over", error.to_string());
-        let Some(held) = inheritance.certificate(&self.world, &self.current).await.map_err(refused)? else {
-            return Ok((self.background(tasks, wanted), None));
-        };
-        self.current.hold(held);
         self.status.attend(AtDesk::Away);
+        let held = inheritance.certificate(&self.world, &self.current).await.map_err(refused)?;
+        let vouched = held.map(|held| self.current.hold(held)).is_some();
         let desk = self.background(tasks, wanted);
         let linger = self.options.handover.as_ref().map_or(Duration::ZERO, |handover| handover.linger);
-        let before = inheritance.take_over(&self.status, linger).await.map_err(refused)?;
-        self.status.attend(AtDesk::Present);
+        let before = match vouched {
+            true => inheritance.take_over(&self.status, linger).await.map_err(refused)?,
+            false => None,
+        };
+        let status = self.status.clone();
+        tasks.spawn_local(async move {
+            // What is said first at the desk must not be that nothing is known of the application yet: it would get no more requests.
+            let _ = timeout(FIRST_LOOK, status.looked()).await;
+            status.attend(AtDesk::Present);
+        });
         Ok((desk, before))
     }
 

@@ -79,6 +79,12 @@ impl Status {
         self.readiness.subscribe()
     }
 
+    /// Resolves when the application was looked at for the first time.
+    pub async fn looked(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.readiness.subscribe().wait_for(|readiness| *readiness != Readiness::starting()).await;
+    }
+
     pub fn attend(&self, wanted: AtDesk) {
         self.wanted_at_desk.send_replace(wanted);
     }

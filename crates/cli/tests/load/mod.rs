@@ -216,6 +216,7 @@ impl Http2 {
 
 async fn http2(outbound: &str) -> Result<hyper::client::conn::http2::SendRequest<Full<Bytes>>, String> {
     let stream = tokio::net::TcpStream::connect(outbound).await.map_err(|error| error.to_string())?;
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     tokio::spawn(connection);

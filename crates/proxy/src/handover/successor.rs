@@ -9,7 +9,7 @@ use crate::current::Current;
 use crate::identity::HeldIdentity;
 use crate::options::OwnWorkload;
 use crate::renewal::{self, Refused, Signer};
-use crate::status::{Readiness, Status};
+use crate::status::Status;
 use crate::world::World;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -73,14 +73,18 @@ impl Inheritance {
             name: own.name.clone(),
             service_account: own.service_account.clone(),
         };
-        line.say(&FromSuccessor::Hello(hello), &[]).await.map_err(cannot)?;
+        // One that refuses at once does not wait for the hello; what it said is there to be read.
+        let said = line.say(&FromSuccessor::Hello(hello), &[]).await;
         match timeout(ANSWER_LIMIT, line.hear()).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map_err(cannot)? {
             Some((FromPredecessor::Estate(Will { version, listeners, hosts }), sockets)) => {
                 tracing::info!(version, listeners = listeners.len(), "prepares to take over from the proxy that runs");
                 Ok(Some(Self { line, sockets: listeners.into_iter().zip(sockets).collect(), hosts }))
             }
             Some((FromPredecessor::Refused { why }, _)) => Err(NotReplaced(why)),
-            _ => Err(cannot(io::Error::new(ErrorKind::InvalidData, "the running proxy gave no answer that is understood"))),
+            _ => {
+                said.map_err(cannot)?;
+                Err(cannot(io::Error::new(ErrorKind::InvalidData, "the running proxy gave no answer that is understood")))
+            }
         }
     }
 
@@ -177,9 +181,7 @@ async fn able(status: &Status) {
     current.carries().await;
     let mut pinned = current.pinned();
     while !current.snapshot().policies_complete && pinned.changed().await.is_ok() {}
-    // The first thing that was said about readiness, whatever it is, comes from the application.
-    let starting = |readiness: &Readiness| *readiness == Readiness::starting();
-    let _ = status.readiness().wait_for(|readiness| !starting(readiness)).await;
+    status.looked().await;
 }
 
 async fn known(current: &Current, hosts: &[String]) {
