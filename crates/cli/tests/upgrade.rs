@@ -31,7 +31,7 @@ impl Generations {
 
 impl Pair {
     fn start() -> Self {
-        let mut mesh = Mesh::start();
+        let mesh = Mesh::start();
         let apps = Apps::start(&mesh.address(20), &mesh.address(30));
         let at = |last, port: u16| format!("{}:{port}", mesh.address(last));
         let options = |name: &str, last: u8, more: &[&str]| {
@@ -109,9 +109,11 @@ fn ten_upgrades_under_load_fail_no_request() {
     let load = Load::start(&[
         ("HTTP/1.1, kept connections, GET and POST", 4, Box::new(Http1::kept(&outbound, "shop:8081"))),
         ("HTTP/1.1, a connection for each request", 2, Box::new(Http1::fresh(&outbound, "shop:8081"))),
+        ("HTTP/1.1, kept connections, mostly idle", 4, Box::new(Http1::idle(&outbound, "shop:8081"))),
         ("HTTP/2, streams on kept connections", 2, Box::new(Http2::new(&outbound, "shop:8082"))),
         ("TCP, plain on both sides, by SOCKS5", 3, Box::new(Socks::new(&outbound, &pair.apps.outside))),
         ("TCP, plain on both sides, exposed port", 3, Box::new(Ping::new(&exposed))),
+        ("TCP, plain on both sides, half a megabyte each", 2, Box::new(Ping::bulk(&exposed))),
         ("TCP, mutual TLS between the proxies", 3, Box::new(Ping::new(&upstream))),
     ]);
     load.settle();
@@ -169,6 +171,29 @@ fn a_successor_whose_predecessor_dies_goes_on_with_its_sockets() {
     // A connection that comes now waits in the socket that both had.
     assert_eq!(pair.request(), 200);
     pair.says("slow", "the proxy that ran is gone");
+}
+
+#[test]
+fn an_operator_upgrades_with_one_command() {
+    let mut pair = Pair::start();
+    let door = pair.mesh.directory.path().join("web.sock");
+    let upgrade = |pair: &Pair| pair.mesh.proxy_output(&["--upgrade", "--handover", door.to_str().unwrap()]);
+    let done = upgrade(&pair);
+    let said = text(&done.stdout);
+    println!("{said}{}", text(&done.stderr));
+    assert!(done.status.success() && said.starts_with("taut-proxy ") && said.contains(") has taken over; "), "{said}{}", text(&done.stderr));
+    assert_eq!((pair.end("web-0"), pair.request()), (0, 200));
+    // The successor, which is nobody's child here, is replaced just the same, and stopped by its number.
+    let again = upgrade(&pair);
+    let process = text(&again.stdout).split("(process ").nth(1).and_then(|rest| rest.split(')').next()?.parse().ok()).unwrap();
+    assert_eq!(pair.request(), 200);
+    support::signal(process, nix::sys::signal::Signal::SIGTERM);
+    eventually(PATIENCE, "the door is closed", || match door.exists() {
+        false => Ok(()),
+        true => Err("it is still there".to_owned()),
+    });
+    let nobody = upgrade(&pair);
+    assert!(!nobody.status.success() && text(&nobody.stderr).contains("no proxy answers at"), "{}", text(&nobody.stderr));
 }
 
 #[test]

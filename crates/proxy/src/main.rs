@@ -4,10 +4,11 @@ use clap::{Parser, ValueEnum};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use taut_proxy::options::{AccessLog, AccessLogFormat, Handover, Options, OwnPort, OwnWorkload, Probe, Secret, Start, Upstream};
+use taut_proxy::handover::{self, Upgraded};
+use taut_proxy::options::{AccessLog, AccessLogFormat, Handover, Options, OwnPort, OwnWorkload, Probe, Secret, Start, Started, Upstream};
 use taut_proxy::world::World;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -77,6 +78,10 @@ struct Arguments {
     /// Seconds that exchanges in flight may take after a stop was asked for
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain: u64,
+    /// Replace the proxy that runs here by the program that is installed now: it starts its successor as it was started itself. Waits, and says
+    /// what came of it. Needs no other option but the running proxy's --peer or --handover
+    #[arg(long, conflicts_with = "replace")]
+    upgrade: bool,
     /// Take over from the proxy that runs here, without a refused connection or a failed request; start as usual if there is none
     #[arg(long)]
     replace: bool,
@@ -102,6 +107,9 @@ const EXAMPLES: &str = "Examples:
 
   taut-proxy --service reviews --port 9080/http --label version=v1 --replace
       the same sidecar in its next version: started while the other runs, with the same options, it takes over and the other one ends
+
+  taut-proxy --upgrade
+      after installing a new version: the proxy that runs starts it, with its own options, and is replaced by it
 
 Signals: SIGTERM or SIGINT drains and exits 0; a second one exits at once.
 Logs go to standard error; TAUT_LOG sets what is logged, such as info or taut_proxy=debug.";
@@ -149,7 +157,12 @@ fn upstream(text: &str) -> Result<Upstream, String> {
 }
 
 impl Arguments {
+    fn place(&self) -> PathBuf {
+        self.handover.clone().unwrap_or_else(|| handover::default_place(self.peer))
+    }
+
     fn options(self) -> Result<Options, String> {
+        let place = self.place();
         let name = match (self.name, self.service.is_empty()) {
             (Some(name), _) => name,
             (None, false) => self.service.clone(),
@@ -158,7 +171,12 @@ impl Arguments {
         let token = match (self.token, self.token_file) {
             (Some(token), _) => Some(token),
             (None, Some(file)) => {
-                Some(std::fs::read_to_string(&file).map_err(|error| format!("cannot read the token file {}: {error}", file.display()))?)
+                match std::fs::read_to_string(&file) {
+                    Ok(token) => Some(token),
+                    // The proxy before this one vouches for it.
+                    Err(_) if self.replace => None,
+                    Err(error) => return Err(format!("cannot read the token file {}: {error}", file.display())),
+                }
             }
             (None, None) => None,
         };
@@ -171,9 +189,8 @@ impl Arguments {
             ports: self.ports,
             locality: String::new(),
         };
-        let place = self.handover.unwrap_or_else(|| taut_proxy::handover::default_place(self.peer));
         let start = if self.replace { Start::Replace } else { Start::Afresh };
-        let handover = Some(Handover { place, start, linger: Duration::from_secs(self.linger) }).filter(|handover| handover.place.as_os_str() != "off");
+        let handover = Some(Handover { place, start, linger: Duration::from_secs(self.linger), started: Started::here() }).filter(|handover| handover.place.as_os_str() != "off");
         if handover.is_none() && self.replace {
             return Err("--replace needs the handover socket, which is off".to_owned());
         }
@@ -205,7 +222,11 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    let options = match Arguments::parse().options() {
+    let arguments = Arguments::parse();
+    if arguments.upgrade {
+        return upgrade(&arguments.place());
+    }
+    let options = match arguments.options() {
         Ok(options) => options,
         Err(error) => return refuse(&error),
     };
@@ -221,6 +242,20 @@ fn main() -> ExitCode {
     match stopped {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&error),
+    }
+}
+
+fn upgrade(place: &Path) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&format!("cannot start: {error}")),
+    };
+    match runtime.block_on(handover::upgrade(place)) {
+        Ok(Upgraded { version, process, before, process_before }) => {
+            println!("taut-proxy {version} (process {process}) has taken over; {before} (process {process_before}) finishes what it has and ends");
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(&format!("not upgraded: {error}")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a proxy is told when it starts: the workload it stands beside, where it listens, and whom it asks.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -76,6 +77,23 @@ pub struct Handover {
     pub start: Start,
     /// How long connections that cannot move may go on in the proxy that is replaced.
     pub linger: Duration,
+    /// How to start a successor when asked to; `None`: it is started by others.
+    pub started: Option<Started>,
+}
+
+/// How a process was started: its program as it was named, so that a link or a search path leads to the version of today.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    pub program: OsString,
+    pub arguments: Vec<OsString>,
+}
+
+impl Started {
+    /// This process; `None` where the system does not say.
+    pub fn here() -> Option<Self> {
+        let mut words = std::env::args_os();
+        Some(Self { program: words.next()?, arguments: words.collect() })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -169,6 +169,9 @@ impl Proxy {
         for listener in std::mem::take(&mut self.admin) {
             front.spawn(admin::serve(listener, Admin { world: self.world.clone(), status: self.status.clone(), sink: self.sink.clone() }));
         }
+        if self.options.handover.is_some() {
+            handover::tell_service_manager();
+        }
         let (threads, mut adopters) = self.further_workers();
         let (adopter, bequests) = mpsc::unbounded_channel();
         adopters.push(adopter);
@@ -265,7 +268,8 @@ impl Proxy {
             Ok(estate) => {
                 // The certificate that is held vouches for the successor's, nothing else.
                 let signer = ControlSigner { control: self.control.clone(), current: self.current.clone(), token: None };
-                let predecessor = Predecessor { listener, estate, status: self.status.clone(), signer };
+                let started = self.options.handover.as_ref().and_then(|handover| handover.started.clone());
+                let predecessor = Predecessor { listener, estate, status: self.status.clone(), signer, user: handover::own_user(), started };
                 tasks.spawn_local(predecessor.serve(replaced));
             }
             Err(error) => tracing::warn!(%error, "the listening sockets cannot be shared: this proxy cannot be replaced while it runs"),

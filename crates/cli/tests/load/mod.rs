@@ -29,10 +29,15 @@ pub trait Client: Send {
     fn round(&mut self) -> Result<(), String>;
     /// Whether it goes on after a failed round.
     fn starts_again(&self) -> bool;
+    /// Between two rounds. A steady load, not a full one: the machine has other things to do.
+    fn pause(&self) -> Duration {
+        Duration::from_millis(2)
+    }
 }
 
 struct Kind {
     name: &'static str,
+    rounds: u64,
     clients: Vec<Arc<Count>>,
     kept: bool,
 }
@@ -59,24 +64,24 @@ impl Load {
                 let (mut client, count, stop) = (client.another(), count.clone(), load.stop.clone());
                 load.threads.push(std::thread::spawn(move || work(&mut *client, &count, &stop)));
             }
-            load.kinds.push(Kind { name, clients: counts, kept: !client.starts_again() });
+            let rounds = if client.pause() > Duration::from_millis(10) { 2 } else { ROUNDS };
+            load.kinds.push(Kind { name, rounds, clients: counts, kept: !client.starts_again() });
         }
         load
     }
 
     /// Every client has gone some rounds further.
     pub fn settle(&self) {
-        let all = || self.kinds.iter().flat_map(|kind| kind.clients.iter().map(|client| client.rounds.load(Relaxed) + client.failed.load(Relaxed)));
-        let before: Vec<u64> = all().collect();
+        let all = || self.kinds.iter().flat_map(|kind| kind.clients.iter().map(|client| (client.rounds.load(Relaxed), kind.rounds)));
+        let before: Vec<(u64, u64)> = all().collect();
         eventually(PATIENCE, "every client goes on", || {
-            let stuck = all().zip(&before).position(|(now, before)| now < before + ROUNDS && !self.dead(now));
-            stuck.map_or(Ok(()), |client| Err(format!("client {client} of\n{}", self.counts())))
+            let stuck = all().zip(&before).position(|((now, _), (before, rounds))| now < before + rounds);
+            match stuck {
+                // Once any has failed, the counts tell.
+                Some(client) if self.counts().failed() == 0 => Err(format!("client {client} of\n{}", self.counts())),
+                _ => Ok(()),
+            }
         });
-    }
-
-    /// Nothing is waited for once any client has failed: the counts tell.
-    fn dead(&self, _: u64) -> bool {
-        self.kinds.iter().flat_map(|kind| &kind.clients).any(|client| client.failed.load(Relaxed) > 0)
     }
 
     fn counts(&self) -> Counts {
@@ -116,8 +121,7 @@ fn work(client: &mut dyn Client, count: &Count, stop: &AtomicBool) {
                 }
             }
         }
-        // A steady load, not a full one: the machine has other things to do.
-        std::thread::park_timeout(Duration::from_millis(2));
+        std::thread::park_timeout(client.pause());
     }
 }
 
@@ -154,17 +158,23 @@ pub struct Http1 {
     outbound: String,
     host: String,
     keep: bool,
+    pause: Duration,
     connection: Option<Connection>,
     turn: u64,
 }
 
 impl Http1 {
     pub fn kept(outbound: &str, host: &str) -> Self {
-        Self { outbound: outbound.to_owned(), host: host.to_owned(), keep: true, connection: None, turn: 0 }
+        Self { outbound: outbound.to_owned(), host: host.to_owned(), keep: true, pause: Duration::from_millis(2), connection: None, turn: 0 }
     }
 
     pub fn fresh(outbound: &str, host: &str) -> Self {
         Self { keep: false, ..Self::kept(outbound, host) }
+    }
+
+    /// Kept, and idle most of the time.
+    pub fn idle(outbound: &str, host: &str) -> Self {
+        Self { pause: Duration::from_millis(300), ..Self::kept(outbound, host) }
     }
 
     fn request(&mut self) -> io::Result<u16> {
@@ -192,6 +202,10 @@ impl Client for Http1 {
             Ok(200) => Ok(()),
             other => Err(format!("request {}: {other:?}", self.turn)),
         }
+    }
+
+    fn pause(&self) -> Duration {
+        self.pause
     }
 
     fn starts_again(&self) -> bool {
@@ -263,13 +277,20 @@ impl Client for Http2 {
 /// Numbers and their echoes on one connection that is never opened again.
 pub struct Ping {
     address: String,
+    /// Times that a number is said in one message.
+    copies: usize,
     stream: Option<TcpStream>,
     next: u64,
 }
 
 impl Ping {
     pub fn new(address: &str) -> Self {
-        Self { address: address.to_owned(), stream: None, next: 0 }
+        Self { address: address.to_owned(), copies: 1, stream: None, next: 0 }
+    }
+
+    /// In messages of half a megabyte, so that bytes are on their way at any moment.
+    pub fn bulk(address: &str) -> Self {
+        Self { copies: 64 << 10, ..Self::new(address) }
     }
 
     fn echo(&mut self, open: impl FnOnce(&str) -> io::Result<TcpStream>) -> io::Result<bool> {
@@ -278,10 +299,11 @@ impl Ping {
             None => self.stream.insert(open(&self.address)?),
         };
         self.next += 1;
-        stream.write_all(&self.next.to_be_bytes())?;
-        let mut echo = [0; 8];
+        let message = self.next.to_be_bytes().repeat(self.copies);
+        stream.write_all(&message)?;
+        let mut echo = vec![0; message.len()];
         stream.read_exact(&mut echo)?;
-        Ok(u64::from_be_bytes(echo) == self.next)
+        Ok(echo == message)
     }
 
     fn judge(&self, echoed: io::Result<bool>) -> Result<(), String> {
@@ -302,7 +324,7 @@ fn open(address: &str) -> io::Result<TcpStream> {
 
 impl Client for Ping {
     fn another(&self) -> Box<dyn Client> {
-        Box::new(Self::new(&self.address))
+        Box::new(Self { copies: self.copies, ..Self::new(&self.address) })
     }
 
     fn round(&mut self) -> Result<(), String> {

@@ -219,6 +219,11 @@ impl Mesh {
         self.spawn(name, command);
     }
 
+    /// What a short `taut-proxy` command says.
+    pub fn proxy_output(&self, arguments: &[&str]) -> Output {
+        Command::new(proxy_program()).args(arguments).output().expect("run taut-proxy")
+    }
+
     /// The exit code of a process of this mesh that has ended, -1 after a signal.
     pub fn ended(&mut self, name: &str) -> Option<i32> {
         let status = self.children.get_mut(name)?.try_wait().expect("a child")?;

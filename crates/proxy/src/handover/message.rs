@@ -18,6 +18,8 @@ pub enum FromSuccessor {
     TakeOver {
         linger_seconds: u64,
     },
+    /// From somebody else: start a successor.
+    Upgrade,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,6 +36,12 @@ pub enum FromPredecessor {
         why: String,
     },
     Leaving,
+    /// Answers `Upgrade`.
+    Upgraded {
+        version: String,
+        process: i32,
+        before: String,
+    },
     /// With the client's socket and the upstream's.
     Connection(Story),
 }

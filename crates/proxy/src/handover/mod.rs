@@ -24,11 +24,13 @@ mod message;
 mod place;
 mod predecessor;
 mod successor;
+mod upgrade;
 #[cfg(test)]
 mod tests;
 
 pub use line::Line;
 pub use message::{Door, Listening};
-pub use place::{default_place, open};
+pub use place::{default_place, open, own_user};
 pub use predecessor::{Estate, Predecessor, Replaced};
 pub use successor::{Inheritance, NotReplaced, adopt_each};
+pub use upgrade::{Upgraded, tell_service_manager, upgrade};

@@ -46,7 +46,7 @@ fn private_directory(place: &Path) -> io::Result<()> {
     let Some(directory) = place.parent().filter(|directory| !directory.as_os_str().is_empty()) else { return Ok(()) };
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let found = fs::metadata(directory)?;
-    let own = nix::unistd::geteuid().as_raw();
+    let own = own_user();
     if found.uid() != own || found.mode() & 0o022 != 0 {
         let why = format!("{} must belong to user {own} and be writable by nobody else", directory.display());
         return Err(io::Error::new(ErrorKind::PermissionDenied, why));
@@ -56,5 +56,10 @@ fn private_directory(place: &Path) -> io::Result<()> {
 
 /// Whether the process at the other end runs as the same user as this one.
 pub fn is_own_user(uid: u32) -> bool {
-    uid == nix::unistd::geteuid().as_raw()
+    uid == own_user()
+}
+
+/// The user as whom this process acts.
+pub fn own_user() -> u32 {
+    nix::unistd::geteuid().as_raw()
 }

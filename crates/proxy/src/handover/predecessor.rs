@@ -2,10 +2,10 @@
 
 use super::line::Line;
 use super::message::{FromPredecessor, FromSuccessor, Hello, Listening, PROTOCOL, Will};
-use super::place;
+use super::upgrade::{self, Asked};
 use crate::bequest::{Bequests, Heir};
 use crate::current::Current;
-use crate::options::OwnWorkload;
+use crate::options::{OwnWorkload, Started};
 use crate::renewal::Signer;
 use crate::status::{AtDesk, Status};
 use std::io;
@@ -36,6 +36,18 @@ pub struct Predecessor<S> {
     pub status: Arc<Status>,
     /// Asks the control plane, with the certificate that is held.
     pub signer: S,
+    /// Who may ask: the user that runs this proxy.
+    pub user: u32,
+    /// To start a successor when asked to.
+    pub started: Option<Started>,
+}
+
+/// How a talk has ended.
+enum Talk {
+    Taken { line: Line, linger: Duration, version: String, process: i32 },
+    Asked(Asked),
+    Refused,
+    Ended,
 }
 
 /// A successor accepts from now on.
@@ -58,42 +70,65 @@ impl<S: Signer + 'static> Predecessor<S> {
     }
 
     async fn until_replaced(&self) -> (Line, Duration) {
+        let mut asked: Option<Asked> = None;
         loop {
-            let line = Line::new(accept(&self.listener).await);
-            let mut talk = std::pin::pin!(self.talk(line));
-            // One successor at a time; others hear that, and by whom.
-            let ended = loop {
-                tokio::select! {
-                    biased;
-                    ended = &mut talk => break ended,
-                    another = accept(&self.listener) => refuse(Line::new(another), "another successor is taking over already").await,
+            let line = tokio::select! {
+                biased;
+                stream = accept(&self.listener) => Line::new(stream),
+                why = upgrade::ended(&mut asked) => {
+                    if let Some(Asked { line, .. }) = asked.take() {
+                        tracing::warn!(%why, "the upgrade failed; this proxy goes on");
+                        refuse(line, &why).await;
+                    }
+                    continue;
+                }
+            };
+            let ended = {
+                let mut talk = std::pin::pin!(self.talk(line, asked.is_some()));
+                // One successor at a time; others hear that.
+                loop {
+                    tokio::select! {
+                        biased;
+                        ended = &mut talk => break ended,
+                        another = accept(&self.listener) => refuse(Line::new(another), "another successor is taking over already").await,
+                    }
                 }
             };
             match ended {
-                Ok(Some(taken)) => return taken,
-                Ok(None) => tracing::info!("the successor went away before it took over; this proxy goes on"),
+                Ok(Talk::Taken { line, linger, version, process }) => {
+                    if let Some(Asked { line, .. }) = asked {
+                        let told = FromPredecessor::Upgraded { version, process, before: env!("CARGO_PKG_VERSION").to_owned() };
+                        // Whoever has asked may have gone meanwhile.
+                        let _ = timeout(HELLO_LIMIT, line.say(&told, &[])).await;
+                    }
+                    return (line, linger);
+                }
+                Ok(Talk::Asked(new)) => asked = Some(new),
+                Ok(Talk::Ended) => tracing::info!("the successor went away before it took over; this proxy goes on"),
+                Ok(Talk::Refused) => {}
                 Err(error) => tracing::warn!(%error, "the successor did not take over; this proxy goes on"),
             }
         }
     }
 
-    /// `None`: the successor went away.
-    async fn talk(&self, mut line: Line) -> io::Result<Option<(Line, Duration)>> {
+    async fn talk(&self, mut line: Line, upgrading: bool) -> io::Result<Talk> {
         let peer = line.peer()?;
-        if !place::is_own_user(peer.uid()) {
+        if peer.uid() != self.user {
             tracing::warn!(uid = peer.uid(), pid = peer.pid(), "a stranger asked to take over, and was refused");
             refuse(line, "only the user that runs this proxy may replace it").await;
-            return Ok(None);
+            return Ok(Talk::Refused);
         }
-        let hello = match timeout(HELLO_LIMIT, line.hear::<FromSuccessor>()).await {
-            Ok(heard) => heard?,
-            Err(_) => return Err(too_slow()),
+        let first = timeout(HELLO_LIMIT, line.hear::<FromSuccessor>()).await.unwrap_or_else(|_| Err(too_slow()))?;
+        let hello = match first {
+            Some((FromSuccessor::Hello(hello), _)) => hello,
+            Some((FromSuccessor::Upgrade, _)) => return Ok(self.start_successor(line, upgrading).await),
+            Some(_) => return Err(unexpected()),
+            None => return Ok(Talk::Ended),
         };
-        let Some((FromSuccessor::Hello(hello), _)) = hello else { return Ok(None) };
         if let Err(why) = acceptable(&hello, self.status.current().workload()) {
             tracing::warn!(pid = peer.pid(), %why, "a successor was refused");
             refuse(line, &why).await;
-            return Ok(None);
+            return Ok(Talk::Refused);
         }
         tracing::info!(pid = peer.pid(), version = hello.version, "a successor prepares to take over");
         let sockets: Vec<BorrowedFd<'_>> = self.estate.listeners.iter().map(|(_, socket)| socket.as_fd()).chain([self.listener.as_fd()]).collect();
@@ -101,19 +136,43 @@ impl<S: Signer + 'static> Predecessor<S> {
         let deadline = Instant::now() + PREPARE_LIMIT;
         while let Some((message, _)) = timeout_at(deadline, line.hear::<FromSuccessor>()).await.unwrap_or_else(|_| Err(too_slow()))? {
             match message {
-                FromSuccessor::Sign { request, lifetime_seconds } => {
-                    let signed = self.signer.sign(&request, Duration::from_secs(lifetime_seconds)).await;
-                    let answer = match signed {
-                        Ok(chain) => FromPredecessor::Signed { chain },
-                        Err(refused) => FromPredecessor::NotSigned { why: refused.0 },
-                    };
-                    line.say(&answer, &[]).await?;
+                FromSuccessor::Sign { request, lifetime_seconds } => line.say(&self.sign(&request, lifetime_seconds).await, &[]).await?,
+                FromSuccessor::TakeOver { linger_seconds } => {
+                    let line = self.leave(line).await?;
+                    let process = peer.pid().unwrap_or_default();
+                    return Ok(Talk::Taken { line, linger: Duration::from_secs(linger_seconds), version: hello.version, process });
                 }
-                FromSuccessor::TakeOver { linger_seconds } => return self.leave(line).await.map(|line| Some((line, Duration::from_secs(linger_seconds)))),
-                FromSuccessor::Hello(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "it said hello twice")),
+                FromSuccessor::Hello(_) | FromSuccessor::Upgrade => return Err(unexpected()),
             }
         }
-        Ok(None)
+        Ok(Talk::Ended)
+    }
+
+    async fn sign(&self, request: &str, lifetime_seconds: u64) -> FromPredecessor {
+        match self.signer.sign(request, Duration::from_secs(lifetime_seconds)).await {
+            Ok(chain) => FromPredecessor::Signed { chain },
+            Err(refused) => FromPredecessor::NotSigned { why: refused.0 },
+        }
+    }
+
+    /// Starts the process that is to say hello next.
+    async fn start_successor(&self, line: Line, upgrading: bool) -> Talk {
+        let started = match &self.started {
+            _ if upgrading => Err("an upgrade is under way already".to_owned()),
+            None => Err("this proxy does not know how it was started: start its successor yourself, with --replace".to_owned()),
+            Some(started) => upgrade::start_again(started).map_err(|error| format!("{} cannot be started: {error}", started.program.display())),
+        };
+        match started {
+            Ok(child) => {
+                tracing::info!(pid = child.id(), "asked to upgrade: started the successor");
+                Talk::Asked(Asked { line, child })
+            }
+            Err(why) => {
+                tracing::warn!(%why, "asked to upgrade, and could not");
+                refuse(line, &why).await;
+                Talk::Refused
+            }
+        }
     }
 
     fn will(&self) -> Will {
@@ -144,6 +203,10 @@ impl<S: Signer + 'static> Predecessor<S> {
 
 fn too_slow() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "it took too long")
+}
+
+fn unexpected() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it said what does not belong there")
 }
 
 fn hosts(current: &Current) -> Vec<String> {
