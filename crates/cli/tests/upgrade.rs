@@ -5,6 +5,8 @@ mod load;
 mod support;
 
 use load::{Apps, Http1, Http2, Load, Ping, Socks};
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
 use support::{Connection, Mesh, PATIENCE, eventually, text};
 
 const UPGRADES: usize = 10;
@@ -31,7 +33,10 @@ impl Generations {
 
 impl Pair {
     fn start() -> Self {
-        let mesh = Mesh::start();
+        Self::start_in(Mesh::start())
+    }
+
+    fn start_in(mesh: Mesh) -> Self {
         let apps = Apps::start(&mesh.address(20), &mesh.address(30));
         let at = |last, port: u16| format!("{}:{port}", mesh.address(last));
         let options = |name: &str, last: u8, more: &[&str]| {
@@ -47,8 +52,12 @@ impl Pair {
         let ports = ["--port", "7000/tcp", "--port", "8081/http", "--port", "8082/http2"];
         let shop = options("shop", 20, &[&["--service", "shop", "--expose", &at(20, 9081)][..], &ports].concat());
         let web = options("web", 10, &["--upstream", &format!("shop:7000={}", at(10, 7000))]);
-        let mut pair =
-            Self { apps, web: Generations { name: "web", count: 0, options: web }, shop: Generations { name: "shop", count: 0, options: shop }, mesh };
+        let mut pair = Self {
+            apps,
+            web: Generations { name: "web", count: 0, options: web },
+            shop: Generations { name: "shop", count: 0, options: shop },
+            mesh,
+        };
         for generations in [&pair.shop, &pair.web] {
             let token = pair.mesh.taut_ok(&["token"]);
             pair.mesh.proxy(&generations.current(), &[&generations.options[..], &["--token".to_owned(), token.trim().to_owned()]].concat());
@@ -61,13 +70,15 @@ impl Pair {
         format!("{}:{port}", self.mesh.address(last))
     }
 
-    /// A whole upgrade of one side, from the start of the successor to its word that it has taken over.
-    fn upgrade(&mut self, side: fn(&mut Self) -> &mut Generations) {
+    /// A whole upgrade of one side, from the start of the successor to its word that it has taken over. How long that took.
+    fn upgrade(&mut self, side: fn(&mut Self) -> &mut Generations) -> Duration {
+        let started = Instant::now();
         side(self).count += 1;
         let name = side(self).current();
         let options = [&side(self).options[..], &["--replace".to_owned()]].concat();
         self.mesh.proxy(&name, &options);
         self.says(&name, "took over");
+        started.elapsed()
     }
 
     /// One whose application takes its time to answer the probe, which is waited for before it takes over. It is asked on the first port.
@@ -117,9 +128,10 @@ fn ten_upgrades_under_load_fail_no_request() {
         ("TCP, mutual TLS between the proxies", 3, Box::new(Ping::new(&upstream))),
     ]);
     load.settle();
+    let mut took = Vec::new();
     for turn in 1..=UPGRADES {
-        pair.upgrade(|pair| &mut pair.shop);
-        pair.upgrade(|pair| &mut pair.web);
+        took.push(pair.upgrade(|pair| &mut pair.shop));
+        took.push(pair.upgrade(|pair| &mut pair.web));
         load.settle();
         // Those in between have nothing that keeps them: what could move has moved, and the rest is older.
         for name in [format!("web-{}", turn - 1), format!("shop-{}", turn - 1)] {
@@ -133,7 +145,11 @@ fn ten_upgrades_under_load_fail_no_request() {
         assert_eq!(pair.mesh.ended(name), None, "{}", pair.mesh.log(name));
     }
     let counts = load.stop();
-    println!("{UPGRADES} upgrades of both proxies of a path under load\n{counts}");
+    took.sort_unstable();
+    let (fastest, median, slowest) = (took[0], took[took.len() / 2], took[took.len() - 1]);
+    println!(
+        "{UPGRADES} upgrades of both proxies of a path under load, each in {fastest:.0?} to {slowest:.0?}, half of them within {median:.0?}\n{counts}"
+    );
     assert_eq!(counts.failed(), 0, "{counts}");
     // With their connections gone, they end.
     for name in ["web-0", "shop-0"] {
@@ -174,14 +190,46 @@ fn a_successor_whose_predecessor_dies_goes_on_with_its_sockets() {
 }
 
 #[test]
-fn an_operator_upgrades_with_one_command() {
+fn what_stays_behind_still_obeys_policies() {
     let mut pair = Pair::start();
+    let upstream = pair.at(10, 7000);
+    let load = Load::start(&[("TCP, mutual TLS between the proxies", 1, Box::new(Ping::new(&upstream)))]);
+    load.settle();
+    pair.upgrade(|pair| &mut pair.shop);
+    load.settle();
+    pair.mesh.apply_text(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: nobody, namespace: default }\n\
+         spec: { action: DENY, rules: [{ to: [{ operation: { ports: ['7000'] } }] }] }\n",
+    );
+    let counts = load.ends();
+    assert_eq!(counts.failed(), 1, "{counts}");
+    assert_eq!(pair.end("shop-0"), 0);
+    assert!(pair.mesh.log("shop-1").contains("took over"));
+}
+
+#[test]
+fn an_operator_upgrades_with_one_command() {
+    let mut mesh = Mesh::start();
+    let notify = mesh.directory.path().join("notify");
+    let manager = UnixDatagram::bind(&notify).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    mesh.notify = Some(notify);
+    let mut pair = Pair::start_in(mesh);
+    let told = || {
+        let mut message = [0; 200];
+        let length = manager.recv(&mut message).unwrap();
+        text(&message[..length])
+    };
+    // In no order: each says it when it serves.
+    let first = [told(), told()];
+    assert!(["web-0", "shop-0"].iter().all(|name| first.contains(&format!("MAINPID={}\nREADY=1\n", pair.mesh.pid(name)))), "{first:?}");
     let door = pair.mesh.directory.path().join("web.sock");
     let upgrade = |pair: &Pair| pair.mesh.proxy_output(&["--upgrade", "--handover", door.to_str().unwrap()]);
     let done = upgrade(&pair);
     let said = text(&done.stdout);
     println!("{said}{}", text(&done.stderr));
     assert!(done.status.success() && said.starts_with("taut-proxy ") && said.contains(") has taken over; "), "{said}{}", text(&done.stderr));
+    assert!(said.contains(told().trim_start_matches("MAINPID=").split('\n').next().unwrap()), "{said}");
     assert_eq!((pair.end("web-0"), pair.request()), (0, 200));
     // The successor, which is nobody's child here, is replaced just the same, and stopped by its number.
     let again = upgrade(&pair);

@@ -229,9 +229,10 @@ async fn serve_http1(engine: Rc<Engine>, arrival: Arrival, io: Io) {
     let (drain, arrival) = (engine.current.clone(), Rc::new(arrival));
     let service = service_fn(move |request| {
         let (engine, arrival) = (engine.clone(), arrival.clone());
+        let goes_on = request.method() == http::Method::CONNECT;
         async move {
             let mut response = request_in(engine.clone(), arrival, request).await?;
-            if engine.current.leaving() && may_be_last(&response) {
+            if engine.current.leaving() && !goes_on && may_be_last(&response) {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response)

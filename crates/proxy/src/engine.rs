@@ -136,6 +136,11 @@ impl Engine {
         *self.closing.borrow()
     }
 
+    /// Connections under way.
+    pub fn open(&self) -> usize {
+        *self.open.borrow()
+    }
+
     /// Waits until nothing is under way, or until `time_is_over`; then ends what is left.
     pub async fn finish(&self, time_is_over: impl Future<Output = ()>) {
         let mut open = self.open.subscribe();

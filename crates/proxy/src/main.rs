@@ -190,7 +190,8 @@ impl Arguments {
             locality: String::new(),
         };
         let start = if self.replace { Start::Replace } else { Start::Afresh };
-        let handover = Some(Handover { place, start, linger: Duration::from_secs(self.linger), started: Started::here() }).filter(|handover| handover.place.as_os_str() != "off");
+        let handover = Some(Handover { place, start, linger: Duration::from_secs(self.linger), started: Started::here() })
+            .filter(|handover| handover.place.as_os_str() != "off");
         if handover.is_none() && self.replace {
             return Err("--replace needs the handover socket, which is off".to_owned());
         }

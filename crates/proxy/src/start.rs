@@ -39,6 +39,9 @@ const MOVE_AWAY: Duration = Duration::from_secs(1);
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How long the control plane may hear nothing of a workload whose proxy is replaced; it waits somewhat longer before it worries.
 const FIRST_LOOK: Duration = Duration::from_millis(2500);
+/// How long connections that move may take to come here: somewhat more than they are given to become quiet. A proxy that were replaced
+/// in that time could end before they have come.
+const SETTLE: Duration = Duration::from_millis(1500);
 /// How often metric series are looked through for those that nothing changes.
 const EXPIRE_EVERY: Duration = Duration::from_secs(30);
 
@@ -165,7 +168,7 @@ impl Proxy {
             prepared = self.prepare(&mut tasks, wanted, inheritance) => prepared?,
         };
         let (replaced, mut successor) = oneshot::channel();
-        self.await_successor(&mut tasks, replaced);
+        self.await_successor(&mut tasks, replaced, before.is_some());
         for listener in std::mem::take(&mut self.admin) {
             front.spawn(admin::serve(listener, Admin { world: self.world.clone(), status: self.status.clone(), sink: self.sink.clone() }));
         }
@@ -261,8 +264,8 @@ impl Proxy {
         wanted.map(|wanted| tokio::task::spawn_local(sync::run(sync, wanted)))
     }
 
-    /// Answers at the handover socket, if there is one.
-    fn await_successor(&mut self, tasks: &mut JoinSet<()>, replaced: oneshot::Sender<Replaced>) {
+    /// Answers at the handover socket, if there is one; after a takeover only when all has moved here that can.
+    fn await_successor(&mut self, tasks: &mut JoinSet<()>, replaced: oneshot::Sender<Replaced>, after_takeover: bool) {
         let Some(listener) = self.door.take() else { return };
         match self.estate() {
             Ok(estate) => {
@@ -270,7 +273,11 @@ impl Proxy {
                 let signer = ControlSigner { control: self.control.clone(), current: self.current.clone(), token: None };
                 let started = self.options.handover.as_ref().and_then(|handover| handover.started.clone());
                 let predecessor = Predecessor { listener, estate, status: self.status.clone(), signer, user: handover::own_user(), started };
-                tasks.spawn_local(predecessor.serve(replaced));
+                let settle = if after_takeover { SETTLE } else { Duration::ZERO };
+                tasks.spawn_local(async move {
+                    tokio::time::sleep(settle).await;
+                    predecessor.serve(replaced).await;
+                });
             }
             Err(error) => tracing::warn!(%error, "the listening sockets cannot be shared: this proxy cannot be replaced while it runs"),
         }

@@ -1,7 +1,7 @@
 //! One worker of the data plane: everything it does, on one thread, from its listeners to the end of its drain.
 
 use crate::bequest::Bequest;
-use crate::current::Current;
+use crate::current::{Current, Stage};
 use crate::engine::Engine;
 use crate::listen::{Listeners, listen};
 use crate::options::Options;
@@ -34,7 +34,11 @@ pub async fn serve(
     let accepting = join_all(listeners.entries().into_iter().map(|(listener, entry)| listen(engine.clone(), listener, entry)));
     let working = async {
         accepting.await;
-        engine.finish(engine.current.time_is_over(limit)).await;
+        tokio::select! {
+            biased;
+            () = engine.finish(engine.current.time_is_over(limit)) => {}
+            () = tell_what_stays(&engine) => {}
+        }
     };
     tokio::select! {
         biased;
@@ -42,6 +46,15 @@ pub async fn serve(
         () = sweep(&engine) => {}
         () = adopt(&engine, bequests) => {}
     }
+}
+
+/// Why a proxy that was replaced is still there. Never ends.
+async fn tell_what_stays(engine: &Engine) {
+    engine.current.reached(Stage::Closing).await;
+    if engine.current.stage() == Stage::Closing {
+        tracing::info!(open = engine.open(), "idle connections are closed now; those that are in use and cannot move stay until they end");
+    }
+    std::future::pending().await
 }
 
 /// Never ends.

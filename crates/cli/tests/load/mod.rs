@@ -96,6 +96,15 @@ impl Load {
         Counts(self.kinds.iter().map(count).collect())
     }
 
+    /// Waits until every client has ended by itself.
+    pub fn ends(self) -> Counts {
+        eventually(PATIENCE, "the clients end", || match self.threads.iter().all(JoinHandle::is_finished) {
+            true => Ok(()),
+            false => Err(self.counts().to_string()),
+        });
+        self.stop()
+    }
+
     pub fn stop(self) -> Counts {
         self.stop.store(true, Relaxed);
         let counts = self.counts();

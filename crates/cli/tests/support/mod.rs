@@ -43,6 +43,8 @@ pub struct Mesh {
     children: BTreeMap<String, Child>,
     pub config: Option<PathBuf>,
     pub leaf_lifetime: Option<&'static str>,
+    /// Where proxies tell a service manager that they serve.
+    pub notify: Option<PathBuf>,
 }
 
 static MESHES: AtomicU8 = AtomicU8::new(0);
@@ -114,7 +116,7 @@ impl Mesh {
         let net = 128 + (std::process::id() % 100) as u8;
         let second = MESHES.fetch_add(1, Ordering::Relaxed);
         let directory = tempfile::Builder::new().prefix("taut-e2e-").tempdir().expect("temporary directory");
-        Self { directory, net, second, children: BTreeMap::new(), config: None, leaf_lifetime: None }
+        Self { directory, net, second, children: BTreeMap::new(), config: None, leaf_lifetime: None, notify: None }
     }
 
     /// A control plane that answers.
@@ -216,6 +218,9 @@ impl Mesh {
     pub fn proxy(&mut self, name: &str, arguments: &[String]) {
         let mut command = Command::new(proxy_program());
         command.env_remove("TAUT_TOKEN").env("TAUT_CONTROL", self.grpc()).env("RUST_BACKTRACE", "0").args(arguments);
+        if let Some(notify) = &self.notify {
+            command.env("NOTIFY_SOCKET", notify);
+        }
         self.spawn(name, command);
     }
 

@@ -24,9 +24,9 @@ mod message;
 mod place;
 mod predecessor;
 mod successor;
-mod upgrade;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 pub use line::Line;
 pub use message::{Door, Listening};

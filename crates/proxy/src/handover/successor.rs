@@ -105,7 +105,11 @@ impl Inheritance {
     /// Closes what this proxy was not told to listen on. The predecessor has them until it leaves.
     pub fn close_the_rest(&mut self) {
         for (listening, _) in self.sockets.drain(..) {
-            tracing::warn!("the proxy that runs listens on {:?} for {}, and this one will not: clients there will be refused", listening.at, listening.what);
+            tracing::warn!(
+                "the proxy that runs listens on {:?} for {}, and this one will not: clients there will be refused",
+                listening.at,
+                listening.what
+            );
         }
     }
 

@@ -60,7 +60,8 @@ async fn old(user: u32) -> Old {
     let (current, wanted) = Current::new(workload("web"));
     let status = Status::new(World::os(), current.clone(), "".into());
     let listening = Listening { what: "peer".to_owned(), at: Door::Tcp(address) };
-    let predecessor = Predecessor { listener, estate: Estate { listeners: vec![(listening, socket)] }, status, signer: NoSigner, user, started: None };
+    let predecessor =
+        Predecessor { listener, estate: Estate { listeners: vec![(listening, socket)] }, status, signer: NoSigner, user, started: None };
     let (tell, replaced) = oneshot::channel();
     tokio::task::spawn_local(predecessor.serve(tell));
     Old { place, address, current, replaced, _wanted: wanted, _directory: directory }

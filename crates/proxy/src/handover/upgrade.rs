@@ -53,7 +53,10 @@ pub async fn upgrade(place: &Path) -> Result<Upgraded, NotReplaced> {
     let mut line = match UnixStream::connect(place).await {
         Ok(stream) => Line::new(stream),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-            return Err(NotReplaced(format!("no proxy answers at {}: name the running one by its --peer address or its --handover path", place.display())));
+            return Err(NotReplaced(format!(
+                "no proxy answers at {}: name the running one by its --peer address or its --handover path",
+                place.display()
+            )));
         }
         Err(error) => return Err(cannot(error)),
     };

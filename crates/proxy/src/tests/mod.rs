@@ -229,7 +229,14 @@ impl Proxy {
         let (outbound_at, upstream_at, peer_at, exposed_at) = (address(&outbound), address(&upstream), address(&peer), address(&exposed));
         let upstreams = vec![(upstream, "reviews".to_owned(), 9080)];
         let listeners = Listeners { outbound: Some(outbound), upstreams, peer, exposed: Some(exposed) };
-        let task = tokio::task::spawn_local(crate::worker::serve(World::os(), Arc::new(options), current.clone(), sink.clone(), listeners, tokio::sync::mpsc::unbounded_channel().1));
+        let task = tokio::task::spawn_local(crate::worker::serve(
+            World::os(),
+            Arc::new(options),
+            current.clone(),
+            sink.clone(),
+            listeners,
+            tokio::sync::mpsc::unbounded_channel().1,
+        ));
         let (name, version) = (name.to_owned(), Cell::new(0));
         Self {
             name,
