@@ -43,7 +43,7 @@ impl Pair {
             let door = mesh.directory.path().join(format!("{name}.sock"));
             let mut all: Vec<String> = ["--name", name, "--address", &mesh.address(last), "--outbound", &at(last, 15001), "--peer", &at(last, 15008)]
                 .into_iter()
-                .chain(["--admin", &at(last, 15000), "--handover", door.to_str().unwrap(), "--drain", "2"])
+                .chain(["--admin", &at(last, 15000), "--handover", door.to_str().unwrap(), "--drain", "2", "--workers", "2"])
                 .map(str::to_owned)
                 .collect();
             all.extend(more.iter().map(|&word| word.to_owned()));
@@ -249,6 +249,10 @@ fn another_workload_is_refused_and_a_first_proxy_needs_no_predecessor() {
     let mut pair = Pair::start();
     let door = pair.mesh.directory.path().join("shop.sock").to_str().unwrap().to_owned();
     let other = ["--name", "other", "--outbound", "off", "--peer", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--handover", &door, "--replace"];
+    let same = pair.web.options.clone();
+    pair.mesh.proxy("same", &same);
+    assert_eq!(pair.end("same"), 1);
+    assert!(pair.mesh.log("same").contains("the proxy that runs here already is replaced with --replace"), "{}", pair.mesh.log("same"));
     pair.mesh.proxy("other", &other.map(str::to_owned));
     assert_eq!(pair.end("other"), 1);
     assert!(pair.mesh.log("other").contains("the running proxy is of workload default/shop"), "{}", pair.mesh.log("other"));

@@ -1,6 +1,5 @@
 //! A TCP connection that goes on in another process: its two sockets and what must be known to go on with it.
 
-use crate::capture::late::FirstLine;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -28,9 +27,9 @@ pub struct Story {
     pub received_bytes: u64,
     pub sent_bytes: u64,
     pub idle_ms: u64,
-    /// Of a client that may still turn out to speak HTTP.
+    /// The end of what a client has said of its first line, if it may still turn out to speak HTTP.
     #[serde(default)]
-    pub first_line: Option<FirstLine>,
+    pub first_line: Option<Vec<u8>>,
 }
 
 /// Whom to give connections to. Cheap to clone.

@@ -20,6 +20,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -55,6 +56,15 @@ pub struct Fault {
 impl Fault {
     fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
         Self { what: what.into(), help: help.into() }
+    }
+
+    /// A port that this workload's own proxy holds can be had.
+    fn or_replace(mut self, options: &Options) -> Self {
+        let taken = |handover: &Handover| handover.start == Start::Afresh && UnixStream::connect(&handover.place).is_ok();
+        if options.handover.as_ref().is_some_and(taken) {
+            self.help += "; the proxy that runs here already is replaced with --replace";
+        }
+        self
     }
 }
 
@@ -116,8 +126,8 @@ impl Proxy {
         }
         let mut inheritance = inherit(&options).await?;
         let mut ports = Ports { world: &world, inherited: inheritance.as_mut() };
-        let listeners = bind(&mut ports, &options).await?;
-        let admin = ports.all("admin", "--admin", &options.admin).await?;
+        let listeners = bind(&mut ports, &options).await.map_err(|fault| fault.or_replace(&options))?;
+        let admin = ports.all("admin", "--admin", &options.admin).await.map_err(|fault| fault.or_replace(&options))?;
         let door = open_door(&options, inheritance.as_mut()).await;
         if let Some(inheritance) = &mut inheritance {
             inheritance.close_the_rest();

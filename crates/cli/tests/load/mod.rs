@@ -435,7 +435,7 @@ async fn serve(listener: TcpListener, http2: bool) {
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     match request.uri().path() {
         "/hang" => std::future::pending::<()>().await,
-        "/slow" => tokio::time::sleep(Duration::from_millis(900)).await,
+        "/slow" => drop(tokio::time::timeout(Duration::from_millis(900), std::future::pending::<()>()).await),
         _ => {}
     }
     let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();

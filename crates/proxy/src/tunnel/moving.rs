@@ -2,6 +2,7 @@
 
 use super::{Ended, Joined, copy, decide, revoked};
 use crate::bequest::{Bequest, Story};
+use crate::capture::late::FirstLine;
 use crate::current::Stage;
 use crate::engine::Engine;
 use crate::evidence::OwnedFacts;
@@ -33,8 +34,13 @@ pub async fn adopt(engine: Rc<Engine>, bequest: Bequest) {
     // Names the service, and ends what this proxy's plan refuses.
     match decide(&engine, &arrival, plan, &mut open).await {
         Ok(_) => {
-            go_on(&engine, &arrival, open, Joined { client, upstream, idle: Duration::from_millis(story.idle_ms), first_line: story.first_line })
-                .await
+            go_on(
+                &engine,
+                &arrival,
+                open,
+                Joined { client, upstream, idle: Duration::from_millis(story.idle_ms), first_line: story.first_line.map(FirstLine::resume) },
+            )
+            .await
         }
         Err(fault) => open.close(Some(&fault)),
     }
@@ -102,7 +108,7 @@ async fn give(engine: &Engine, arrival: &Arrival, open: &OpenConnection, joined:
         received_bytes: open.carried.received.get(),
         sent_bytes: open.carried.sent.get(),
         idle_ms: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
-        first_line: first_line.clone(),
+        first_line: first_line.as_ref().and_then(FirstLine::unended),
     };
     heir.give(Bequest { client, upstream, story }).await.map_err(|back| {
         let Bequest { client, upstream, .. } = back?;
