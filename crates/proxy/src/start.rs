@@ -160,21 +160,16 @@ impl Proxy {
     /// It was to take over from another proxy, and could not. That one goes on.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Fault> {
         let local = LocalSet::new();
-        let threads = local.run_until(self.run_here(shutdown)).await?;
-        for thread in threads {
-            // Its drain began with ours and has the same limit; one that panicked has said so.
-            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-        }
-        Ok(())
+        local.run_until(self.run_here(shutdown)).await
     }
 
-    async fn run_here(mut self, shutdown: impl Future<Output = ()>) -> Result<Vec<JoinHandle<()>>, Fault> {
+    async fn run_here(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Fault> {
         let mut shutdown = std::pin::pin!(shutdown);
         let (mut tasks, mut front) = (JoinSet::new(), JoinSet::new());
         let (wanted, inheritance) = (self.wanted.take(), self.inheritance.take());
         let (desk, before) = tokio::select! {
             biased;
-            () = &mut shutdown => return Ok(Vec::new()),
+            () = &mut shutdown => return Ok(()),
             prepared = self.prepare(&mut tasks, wanted, inheritance) => prepared?,
         };
         let (replaced, mut successor) = oneshot::channel();
@@ -192,7 +187,14 @@ impl Proxy {
             tasks.spawn_local(handover::adopt_each(line, adopters));
         }
         let Self { world, options, current, status, sink, listeners, .. } = self;
-        let mut working = std::pin::pin!(worker::serve(world, options.clone(), current.clone(), sink, listeners, bequests));
+        let own_worker = worker::serve(world, options.clone(), current.clone(), sink, listeners, bequests);
+        let mut working = std::pin::pin!(async {
+            own_worker.await;
+            for thread in threads {
+                // One that panicked has said so.
+                let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+            }
+        });
         let replaced = tokio::select! {
             biased;
             () = &mut shutdown => None,
@@ -220,7 +222,7 @@ impl Proxy {
             }
         }
         say_goodbye(&status, desk).await;
-        Ok(threads)
+        Ok(())
     }
 
     /// Starts what works in the background. With an inheritance, also waits until this proxy can serve, and takes over; gives the line
