@@ -240,6 +240,16 @@ fn an_operator_upgrades_with_one_command() {
         false => Ok(()),
         true => Err("it is still there".to_owned()),
     });
+    // Without a control plane there is no certificate for a successor, and nothing changes.
+    let token = pair.mesh.taut_ok(&["token"]).trim().to_owned();
+    pair.mesh.proxy("web-9", &[&pair.web.options[..], &["--token".to_owned(), token]].concat());
+    pair.mesh.wait_ready(2);
+    assert_eq!(pair.request(), 200);
+    pair.mesh.kill9("control-plane");
+    let alone = upgrade(&pair);
+    assert!(!alone.status.success() && text(&alone.stderr).contains("got no certificate, so the running one goes on: "), "{}", text(&alone.stderr));
+    assert_eq!(pair.request(), 200);
+    assert_eq!(pair.mesh.terminate("web-9"), Some(0));
     let nobody = upgrade(&pair);
     assert!(!nobody.status.success() && text(&nobody.stderr).contains("no proxy answers at"), "{}", text(&nobody.stderr));
 }

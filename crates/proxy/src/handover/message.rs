@@ -18,6 +18,10 @@ pub enum FromSuccessor {
     TakeOver {
         linger_seconds: u64,
     },
+    /// It cannot serve.
+    GiveUp {
+        why: String,
+    },
     /// From somebody else: start a successor.
     Upgrade,
 }

@@ -9,6 +9,7 @@
 //! Sign {certificate request}  ────────▶  asks the control plane with its own live certificate
 //!                             ◀────────  Signed {chain}                                        or NotSigned {why}
 //!        compiles a plan, probes the application
+//!        or GiveUp {why}      ────────▶  goes on
 //! TakeOver {linger}           ────────▶  leaves the control plane's desk
 //!                             ◀────────  Leaving; stops accepting
 //!        accepts, says hello at the desk

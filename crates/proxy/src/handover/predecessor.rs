@@ -46,6 +46,7 @@ pub struct Predecessor<S> {
 enum Talk {
     Taken { line: Line, linger: Duration, version: String, process: i32 },
     Asked(Asked),
+    GivenUp(String),
     Refused,
     Ended,
 }
@@ -104,6 +105,12 @@ impl<S: Signer + 'static> Predecessor<S> {
                     return (line, linger);
                 }
                 Ok(Talk::Asked(new)) => asked = Some(new),
+                Ok(Talk::GivenUp(why)) => {
+                    tracing::warn!(%why, "the successor did not take over; this proxy goes on");
+                    if let Some(Asked { line, .. }) = asked.take() {
+                        refuse(line, &why).await;
+                    }
+                }
                 Ok(Talk::Ended) => tracing::info!("the successor went away before it took over; this proxy goes on"),
                 Ok(Talk::Refused) => {}
                 Err(error) => tracing::warn!(%error, "the successor did not take over; this proxy goes on"),
@@ -142,6 +149,7 @@ impl<S: Signer + 'static> Predecessor<S> {
                     let process = peer.pid().unwrap_or_default();
                     return Ok(Talk::Taken { line, linger: Duration::from_secs(linger_seconds), version: hello.version, process });
                 }
+                FromSuccessor::GiveUp { why } => return Ok(Talk::GivenUp(why)),
                 FromSuccessor::Hello(_) | FromSuccessor::Upgrade => return Err(unexpected()),
             }
         }

@@ -126,7 +126,7 @@ impl Inheritance {
                 died(None);
                 Ok(None)
             }
-            Err(refused) => Err(NotReplaced(format!("the new proxy got no certificate, so the running one goes on: {refused}"))),
+            Err(refused) => Err(self.give_up(format!("the new proxy got no certificate, so the running one goes on: {refused}")).await),
         }
     }
 
@@ -142,16 +142,18 @@ impl Inheritance {
             // Services that nobody serves any more may never come.
             let _ = timeout(HOSTS_LIMIT, known(status.current(), &self.hosts)).await;
         };
-        tokio::select! {
+        let prepared = tokio::select! {
             biased;
             heard = self.line.hear::<FromPredecessor>() => {
                 died(heard.err());
                 return Ok(None);
             }
-            prepared = timeout(PREPARE_LIMIT, prepared) => prepared.map_err(|_| {
-                let why = status.ready().err().unwrap_or_else(|| "its plan is not complete".to_owned());
-                NotReplaced(format!("the new proxy was not able to serve within {PREPARE_LIMIT:?} ({why}); the running one goes on"))
-            })?,
+            prepared = timeout(PREPARE_LIMIT, prepared) => prepared,
+        };
+        if prepared.is_err() {
+            let why = status.ready().err().unwrap_or_else(|| "its plan is not complete".to_owned());
+            let why = format!("the new proxy was not able to serve within {PREPARE_LIMIT:?} ({why}); the running one goes on");
+            return Err(self.give_up(why).await);
         }
         if let Err(error) = self.line.say(&FromSuccessor::TakeOver { linger_seconds: linger.as_secs() }, &[]).await {
             died(Some(error));
@@ -171,6 +173,15 @@ impl Inheritance {
                 Ok(Some(self.line))
             }
         }
+    }
+}
+
+impl Inheritance {
+    /// Lets the predecessor know, and through it whoever has asked for the upgrade.
+    async fn give_up(&self, why: String) -> NotReplaced {
+        // It finds out by itself otherwise.
+        let _ = timeout(ANSWER_LIMIT, self.line.say(&FromSuccessor::GiveUp { why: why.clone() }, &[])).await;
+        NotReplaced(why)
     }
 }
 
