@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use taut_model::service::AppProtocol;
 use taut_proxy::options::{AccessLog, AccessLogFormat, ListenerKind, Options, OwnPort, OwnWorkload, Secret, Upstream};
-use taut_proxy::{Proxy, World};
+use taut_proxy::{Fault, Proxy, World};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -138,9 +138,10 @@ pub async fn run(place: &Place, arguments: Arguments) -> Outcome<ExitCode> {
     Ok(ExitCode::from(u8::try_from(code.unwrap_or(0)).unwrap_or(1)))
 }
 
-fn ended_early(ended: Result<(), tokio::task::JoinError>) -> String {
+fn ended_early(ended: Result<Result<(), Fault>, tokio::task::JoinError>) -> String {
     match ended {
-        Ok(()) => "the sidecar stopped".to_owned(),
+        Ok(Ok(())) => "the sidecar stopped".to_owned(),
+        Ok(Err(fault)) => fault.to_string(),
         Err(error) => format!("the sidecar failed: {error}"),
     }
 }

@@ -124,7 +124,7 @@ fn exchange(record: &ExchangeRecord) -> Lines {
         // The application beside the proxy and what is outside the mesh have an address and no name.
         let to = match attempt.endpoint.is_empty() {
             true if record.edge.reporter == Reporter::Destination => format!("the application ({})", attempt.address),
-            true => attempt.address.clone(),
+            true => attempt.address.to_string(),
             false => format!("{} ({})", attempt.endpoint, attempt.address),
         };
         lines.push((format!("attempt {}", number + 1), format!("{to}: {} after {}", attempt.result, milliseconds(attempt.duration_us))));
@@ -140,7 +140,7 @@ fn exchange(record: &ExchangeRecord) -> Lines {
 }
 
 fn connection(record: &ConnectionRecord) -> Lines {
-    let to = match record.edge.service_host.as_str() {
+    let to = match &*record.edge.service_host {
         "" => "",
         host => &format!(" to {host}"),
     };

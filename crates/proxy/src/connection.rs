@@ -3,6 +3,7 @@
 use crate::capture::http_proxy;
 use crate::capture::sniff::{self, Opening};
 use crate::capture::socks5;
+use crate::current::Stage;
 use crate::engine::Engine;
 use crate::exchange;
 use crate::facts::{Arrival, Seen, asks_for_websocket};
@@ -292,7 +293,8 @@ fn parse_server_name(name: &str) -> Option<(Text, u16)> {
     Some((host.into(), port.parse().ok()?))
 }
 
-/// Serves HTTP/1 requests until the connection ends; after a drain began, the one under way is the last.
+/// Serves HTTP/1 requests until the connection ends; after a drain began, the one under way is the last. Once a successor is there,
+/// the next one is: a connection that is closed while idle may meet a request that is on its way.
 async fn serve_http1(engine: Rc<Engine>, arrival: Arrival, io: Io) {
     let stranger = arrival.direction == Direction::Inbound && arrival.peer.is_none();
     let idle = if stranger { STRANGERS_IDLE_TIMEOUT } else { KNOWN_IDLE_TIMEOUT };
@@ -316,8 +318,8 @@ impl Service for Exchanges {
         exchange::serve(&self.engine, &self.arrival, head, Incoming::Http1Request(body), upgrade).await
     }
 
-    fn draining(&self) -> bool {
-        self.engine.current.draining()
+    fn last(&self) -> bool {
+        self.engine.current.leaving()
     }
 
     async fn drained(&self) {
@@ -362,7 +364,8 @@ async fn serve_http2(engine: Rc<Engine>, arrival: Arrival, io: Io) {
     let ended = tokio::select! {
         biased;
         _ = connection.as_mut() => true,
-        () = drain.drained() => false,
+        // Unlike HTTP/1, it can be told to clients without a request of theirs going astray.
+        () = drain.reached(Stage::Replaced) => false,
     };
     if !ended {
         connection.as_mut().graceful_shutdown();

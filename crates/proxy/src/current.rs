@@ -1,16 +1,30 @@
 //! What the data path reads: the plan, the identity, and whether to leave. One per proxy, shared by its workers.
 
+use crate::bequest::Heir;
 use crate::identity::HeldIdentity;
 use crate::options::OwnWorkload;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use taut_model::route::{Backend, HttpAction, Route};
 use taut_plan::{ClusterKey, Plan, Snapshot};
 use tokio::sync::{mpsc, watch};
+
+/// How far a proxy is from its end. It goes one way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    #[default]
+    Serving,
+    /// A successor takes the new connections. Those that stand are ended where that can hurt nobody: after the next exchange.
+    Replaced,
+    /// Connections on which nothing happens are closed.
+    Closing,
+    /// Asked to stop: what is under way has the time that a drain may take.
+    Stopping,
+}
 
 pub struct Current {
     workload: OwnWorkload,
@@ -21,7 +35,9 @@ pub struct Current {
     /// Carries the version of the pinned plan to those who wait for one.
     pinned: watch::Sender<u64>,
     renewed: watch::Sender<u64>,
-    draining: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
+    /// Once replaced: who takes connections that can move, and how long the others may stay.
+    heir: OnceLock<(Heir, Duration)>,
     connected: AtomicBool,
     workers: AtomicUsize,
     wanted: mpsc::UnboundedSender<Vec<String>>,
@@ -48,7 +64,8 @@ impl Current {
             identity: ArcSwapOption::empty(),
             pinned: watch::Sender::new(0),
             renewed: watch::Sender::new(0),
-            draining: watch::Sender::new(false),
+            stage: watch::Sender::default(),
+            heir: OnceLock::new(),
             connected: AtomicBool::new(false),
             workers: AtomicUsize::new(0),
             wanted,
@@ -131,18 +148,71 @@ impl Current {
         let _ = self.wanted.send(hosts.to_vec());
     }
 
-    pub fn draining(&self) -> bool {
-        *self.draining.borrow()
+    pub fn stage(&self) -> Stage {
+        *self.stage.borrow()
     }
 
-    /// Resolves when a drain starts (at once when it has).
-    pub async fn drained(&self) {
+    /// Nothing, when it is further already.
+    pub fn advance(&self, stage: Stage) {
+        self.stage.send_if_modified(|now| {
+            let advances = stage > *now;
+            *now = stage.max(*now);
+            advances
+        });
+    }
+
+    /// Resolves when `stage` or a later one is reached (at once when it has been).
+    pub async fn reached(&self, stage: Stage) {
         // The sender lives as long as `self`, so this ends only by the condition.
-        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
+        let _ = self.stage.subscribe().wait_for(|now| *now >= stage).await;
+    }
+
+    /// Whether connections are to be ended after the exchange under way.
+    pub fn leaving(&self) -> bool {
+        self.stage() >= Stage::Replaced
+    }
+
+    pub fn draining(&self) -> bool {
+        self.stage() >= Stage::Closing
+    }
+
+    /// Resolves when idle connections are to be closed.
+    pub async fn drained(&self) {
+        self.reached(Stage::Closing).await;
     }
 
     pub fn start_draining(&self) {
-        self.draining.send_replace(true);
+        self.advance(Stage::Stopping);
+    }
+
+    /// A successor has taken over.
+    pub fn replace(&self, heir: Heir, linger: Duration) {
+        // A proxy is replaced once.
+        let _ = self.heir.set((heir, linger));
+        self.advance(Stage::Replaced);
+    }
+
+    pub fn heir(&self) -> Option<&Heir> {
+        self.heir.get().map(|(heir, _)| heir)
+    }
+
+    /// Resolves when what is left is to be cut off, for a proxy that accepts no more.
+    pub async fn time_is_over(&self, drain: Duration) {
+        let lingering = async {
+            match self.heir.get() {
+                Some((_, linger)) => tokio::time::sleep(*linger).await,
+                None => std::future::pending().await,
+            }
+        };
+        let stopped = async {
+            self.reached(Stage::Stopping).await;
+            tokio::time::sleep(drain).await;
+        };
+        tokio::select! {
+            biased;
+            () = stopped => {}
+            () = lingering => {}
+        }
     }
 
     /// Whether the control plane is reached at this moment.

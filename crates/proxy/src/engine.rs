@@ -19,7 +19,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 use taut_model::host;
 use taut_model::workload::Workload;
 use taut_observe::record::Party;
@@ -168,16 +167,24 @@ impl Engine {
         *self.closing.borrow()
     }
 
-    /// Waits until nothing is under way, at most `limit`; then ends what is left.
-    pub async fn finish(&self, limit: Duration) {
+    /// Connections under way.
+    pub fn open(&self) -> usize {
+        *self.open.borrow()
+    }
+
+    /// Waits until nothing is under way, or until `time_is_over`; then ends what is left.
+    pub async fn finish(&self, time_is_over: impl Future<Output = ()>) {
         let mut open = self.open.subscribe();
-        let all_ended = open.wait_for(|open| *open == 0);
-        if tokio::time::timeout(limit, all_ended).await.is_err() {
-            tracing::warn!(open = *self.open.borrow(), ?limit, "drain: time is over, closing the connections that are left");
-            self.closing.send_replace(true);
-            // Each ends as soon as it is polled. The sender cannot be gone.
-            let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+        tokio::select! {
+            biased;
+            // The sender cannot be gone.
+            _ = open.wait_for(|open| *open == 0) => return,
+            () = time_is_over => {}
         }
+        tracing::warn!(open = *self.open.borrow(), "drain: time is over, closing the connections that are left");
+        self.closing.send_replace(true);
+        // Each ends as soon as it is polled.
+        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
     }
 }
 

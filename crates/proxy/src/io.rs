@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use taut_wire::net::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
 pub struct Io {
@@ -80,6 +81,22 @@ impl Io {
             (_, true) => return,
             (false, false) => [&read[..], &self.ahead[..]].concat().into(),
         };
+    }
+
+    /// Whether this is a TCP socket and nothing else.
+    pub fn is_plain(&self) -> bool {
+        self.ahead.is_empty() && matches!(self.carrier, Carrier::Plain(Stream::Tcp(_)))
+    }
+
+    /// The TCP socket that this is.
+    ///
+    /// # Errors
+    /// It is something else: here it is again.
+    pub fn into_plain(self) -> Result<TcpStream, Self> {
+        match self.carrier {
+            Carrier::Plain(Stream::Tcp(stream)) if self.ahead.is_empty() => Ok(stream),
+            carrier => Err(Self { ahead: self.ahead, carrier }),
+        }
     }
 }
 

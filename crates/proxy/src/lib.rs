@@ -14,6 +14,7 @@
 
 pub mod admin;
 mod backoff;
+pub mod bequest;
 pub mod body;
 pub mod capture;
 pub mod channel;
@@ -30,6 +31,7 @@ pub mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
+pub mod handover;
 pub mod http1;
 pub mod identity;
 pub mod incoming;

@@ -1,6 +1,7 @@
 //! Step 1 of 7: takes connections in, and hands each to [`connection::serve`] as a task of its own.
 
 use crate::connection::{self, Entry};
+use crate::current::Stage;
 use crate::engine::Engine;
 use futures_util::FutureExt;
 use std::net::SocketAddr;
@@ -37,13 +38,13 @@ impl Listeners {
     }
 }
 
-/// Accepts until a drain begins; what the system has accepted by then is still served.
+/// Accepts until a drain begins or a successor does so; what the system has accepted by then is still served.
 pub async fn listen(engine: Rc<Engine>, listener: Listener, entry: Entry) {
-    let mut drained = std::pin::pin!(engine.current.drained());
+    let mut leaves = std::pin::pin!(engine.current.reached(Stage::Replaced));
     loop {
         tokio::select! {
             biased;
-            () = &mut drained => break,
+            () = &mut leaves => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => take(&engine, &entry, stream, from),
                 Err(error) => {

@@ -4,10 +4,13 @@ use clap::{Parser, ValueEnum};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use taut_proxy::options::{AccessLog, AccessLogFormat, ListenerKind, Options, OwnPort, OwnWorkload, Probe, Secret, Upstream};
+use taut_proxy::handover::{self, Upgraded};
+use taut_proxy::options::{
+    AccessLog, AccessLogFormat, Handover, ListenerKind, Options, OwnPort, OwnWorkload, Probe, Secret, Start, Started, Upstream,
+};
 use taut_proxy::world::World;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -81,6 +84,20 @@ struct Arguments {
     /// Seconds that exchanges in flight may take after a stop was asked for
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain: u64,
+    /// Replace the proxy that runs here by the program that is installed now: it starts its successor as it was started itself. Waits, and says
+    /// what came of it. Needs no other option but the running proxy's --peer or --handover
+    #[arg(long, conflicts_with = "replace")]
+    upgrade: bool,
+    /// Take over from the proxy that runs here, without a refused connection or a failed request; start as usual if there is none
+    #[arg(long)]
+    replace: bool,
+    /// Unix socket where the next proxy takes over, or `off` [default: named after --peer in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/tautline,
+    /// /run/tautline (root) or /tmp/tautline-UID]
+    #[arg(long, value_name = "PATH", env = "TAUT_HANDOVER")]
+    handover: Option<PathBuf>,
+    /// With --replace: seconds that connections which cannot move may go on in the proxy that is replaced
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    linger: u64,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -93,6 +110,12 @@ const EXAMPLES: &str = "Examples:
   taut-proxy --name laptop --control mesh.example.com:15012 --token-file my.token --access-log text
   curl --proxy http://127.0.0.1:15001 http://reviews:9080/reviews/1
       a client of the mesh
+
+  taut-proxy --service reviews --port 9080/http --label version=v1 --replace
+      the same sidecar in its next version: started while the other runs, with the same options, it takes over and the other one ends
+
+  taut-proxy --upgrade
+      after installing a new version: the proxy that runs starts it, with its own options, and is replaced by it
 
 Signals: SIGTERM or SIGINT drains and exits 0; a second one exits at once.
 Logs go to standard error; TAUT_LOG sets what is logged, such as info or taut_proxy=debug.";
@@ -141,7 +164,12 @@ fn upstream(text: &str) -> Result<Upstream, String> {
 }
 
 impl Arguments {
+    fn place(&self) -> PathBuf {
+        self.handover.clone().unwrap_or_else(|| handover::default_place(self.peer))
+    }
+
     fn options(self) -> Result<Options, String> {
+        let place = self.place();
         let name = match (self.name, self.service.is_empty()) {
             (Some(name), _) => name,
             (None, false) => self.service.clone(),
@@ -150,7 +178,12 @@ impl Arguments {
         let token = match (self.token, self.token_file) {
             (Some(token), _) => Some(token),
             (None, Some(file)) => {
-                Some(std::fs::read_to_string(&file).map_err(|error| format!("cannot read the token file {}: {error}", file.display()))?)
+                match std::fs::read_to_string(&file) {
+                    Ok(token) => Some(token),
+                    // The proxy before this one vouches for it.
+                    Err(_) if self.replace => None,
+                    Err(error) => return Err(format!("cannot read the token file {}: {error}", file.display())),
+                }
             }
             (None, None) => None,
         };
@@ -163,6 +196,12 @@ impl Arguments {
             ports: self.ports,
             locality: String::new(),
         };
+        let start = if self.replace { Start::Replace } else { Start::Afresh };
+        let handover = Some(Handover { place, start, linger: Duration::from_secs(self.linger), started: Started::here() })
+            .filter(|handover| handover.place.as_os_str() != "off");
+        if handover.is_none() && self.replace {
+            return Err("--replace needs the handover socket, which is off".to_owned());
+        }
         let format = match self.access_log {
             LogFormat::Text => AccessLogFormat::Text,
             LogFormat::Json => AccessLogFormat::Json,
@@ -183,6 +222,7 @@ impl Arguments {
             token: token.map(Secret::new),
             workers: self.workers.max(1),
             drain: Duration::from_secs(self.drain),
+            handover,
             probe: self.probe.map_or(Probe::Tcp, Probe::Http),
             access_log: AccessLog { format, file: self.access_log_file },
             ..Options::new(workload, self.control)
@@ -191,7 +231,11 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    let options = match Arguments::parse().options() {
+    let arguments = Arguments::parse();
+    if arguments.upgrade {
+        return upgrade(&arguments.place());
+    }
+    let options = match arguments.options() {
         Ok(options) => options,
         Err(error) => return refuse(&error),
     };
@@ -207,6 +251,20 @@ fn main() -> ExitCode {
     match stopped {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&error),
+    }
+}
+
+fn upgrade(place: &Path) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&format!("cannot start: {error}")),
+    };
+    match runtime.block_on(handover::upgrade(place)) {
+        Ok(Upgraded { version, process, before, process_before }) => {
+            println!("taut-proxy {version} (process {process}) has taken over; {before} (process {process_before}) finishes what it has and ends");
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(&format!("not upgraded: {error}")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a proxy is told when it starts: the workload it stands beside, where it listens, and whom it asks.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ pub struct Options {
     pub learn: Duration,
     pub probe: Probe,
     pub access_log: AccessLog,
+    /// Live upgrade; `None`: this proxy is neither replaced nor does it replace.
+    pub handover: Option<Handover>,
     /// Records kept for `taut why REQUEST-ID`, the newest.
     pub records: usize,
 }
@@ -64,9 +67,45 @@ impl Options {
             learn: Duration::from_secs(5),
             probe: Probe::Tcp,
             access_log: AccessLog::default(),
+            handover: None,
             records: 1024,
         }
     }
+}
+
+/// How this proxy takes over from another, and lets itself be replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// The Unix socket where a proxy is asked for its sockets.
+    pub place: PathBuf,
+    pub start: Start,
+    /// How long connections that cannot move may go on in the proxy that is replaced.
+    pub linger: Duration,
+    /// How to start a successor when asked to; `None`: it is started by others.
+    pub started: Option<Started>,
+}
+
+/// How a process was started: its program as it was named, so that a link or a search path leads to the version of today.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    pub program: OsString,
+    pub arguments: Vec<OsString>,
+}
+
+impl Started {
+    /// This process; `None` where the system does not say.
+    pub fn here() -> Option<Self> {
+        let mut words = std::env::args_os();
+        Some(Self { program: words.next()?, arguments: words.collect() })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Beside nobody: every port is bound.
+    Afresh,
+    /// In the place of the proxy that answers; afresh if none does.
+    Replace,
 }
 
 /// The workload beside the proxy: facts that do not change while it runs.

@@ -25,7 +25,7 @@ const V2_LONGEST: usize = 4096;
 const CHECKSUM: u8 = 0x03;
 
 /// The two ends of a client's connection: who opened it, and the address it was opened to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Ends {
     pub source: SocketAddr,
     pub destination: SocketAddr,

@@ -1,5 +1,6 @@
 //! The record of an exchange or a connection while it is under way. Whatever way it ends, exactly one record is emitted.
 
+use crate::bequest::Story;
 use crate::body::Source;
 use crate::engine::Engine;
 use crate::evidence::Evidence;
@@ -9,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_observe::record::{Attempt, ConnectionRecord, Edge, ExchangeRecord};
-use taut_observe::text::{Came, Moment, Text};
+use taut_observe::text::{Came, Id, Moment, Text};
 use tokio::time::Instant;
 
 /// Bytes carried by a tunnel so far. An exchange that opens none has nowhere to count them.
@@ -30,11 +31,11 @@ impl Carried {
         self.0.get_or_insert_default().clone()
     }
 
-    fn received(&self) -> u64 {
+    pub fn received(&self) -> u64 {
         self.0.as_ref().map_or(0, |counts| counts.received.get())
     }
 
-    fn sent(&self) -> u64 {
+    pub fn sent(&self) -> u64 {
         self.0.as_ref().map_or(0, |counts| counts.sent.get())
     }
 }
@@ -129,6 +130,28 @@ impl OpenConnection {
             rule: None,
         };
         Self { engine: engine.clone(), started: Instant::now(), record, evidence: None, carried: Carried::default(), closed: false }
+    }
+
+    /// One that began in the proxy before this one, which does not record it.
+    pub fn resume(engine: &Rc<Engine>, edge: Edge, plan: u64, story: &Story) -> Self {
+        let mut open = Self::new(engine, edge, plan);
+        open.started = Instant::now().checked_sub(Duration::from_micros(story.age_us)).unwrap_or(open.started);
+        open.record.started = story.started.parse().unwrap_or(open.record.started);
+        open.record.connection_id = Id::read(&story.connection_id);
+        open.record.endpoint = story.endpoint.as_str().into();
+        let carried = open.carried.counts();
+        carried.received.set(story.received_bytes);
+        carried.sent.set(story.sent_bytes);
+        open
+    }
+
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// It goes on in another process, which records it.
+    pub fn moved(mut self) {
+        self.closed = true;
     }
 
     pub fn close(mut self, fault: Option<&Fault>) {

@@ -54,6 +54,17 @@ pub async fn keep(world: &World, current: &Current, signer: &impl Signer) {
     }
 }
 
+/// One certificate for a new key, asked for once.
+///
+/// # Errors
+/// The signer gave none that can be used.
+pub async fn obtain_once(world: &World, current: &Current, signer: &impl Signer) -> Result<HeldIdentity, Refused> {
+    let serial = current.identity().map_or(0, |held| held.serial) + 1;
+    let request = Request::new(current)?;
+    let chain = signer.sign(&request.text, LIFETIME).await?;
+    issued::accept(&chain, &request, current, world.wall(), serial)
+}
+
 const SALT: u64 = 0x1d;
 
 /// Tries until there is one. The key stays the same from try to try: a join token is good for one key.

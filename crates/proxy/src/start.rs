@@ -2,15 +2,17 @@
 //! to move away, then it finishes what it has.
 
 use crate::admin::{self, Admin};
+use crate::bequest::Bequest;
 use crate::channel::Control;
-use crate::current::{Current, Wanted};
+use crate::current::{Current, Stage, Wanted};
+use crate::handover::{self, Door, Estate, Inheritance, Listening, NotReplaced, Predecessor, Replaced};
 use crate::listen::Listeners;
-use crate::options::{AccessLog, AccessLogFormat, Options};
+use crate::options::{AccessLog, AccessLogFormat, Handover, Options, Start};
 use crate::ready;
 use crate::renewal;
 use crate::signer::ControlSigner;
 use crate::sink::Sink;
-use crate::status::{Readiness, Status};
+use crate::status::{AtDesk, Readiness, Status};
 use crate::sync::{self, Sync};
 use crate::worker;
 use crate::world::World;
@@ -18,6 +20,8 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,13 +29,20 @@ use taut_observe::access_log::{self, AccessLog as Log};
 use taut_observe::metrics::Registry;
 use taut_wire::net::Listener;
 use taut_wire::token::JoinToken;
-use tokio::task::LocalSet;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
 /// How long clients get to hear that this workload leaves, before it stops taking connections.
 const MOVE_AWAY: Duration = Duration::from_secs(1);
 /// How long the last words may take.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How long the control plane may hear nothing of a workload whose proxy is replaced; it waits somewhat longer before it worries.
+const FIRST_LOOK: Duration = Duration::from_millis(2500);
+/// How long connections that move may take to come here: somewhat more than they are given to become quiet. A proxy that were replaced
+/// in that time could end before they have come.
+const SETTLE: Duration = Duration::from_millis(1500);
 /// How often metric series are looked through for those that nothing changes.
 const EXPIRE_EVERY: Duration = Duration::from_secs(30);
 
@@ -45,6 +56,15 @@ pub struct Fault {
 impl Fault {
     fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
         Self { what: what.into(), help: help.into() }
+    }
+
+    /// A port that this workload's own proxy holds can be had.
+    fn or_replace(mut self, options: &Options) -> Self {
+        let taken = |handover: &Handover| handover.start == Start::Afresh && UnixStream::connect(&handover.place).is_ok();
+        if options.handover.as_ref().is_some_and(taken) {
+            self.help += "; the proxy that runs here already is replaced with --replace";
+        }
+        self
     }
 }
 
@@ -61,8 +81,7 @@ impl std::error::Error for Fault {}
 /// # Errors
 /// The proxy could not start: a port in use, an unusable token or access log. Once it runs, it runs.
 pub async fn run(world: World, options: Options, shutdown: impl Future<Output = ()>) -> Result<(), Fault> {
-    Proxy::start(world, options).await?.run(shutdown).await;
-    Ok(())
+    Proxy::start(world, options).await?.run(shutdown).await
 }
 
 /// A proxy that has bound its ports and serves nothing yet.
@@ -72,12 +91,19 @@ pub struct Proxy {
     token: Option<JoinToken>,
     control: Control,
     current: Arc<Current>,
-    wanted: Wanted,
+    /// Taken when it runs.
+    wanted: Option<Wanted>,
     status: Arc<Status>,
     sink: Sink,
     listeners: Listeners,
     admin: Vec<Listener>,
+    /// Where a successor asks.
+    door: Option<UnixListener>,
+    inheritance: Option<Inheritance>,
 }
+
+/// The task that speaks to the control plane.
+type Desk = tokio::task::JoinHandle<()>;
 
 impl Proxy {
     /// # Errors
@@ -98,14 +124,21 @@ impl Proxy {
                 "it shows configuration and records, so it listens on loopback only",
             ));
         }
-        let listeners = bind(&world, &options).await?;
-        let admin = bind_all(&world, "admin", "--admin", &options.admin).await?;
+        let mut inheritance = inherit(&options).await?;
+        let mut ports = Ports { world: &world, inherited: inheritance.as_mut() };
+        let listeners = bind(&mut ports, &options).await.map_err(|fault| fault.or_replace(&options))?;
+        let admin = ports.all("admin", "--admin", &options.admin).await.map_err(|fault| fault.or_replace(&options))?;
+        let door = open_door(&options, inheritance.as_mut()).await;
+        if let Some(inheritance) = &mut inheritance {
+            inheritance.close_the_rest();
+        }
         let log = open_log(&options.access_log)?;
         let (current, wanted) = Current::new(options.workload.clone());
         let sink = Sink::new(Arc::new(Registry::default()), log, options.records);
         let status = Status::new(world.clone(), current.clone(), address.clone());
         let control = Control { world: world.clone(), address };
-        Ok(Self { world, options: Arc::new(options), token, control, current, wanted, status, sink, listeners, admin })
+        let (options, wanted) = (Arc::new(options), Some(wanted));
+        Ok(Self { world, options, token, control, current, wanted, status, sink, listeners, admin, door, inheritance })
     }
 
     /// Where the admin servers listen.
@@ -121,77 +154,174 @@ impl Proxy {
         &self.status
     }
 
-    /// Until `shutdown` and the drain after it.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let threads = self.further_workers();
+    /// Until `shutdown` and the drain after it, or until a successor has taken over and what is left here has ended.
+    ///
+    /// # Errors
+    /// It was to take over from another proxy, and could not. That one goes on.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Fault> {
         let local = LocalSet::new();
-        local.run_until(self.run_here(shutdown)).await;
-        for thread in threads {
-            // Its drain began with ours and has the same limit; one that panicked has said so.
-            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-        }
+        local.run_until(self.run_here(shutdown)).await
     }
 
-    async fn run_here(self, shutdown: impl Future<Output = ()>) {
-        let peer = self.peer_advertised();
-        let admin_address = self.admin_addresses().first().map(ToString::to_string).unwrap_or_default();
-        let Self { world, options, token, control, current, wanted, status, sink, listeners, admin } = self;
-        let mut tasks = tokio::task::JoinSet::new();
-        for listener in admin {
-            tasks.spawn(admin::serve(listener, Admin { world: world.clone(), status: status.clone(), sink: sink.clone() }));
-        }
-        let signer = ControlSigner { control: control.clone(), current: current.clone(), token };
-        let (its_world, its_current) = (world.clone(), current.clone());
-        tasks.spawn_local(async move { renewal::keep(&its_world, &its_current, &signer).await });
-        let (its_world, its_status, probe) = (world.clone(), status.clone(), options.probe.clone());
-        tasks.spawn_local(async move { ready::watch(&its_world, &its_status, &probe).await });
-        let sync = Sync {
-            world: world.clone(),
-            options: options.clone(),
-            current: current.clone(),
-            status: status.clone(),
-            sink: sink.clone(),
-            control,
-            peer,
-            admin: admin_address,
+    async fn run_here(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Fault> {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let (mut tasks, mut front) = (JoinSet::new(), JoinSet::new());
+        let (wanted, inheritance) = (self.wanted.take(), self.inheritance.take());
+        let (desk, before) = tokio::select! {
+            biased;
+            () = &mut shutdown => return Ok(()),
+            prepared = self.prepare(&mut tasks, wanted, inheritance) => prepared?,
         };
-        let (its_world, registry) = (world.clone(), sink.registry().clone());
-        tasks.spawn_local(async move { expire_series(&its_world, &registry).await });
-        let mut sync = tokio::task::spawn_local(sync::run(sync, wanted));
-        let mut working = std::pin::pin!(worker::serve(world, options, current.clone(), sink, listeners));
-        tokio::select! {
+        let (replaced, mut successor) = oneshot::channel();
+        self.await_successor(&mut tasks, replaced, before.is_some());
+        for listener in std::mem::take(&mut self.admin) {
+            front.spawn(admin::serve(listener, Admin { world: self.world.clone(), status: self.status.clone(), sink: self.sink.clone() }));
+        }
+        if self.options.handover.is_some() {
+            handover::tell_service_manager();
+        }
+        let (threads, mut adopters) = self.further_workers();
+        let (adopter, bequests) = mpsc::unbounded_channel();
+        adopters.push(adopter);
+        if let Some(line) = before {
+            tasks.spawn_local(handover::adopt_each(line, adopters));
+        }
+        let Self { world, options, current, status, sink, listeners, .. } = self;
+        let own_worker = worker::serve(world, options.clone(), current.clone(), sink, listeners, bequests);
+        let mut working = std::pin::pin!(async {
+            own_worker.await;
+            for thread in threads {
+                // One that panicked has said so.
+                let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+            }
+        });
+        let replaced = tokio::select! {
             biased;
-            () = shutdown => {}
+            () = &mut shutdown => None,
             // It ends by a drain only, and nobody has asked for one.
-            () = &mut working => {}
+            () = &mut working => None,
+            Ok(replaced) = &mut successor => Some(replaced),
+        };
+        match replaced {
+            Some(replaced) => {
+                // The successor answers there now.
+                front.abort_all();
+                tokio::select! {
+                    biased;
+                    () = &mut working => {}
+                    () = linger(&options, &current, &status, replaced, shutdown) => working.await,
+                }
+            }
+            None => {
+                tokio::select! {
+                    biased;
+                    () = &mut working => {}
+                    () = move_away(&current, &status) => working.await,
+                }
+                remove_door(&options);
+            }
         }
-        tracing::info!("stopping: clients are told to move, then exchanges in flight are finished");
-        status.say(Readiness::Draining);
-        tokio::select! {
-            biased;
-            () = &mut working => {}
-            () = move_away(&current) => {}
-        }
-        current.start_draining();
-        working.await;
-        status.say(Readiness::Gone);
-        // A control plane that is away finds out by itself.
-        let _ = timeout(GOODBYE, &mut sync).await;
-        sync.abort();
-        tracing::info!("stopped");
+        say_goodbye(&status, desk).await;
+        Ok(())
     }
 
-    /// One thread each for the workers beyond the first, with the same sockets.
-    fn further_workers(&self) -> Vec<JoinHandle<()>> {
+    /// Starts what works in the background. With an inheritance, also waits until this proxy can serve, and takes over; gives the line
+    /// to the proxy before this one.
+    async fn prepare(
+        &self,
+        tasks: &mut JoinSet<()>,
+        wanted: Option<Wanted>,
+        inheritance: Option<Inheritance>,
+    ) -> Result<(Option<Desk>, Option<handover::Line>), Fault> {
+        let Some(mut inheritance) = inheritance else { return Ok((self.background(tasks, wanted), None)) };
+        let refused = |error: NotReplaced| Fault::new("did not take over", error.to_string());
+        self.status.attend(AtDesk::Away);
+        let held = inheritance.certificate(&self.world, &self.current).await.map_err(refused)?;
+        let vouched = held.map(|held| self.current.hold(held)).is_some();
+        let desk = self.background(tasks, wanted);
+        let linger = self.options.handover.as_ref().map_or(Duration::ZERO, |handover| handover.linger);
+        let before = match vouched {
+            true => inheritance.take_over(&self.status, linger).await.map_err(refused)?,
+            false => None,
+        };
+        let status = self.status.clone();
+        tasks.spawn_local(async move {
+            // What is said first at the desk must not be that nothing is known of the application yet: it would get no more requests.
+            let _ = timeout(FIRST_LOOK, status.looked()).await;
+            status.attend(AtDesk::Present);
+        });
+        Ok((desk, before))
+    }
+
+    /// Certificates, readiness, what the control plane says. Gives the task that speaks to the control plane.
+    fn background(&self, tasks: &mut JoinSet<()>, wanted: Option<Wanted>) -> Option<Desk> {
+        let signer = ControlSigner { control: self.control.clone(), current: self.current.clone(), token: self.token.clone() };
+        let (world, current) = (self.world.clone(), self.current.clone());
+        tasks.spawn_local(async move { renewal::keep(&world, &current, &signer).await });
+        let (world, status, probe) = (self.world.clone(), self.status.clone(), self.options.probe.clone());
+        tasks.spawn_local(async move { ready::watch(&world, &status, &probe).await });
+        let (world, registry) = (self.world.clone(), self.sink.registry().clone());
+        tasks.spawn_local(async move { expire_series(&world, &registry).await });
+        let sync = Sync {
+            world: self.world.clone(),
+            options: self.options.clone(),
+            current: self.current.clone(),
+            status: self.status.clone(),
+            sink: self.sink.clone(),
+            control: self.control.clone(),
+            peer: self.peer_advertised(),
+            admin: self.admin_addresses().first().map(ToString::to_string).unwrap_or_default(),
+        };
+        // There is always somebody to hear what is wanted.
+        wanted.map(|wanted| tokio::task::spawn_local(sync::run(sync, wanted)))
+    }
+
+    /// Answers at the handover socket, if there is one; after a takeover only when all has moved here that can.
+    fn await_successor(&mut self, tasks: &mut JoinSet<()>, replaced: oneshot::Sender<Replaced>, after_takeover: bool) {
+        let Some(listener) = self.door.take() else { return };
+        match self.estate() {
+            Ok(estate) => {
+                // The certificate that is held vouches for the successor's, nothing else.
+                let signer = ControlSigner { control: self.control.clone(), current: self.current.clone(), token: None };
+                let started = self.options.handover.as_ref().and_then(|handover| handover.started.clone());
+                let predecessor = Predecessor { listener, estate, status: self.status.clone(), signer, user: handover::own_user(), started };
+                let settle = if after_takeover { SETTLE } else { Duration::ZERO };
+                tasks.spawn_local(async move {
+                    tokio::time::sleep(settle).await;
+                    predecessor.serve(replaced).await;
+                });
+            }
+            Err(error) => tracing::warn!(%error, "the listening sockets cannot be shared: this proxy cannot be replaced while it runs"),
+        }
+    }
+
+    /// The listening sockets, under the addresses that were asked for.
+    fn estate(&self) -> io::Result<Estate> {
+        let (options, own) = (&self.options, &self.listeners);
+        let mut all = vec![("peer".to_owned(), options.peer, &own.peer)];
+        all.extend(options.outbound.zip(own.outbound.as_ref()).map(|(address, listener)| ("outbound".to_owned(), address, listener)));
+        all.extend(options.exposed.zip(own.exposed.as_ref()).map(|(address, listener)| ("exposed".to_owned(), address, listener)));
+        let upstreams = options.upstreams.iter().zip(&own.upstreams);
+        all.extend(upstreams.map(|(asked, (listener, ..))| (format!("upstream {}:{}", asked.host, asked.port), asked.listen, listener)));
+        all.extend(options.admin.iter().zip(&self.admin).map(|(address, listener)| ("admin".to_owned(), *address, listener)));
+        let listeners = all.into_iter().map(|(what, address, listener)| Ok((Listening { what, at: Door::Tcp(address) }, share(listener)?)));
+        Ok(Estate { listeners: listeners.collect::<io::Result<_>>()? })
+    }
+
+    /// One thread each for the workers beyond the first, with the same sockets; and where to send them connections.
+    fn further_workers(&self) -> (Vec<JoinHandle<()>>, Vec<mpsc::UnboundedSender<Bequest>>) {
         if self.world.is_simulated() {
-            return Vec::new();
+            return Default::default();
         }
-        (1..self.options.workers)
-            .filter_map(|number| self.further_worker(number).map_err(|error| tracing::error!(number, %error, "a worker did not start")).ok())
-            .collect()
+        let started = (1..self.options.workers).filter_map(|number| {
+            let (adopter, bequests) = mpsc::unbounded_channel();
+            let thread = self.further_worker(number, bequests).map_err(|error| tracing::error!(number, %error, "a worker did not start"));
+            Some((thread.ok()?, adopter))
+        });
+        started.unzip()
     }
 
-    fn further_worker(&self, number: usize) -> io::Result<JoinHandle<()>> {
+    fn further_worker(&self, number: usize, bequests: mpsc::UnboundedReceiver<Bequest>) -> io::Result<JoinHandle<()>> {
         let Self { world, options, current, sink, .. } = self;
         let (world, options, current, sink) = (world.clone(), options.clone(), current.clone(), sink.clone());
         let sockets = Sockets::share(&self.listeners)?;
@@ -199,7 +329,7 @@ impl Proxy {
         std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
             LocalSet::new().block_on(&runtime, async {
                 match sockets.listeners() {
-                    Ok(listeners) => worker::serve(world, options, current, sink, listeners).await,
+                    Ok(listeners) => worker::serve(world, options, current, sink, listeners, bequests).await,
                     Err(error) => tracing::error!(number, %error, "a worker cannot use the listening sockets"),
                 }
             });
@@ -224,10 +354,74 @@ async fn expire_series(world: &World, registry: &Registry) {
 }
 
 /// Clients can hear of it only while there is a control plane to tell them.
-async fn move_away(current: &Current) {
+async fn move_away(current: &Current, status: &Status) {
+    tracing::info!("stopping: clients are told to move, then exchanges in flight are finished");
+    status.say(Readiness::Draining);
     if current.connected() {
         tokio::time::sleep(MOVE_AWAY).await;
     }
+    current.start_draining();
+}
+
+/// What is done by a proxy that was replaced, beside finishing what it has: connections are first given the time to end well, then idle
+/// ones are closed, and the others may stay as long as the successor allows or until a stop is asked for.
+async fn linger(options: &Options, current: &Current, status: &Status, replaced: Replaced, stop: Pin<&mut impl Future<Output = ()>>) {
+    tracing::info!(linger = ?replaced.linger, "a successor has taken over: what is under way here is finished, then this process ends");
+    status.say(Readiness::Draining);
+    current.replace(replaced.heir, replaced.linger);
+    let close_idle = async {
+        tokio::time::sleep(options.drain).await;
+        current.advance(Stage::Closing);
+        std::future::pending().await
+    };
+    tokio::select! {
+        biased;
+        () = stop => current.start_draining(),
+        () = close_idle => {}
+    }
+}
+
+async fn say_goodbye(status: &Status, desk: Option<Desk>) {
+    status.say(Readiness::Gone);
+    if let Some(mut desk) = desk {
+        // A control plane that is away finds out by itself.
+        let _ = timeout(GOODBYE, &mut desk).await;
+        desk.abort();
+    }
+    tracing::info!("stopped");
+}
+
+/// Nobody answers there any more.
+fn remove_door(options: &Options) {
+    if let Some(handover) = &options.handover {
+        // What is left behind is replaced by the next proxy.
+        let _ = std::fs::remove_file(&handover.place);
+    }
+}
+
+/// The socket where a successor may ask, if there is to be one.
+async fn open_door(options: &Options, inherited: Option<&mut Inheritance>) -> Option<UnixListener> {
+    let handover = options.handover.as_ref()?;
+    let opened = match inherited.and_then(Inheritance::take_handover) {
+        Some(listener) => UnixListener::from_std(listener),
+        None => handover::open(&handover.place).await,
+    };
+    let place = handover.place.display();
+    opened.map_err(|error| tracing::warn!("this proxy cannot be replaced while it runs: {place}: {error}; choose another place with --handover")).ok()
+}
+
+/// What the proxy that runs hands over, if this one is to take its place and it is there.
+async fn inherit(options: &Options) -> Result<Option<Inheritance>, Fault> {
+    let Some(Handover { place, start: Start::Replace, .. }) = &options.handover else { return Ok(None) };
+    if cfg!(not(target_os = "linux")) {
+        return Err(Fault::new("a running proxy can be replaced on Linux only", "stop it, then start this one without --replace"));
+    }
+    let asked = Inheritance::ask(place, &options.workload).await;
+    let inheritance = asked.map_err(|error| Fault::new("did not take over", error.to_string()))?;
+    if inheritance.is_none() {
+        tracing::info!("no proxy answers at {}: starting as the first", place.display());
+    }
+    Ok(inheritance)
 }
 
 /// Whoever reaches these listeners speaks as this workload, so only its own machine may (a simulated host has no other programs).
@@ -243,36 +437,53 @@ fn only_for_own(world: &World, options: &Options) -> Result<(), Fault> {
     }
 }
 
-async fn bind(world: &World, options: &Options) -> Result<Listeners, Fault> {
-    only_for_own(world, options)?;
+async fn bind(ports: &mut Ports<'_>, options: &Options) -> Result<Listeners, Fault> {
+    only_for_own(ports.world, options)?;
     let outbound = match options.outbound {
-        Some(address) => Some(bind_one(world, "outbound", "--outbound", address).await?),
+        Some(address) => Some(ports.one("outbound", "--outbound", address).await?),
         None => None,
     };
     let mut upstreams = Vec::new();
     for upstream in &options.upstreams {
-        let listener = bind_one(world, &format!("upstream {}:{}", upstream.host, upstream.port), "--upstream", upstream.listen).await?;
+        let listener = ports.one(&format!("upstream {}:{}", upstream.host, upstream.port), "--upstream", upstream.listen).await?;
         upstreams.push((listener, upstream.host.clone(), upstream.port));
     }
-    let peer = bind_one(world, "peer", "--peer", options.peer).await?;
+    let peer = ports.one("peer", "--peer", options.peer).await?;
     let exposed = match options.exposed {
-        Some(address) => Some(bind_one(world, "exposed", "--expose", address).await?),
+        Some(address) => Some(ports.one("exposed", "--expose", address).await?),
         None => None,
     };
     Ok(Listeners { outbound, upstreams, peer, exposed })
 }
 
-async fn bind_all(world: &World, what: &str, option: &str, addresses: &[SocketAddr]) -> Result<Vec<Listener>, Fault> {
-    let mut listeners = Vec::new();
-    for address in addresses {
-        listeners.push(bind_one(world, what, option, *address).await?);
-    }
-    Ok(listeners)
+/// Where listening sockets come from: the proxy before this one, or else the system.
+struct Ports<'a> {
+    world: &'a World,
+    inherited: Option<&'a mut Inheritance>,
 }
 
-async fn bind_one(world: &World, what: &str, option: &str, address: SocketAddr) -> Result<Listener, Fault> {
+impl Ports<'_> {
+    async fn all(&mut self, what: &str, option: &str, addresses: &[SocketAddr]) -> Result<Vec<Listener>, Fault> {
+        let mut listeners = Vec::new();
+        for address in addresses {
+            listeners.push(self.one(what, option, *address).await?);
+        }
+        Ok(listeners)
+    }
+
+    async fn one(&mut self, what: &str, option: &str, address: SocketAddr) -> Result<Listener, Fault> {
+        let inherited = self.inherited.as_mut().and_then(|inheritance| inheritance.take(address));
+        let listener = match inherited {
+            Some(socket) => take_up(socket),
+            None => self.world.network.listen(address).await,
+        };
+        listener.map_err(|error| cannot_listen(what, option, address, &error))
+    }
+}
+
+fn cannot_listen(what: &str, option: &str, address: SocketAddr, error: &io::Error) -> Fault {
     let port = address.port();
-    world.network.listen(address).await.map_err(|error| match error.kind() {
+    match error.kind() {
         ErrorKind::AddrInUse => Fault::new(
             format!("port {port} ({what}, {address}) is in use"),
             format!("stop what holds it (`ss -ltnp 'sport = :{port}'` shows it), or choose another with {option}"),
@@ -284,7 +495,7 @@ async fn bind_one(world: &World, what: &str, option: &str, address: SocketAddr) 
             Fault::new(format!("{address} ({what}) is not an address of this machine"), format!("choose one that `ip addr` shows with {option}"))
         }
         _ => Fault::new(format!("cannot listen on {address} ({what})"), error.to_string()),
-    })
+    }
 }
 
 fn open_log(wanted: &AccessLog) -> Result<Option<Log>, Fault> {
@@ -381,6 +592,6 @@ mod tests {
             assert_eq!(refused.map(|fault| fault.what).as_deref(), said, "{outbound} {upstream}");
             assert!(only_for_own(&simulated, &options(outbound, upstream)).is_ok());
         }
-        assert!(bind(&World::os(), &options(everywhere, here)).await.is_err());
+        assert!(bind(&mut Ports { world: &World::os(), inherited: None }, &options(everywhere, here)).await.is_err());
     }
 }

@@ -19,6 +19,21 @@ pub enum Readiness {
     Gone,
 }
 
+impl Readiness {
+    /// Before the application was looked at for the first time.
+    pub fn starting() -> Self {
+        Self::NotReady("starting".to_owned())
+    }
+}
+
+/// Whether this proxy is to stand for its workload at the control plane's desk, where there is room for one. Away from it, it hears
+/// what is new and says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtDesk {
+    Present,
+    Away,
+}
+
 /// One resource of the plan that is pinned, or that was refused for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ResourceStatus {
@@ -40,13 +55,16 @@ pub struct Status {
     current: Arc<Current>,
     control: Arc<str>,
     readiness: watch::Sender<Readiness>,
+    wanted_at_desk: watch::Sender<AtDesk>,
+    at_desk: watch::Sender<AtDesk>,
     resources: Mutex<Vec<ResourceStatus>>,
 }
 
 impl Status {
     pub fn new(world: World, current: Arc<Current>, control: Arc<str>) -> Arc<Self> {
-        let readiness = watch::Sender::new(Readiness::NotReady("starting".to_owned()));
-        Arc::new(Self { world, current, control, readiness, resources: Mutex::default() })
+        let readiness = watch::Sender::new(Readiness::starting());
+        let (wanted_at_desk, at_desk) = (watch::Sender::new(AtDesk::Present), watch::Sender::new(AtDesk::Away));
+        Arc::new(Self { world, current, control, readiness, wanted_at_desk, at_desk, resources: Mutex::default() })
     }
 
     pub fn current(&self) -> &Arc<Current> {
@@ -59,6 +77,30 @@ impl Status {
 
     pub fn readiness(&self) -> watch::Receiver<Readiness> {
         self.readiness.subscribe()
+    }
+
+    /// Resolves when the application was looked at for the first time.
+    pub async fn looked(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.readiness.subscribe().wait_for(|readiness| *readiness != Readiness::starting()).await;
+    }
+
+    pub fn attend(&self, wanted: AtDesk) {
+        self.wanted_at_desk.send_replace(wanted);
+    }
+
+    pub fn wanted_at_desk(&self) -> watch::Receiver<AtDesk> {
+        self.wanted_at_desk.subscribe()
+    }
+
+    pub(crate) fn set_at_desk(&self, now: AtDesk) {
+        self.at_desk.send_replace(now);
+    }
+
+    /// Resolves when this proxy is not at the desk (at once when it is not).
+    pub async fn left_desk(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.at_desk.subscribe().wait_for(|now| *now == AtDesk::Away).await;
     }
 
     /// Leaving is one way: `Ready` after `Draining`, or anything after `Gone`, changes nothing.

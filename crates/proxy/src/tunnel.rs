@@ -1,5 +1,9 @@
 //! Bytes in both directions: TCP connections, tunnels and upgraded exchanges. One side may end while the other goes on.
 
+mod moving;
+
+pub use moving::adopt;
+
 use crate::capture::first_word;
 use crate::capture::late::FirstLine;
 use crate::capture::socks5;
@@ -35,6 +39,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 const BUFFER: usize = 16 * 1024;
+/// How long the sides of a connection that is to move may take for the bytes that were read already.
+const QUIET_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the client waits for before it speaks.
 #[derive(Clone, Copy)]
@@ -60,26 +66,29 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, gre
     match outcome {
         Ok(Connected { mut upstream, mut hold, idle }) => {
             engine.sink.connection_opened(&open.record.edge);
-            let late = watched(&engine, &arrival).then(FirstLine::default);
+            let first_line = watched(&engine, &arrival).then(FirstLine::default);
             let facts = OwnedFacts::copy(&arrival.facts(), &engine.current.plan());
-            let carried = open.carried.counts();
-            let carrying = async {
-                learn_who_speaks(&engine, &arrival, &mut client, &mut upstream).await;
-                copy(client, upstream, idle, &carried, late).await
-            };
-            let fault = tokio::select! {
+            tokio::select! {
                 biased;
-                fault = revoked(&engine, &facts) => Some(fault),
-                fault = carrying => fault,
-            };
+                fault = revoked(&engine, &facts) => return open.close(Some(&fault)),
+                () = learn_who_speaks(&engine, &arrival, &mut client, &mut upstream) => {}
+            }
+            moving::go_on(&engine, &arrival, open, Joined { client, upstream, idle, first_line }).await;
             if let Some(in_flight) = &mut hold.in_flight {
                 // A connection that was opened and carried is a success, however it was closed.
                 in_flight.ended(Outcome::Status { status: 200, latency: Duration::ZERO });
             }
-            open.close(fault.as_ref());
         }
         Err(fault) => open.close(Some(&fault)),
     }
+}
+
+/// Two sides of a connection that is carried.
+struct Joined {
+    client: Io,
+    upstream: Io,
+    idle: Duration,
+    first_line: Option<FirstLine>,
 }
 
 /// Whether the client may still turn out to speak HTTP, with headers that nobody has taken away: inbound, where the port declares
@@ -207,6 +216,7 @@ pub async fn join(engine: Rc<Engine>, client: Upgrade, upstream: Io, mut open: O
     match client.connection().await {
         Some(client) => {
             let carried = open.carried.counts();
+            let upgraded = Joined { client, upstream, idle: forward::IDLE_TIMEOUT, first_line: None };
             let revoked = async {
                 match &facts {
                     Some(facts) => revoked(&engine, facts).await,
@@ -216,7 +226,10 @@ pub async fn join(engine: Rc<Engine>, client: Upgrade, upstream: Io, mut open: O
             let fault = tokio::select! {
                 biased;
                 fault = revoked => Some(fault),
-                fault = copy(client, upstream, forward::IDLE_TIMEOUT, &carried, None) => fault,
+                ended = copy(upgraded, &carried, std::future::pending()) => match ended {
+                    Ended::Here(fault) => fault,
+                    Ended::Quiet(_) => None,
+                },
             };
             if let Some(fault) = &fault {
                 open.fail(fault);
@@ -249,20 +262,38 @@ async fn revoked(engine: &Engine, facts: &OwnedFacts) -> Fault {
     }
 }
 
-/// Copies until both directions have ended, one fails, or neither has carried a byte for `idle`.
-/// With `first_line`, a client that turns out to speak HTTP is not heard.
-async fn copy(client: Io, upstream: Io, idle: Duration, carried: &Counts, first_line: Option<FirstLine>) -> Option<Fault> {
-    let last = Cell::new(Instant::now());
+/// How a copying has come to its end.
+enum Ended {
+    Here(Option<Fault>),
+    /// Every byte that was read has been written, and both sockets hold the rest.
+    Quiet(Joined),
+}
+
+/// Copies until both directions have ended, one fails, or neither has carried a byte for `idle`; or, after `moves`, until no byte is
+/// on its way through here. With `first_line`, a client that turns out to speak HTTP is not heard.
+async fn copy(joined: Joined, carried: &Counts, moves: impl Future<Output = ()>) -> Ended {
+    let Joined { client, upstream, idle, first_line } = joined;
+    let (last, gate) = (Cell::new(Instant::now()), Gate::default());
+    let (to_upstream, to_client) = (Way::new(&carried.received), Way::new(&carried.sent));
     let client_broke = Cell::new(false);
-    let mut client = Counted { io: client, bytes: &carried.received, last: &last, broke: &client_broke, first_line };
+    let mut client = Counted { io: client, read: &to_upstream, written: &to_client, gate: &gate, last: &last, broke: &client_broke, first_line };
     let upstream_broke = Cell::new(false);
-    let mut upstream = Counted { io: upstream, bytes: &carried.sent, last: &last, broke: &upstream_broke, first_line: None };
+    let mut upstream =
+        Counted { io: upstream, read: &to_client, written: &to_upstream, gate: &gate, last: &last, broke: &upstream_broke, first_line: None };
+    let quiet = async {
+        moves.await;
+        gate.until_quiet(|| to_upstream.is_empty() && to_client.is_empty()).await;
+    };
     let copied = tokio::select! {
         biased;
-        copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => Some(copied),
-        () = idled(&last, idle) => None,
+        copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => Ok(Some(copied)),
+        () = idled(&last, idle) => Ok(None),
+        () = quiet => Err(()),
     };
-    match copied {
+    let Ok(copied) = copied else {
+        return Ended::Quiet(Joined { first_line: client.first_line, client: client.io, upstream: upstream.io, idle });
+    };
+    Ended::Here(match copied {
         Some(Ok(_)) => None,
         Some(Err(error)) if error.get_ref().is_some_and(|inner| inner.is::<SpeaksHttp>()) => {
             let why = "the client speaks HTTP, which was not known when the connection was let in: declare the port's appProtocol, or speak at once";
@@ -271,6 +302,45 @@ async fn copy(client: Io, upstream: Io, idle: Duration, carried: &Counts, first_
         Some(Err(error)) if client_broke.get() => Some(Fault::new(Kind::ClientLeft, format!("the client's side broke off: {error}"))),
         Some(Err(error)) => Some(Fault::new(Kind::Reset, format!("the upstream's side broke off: {error}"))),
         None => Some(Fault::new(Kind::Closed, format!("no byte in either direction for {idle:?}"))),
+    })
+}
+
+/// Bytes of one direction that were read and are not written yet.
+struct Way<'a> {
+    /// All that was read, for the record.
+    read: &'a Cell<u64>,
+    inside: Cell<u64>,
+}
+
+impl<'a> Way<'a> {
+    fn new(read: &'a Cell<u64>) -> Self {
+        Self { read, inside: Cell::new(0) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.inside.get() == 0
+    }
+}
+
+/// Closed, nothing more is read.
+#[derive(Default)]
+struct Gate {
+    closed: Cell<bool>,
+}
+
+impl Gate {
+    /// Resolves at a moment when all that was read is written. Never, when a side does not take it in time: then the copying goes on.
+    /// To be polled after the copying, in the same task.
+    async fn until_quiet(&self, quiet: impl Fn() -> bool) {
+        self.closed.set(true);
+        let quiet = std::future::poll_fn(|_| if quiet() { Poll::Ready(()) } else { Poll::Pending });
+        if tokio::time::timeout(QUIET_LIMIT, quiet).await.is_ok() {
+            return;
+        }
+        self.closed.set(false);
+        // The copying is polled again, and finds the gate open.
+        tokio::task::yield_now().await;
+        std::future::pending().await
     }
 }
 
@@ -284,7 +354,9 @@ async fn idled(last: &Cell<Instant>, idle: Duration) {
 /// A stream whose read bytes are counted, and whose failures are told from those of the other side.
 struct Counted<'a> {
     io: Io,
-    bytes: &'a Cell<u64>,
+    read: &'a Way<'a>,
+    written: &'a Way<'a>,
+    gate: &'a Gate,
     last: &'a Cell<Instant>,
     broke: &'a Cell<bool>,
     /// Being looked at, where HTTP must not pass.
@@ -315,6 +387,10 @@ impl Counted<'_> {
 
 impl AsyncRead for Counted<'_> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.gate.closed.get() {
+            // Whoever opens it has the copying polled again.
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
         if let Some(first_line) = &mut self.first_line
@@ -323,7 +399,9 @@ impl AsyncRead for Counted<'_> {
             buf.set_filled(before);
             return self.note(Poll::Ready(Err(io::Error::other(SpeaksHttp))));
         }
-        self.bytes.set(self.bytes.get() + (buf.filled().len() - before) as u64);
+        let count = (buf.filled().len() - before) as u64;
+        self.read.read.set(self.read.read.get() + count);
+        self.read.inside.set(self.read.inside.get() + count);
         self.note(polled)
     }
 }
@@ -331,6 +409,9 @@ impl AsyncRead for Counted<'_> {
 impl AsyncWrite for Counted<'_> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        if let Poll::Ready(Ok(count)) = polled {
+            self.written.inside.set(self.written.inside.get().saturating_sub(count as u64));
+        }
         self.note(polled)
     }
 

@@ -1,36 +1,68 @@
 //! One worker of the data plane: everything it does, on one thread, from its listeners to the end of its drain.
 
-use crate::current::Current;
+use crate::bequest::Bequest;
+use crate::current::{Current, Stage};
 use crate::engine::Engine;
 use crate::listen::{Listeners, listen};
 use crate::options::Options;
 use crate::sink::Sink;
+use crate::tunnel;
 use crate::world::World;
 use futures_util::future::join_all;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// How often ejections are reported for `/config`.
 const REPORT: Duration = Duration::from_secs(1);
 /// Idle upstream connections are looked at with every so many reports.
 const SWEEP_EVERY: u64 = 10;
 
-/// Serves until `current` says to drain and what was under way has ended (at most `options.drain` later). Must run inside a
-/// `LocalSet`: its connections are local tasks.
-pub async fn serve(world: World, options: Arc<Options>, current: Arc<Current>, sink: Sink, listeners: Listeners) {
+/// Serves until `current` says to leave and what was under way has ended (at most `options.drain` later, or what a successor allows).
+/// Goes on with the connections that come over `bequests`. Must run inside a `LocalSet`: its connections are local tasks.
+pub async fn serve(
+    world: World,
+    options: Arc<Options>,
+    current: Arc<Current>,
+    sink: Sink,
+    listeners: Listeners,
+    bequests: mpsc::UnboundedReceiver<Bequest>,
+) {
     let limit = options.drain;
     let engine = Engine::new(world, options, current, sink, listeners.own());
     let accepting = join_all(listeners.entries().into_iter().map(|(listener, entry)| listen(engine.clone(), listener, entry)));
     let working = async {
         accepting.await;
-        engine.finish(limit).await;
+        tokio::select! {
+            biased;
+            () = engine.finish(engine.current.time_is_over(limit)) => {}
+            () = tell_what_stays(&engine) => {}
+        }
     };
     tokio::select! {
         biased;
         () = working => {}
         () = sweep(&engine) => {}
+        () = adopt(&engine, bequests) => {}
     }
+}
+
+/// Why a proxy that was replaced is still there. Never ends.
+async fn tell_what_stays(engine: &Engine) {
+    engine.current.reached(Stage::Closing).await;
+    if engine.current.stage() == Stage::Closing {
+        tracing::info!(open = engine.open(), "idle connections are closed now; those that are in use and cannot move stay until they end");
+    }
+    std::future::pending().await
+}
+
+/// Never ends.
+async fn adopt(engine: &Rc<Engine>, mut bequests: mpsc::UnboundedReceiver<Bequest>) {
+    while let Some(bequest) = bequests.recv().await {
+        engine.spawn(tunnel::adopt(engine.clone(), bequest));
+    }
+    std::future::pending().await
 }
 
 /// Never ends.

@@ -43,6 +43,8 @@ pub struct Mesh {
     children: BTreeMap<String, Child>,
     pub config: Option<PathBuf>,
     pub leaf_lifetime: Option<&'static str>,
+    /// Where proxies tell a service manager that they serve.
+    pub notify: Option<PathBuf>,
 }
 
 static MESHES: AtomicU8 = AtomicU8::new(0);
@@ -114,7 +116,7 @@ impl Mesh {
         let net = 128 + (std::process::id() % 100) as u8;
         let second = MESHES.fetch_add(1, Ordering::Relaxed);
         let directory = tempfile::Builder::new().prefix("taut-e2e-").tempdir().expect("temporary directory");
-        Self { directory, net, second, children: BTreeMap::new(), config: None, leaf_lifetime: None }
+        Self { directory, net, second, children: BTreeMap::new(), config: None, leaf_lifetime: None, notify: None }
     }
 
     /// A control plane that answers.
@@ -212,6 +214,27 @@ impl Mesh {
         self.spawn(&member.name, command);
     }
 
+    /// A `taut-proxy` by itself, under a name for its log.
+    pub fn proxy(&mut self, name: &str, arguments: &[String]) {
+        let mut command = Command::new(proxy_program());
+        command.env_remove("TAUT_TOKEN").env("TAUT_CONTROL", self.grpc()).env("RUST_BACKTRACE", "0").args(arguments);
+        if let Some(notify) = &self.notify {
+            command.env("NOTIFY_SOCKET", notify);
+        }
+        self.spawn(name, command);
+    }
+
+    /// What a short `taut-proxy` command says.
+    pub fn proxy_output(&self, arguments: &[&str]) -> Output {
+        Command::new(proxy_program()).args(arguments).output().expect("run taut-proxy")
+    }
+
+    /// The exit code of a process of this mesh that has ended, -1 after a signal.
+    pub fn ended(&mut self, name: &str) -> Option<i32> {
+        let status = self.children.get_mut(name)?.try_wait().expect("a child")?;
+        Some(status.code().unwrap_or(-1))
+    }
+
     pub fn status(&self) -> Value {
         let output = self.taut(&["status", "-o", "json"]);
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
@@ -307,6 +330,21 @@ impl Mesh {
     pub fn admin(&self, last: u8, path: &str) -> Reply {
         Connection::open(&format!("{}:15000", self.address(last))).expect("admin").get(path, "localhost", &[]).expect("admin answers")
     }
+}
+
+/// `taut-proxy` as it is in the sources now: cargo builds only the program of the crate under test by itself.
+fn proxy_program() -> PathBuf {
+    static BUILT: std::sync::Once = std::sync::Once::new();
+    let beside = Path::new(env!("CARGO_BIN_EXE_taut")).with_file_name("taut-proxy");
+    BUILT.call_once(|| {
+        let profile = match beside.parent().and_then(Path::file_name).and_then(|name| name.to_str()) {
+            Some("debug") | None => "dev",
+            Some(profile) => profile,
+        };
+        let built = Command::new(env!("CARGO")).args(["build", "--quiet", "-p", "taut-proxy", "--profile", profile]).status();
+        assert!(built.is_ok_and(|status| status.success()), "cargo build -p taut-proxy");
+    });
+    beside
 }
 
 /// Objects that are accepted and not live everywhere.

@@ -13,6 +13,16 @@ pub struct FirstLine {
 }
 
 impl FirstLine {
+    /// Goes on where [`unended`](Self::unended) of another process has left off.
+    pub fn resume(tail: Vec<u8>) -> Self {
+        Self { tail, over: false }
+    }
+
+    /// The last bytes of a first line that has not ended; `None` when there is nothing to look for any more.
+    pub fn unended(&self) -> Option<Vec<u8>> {
+        (!self.over).then(|| self.tail.clone())
+    }
+
     /// Whether these next bytes end a request line (RFC 9112 section 3; the preface of HTTP/2 looks like one too).
     pub fn ends_as_http(&mut self, bytes: &[u8]) -> bool {
         for byte in bytes {
@@ -27,7 +37,7 @@ impl FirstLine {
                     self.tail.clear();
                 }
                 _ => {
-                    if self.tail.len() == TAIL {
+                    if self.tail.len() >= TAIL {
                         self.tail.remove(0);
                     }
                     self.tail.push(*byte);
@@ -71,6 +81,12 @@ mod tests {
             // The same, byte by byte.
             let mut line = FirstLine::default();
             assert_eq!(stream.iter().any(|byte| line.ends_as_http(&[*byte])), want, "{:?}", String::from_utf8_lossy(stream));
+            // The same, in another process half way.
+            let (first, second) = stream.split_at(stream.len() / 2);
+            let mut line = FirstLine::default();
+            let early = line.ends_as_http(first);
+            let late = line.unended().is_some_and(|tail| FirstLine::resume(tail).ends_as_http(second));
+            assert_eq!(early || late, want, "{:?}", String::from_utf8_lossy(stream));
         }
     }
 }

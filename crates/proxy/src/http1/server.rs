@@ -46,8 +46,8 @@ pub trait Service {
 
     fn call(&self, head: Parts, body: RequestBody, upgrade: Option<Upgrade>) -> impl Future<Output = Response<Self::Body>>;
     /// Whether the request under way is the last.
-    fn draining(&self) -> bool;
-    /// Resolves when `draining` becomes true.
+    fn last(&self) -> bool;
+    /// Resolves when an idle connection is to be closed.
     fn drained(&self) -> impl Future<Output = ()>;
     /// Whether a request may end the exchange of messages on this connection.
     fn may_upgrade(&self, head: &Parts) -> bool;
@@ -206,7 +206,7 @@ async fn exchange<S: Service>(line: &Rc<Line>, head: Box<RequestHead>, patience:
             Err(_) => After::Gone,
         };
     }
-    let last = !keep_alive || service.draining();
+    let last = !keep_alive || service.last();
     match respond(line, response, version, &method, last, patience.stalled, clock).await {
         Written::Whole if last || !line.can_go_on().await => After::Close,
         Written::Whole => After::Next,

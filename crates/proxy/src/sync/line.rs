@@ -4,7 +4,7 @@ use super::compile::{self, Compiled};
 use super::{Known, Sync, desk};
 use crate::backoff::Backoff;
 use crate::current::Wanted;
-use crate::status::Readiness;
+use crate::status::{AtDesk, Readiness};
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::service::{Place, Resolution};
@@ -38,6 +38,8 @@ const LARGEST_MESSAGE: usize = 64 << 20;
 pub(super) enum Ended {
     /// The proxy has said that it is gone.
     Gone,
+    /// It is to begin or to stop standing for its workload at the desk.
+    DeskChanged,
     /// It had worked.
     Lost(String),
     /// It never worked.
@@ -65,10 +67,20 @@ impl<'a> Line<'a> {
     }
 
     pub async fn attend(mut self, channel: Channel, wanted: &mut Wanted, backoff: &mut Backoff) -> Ended {
-        let mut desk = match self.open_desk(channel.clone()).await {
-            Ok(desk) => desk,
-            Err(status) => return Ended::Broken(format!("the control plane refused the desk stream: {}", text(&status))),
+        let mut wanted_at_desk = self.sync.status.wanted_at_desk();
+        let at_desk = *wanted_at_desk.borrow_and_update();
+        let mut desk = match at_desk {
+            AtDesk::Away => {
+                // What is said goes nowhere, rather than into a queue that nobody empties.
+                self.said = None;
+                None
+            }
+            AtDesk::Present => match self.open_desk(channel.clone()).await {
+                Ok(desk) => Some(desk),
+                Err(status) => return Ended::Broken(format!("the control plane refused the desk stream: {}", text(&status))),
+            },
         };
+        self.sync.status.set_at_desk(at_desk);
         let (ask, asked) = mpsc::unbounded_channel();
         for request in self.known.session.connect() {
             send(&ask, request);
@@ -81,9 +93,13 @@ impl<'a> Line<'a> {
         backoff.reset();
         self.sync.current.set_connected(true);
         tracing::info!(address = %self.sync.control.address, "connected to the control plane");
-        match self.serve(&mut desk, &mut news, &ask, wanted).await {
-            Ok(()) => Ended::Gone,
-            Err(status) => Ended::Lost(text(&status)),
+        tokio::select! {
+            biased;
+            Ok(()) = wanted_at_desk.changed() => Ended::DeskChanged,
+            served = self.serve(desk.as_mut(), &mut news, &ask, wanted) => match served {
+                Ok(()) => Ended::Gone,
+                Err(status) => Ended::Lost(text(&status)),
+            },
         }
     }
 
@@ -112,7 +128,7 @@ impl<'a> Line<'a> {
     /// Ends with `Ok` when the proxy has said that it is gone.
     async fn serve(
         &mut self,
-        desk: &mut Streaming<ToProxy>,
+        mut desk: Option<&mut Streaming<ToProxy>>,
         news: &mut Streaming<DeltaDiscoveryResponse>,
         ask: &mpsc::UnboundedSender<DeltaDiscoveryRequest>,
         wanted: &mut Wanted,
@@ -131,7 +147,7 @@ impl<'a> Line<'a> {
                         return self.say_goodbye(desk).await;
                     }
                 }
-                message = desk.message() => match message? {
+                message = heard(desk.as_deref_mut()) => match message? {
                     Some(message) => self.answer(message),
                     None => return Err(Status::unavailable("the control plane closed the desk stream")),
                 },
@@ -277,7 +293,8 @@ impl<'a> Line<'a> {
     }
 
     /// Waits until the control plane has closed the stream, which it does when it has read our last words.
-    async fn say_goodbye(&self, desk: &mut Streaming<ToProxy>) -> Result<(), Status> {
+    async fn say_goodbye(&self, desk: Option<&mut Streaming<ToProxy>>) -> Result<(), Status> {
+        let Some(desk) = desk else { return Ok(()) };
         let closed = async { while let Ok(Some(_)) = desk.message().await {} };
         // A control plane that does not answer finds out by itself.
         let _ = timeout(GOODBYE_LIMIT, closed).await;
@@ -286,6 +303,14 @@ impl<'a> Line<'a> {
 
     fn say(&self, say: from_proxy::Say) {
         send(&self.say, FromProxy { say: Some(say) });
+    }
+}
+
+/// Nothing, away from the desk.
+async fn heard(desk: Option<&mut Streaming<ToProxy>>) -> Result<Option<ToProxy>, Status> {
+    match desk {
+        Some(desk) => desk.message().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::channel::Control;
 use crate::current::{Current, Wanted, backends};
 use crate::options::Options;
 use crate::sink::Sink;
-use crate::status::Status;
+use crate::status::{AtDesk, Status};
 use crate::usage::{Subscriptions, Usage};
 use crate::world::World;
 use compile::Receipts;
@@ -135,6 +135,11 @@ pub async fn run(sync: Sync, mut wanted: Wanted) {
     let mut outage: Option<Duration> = None;
     loop {
         let ended = connect(&sync, &mut known, &mut wanted, &mut backoff).await;
+        sync.status.set_at_desk(AtDesk::Away);
+        if ended == Ended::DeskChanged {
+            // Connected again in a moment: nobody is to take this for an outage.
+            continue;
+        }
         sync.current.set_connected(false);
         if ended == Ended::Gone {
             return;
@@ -189,7 +194,7 @@ async fn note_until<T>(sync: &Sync, known: &mut Known, wanted: &mut Wanted, unti
 fn tell(sync: &Sync, ended: &Ended, outage: &mut Option<Duration>) {
     let now = sync.world.now();
     match ended {
-        Ended::Gone => {}
+        Ended::Gone | Ended::DeskChanged => {}
         // It had worked, so this is the start of a new outage.
         Ended::Lost(why) => {
             tracing::warn!(%why, "lost the control plane; traffic goes on with what is known, connecting again");

@@ -54,9 +54,12 @@ impl Running {
         let proxy = Proxy::start(World::os(), options).await.unwrap();
         let status = proxy.status().clone();
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::task::spawn_local(proxy.run(async {
-            let _ = stopped.await;
-        }));
+        let task = tokio::task::spawn_local(async move {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            proxy.run(stopped).await.unwrap();
+        });
         Self { status, stop: Some(stop), task }
     }
 

@@ -9,6 +9,7 @@ mod learned;
 mod passthrough;
 mod policy;
 mod proxy_protocol;
+mod replaced;
 mod tcp;
 
 use crate::current::{Current, Wanted};
@@ -204,6 +205,8 @@ pub struct Proxy {
     pub peer: SocketAddr,
     pub exposed: SocketAddr,
     pub task: JoinHandle<()>,
+    /// Connections from the proxy before this one.
+    pub bequests: tokio::sync::mpsc::UnboundedSender<crate::bequest::Bequest>,
     /// The hosts that the data path asks the mesh about.
     pub wanted: RefCell<Wanted>,
     version: Cell<u64>,
@@ -244,7 +247,8 @@ impl Proxy {
         let (outbound_at, upstream_at, peer_at, exposed_at) = (address(&outbound), address(&upstream), address(&peer), address(&exposed));
         let upstreams = vec![(upstream, "reviews".to_owned(), 9080)];
         let listeners = Listeners { outbound: Some(outbound), upstreams, peer, exposed: Some(exposed) };
-        let task = tokio::task::spawn_local(crate::worker::serve(World::os(), Arc::new(options), current.clone(), sink.clone(), listeners));
+        let (bequests, given) = tokio::sync::mpsc::unbounded_channel();
+        let task = tokio::task::spawn_local(crate::worker::serve(World::os(), Arc::new(options), current.clone(), sink.clone(), listeners, given));
         let (name, version) = (name.to_owned(), Cell::new(0));
         Self {
             name,
@@ -255,6 +259,7 @@ impl Proxy {
             peer: peer_at,
             exposed: exposed_at,
             task,
+            bequests,
             wanted: RefCell::new(wanted),
             version,
         }
