@@ -3,7 +3,6 @@
 
 use crate::current::Current;
 use crate::dial::Dialer;
-use crate::facts::Arrival;
 use crate::learned::Learned;
 use crate::metadata::{self, Introductions};
 use crate::naming::Names;
@@ -110,16 +109,9 @@ impl Engine {
         }
     }
 
-    /// A peer as records are to name it, from how it introduced itself.
-    pub fn introduced(&self, arrival: &Arrival, said: Option<&HeaderValue>) -> Arc<Party> {
-        let now = self.world.now();
-        if let Some(party) = arrival.introduced(said, now) {
-            return party;
-        }
-        let peer = metadata::peer_party(arrival.peer.as_deref(), said);
-        let party = Arc::new(self.introductions.borrow_mut().believe(peer, now));
-        arrival.remember(said, &party, now);
-        party
+    /// A peer as records are to name it.
+    pub fn believe(&self, peer: Party) -> Party {
+        self.introductions.borrow_mut().believe(peer, self.world.now())
     }
 
     /// What ports without a declared protocol speak.

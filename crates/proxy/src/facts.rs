@@ -48,8 +48,16 @@ pub struct Arrival {
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     authority: RefCell<Option<Named>>,
-    introduction: RefCell<Option<(Option<Box<[u8]>>, Arc<Party>, Duration)>>,
+    introduction: RefCell<Option<Introduction>>,
     certificate: RefCell<Option<(u64, HeaderValue)>>,
+}
+
+/// What a peer said of itself, whom that makes it, and when.
+#[derive(Clone, Debug)]
+struct Introduction {
+    said: Option<Box<[u8]>>,
+    party: Arc<Party>,
+    at: Duration,
 }
 
 /// Which destination an authority names.
@@ -65,14 +73,17 @@ struct Named {
 const INTRODUCTION_AGE: Duration = Duration::from_secs(10);
 
 impl Arrival {
-    pub fn introduced(&self, said: Option<&HeaderValue>, now: Duration) -> Option<Arc<Party>> {
-        let last = self.seen.introduction.borrow();
-        let (text, party, at) = last.as_ref()?;
-        (text.as_deref() == said.map(HeaderValue::as_bytes) && now < *at + INTRODUCTION_AGE).then(|| party.clone())
-    }
-
-    pub fn remember(&self, said: Option<&HeaderValue>, party: &Arc<Party>, now: Duration) {
-        *self.seen.introduction.borrow_mut() = Some((said.map(|said| said.as_bytes().into()), party.clone(), now));
+    /// The peer as records are to name it, from how it introduced itself.
+    fn introduced(&self, engine: &Engine, said: Option<&HeaderValue>) -> Arc<Party> {
+        let now = engine.world.now();
+        let mut last = self.seen.introduction.borrow_mut();
+        let same = |last: &&Introduction| last.said.as_deref() == said.map(HeaderValue::as_bytes) && now < last.at + INTRODUCTION_AGE;
+        if let Some(last) = last.as_ref().filter(same) {
+            return last.party.clone();
+        }
+        let party = Arc::new(engine.believe(metadata::peer_party(self.peer.as_deref(), said)));
+        *last = Some(Introduction { said: said.map(|said| said.as_bytes().into()), party: party.clone(), at: now });
+        party
     }
 
     /// On whose behalf requests of this connection come, as Envoy's `x-forwarded-client-cert` says it.
@@ -265,7 +276,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
 fn take_away(engine: &Engine, headers: &mut HeaderMap, arrival: &Arrival, edge: &mut Edge) {
     let introduced = headers.remove(&metadata::SOURCE);
     if arrival.direction == Direction::Inbound {
-        edge.source = engine.introduced(arrival, introduced.as_ref());
+        edge.source = arrival.introduced(engine, introduced.as_ref());
     }
     for name in [&metadata::DESTINATION, &metadata::REASON, &metadata::CLIENT_CERTIFICATE] {
         headers.remove(name);

@@ -23,11 +23,16 @@ pub struct Names {
     plain: Option<Arc<Party>>,
     proven: Option<(u64, Arc<Party>)>,
     /// By the address of the workload, which each entry keeps alive.
-    endpoints: HashMap<(usize, bool), (Arc<Workload>, Arc<Party>), RandomState>,
+    endpoints: HashMap<(usize, bool), Endpoint, RandomState>,
     services: HashMap<Text, Service, RandomState>,
     addresses: HashMap<Dial, Text, RandomState>,
     introduced: Vec<Introduced>,
     unknown: Option<Text>,
+}
+
+struct Endpoint {
+    party: Arc<Party>,
+    _workload: Arc<Workload>,
 }
 
 struct Service {
@@ -65,7 +70,7 @@ impl Names {
 
     pub fn endpoint(&mut self, workload: &Arc<Workload>, proven: bool) -> Arc<Party> {
         let known = self.endpoints.entry((Arc::as_ptr(workload) as usize, proven));
-        known.or_insert_with(|| (workload.clone(), Arc::new(metadata::endpoint_party(workload, proven)))).1.clone()
+        known.or_insert_with(|| Endpoint { party: Arc::new(metadata::endpoint_party(workload, proven)), _workload: workload.clone() }).party.clone()
     }
 
     /// Fills in which service was asked for.
@@ -73,7 +78,7 @@ impl Names {
         if self.services.len() >= MOST && !self.services.contains_key(asked) {
             self.services.clear();
         }
-        if !self.services.get(asked).is_some_and(|known| *known.namespace == *namespace) {
+        if self.services.get(asked).is_none_or(|known| *known.namespace != *namespace) {
             let host: Text = asked.into();
             let service = Service { host: host.clone(), name: host::short(asked).into(), namespace: namespace.into() };
             self.services.insert(host, service);

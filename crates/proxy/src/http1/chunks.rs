@@ -173,8 +173,10 @@ pub fn end(out: &mut BytesMut, trailers: Option<&HeaderMap>) {
 mod tests {
     use super::*;
 
+    type Decoding = (Vec<u8>, Option<HeaderMap>, Vec<u8>);
+
     /// All data and the trailers of a body that comes in pieces of `step` bytes, and what is left over.
-    fn decode(body: &[u8], step: usize) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), BadBody> {
+    fn decode(body: &[u8], step: usize) -> Result<Decoding, BadBody> {
         let (mut chunks, mut read, mut data) = (Chunks::default(), BytesMut::new(), Vec::new());
         let mut pieces = body.chunks(step);
         loop {
