@@ -2,6 +2,7 @@
 
 use crate::text::{Came, Id, Moment, Text};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 use taut_model::origin::Origin;
@@ -84,7 +85,8 @@ pub struct ExchangeRecord {
     pub duration_us: u64,
     /// Until the first byte of the upstream's response head; 0 if none.
     pub upstream_us: u64,
-    pub attempts: Vec<Attempt>,
+    /// Nearly always one.
+    pub attempts: SmallVec<[Attempt; 1]>,
     /// Version of the plan that decided, and the rule.
     pub plan: u64,
     pub rule: Option<Arc<Origin>>,

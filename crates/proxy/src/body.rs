@@ -12,9 +12,9 @@ use std::task::{Context, Poll, ready};
 /// How much of a request body is kept so that it can be sent again.
 pub const KEPT_BYTES: usize = 64 * 1024;
 
-/// The body of one request, read by one attempt at a time.
+/// The body of one request, read by one attempt at a time. `None`: there is none, as for most requests.
 #[derive(Clone)]
-pub struct Source(Rc<RefCell<State>>);
+pub struct Source(Option<Rc<RefCell<State>>>);
 
 struct State {
     incoming: Option<Incoming>,
@@ -33,45 +33,54 @@ struct State {
 
 impl Source {
     pub fn new(incoming: Incoming) -> Self {
-        let incoming = (!incoming.is_end_stream()).then_some(incoming);
-        Self(Rc::new(RefCell::new(State { incoming, ..State::empty() })))
+        Self((!incoming.is_end_stream()).then(|| Rc::new(RefCell::new(State { incoming: Some(incoming), ..State::empty() }))))
     }
 
     /// From here on keeps what is read, up to [`KEPT_BYTES`].
     pub fn keep(&self) {
-        self.0.borrow_mut().keep = true;
+        if let Some(state) = &self.0 {
+            state.borrow_mut().keep = true;
+        }
     }
 
     /// The body from its start, for one attempt. `None` when its start is gone.
     pub fn read(&self) -> Option<RequestBody> {
-        let mut state = self.0.borrow_mut();
-        if state.lost {
-            return None;
+        let mut reader = 0;
+        if let Some(state) = &self.0 {
+            let mut state = state.borrow_mut();
+            if state.lost {
+                return None;
+            }
+            state.reader += 1;
+            reader = state.reader;
         }
-        state.reader += 1;
-        Some(RequestBody { source: self.clone(), reader: state.reader, next: 0, trailers_given: false })
+        Some(RequestBody { source: self.clone(), reader, next: 0, trailers_given: false })
     }
 
     pub fn can_be_read_again(&self) -> bool {
-        let state = self.0.borrow();
-        !state.lost && !state.broken
+        self.0.as_ref().is_none_or(|state| {
+            let state = state.borrow();
+            !state.lost && !state.broken
+        })
     }
 
     /// A copy of the whole body, once it has ended and if all of it was kept.
     pub fn copy(original: &Self) -> Option<Self> {
-        let state = original.0.borrow();
+        let Some(state) = &original.0 else { return Some(Self(None)) };
+        let state = state.borrow();
         let ended = state.incoming.as_ref().is_none_or(Body::is_end_stream);
         (ended && !state.lost && !state.broken).then(|| {
-            Self(Rc::new(RefCell::new(State { incoming: None, kept: state.kept.clone(), trailers: state.trailers.clone(), ..State::empty() })))
+            let copy = State { incoming: None, kept: state.kept.clone(), trailers: state.trailers.clone(), ..State::empty() };
+            Self(Some(Rc::new(RefCell::new(copy))))
         })
     }
 
     pub fn bytes(&self) -> u64 {
-        self.0.borrow().bytes
+        self.0.as_ref().map_or(0, |state| state.borrow().bytes)
     }
 
     pub fn broken(&self) -> bool {
-        self.0.borrow().broken
+        self.0.as_ref().is_some_and(|state| state.borrow().broken)
     }
 }
 
@@ -139,7 +148,8 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let body = &mut *self;
-        let mut state = body.source.0.borrow_mut();
+        let Some(state) = &body.source.0 else { return Poll::Ready(None) };
+        let mut state = state.borrow_mut();
         if state.reader != body.reader {
             return Poll::Ready(Some(Err("another attempt reads this body now".into())));
         }
@@ -164,13 +174,15 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        let state = self.source.0.borrow();
+        let Some(state) = &self.source.0 else { return true };
+        let state = state.borrow();
         let all_read = self.next >= state.kept.len() && (self.trailers_given || state.trailers.is_none()) && !state.broken;
         all_read && state.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let state = self.source.0.borrow();
+        let Some(state) = &self.source.0 else { return SizeHint::with_exact(0) };
+        let state = state.borrow();
         let kept: u64 = state.kept.iter().skip(self.next).map(|chunk| chunk.len() as u64).sum();
         let rest = state.incoming.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint);
         let mut hint = SizeHint::new();

@@ -12,6 +12,7 @@ use crate::trace;
 use crate::upgrade::Upgrade;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Version, header};
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv6Addr};
@@ -47,6 +48,7 @@ pub struct Arrival {
 /// What the last exchange of a connection said, which the next most likely says again.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
+    proven: RefCell<Option<Arc<Party>>>,
     authority: RefCell<Option<Named>>,
     introduction: RefCell<Option<Introduction>>,
     certificate: RefCell<Option<(u64, HeaderValue)>>,
@@ -73,6 +75,12 @@ struct Named {
 const INTRODUCTION_AGE: Duration = Duration::from_secs(10);
 
 impl Arrival {
+    /// The peer as far as it has proven who it is.
+    fn proven(&self) -> Arc<Party> {
+        let proven = || Arc::new(metadata::peer_party(self.peer.as_deref(), None));
+        self.seen.proven.borrow_mut().get_or_insert_with(proven).clone()
+    }
+
     /// The peer as records are to name it, from how it introduced itself.
     fn introduced(&self, engine: &Engine, said: Option<&HeaderValue>) -> Arc<Party> {
         let now = engine.world.now();
@@ -119,7 +127,7 @@ impl Arrival {
         let outbound = self.direction == Direction::Outbound;
         let (source, destination) = match outbound {
             true => (engine.party(false), Party::nobody()),
-            false => (Arc::new(metadata::peer_party(self.peer.as_deref(), None)), engine.party(self.peer.is_some())),
+            false => (self.proven(), engine.party(self.peer.is_some())),
         };
         Edge {
             reporter: if outbound { Reporter::Source } else { Reporter::Destination },
@@ -225,10 +233,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
     }
     (edge.service_host, edge.service_name) = (host.clone(), host.clone());
     edge.service_namespace = engine.names().unknown();
-    let (request_id, trace_id) = {
-        let mut dice = engine.dice();
-        (trace::request_id(&mut head.headers, &mut dice), trace::trace_id(&mut head.headers, &mut dice))
-    };
+    let (request_id, trace_id) = trace::ids(&mut head.headers, &mut engine.dice());
     let record = ExchangeRecord {
         edge,
         started: Moment(engine.world.wall()),
@@ -244,7 +249,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
         response_bytes: 0,
         duration_us: 0,
         upstream_us: 0,
-        attempts: Vec::new(),
+        attempts: SmallVec::new(),
         plan: plan.version(),
         rule: None,
         route: Text::default(),

@@ -101,10 +101,9 @@ async fn to_cluster(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go, forwa
     loop {
         let picked = InFlight::pick(engine, cluster, forward.hash, &tried);
         let mut in_flight = picked.map_err(|none| Fault::new(Kind::NoEndpoint, none.to_string()))?;
-        tried.push(in_flight.picked.uid.clone());
         let outcome = one_attempt(engine, exchange, cluster, &mut in_flight, rule.per_try_timeout).await;
 
-        let retries = u32::try_from(tried.len() - 1).unwrap_or(u32::MAX);
+        let retries = u32::try_from(tried.len()).unwrap_or(u32::MAX);
         let failure = due_for_retry(&outcome);
         let due = failure.as_ref().is_some_and(|failure| {
             let method = exchange.head.method.as_str();
@@ -112,9 +111,10 @@ async fn to_cluster(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go, forwa
             retry::should_retry(rule, failure, method) && safe()
         });
         // Nothing reached an endpoint that could not be connected to, so asking another one adds no load: no budget, no back-off.
-        let elsewhere = matches!(failure, Some(retry::Failure::Connect)) && tried.len() < cluster.endpoints.len();
+        let elsewhere = matches!(failure, Some(retry::Failure::Connect)) && tried.len() + 1 < cluster.endpoints.len();
         let may = due && retries < rule.attempts && exchange.body.can_be_read_again() && !engine.current.draining();
         if may && (elsewhere || admitted.try_retry()) {
+            tried.push(in_flight.picked.uid.clone());
             drop((outcome, in_flight));
             engine.sink.retried();
             if !elsewhere {
@@ -234,9 +234,9 @@ fn introduce(engine: &Engine, exchange: &mut Exchange, transport: &Transport) {
 /// Inbound: to the application beside this proxy.
 async fn to_application(engine: &Rc<Engine>, exchange: &mut Exchange, port: u16) -> Result<Answer, Fault> {
     let own = engine.current.workload();
-    let (address, namespace) = (SocketAddr::new(own.address, port), own.namespace.clone());
+    let address = SocketAddr::new(own.address, port);
     let host = exchange.open.record.edge.service_host.clone();
-    engine.names().service(&mut exchange.open.record().edge, &host, &namespace);
+    engine.names().service(&mut exchange.open.record().edge, &host, &own.namespace);
     direct(engine, exchange, Dial::Address(address)).await.map_err(|fault| match fault.kind {
         Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::NameNotFound => {
             Fault::new(Kind::AppUnreachable, format!("the application does not answer at {address}: {}", fault.detail))

@@ -172,10 +172,10 @@ pub fn traceparent(bytes: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
     let mut dice = fastrand::Rng::with_seed(1);
     let mut headers = HeaderMap::from_iter([(trace::TRACEPARENT.clone(), value.clone()), (trace::REQUEST_ID.clone(), value)]);
-    let id = trace::trace_id(&mut headers, &mut dice).to_string();
+    let (request, id) = trace::ids(&mut headers, &mut dice);
+    let (request, id) = (request.to_string(), id.to_string());
     assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id:?} is not a trace id");
     assert!(headers.get(&trace::TRACEPARENT).and_then(|parent| parent.to_str().ok()).is_some_and(|parent| parent.contains(&*id)));
-    let request = trace::request_id(&mut headers, &mut dice).to_string();
     assert!(request.bytes().all(|byte| byte.is_ascii_graphic()), "{request:?} breaks a log's line");
 }
 

@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::facts::Exchange;
 use crate::fault::{Fault, Kind, side_name};
 use crate::forward::{Answer, Content, Hold, grpc_status, switches_protocol};
+use crate::http1::head;
 use crate::incoming::BoxError;
 use crate::metadata;
 use crate::record::Open;
@@ -29,8 +30,11 @@ pub struct ResponseBody {
 }
 
 /// Turns what came of an exchange into the response. The application that asked learns the request id, for `taut why`.
-pub fn finish(engine: &Rc<Engine>, exchange: Exchange, outcome: Result<Answer, Fault>) -> Response<ResponseBody> {
+pub fn finish(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answer, Fault>) -> Response<ResponseBody> {
     let id = if exchange.inbound() { None } else { id_value(&exchange) };
+    if exchange.upgrade.is_none() {
+        head::recycle(std::mem::take(&mut exchange.head.headers));
+    }
     let mut response = respond(engine, exchange, outcome);
     if let Some(id) = id {
         response.headers_mut().insert(trace::REQUEST_ID.clone(), id);

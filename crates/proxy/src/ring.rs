@@ -13,12 +13,14 @@ use taut_plan::{Explanation, Plan};
 const MOST_PLANS: usize = 8;
 
 /// A record and what is needed to explain it.
+#[derive(Clone)]
 pub struct Kept {
     pub record: Record,
-    why: Mutex<Why>,
+    why: Why,
 }
 
 #[allow(clippy::large_enum_variant, reason = "most are the large one, and a box would cost every exchange an allocation")]
+#[derive(Clone)]
 enum Why {
     /// It failed before there was anything to decide.
     Undecided,
@@ -27,9 +29,10 @@ enum Why {
     Explained(Arc<Explanation>),
 }
 
+#[derive(Clone)]
 pub enum Record {
     Exchange(Arc<ExchangeRecord>),
-    Connection(ConnectionRecord),
+    Connection(Arc<ConnectionRecord>),
 }
 
 impl Kept {
@@ -41,31 +44,31 @@ impl Kept {
         }
     }
 
-    fn new(record: Record, evidence: Option<Evidence>) -> Arc<Self> {
-        let why = evidence.map_or(Why::Undecided, Why::Evidence);
-        Arc::new(Self { record, why: Mutex::new(why) })
+    fn new(record: Record, evidence: Option<Evidence>) -> Self {
+        Self { record, why: evidence.map_or(Why::Undecided, Why::Evidence) }
     }
 
-    fn plan(&self) -> Option<Arc<Plan>> {
-        match &*self.why.lock() {
-            Why::Evidence(evidence) => Some(evidence.plan.clone()),
+    fn plan(&self) -> Option<&Arc<Plan>> {
+        match &self.why {
+            Why::Evidence(evidence) => Some(&evidence.plan),
             Why::Undecided | Why::Explained(_) => None,
         }
     }
 
     /// Made by the plan that decided, not by today's.
     fn explanation(&self) -> Option<Arc<Explanation>> {
-        match &*self.why.lock() {
+        match &self.why {
             Why::Undecided => None,
             Why::Evidence(evidence) => Some(Arc::new(evidence.plan.explain(&evidence.facts.as_facts(), Some(&evidence.rolls)))),
             Why::Explained(explanation) => Some(explanation.clone()),
         }
     }
 
-    /// Keeps the explanation instead of what it is made from.
-    fn let_go(&self) {
-        if let Some(explanation) = self.explanation() {
-            *self.why.lock() = Why::Explained(explanation);
+    fn is(&self, other: &Self) -> bool {
+        match (&self.record, &other.record) {
+            (Record::Exchange(one), Record::Exchange(other)) => Arc::ptr_eq(one, other),
+            (Record::Connection(one), Record::Connection(other)) => Arc::ptr_eq(one, other),
+            (Record::Exchange(_), Record::Connection(_)) | (Record::Connection(_), Record::Exchange(_)) => false,
         }
     }
 
@@ -82,7 +85,7 @@ impl Kept {
     pub fn record_json(&self) -> Value {
         let record = match &self.record {
             Record::Exchange(record) => serde_json::to_value(&**record),
-            Record::Connection(record) => serde_json::to_value(record),
+            Record::Connection(record) => serde_json::to_value(&**record),
         };
         // Records hold nothing that JSON cannot say.
         record.unwrap_or_default()
@@ -97,7 +100,7 @@ pub struct Ring {
 
 #[derive(Default)]
 struct Remembered {
-    records: VecDeque<Arc<Kept>>,
+    records: VecDeque<Kept>,
     /// The plans that records may hold, in the order of their first record.
     plans: VecDeque<Weak<Plan>>,
 }
@@ -112,39 +115,45 @@ impl Ring {
     }
 
     pub fn push_connection(&self, record: ConnectionRecord, evidence: Option<Evidence>) {
-        self.push(Kept::new(Record::Connection(record), evidence));
+        self.push(Kept::new(Record::Connection(Arc::new(record)), evidence));
     }
 
-    fn push(&self, kept: Arc<Kept>) {
+    fn push(&self, kept: Kept) {
         if self.limit == 0 {
             return;
         }
-        let plan = kept.plan();
-        // What falls out is explained and freed after the lock.
+        // What falls out is freed, and what loses its plan is explained, outside the lock.
         let (oldest, parted) = {
             let mut ring = self.kept.lock();
+            let parted = kept.plan().map(|plan| ring.note(plan)).unwrap_or_default();
             let oldest = if ring.records.len() >= self.limit { ring.records.pop_front() } else { None };
             ring.records.push_back(kept);
-            (oldest, plan.map(|plan| ring.note(&plan)).unwrap_or_default())
+            (oldest, parted)
         };
         drop(oldest);
-        parted.iter().for_each(|kept| kept.let_go());
+        for parted in parted {
+            let explained = parted.explanation().map_or(Why::Undecided, Why::Explained);
+            let mut ring = self.kept.lock();
+            if let Some(kept) = ring.records.iter_mut().find(|kept| kept.is(&parted)) {
+                kept.why = explained;
+            }
+        }
     }
 
     /// Newest first. A request that came in and caused others has several records under one id.
-    pub fn find(&self, id: &str) -> Vec<Arc<Kept>> {
+    pub fn find(&self, id: &str) -> Vec<Kept> {
         self.kept.lock().records.iter().rev().filter(|kept| kept.id().is(id)).cloned().collect()
     }
 
     /// The newest `count`, newest first.
-    pub fn newest(&self, count: usize) -> Vec<Arc<Kept>> {
+    pub fn newest(&self, count: usize) -> Vec<Kept> {
         self.kept.lock().records.iter().rev().take(count).cloned().collect()
     }
 }
 
 impl Remembered {
     /// The records that have to let go of their plan, now that there is one of this plan.
-    fn note(&mut self, plan: &Arc<Plan>) -> Vec<Arc<Kept>> {
+    fn note(&mut self, plan: &Arc<Plan>) -> Vec<Kept> {
         // Nearly always it is the newest.
         if self.plans.iter().rev().any(|known| known.as_ptr() == Arc::as_ptr(plan)) {
             return Vec::new();
@@ -154,7 +163,7 @@ impl Remembered {
             return Vec::new();
         }
         let Some(parting) = self.plans.pop_front() else { return Vec::new() };
-        let of_it = |kept: &&Arc<Kept>| kept.plan().is_some_and(|plan| Arc::as_ptr(&plan) == parting.as_ptr());
+        let of_it = |kept: &&Kept| kept.plan().is_some_and(|plan| Arc::as_ptr(plan) == parting.as_ptr());
         self.records.iter().filter(of_it).cloned().collect()
     }
 }

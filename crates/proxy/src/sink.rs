@@ -63,12 +63,12 @@ impl Sink {
     }
 
     /// The records with this request id (or connection id) and what they were decided from, newest first.
-    pub fn find(&self, id: &str) -> Vec<Arc<Kept>> {
+    pub fn find(&self, id: &str) -> Vec<Kept> {
         self.shared.ring.find(id)
     }
 
     /// The newest records, newest first.
-    pub fn newest(&self, count: usize) -> Vec<Arc<Kept>> {
+    pub fn newest(&self, count: usize) -> Vec<Kept> {
         self.shared.ring.newest(count)
     }
 

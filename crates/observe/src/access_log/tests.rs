@@ -4,6 +4,7 @@ use super::*;
 use crate::record::{Attempt, Protocol, Reporter};
 use crate::text::{Came, Text};
 use parking_lot::{Condvar, Mutex};
+use smallvec::smallvec;
 
 fn party(name: &str) -> Party {
     Party { workload: name.into(), namespace: "default".into(), ..Party::unknown() }
@@ -38,7 +39,7 @@ fn exchange() -> ExchangeRecord {
         response_bytes: 295,
         duration_us: 12_500,
         upstream_us: 11_900,
-        attempts: vec![Attempt {
+        attempts: smallvec![Attempt {
             endpoint: "default/reviews-v2".into(),
             address: "127.0.0.1:15108".into(),
             result: Came::Status(200),

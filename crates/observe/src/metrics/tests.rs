@@ -3,6 +3,7 @@
 use super::*;
 use crate::record::{Failure, Party, Protocol, Reporter};
 use crate::text::{Id, Text};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 fn party(name: &str) -> Party {
@@ -44,7 +45,7 @@ fn exchange(edge: Edge, status: u16) -> ExchangeRecord {
         response_bytes: 300,
         duration_us: 12_500,
         upstream_us: 12_000,
-        attempts: Vec::new(),
+        attempts: SmallVec::new(),
         plan: 3,
         rule: None,
         route: Text::default(),

@@ -5,6 +5,7 @@ use super::{HEAD_BYTES, MOST_FIELDS};
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
+use std::cell::RefCell;
 use std::fmt;
 use std::mem::MaybeUninit;
 
@@ -39,6 +40,28 @@ impl fmt::Display for BadHead {
     }
 }
 impl std::error::Error for BadHead {}
+
+/// Maps that are kept for the next heads of this thread, and how large one may be to be kept.
+const SPARE_MAPS: usize = 64;
+const SPARE_FIELDS: usize = 64;
+
+thread_local! {
+    static SPARE: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Takes back the memory of a head that is no longer needed.
+pub fn recycle(mut headers: HeaderMap) {
+    headers.clear();
+    SPARE.with_borrow_mut(|spare| {
+        if spare.len() < SPARE_MAPS && (1..=SPARE_FIELDS).contains(&headers.capacity()) {
+            spare.push(headers);
+        }
+    });
+}
+
+fn spare() -> HeaderMap {
+    SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
 
 pub struct RequestHead {
     pub parts: http::request::Parts,
@@ -77,6 +100,7 @@ pub fn request(read: &mut BytesMut, searched: &mut usize) -> Result<Option<Reque
     parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| BadHead::Syntax("the method is not a token"))?;
     parts.uri = self::target(&head, target, &parts.method)?;
     parts.version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    parts.headers = spare();
     let told = read_fields(&head, parsed.headers, &mut parts.headers)?;
     let framing = told.framing(parts.version)?.unwrap_or(Framing::None);
     match told.hosts {
@@ -100,6 +124,7 @@ pub fn response(read: &mut BytesMut, searched: &mut usize, method: &Method) -> R
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = StatusCode::from_u16(code).map_err(|_| BadHead::Syntax("the status is not one"))?;
     parts.version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    parts.headers = spare();
     let told = read_fields(&head, parsed.headers, &mut parts.headers)?;
     let announced = told.framing(parts.version)?;
     let bodiless = *method == Method::HEAD || parts.status.is_informational() || matches!(parts.status.as_u16(), 204 | 304);

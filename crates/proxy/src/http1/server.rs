@@ -107,8 +107,9 @@ impl Default for Reading {
     }
 }
 
+#[allow(clippy::large_enum_variant, reason = "most are the large one, and a box would cost every request an allocation")]
 enum Next {
-    Head(Box<RequestHead>),
+    Head(RequestHead),
     Bad(BadHead),
     /// By the client, by the clock, or by a drain.
     Ended,
@@ -123,7 +124,7 @@ async fn next_head(line: &Line, patience: Patience, mut drained: Pin<&mut impl F
         let wire = &mut *wire;
         loop {
             match head::request(&mut wire.inbound, &mut wire.searched) {
-                Ok(Some(head)) => return Poll::Ready(Next::Head(Box::new(head))),
+                Ok(Some(head)) => return Poll::Ready(Next::Head(head)),
                 Err(bad) => return Poll::Ready(Next::Bad(bad)),
                 Ok(None) => {}
             }
@@ -176,8 +177,8 @@ enum After {
     Upgraded(oneshot::Sender<Io>),
 }
 
-async fn exchange<S: Service>(line: &Rc<Line>, head: Box<RequestHead>, patience: Patience, service: &S, clock: Pin<&mut Sleep>) -> After {
-    let RequestHead { parts, framing, keep_alive, expects_continue } = *head;
+async fn exchange<S: Service>(line: &Rc<Line>, head: RequestHead, patience: Patience, service: &S, clock: Pin<&mut Sleep>) -> After {
+    let RequestHead { parts, framing, keep_alive, expects_continue } = head;
     let (version, method) = (parts.version, parts.method.clone());
     let number = line.begin(framing, expects_continue);
     let (give, upgrade) = match framing == Framing::None && service.may_upgrade(&parts) {
@@ -248,6 +249,7 @@ where
     let close = last || framing == Framing::UntilClose;
     line.answer();
     head::write_response(line.wire.borrow_mut().text(), version, &head, framing, close);
+    head::recycle(head.headers);
     let mut writing = Writing { body: (!bodiless && !body.is_end_stream()).then_some(body), framing, broken: false };
     let mut since = None;
     let whole = poll_fn(|cx| {
@@ -390,7 +392,7 @@ impl Line {
             return Poll::Pending;
         }
         while wire.inbound.len() < AHEAD {
-            match ready!(wire.poll_fill(cx)) {
+            match ready!(wire.poll_fill_behind(cx)) {
                 Ok(0) | Err(_) => return Poll::Ready(()),
                 Ok(_) => {}
             }

@@ -10,6 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 
 /// What is read at once at first: most requests fit.
 const FIRST_READ: usize = 2 * 1024;
+/// Less room than this is too little to read into.
+const LEAST_READ: usize = 512;
 /// What is read at once when a peer sends more than that.
 const LARGEST_READ: usize = 64 * 1024;
 /// Data up to this size is copied behind what is to be written, so that head and body leave in one write.
@@ -48,10 +50,23 @@ impl Wire {
 
     /// Reads what there is; 0 at the end of the stream, also when asked again.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.poll_fill_room(cx, LEAST_READ)
+    }
+
+    /// As [`Wire::poll_fill`], while a head that was read is still in use: makes do with what room is left behind it.
+    pub(super) fn poll_fill_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.poll_fill_room(cx, 1)
+    }
+
+    fn poll_fill_room(&mut self, cx: &mut Context<'_>, least: usize) -> Poll<io::Result<usize>> {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
-        self.inbound.reserve(self.read_size);
+        let room = self.inbound.capacity() - self.inbound.len();
+        // Heads that are being looked at hold the memory they came in: as long as there is room behind them, nothing is allocated.
+        if room < least || (room < self.read_size && self.read_size > FIRST_READ) {
+            self.inbound.reserve(self.read_size);
+        }
         let room = self.inbound.capacity() - self.inbound.len();
         let read = ready!(pin!(self.io.read_buf(&mut self.inbound)).poll(cx))?;
         if read == room {

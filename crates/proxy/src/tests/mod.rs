@@ -1,5 +1,6 @@
 //! The data path on real sockets: two proxies with hand-made snapshots and a test authority, no control plane.
 
+mod allocations;
 mod drain;
 mod dual_stack;
 mod hosts;
@@ -273,7 +274,7 @@ impl Proxy {
 
     /// The exchanges so far, oldest first.
     pub fn exchanges(&self) -> Vec<ExchangeRecord> {
-        let exchange = |kept: &Arc<crate::ring::Kept>| match &kept.record {
+        let exchange = |kept: &crate::ring::Kept| match &kept.record {
             Record::Exchange(record) => Some((**record).clone()),
             Record::Connection(_) => None,
         };
@@ -281,8 +282,8 @@ impl Proxy {
     }
 
     pub fn connections(&self) -> Vec<ConnectionRecord> {
-        let connection = |kept: &Arc<crate::ring::Kept>| match &kept.record {
-            Record::Connection(record) => Some(record.clone()),
+        let connection = |kept: &crate::ring::Kept| match &kept.record {
+            Record::Connection(record) => Some((**record).clone()),
             Record::Exchange(_) => None,
         };
         self.sink.newest(1000).iter().rev().filter_map(connection).collect()
