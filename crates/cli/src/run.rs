@@ -236,7 +236,20 @@ fn start_program(program: &[String], environment: Vec<(String, String)>) -> Outc
     let mut command = Command::new(name);
     command.args(arguments).envs(environment).kill_on_drop(true);
     end_with_sidecar(&mut command);
-    command.spawn().map_err(|error| Failure::cannot(format!("cannot start {name}: {error}")))
+    // This process does without huge pages, which is no reason for the application to.
+    huge_pages(true);
+    let child = command.spawn().map_err(|error| Failure::cannot(format!("cannot start {name}: {error}")));
+    huge_pages(false);
+    child
+}
+
+/// A child begins with what its parent has (prctl(2), `PR_SET_THP_DISABLE`).
+fn huge_pages(allowed: bool) {
+    // A system that does not know the setting has not taken them away either.
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_thp_disable(!allowed);
+    #[cfg(not(target_os = "linux"))]
+    let _ = allowed;
 }
 
 /// A program whose sidecar was killed cannot reach the mesh, and would keep its port from the next one: it is told to end.
