@@ -32,28 +32,24 @@ fn plain_app() -> SocketAddr {
 
 /// A proxy on a thread of its own, whose allocations are counted between two signals.
 struct Counting {
-    go_on: mpsc::Sender<()>,
+    go_on: tokio::sync::mpsc::UnboundedSender<()>,
     counted: mpsc::Receiver<u64>,
 }
 
 impl Counting {
     /// `start` runs on the new thread.
     fn start(start: impl AsyncFnOnce() -> Proxy + Send + 'static) -> Self {
-        let ((go_on, told), (count, counted)) = (mpsc::channel::<()>(), mpsc::channel());
+        let ((go_on, mut told), (count, counted)) = (tokio::sync::mpsc::unbounded_channel(), mpsc::channel());
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let local = LocalSet::new();
             let proxy = local.block_on(&runtime, start());
             // Runs the proxy until the next signal.
-            let until_told = || {
-                local.block_on(&runtime, async {
-                    while told.try_recv().is_err() {
-                        tokio::time::sleep(Duration::from_micros(200)).await;
-                    }
-                });
+            let mut until_told = || {
+                local.block_on(&runtime, told.recv());
             };
             until_told();
-            count.send(measure(until_told).count_total).unwrap();
+            count.send(measure(&mut until_told).count_total).unwrap();
             drop(proxy);
         });
         Self { go_on, counted }
