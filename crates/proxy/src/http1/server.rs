@@ -59,8 +59,10 @@ pub async fn serve<S: Service>(io: Io, patience: Patience, service: &S) {
     let line = Rc::new(Line { wire: RefCell::new(Wire::new(io)), reading: RefCell::default() });
     let mut drained = pin!(service.drained());
     let mut clock = pin!(tokio::time::sleep(REST));
+    // Where exchanges live, one after the other. An idle connection lets go of it, so that it is small.
+    let mut room = None;
     loop {
-        let head = match next_head(&line, patience, drained.as_mut(), clock.as_mut()).await {
+        let head = match next_head(&line, patience, drained.as_mut(), clock.as_mut(), || room = None).await {
             Next::Head(head) => head,
             Next::Bad(bad) => {
                 service.refused(bad);
@@ -68,8 +70,14 @@ pub async fn serve<S: Service>(io: Io, patience: Patience, service: &S) {
             }
             Next::Ended => return close(&line).await,
         };
-        // Held only while there is an exchange: an idle connection is small.
-        match Box::pin(exchange(&line, head, patience, service, clock.as_mut())).await {
+        let room = room.get_or_insert_with(|| Box::pin(None));
+        room.set(Some(exchange(line.clone(), head, patience, service)));
+        let after = match room.as_mut().as_pin_mut() {
+            Some(exchange) => exchange.await,
+            None => After::Close,
+        };
+        room.set(None);
+        match after {
             After::Next => {}
             After::Close => return close(&line).await,
             After::Gone => return,
@@ -116,7 +124,13 @@ enum Next {
 }
 
 /// Writes what is left to write, and waits for a request.
-async fn next_head(line: &Line, patience: Patience, mut drained: Pin<&mut impl Future<Output = ()>>, mut clock: Pin<&mut Sleep>) -> Next {
+async fn next_head(
+    line: &Line,
+    patience: Patience,
+    mut drained: Pin<&mut impl Future<Output = ()>>,
+    mut clock: Pin<&mut Sleep>,
+    mut rest: impl FnMut(),
+) -> Next {
     let mut since = Instant::now();
     let (mut begun, mut resting) = (false, false);
     poll_fn(|cx| {
@@ -160,6 +174,7 @@ async fn next_head(line: &Line, patience: Patience, mut drained: Pin<&mut impl F
             }
             if waited >= REST && idle {
                 wire.rest();
+                rest();
                 resting = true;
             }
             let due = if idle && !resting { REST } else { limit };
@@ -177,7 +192,7 @@ enum After {
     Upgraded(oneshot::Sender<Io>),
 }
 
-async fn exchange<S: Service>(line: &Rc<Line>, head: RequestHead, patience: Patience, service: &S, clock: Pin<&mut Sleep>) -> After {
+async fn exchange<S: Service>(line: Rc<Line>, head: RequestHead, patience: Patience, service: &S) -> After {
     let RequestHead { parts, framing, keep_alive, expects_continue } = head;
     let (version, method) = (parts.version, parts.method.clone());
     let number = line.begin(framing, expects_continue);
@@ -208,7 +223,7 @@ async fn exchange<S: Service>(line: &Rc<Line>, head: RequestHead, patience: Pati
         };
     }
     let last = !keep_alive || service.last();
-    match respond(line, response, version, &method, last, patience.stalled, clock).await {
+    match respond(&line, response, version, &method, last, patience.stalled).await {
         Written::Whole if last || !line.can_go_on().await => After::Close,
         Written::Whole => After::Next,
         Written::UntilClose => After::Close,
@@ -223,15 +238,7 @@ enum Written {
 }
 
 /// Writes a response as its body comes.
-async fn respond<B>(
-    line: &Line,
-    response: Response<B>,
-    version: Version,
-    method: &Method,
-    last: bool,
-    stalled: Duration,
-    mut clock: Pin<&mut Sleep>,
-) -> Written
+async fn respond<B>(line: &Line, response: Response<B>, version: Version, method: &Method, last: bool, stalled: Duration) -> Written
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
@@ -251,7 +258,8 @@ where
     head::write_response(line.wire.borrow_mut().text(), version, &head, framing, close);
     head::recycle(head.headers);
     let mut writing = Writing { body: (!bodiless && !body.is_end_stream()).then_some(body), framing, broken: false };
-    let mut since = None;
+    // Runs only while the client does not take what is there for it.
+    let mut stall: Option<Pin<Box<Sleep>>> = None;
     let whole = poll_fn(|cx| {
         match writing.poll(line, cx) {
             Poll::Ready(whole) => return Poll::Ready(whole),
@@ -260,22 +268,12 @@ where
         if line.poll_gone(cx).is_ready() {
             return Poll::Ready(false);
         }
-        // The clock runs only while the client does not take what is there for it.
         if line.wire.borrow().has_room() {
-            since = None;
+            stall = None;
             return Poll::Pending;
         }
-        let over = *since.get_or_insert_with(Instant::now) + stalled;
-        loop {
-            if clock.deadline() > over {
-                clock.as_mut().reset(over);
-            }
-            ready!(clock.as_mut().poll(cx));
-            if Instant::now() >= over {
-                return Poll::Ready(false);
-            }
-            clock.as_mut().reset(over);
-        }
+        let stall = stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(stalled)));
+        stall.as_mut().poll(cx).map(|()| false)
     })
     .await;
     match framing {
