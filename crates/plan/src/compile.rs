@@ -321,3 +321,45 @@ fn addresses(snapshot: &Snapshot, clusters: &clusters::Clusters) -> Addresses {
     }
     (services, endpoints)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// By looking at every route and every parent.
+    fn slowly(routes: &[Compiled<'_>], name: &str, port: Option<u16>) -> Vec<(usize, (bool, usize))> {
+        let attached = |route: &Route| {
+            let here = route.parents.iter().filter(|parent| taut_model::host::matches(&parent.host, name));
+            let here = here.filter(|parent| parent.port.is_none() || port.is_none() || parent.port == port);
+            here.map(|parent| specificity(&parent.host)).max()
+        };
+        routes.iter().enumerate().filter_map(|(at, route)| Some((at, attached(route.route)?))).collect()
+    }
+
+    fn parent() -> impl Strategy<Value = Parent> {
+        ("\\*?[ab.]{0,3}", proptest::option::of(1_u16..3)).prop_map(|(host, port)| Parent { host, port })
+    }
+
+    fn route(number: usize, parents: Vec<Parent>) -> Arc<Route> {
+        let origin = Origin { object: taut_model::origin::ObjectRef::new("HTTPRoute", "default", &number.to_string()), ..Origin::default() };
+        let (dialect, created) = (Dialect::GatewayApi, String::new());
+        Arc::new(Route { origin, dialect, parents, consumer_namespace: None, hostnames: vec![], created, http: vec![], tcp: vec![] })
+    }
+
+    proptest! {
+        #[test]
+        fn the_routes_of_a_host_are_those_that_a_look_at_every_route_finds(
+            parents in proptest::collection::vec(proptest::collection::vec(parent(), 0..4), 0..20), name in "\\*?[ab.]{0,4}", port in proptest::option::of(1_u16..4),
+        ) {
+            let routes: Vec<Arc<Route>> = parents.into_iter().enumerate().map(|(number, parents)| route(number, parents)).collect();
+            let routes: Vec<Compiled<'_>> = routes.iter().map(|route| Compiled { route, matchers: Matchers::compile(route).unwrap() }).collect();
+            let attachments = Attachments::of(&routes);
+            let parents = attachments.parents(&name);
+            let found = attachments.routes(&parents, port);
+            let found: Vec<(usize, (bool, usize))> =
+                found.map(|(route, closest)| (routes.iter().position(|known| std::ptr::eq(known, route)).unwrap(), closest)).collect();
+            prop_assert_eq!(found, slowly(&routes, &name, port));
+        }
+    }
+}

@@ -5,6 +5,7 @@ mod inbound;
 mod live;
 mod properties;
 mod routing;
+mod shortcuts;
 
 use crate::verdict::Action;
 use crate::{Direction, Facts, HttpFacts, Peer, Plan, Rolls, Snapshot, Verdict};
