@@ -33,13 +33,13 @@ impl Plan {
         let clusters = clusters::build(snapshot);
         let inbound = InboundPlan::compile(snapshot, &mut problems);
         let mut compiler = Compiler { snapshot, attachments: Attachments::of(&routes), clusters: &clusters, notes: Vec::new() };
-        let mut hosts: BTreeMap<String, HostPlan> = BTreeMap::new();
+        let mut hosts: BTreeMap<String, Arc<HostPlan>> = BTreeMap::new();
         for name in snapshot.services.keys() {
-            hosts.insert(name.clone(), compiler.host(name));
+            hosts.insert(name.clone(), Arc::new(compiler.host(name)));
         }
         for name in routes.iter().flat_map(|route| &route.route.parents).map(|parent| &parent.host) {
             if !hosts.contains_key(name) && !name.starts_with('*') {
-                hosts.insert(name.clone(), compiler.host(name));
+                hosts.insert(name.clone(), Arc::new(compiler.host(name)));
             }
         }
         let mut notes = std::mem::take(&mut compiler.notes);
@@ -71,10 +71,10 @@ impl Plan {
 }
 
 /// Every spelling of [`host::candidates`] whose first candidate is a service that is known.
-fn names(hosts: &BTreeMap<String, HostPlan>, own_namespace: &str) -> HashMap<Box<str>, Box<str>, FixedState> {
+fn names(hosts: &BTreeMap<String, Arc<HostPlan>>, own_namespace: &str) -> HashMap<Box<str>, Arc<HostPlan>, FixedState> {
     let mut names = HashMap::default();
     let known = hosts.iter().filter(|(key, found)| found.service.is_some() && key.parse::<std::net::IpAddr>().is_err());
-    for (key, _) in known {
+    for (key, found) in known {
         let labels: Vec<&str> = key.split('.').collect();
         let spellings = match labels[..] {
             [name, namespace, "svc", "cluster", "local"] => {
@@ -85,7 +85,7 @@ fn names(hosts: &BTreeMap<String, HostPlan>, own_namespace: &str) -> HashMap<Box
             // Another candidate may come first.
             _ => Vec::new(),
         };
-        names.extend(spellings.into_iter().map(|spelling| (spelling.into(), key.as_str().into())));
+        names.extend(spellings.into_iter().map(|spelling| (spelling.into(), found.clone())));
     }
     names
 }
@@ -342,7 +342,7 @@ mod tests {
     }
 
     fn route(number: usize, parents: Vec<Parent>) -> Arc<Route> {
-        let origin = Origin { object: taut_model::origin::ObjectRef::new("HTTPRoute", "default", &number.to_string()), ..Origin::default() };
+        let origin = Origin { object: taut_model::origin::ObjectRef::new("HTTPRoute", "default", number.to_string()), ..Origin::default() };
         let (dialect, created) = (Dialect::GatewayApi, String::new());
         Arc::new(Route { origin, dialect, parents, consumer_namespace: None, hostnames: vec![], created, http: vec![], tcp: vec![] })
     }

@@ -181,8 +181,10 @@ impl Plan {
             Target::Unknown(host) => return Err(ask(vec![host.clone()], trace).into()),
             Target::Refused(refusal) => return Err(refuse((**refusal).clone(), trace).into()),
         };
-        tell_cluster(&cluster, trace);
-        tell_rule(rule, trace);
+        if T::LISTENS {
+            tell_cluster(&cluster, trace);
+            tell_rule(rule, trace);
+        }
         let rolls = match dice {
             Dice::Cast(rolls) => *rolls,
             Dice::Open => Rolls::default(),

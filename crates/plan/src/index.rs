@@ -7,9 +7,6 @@ use foldhash::fast::FixedState;
 use std::collections::HashMap;
 use taut_model::identity::Identity;
 
-/// Looking at this many rules, one after the other, costs less than looking them up.
-const FEW: usize = 16;
-
 /// A request is asked for each header by whose value rules are found, so there are not many of them.
 const MOST_HEADERS: usize = 8;
 
@@ -57,9 +54,9 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Of rules by position, each with all that it demands. `None`: they are too few to be worth it.
-    pub(crate) fn build(rules: &[Vec<AnyOf<'_>>]) -> Option<Self> {
-        if rules.len() <= FEW {
+    /// Of rules by position, each with all that it demands. `None`: they are so `few` that looking at each costs less.
+    pub(crate) fn build(rules: &[Vec<AnyOf<'_>>], few: usize) -> Option<Self> {
+        if rules.len() <= few {
             return None;
         }
         let mut frequency: HashMap<Demand<'_>, usize, FixedState> = HashMap::default();

@@ -1,6 +1,7 @@
 //! Paths of requests: normalising them before authorization, and rewriting them. Owns no matching of routes.
 
 use std::borrow::Cow;
+use std::str::Split;
 
 /// What Istio calls `BASE` normalisation, the default before authorization: backslashes become slashes, percent-encoded
 /// unreserved characters are decoded (RFC 3986 section 6.2.2.2), dot segments are removed (sections 5.2.4 and 6.2.2.3), and an
@@ -128,20 +129,26 @@ pub(crate) fn replace_prefix(path: &str, prefix: &str, replacement: &str) -> Str
 /// Whether `path` fits a template of AuthorizationPolicy: `{*}` is one non-empty segment, `{**}` is one or more segments
 /// (the last may be empty, so `/a/{**}` covers `/a/`, not `/a`).
 pub(crate) fn fits_template(template: &str, path: &str) -> bool {
-    fits(&template.split('/').collect::<Vec<_>>(), &path.split('/').collect::<Vec<_>>())
+    fits(template.split('/'), path.split('/'))
 }
 
-fn fits(template: &[&str], path: &[&str]) -> bool {
-    match (template.split_first(), path.split_first()) {
-        (None, None) => true,
-        (Some((&"{**}", [])), Some(_)) => true,
-        // Istio allows one `{**}`, so this does not explode.
-        (Some((&"{**}", rest)), Some(_)) => (1..=path.len()).any(|taken| fits(rest, &path[taken..])),
-        (Some((want, rest)), Some((have, path))) => {
-            let this = if *want == "{*}" { !have.is_empty() } else { want == have };
-            this && fits(rest, path)
+fn fits(mut template: Split<'_, char>, mut path: Split<'_, char>) -> bool {
+    loop {
+        match (template.next(), path.next()) {
+            (None, None) => return true,
+            // Istio allows one `{**}`, so this does not explode.
+            (Some("{**}"), Some(_)) => {
+                while !fits(template.clone(), path.clone()) {
+                    if path.next().is_none() {
+                        return false;
+                    }
+                }
+                return true;
+            }
+            (Some("{*}"), Some(have)) if !have.is_empty() => {}
+            (Some(want), Some(have)) if want == have && want != "{*}" => {}
+            _ => return false,
         }
-        _ => false,
     }
 }
 
@@ -259,6 +266,11 @@ mod tests {
             ("/a/{**}", "/a", false),
             ("/{**}/end", "/x/y/end", true),
             ("/{**}/end", "/end", false),
+            ("/{**}/b/{*}", "/a/b/b/c", true),
+            ("/{**}/b/{*}", "/a/b/c/d", false),
+            ("/{*}", "/{*}", true),
+            ("/a/{**}/", "/a/b/", true),
+            ("/a/{**}/", "/a/b", false),
         ] {
             assert_eq!(fits_template(template, path), want, "{template} {path}");
         }

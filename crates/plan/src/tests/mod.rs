@@ -1,5 +1,6 @@
 //! Whole plans, told as stories: a small bookstore, what users say about it, what a request meets. Builders live here.
 
+mod allocations;
 mod connections;
 mod inbound;
 mod live;
