@@ -4,11 +4,13 @@ use crate::authorization::{Visit, client};
 use crate::facts::Facts;
 use crate::path::normalise;
 use crate::plan::Plan;
+use crate::principal::Principal;
 use crate::trace::{Mark, Trace};
 use crate::verdict::{Action, Go, Reason, Refusal, RulePlan, Side, Verdict};
+use crate::words::names;
 use std::sync::Arc;
 use taut_model::origin::Origin;
-use taut_model::policy::{AuthorizationAction, MtlsMode};
+use taut_model::policy::MtlsMode;
 use taut_model::workload::Workload;
 
 impl Plan {
@@ -36,11 +38,11 @@ impl Plan {
         let path = facts.http.map_or(Default::default(), |http| normalise(http.path));
         let visit = Visit {
             identity: facts.peer.identity,
-            principal: facts.peer.identity.map(|identity| identity.principal()),
+            principal: facts.peer.identity.map(Principal::of),
             address: facts.peer.address,
             client: client(facts),
             port,
-            own_address: own.address.parse().ok(),
+            own_address: self.inbound.own_address,
             sni: facts.sni.or(Some(facts.host)).filter(|name| !name.is_empty()),
             http: facts.http.as_ref(),
             path: &path,
@@ -51,7 +53,7 @@ impl Plan {
         if let Some(path) = &path {
             trace.step(Mark::Info, "path", || format!("becomes {path:?}, as it was authorized"), None);
         }
-        Ok(Go { rule, action: Action::Local { port, path }, delay: None, service_host: service_host(own, facts, port), audit })
+        Ok(Go { rule, action: Action::Local { port, path }, delay: None, service_host: self.served_host(own, facts, port), audit })
     }
 
     /// Whether plain text is good enough. Envoy would close the connection; here HTTP clients are told (403).
@@ -79,32 +81,31 @@ impl Plan {
     /// Istio's order: a DENY that matches denies; without ALLOW policies all else is allowed; with them, one must match.
     fn authorize<T: Trace>(&self, visit: &Visit<'_>, trace: &mut T) -> Result<(Arc<RulePlan>, Vec<Origin>), Box<Refusal>> {
         let refusal = |origin, detail| Box::new(Refusal { side: Side::Client, reason: Reason::AuthorizationDenied, status: 403, origin, detail });
-        let with = |action| self.inbound.policies.iter().filter(move |policy| policy.action == action);
-        for policy in with(AuthorizationAction::Deny) {
-            if let Some(rule) = policy.matching(visit) {
-                return Err(refusal(Some(rule.origin().clone()), format!("{} denies it", policy.origin.object)));
-            }
-            trace.step(Mark::NoMatch, "deny", || "no rule matches".to_owned(), Some(&policy.origin));
+        let inbound = &self.inbound;
+        if let Some((policy, rule)) = inbound.deny.first(visit, "deny", trace) {
+            return Err(refusal(Some(rule.origin().clone()), format!("{} denies it", policy.origin.object)));
         }
         let mut audit = Vec::new();
-        for rule in with(AuthorizationAction::Audit).filter_map(|policy| policy.matching(visit)) {
+        for rule in inbound.audit.each::<T>(visit) {
             trace.step(Mark::Match, "audit", || "to be recorded".to_owned(), Some(rule.origin()));
             audit.push(rule.origin().clone());
         }
-        let mut looked_at: Vec<&Origin> = Vec::new();
-        for policy in with(AuthorizationAction::Allow) {
-            if let Some(rule) = policy.matching(visit) {
-                trace.step(Mark::Match, "allow", || "a rule matches".to_owned(), Some(rule.origin()));
-                return Ok((rule.plan.clone(), audit));
-            }
-            trace.step(Mark::NoMatch, "allow", || "no rule matches".to_owned(), Some(&policy.origin));
-            looked_at.push(&policy.origin);
+        if let Some((_, rule)) = inbound.allow.first(visit, "allow", trace) {
+            trace.step(Mark::Match, "allow", || "a rule matches".to_owned(), Some(rule.origin()));
+            return Ok((rule.plan.clone(), audit));
         }
-        if let Some(first) = looked_at.first() {
-            let names = looked_at.iter().map(|origin| origin.object.to_string()).collect::<Vec<_>>().join(", ");
-            return Err(refusal(Some((*first).clone()), format!("no ALLOW policy matched: {names}")));
+        if let Some(first) = inbound.allow.iter().next() {
+            let names = names(inbound.allow.iter().map(|policy| &policy.origin));
+            return Err(refusal(Some(first.origin.clone()), format!("no ALLOW policy matched: {names}")));
         }
-        Ok((self.inbound.open.clone(), audit))
+        Ok((inbound.open.clone(), audit))
+    }
+
+    /// The service that an exchange is for: the one that the peer named, else one that the workload serves on this port.
+    fn served_host(&self, own: &Workload, facts: &Facts<'_>, port: u16) -> Arc<str> {
+        let by_port = || own.serves.iter().find(|serves| serves.target == port).map(|serves| serves.host.as_str());
+        let name = Some(facts.host).filter(|host| !host.is_empty()).or_else(by_port).unwrap_or_default();
+        self.inbound.served.iter().find(|host| ***host == *name).map_or_else(|| name.into(), Arc::clone)
     }
 }
 
@@ -114,9 +115,4 @@ fn own_port(own: &Workload, facts: &Facts<'_>) -> Option<u16> {
         "" => own.serves.iter().find(|serves| serves.target == facts.port).map(|serves| serves.target),
         host => own.target(host, facts.port),
     }
-}
-
-fn service_host(own: &Workload, facts: &Facts<'_>, port: u16) -> Arc<str> {
-    let by_port = || own.serves.iter().find(|serves| serves.target == port).map(|serves| serves.host.as_str());
-    Some(facts.host).filter(|host| !host.is_empty()).or_else(by_port).unwrap_or_default().into()
 }

@@ -5,8 +5,9 @@
 //! it reads.
 
 use crate::facts::{Facts, HttpFacts};
-use crate::matching::header;
-use crate::path::{fits_template, split_authority, undotted};
+use crate::index::{AnyOf, Demand};
+use crate::path::{fits_template, lower, split_authority, undotted};
+use crate::principal::Principal;
 use crate::rules::bare_plan;
 use crate::verdict::RulePlan;
 use ipnet::IpNet;
@@ -33,7 +34,7 @@ pub(crate) fn client(facts: &Facts<'_>) -> Option<IpAddr> {
 /// What rules are held against.
 pub(crate) struct Visit<'a> {
     pub(crate) identity: Option<&'a Identity>,
-    pub(crate) principal: Option<String>,
+    pub(crate) principal: Option<Principal<'a>>,
     pub(crate) address: Option<IpAddr>,
     /// The client behind what stands before the workload; `None` if that cannot be told.
     pub(crate) client: Option<IpAddr>,
@@ -125,6 +126,16 @@ impl Glob {
             Self::Present => !value.is_empty(),
         }
     }
+
+    /// As [`Glob::matches`], for a text that is never empty.
+    fn matches_principal(&self, principal: Principal<'_>) -> bool {
+        match self {
+            Self::Exact(text) => principal.is(text),
+            Self::Prefix(text) => principal.starts_with(text),
+            Self::Suffix(text) => principal.ends_with(text),
+            Self::Present => true,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -139,12 +150,6 @@ impl Policy {
         let mut reader = Reader { trust_domain, problems, origin: &said.origin };
         let rules = said.rules.iter().map(|rule| reader.rule(rule)).collect();
         Self { origin: said.origin.clone(), action: said.action, rules }
-    }
-
-    /// The first rule that matches.
-    pub(crate) fn matching(&self, visit: &Visit<'_>) -> Option<&Rule> {
-        let unknown = self.action != AuthorizationAction::Allow;
-        self.rules.iter().find(|rule| rule.matches(visit, unknown))
     }
 
     pub(crate) fn header_names(&self, into: &mut BTreeSet<String>) {
@@ -260,6 +265,16 @@ impl PathGlob {
             Self::Template(template) => fits_template(template, path),
         }
     }
+
+    /// What every path has that this matches.
+    fn demand(&self) -> Option<Demand<'_>> {
+        match self {
+            Self::Glob(Glob::Exact(text)) => Some(Demand::Path(text)),
+            Self::Glob(Glob::Prefix(text)) => Some(Demand::PathStart(text)),
+            Self::Template(template) => template.split('{').next().map(Demand::PathStart),
+            Self::Glob(Glob::Suffix(_) | Glob::Present) => None,
+        }
+    }
 }
 
 /// Whether a pair of lists holds: some value matches (or none is given), and no negated value does. `matches` answers
@@ -267,8 +282,15 @@ impl PathGlob {
 fn holds<T>((values, not_values): &Lists<T>, unknown: bool, matches: impl Fn(&T) -> Option<bool>) -> bool {
     // Yes if any says yes; else unknown if any is; else no.
     let any = |list: &[T]| {
-        let answers: Vec<Option<bool>> = list.iter().map(&matches).collect();
-        if answers.contains(&Some(true)) { Some(true) } else { (!answers.contains(&None)).then_some(false) }
+        let mut answer = Some(false);
+        for one in list.iter().map(&matches) {
+            match one {
+                Some(true) => return one,
+                Some(false) => {}
+                None => answer = None,
+            }
+        }
+        answer
     };
     let wanted = values.is_empty() || any(values).unwrap_or(unknown);
     let unwanted = !not_values.is_empty() && any(not_values).unwrap_or(!unknown);
@@ -278,6 +300,10 @@ fn holds<T>((values, not_values): &Lists<T>, unknown: bool, matches: impl Fn(&T)
 /// As [`holds`], for an attribute that some exchanges do not have: absent is a known answer, and matches nothing.
 fn holds_text<T>(lists: &Lists<T>, value: Option<&str>, matches: impl Fn(&T, &str) -> bool) -> bool {
     holds(lists, false, |want| Some(value.is_some_and(|value| matches(want, value))))
+}
+
+fn holds_principal(lists: &Lists<Glob>, principal: Option<Principal<'_>>) -> bool {
+    holds(lists, false, |want| Some(principal.is_some_and(|principal| want.matches_principal(principal))))
 }
 
 fn holds_address(blocks: &Blocks, unknown: bool, address: Option<IpAddr>) -> bool {
@@ -291,10 +317,18 @@ impl Rule {
         &self.plan.origin
     }
 
-    fn matches(&self, visit: &Visit<'_>, unknown: bool) -> bool {
+    pub(crate) fn matches(&self, visit: &Visit<'_>, unknown: bool) -> bool {
         (self.from.is_empty() || self.from.iter().any(|source| source.matches(visit, unknown)))
             && (self.to.is_empty() || self.to.iter().any(|operation| operation.matches(visit, unknown)))
             && self.when.iter().all(|when| when.matches(visit, unknown))
+    }
+
+    /// What a visit must have for this rule to match it: one of each. Holds for visits by HTTP, whose attributes are known, and
+    /// for identities without slashes in their parts.
+    pub(crate) fn demands(&self) -> Vec<AnyOf<'_>> {
+        let from: Option<Vec<AnyOf<'_>>> = self.from.iter().map(Source::demand).collect();
+        let to: Option<Vec<AnyOf<'_>>> = self.to.iter().map(Operation::demand).collect();
+        [from, to].into_iter().flatten().filter(|each| !each.is_empty()).map(|each| each.concat()).collect()
     }
 }
 
@@ -305,11 +339,45 @@ impl Source {
             let written = want.split_once('/');
             visit.identity.is_some_and(|identity| written == Some((&identity.namespace, &identity.service_account)))
         };
-        holds_text(&self.principals, visit.principal.as_deref(), Glob::matches)
+        holds_principal(&self.principals, visit.principal)
             && holds_text(&self.namespaces, namespace, Glob::matches)
             && holds(&self.accounts, unknown, |want| Some(is_account(want)))
             && holds_address(&self.blocks, unknown, visit.address)
             && holds_address(&self.client_blocks, unknown, visit.client)
+    }
+
+    /// `None`: nothing that can be looked up.
+    fn demand(&self) -> Option<AnyOf<'_>> {
+        match (&self.principals.0[..], &self.accounts.0[..], &self.namespaces.0[..]) {
+            ([], [], []) => None,
+            ([], [], namespaces) => namespaces.iter().map(Glob::of_namespace).collect(),
+            // An account that is not written as one is nobody's.
+            ([], accounts, _) => Some(
+                accounts.iter().filter_map(|text| text.split_once('/')).map(|(namespace, account)| Demand::Account(namespace, account)).collect(),
+            ),
+            (principals, ..) => principals.iter().map(Glob::of_principal).collect(),
+        }
+    }
+}
+
+impl Glob {
+    fn of_namespace(&self) -> Option<Demand<'_>> {
+        match self {
+            Self::Exact(namespace) => Some(Demand::Namespace(namespace)),
+            Self::Prefix(_) | Self::Suffix(_) | Self::Present => None,
+        }
+    }
+
+    /// What the principals have in common that this matches.
+    fn of_principal(&self) -> Option<Demand<'_>> {
+        let (Self::Exact(text) | Self::Prefix(text)) = self else { return None };
+        let mut parts = text.split('/');
+        match (self, [(); 6].map(|()| parts.next())) {
+            (Self::Exact(_), [Some(_), Some("ns"), Some(namespace), Some("sa"), Some(account), None]) => Some(Demand::Account(namespace, account)),
+            // `mesh.local/ns/default/*`: the namespace is whole when a slash follows it.
+            (Self::Prefix(_), [Some(_), Some("ns"), Some(namespace), Some(_), ..]) => Some(Demand::Namespace(namespace)),
+            _ => None,
+        }
     }
 }
 
@@ -318,12 +386,20 @@ impl Operation {
         let http = visit.http;
         // With and without its port, and never with the root's dot: a client could else slip past a DENY by writing them out. A
         // request without a host could be for any.
-        let authority = http.map(|http| undotted(http.authority).to_ascii_lowercase()).filter(|authority| !authority.is_empty());
-        let host_is = |glob: &Glob| authority.as_deref().map(|authority| glob.matches(authority) || glob.matches(split_authority(authority).0));
+        let host_is = |glob: &Glob| {
+            let authority = undotted(http?.authority);
+            let authority = Some(lower(&authority)).filter(|authority| !authority.is_empty())?;
+            Some(glob.matches(&authority) || glob.matches(split_authority(&authority).0))
+        };
         holds(&self.ports, unknown, |port| Some(*port == visit.port))
             && holds(&self.hosts, unknown, host_is)
             && holds(&self.methods, unknown, |glob| Some(glob.matches(http?.method)))
             && holds(&self.paths, unknown, |glob| http.map(|_| glob.matches(visit.path)))
+    }
+
+    /// As [`Source::demand`].
+    fn demand(&self) -> Option<AnyOf<'_>> {
+        Some(&self.paths.0).filter(|paths| !paths.is_empty())?.iter().map(PathGlob::demand).collect()
     }
 }
 
@@ -333,13 +409,13 @@ impl When {
             Self::Header(name, lists) => holds(lists, unknown, |glob| {
                 let http = visit.http?;
                 let each = http.headers.get_all(name.as_str()).iter().any(|value| glob.matches(&String::from_utf8_lossy(value.as_bytes())));
-                Some(each || header(http, name).is_some_and(|joined| glob.matches(&joined)))
+                Some(each || http.header(name).is_some_and(|joined| glob.matches(&joined)))
             }),
             Self::SourceIp(blocks) => holds_address(blocks, unknown, visit.address),
             Self::RemoteIp(blocks) => holds_address(blocks, unknown, visit.client),
             Self::DestinationIp(blocks) => holds_address(blocks, unknown, visit.own_address),
             Self::Namespace(lists) => holds_text(lists, visit.identity.map(|identity| identity.namespace.as_str()), Glob::matches),
-            Self::Principal(lists) => holds_text(lists, visit.principal.as_deref(), Glob::matches),
+            Self::Principal(lists) => holds_principal(lists, visit.principal),
             Self::Port(lists) => holds(lists, unknown, |port| port.map(|port| port == visit.port)),
             Self::Sni(lists) => holds_text(lists, visit.sni, Glob::matches),
         }

@@ -1,5 +1,6 @@
 //! Building clusters: which workloads serve a service port and subset, with which settings, reached how.
 
+use crate::by_host::ByHost;
 use crate::cluster::{Cluster, ClusterKey, Dial, Endpoint, Transport};
 use crate::snapshot::Snapshot;
 use std::collections::BTreeMap;
@@ -7,7 +8,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::destination::{Balancer, ClientTls, Destination, Subset, TrafficPolicy};
-use taut_model::host;
 use taut_model::identity::Identity;
 use taut_model::origin::Origin;
 use taut_model::policy::ROOT_NAMESPACE;
@@ -41,8 +41,9 @@ pub(crate) fn build(snapshot: &Snapshot) -> Clusters {
     }
     let own_namespace = snapshot.own.as_ref().map_or("", |own| own.namespace.as_str());
     let mut built = Clusters::new();
+    let settings = Settings::of(snapshot);
     for service in snapshot.services.values() {
-        let (destinations, subsets) = settings_for(snapshot, service, own_namespace);
+        let (destinations, subsets) = settings_for(&settings, service, own_namespace);
         let host: Arc<str> = service.host.as_str().into();
         for port in &service.ports {
             let mut workloads = serving.get(&(service.host.as_str(), port.number)).cloned().unwrap_or_default();
@@ -63,13 +64,27 @@ pub(crate) fn build(snapshot: &Snapshot) -> Clusters {
     built
 }
 
+/// The destinations of each namespace.
+struct Settings<'a>(BTreeMap<&'a str, ByHost<'a, &'a Destination>>);
+
+impl<'a> Settings<'a> {
+    fn of(snapshot: &'a Snapshot) -> Self {
+        let mut namespaces: BTreeMap<&str, Vec<&Destination>> = BTreeMap::new();
+        for destination in snapshot.destinations.values() {
+            namespaces.entry(&destination.namespace).or_default().push(destination);
+        }
+        let by_host = |destinations: Vec<&'a Destination>| ByHost::new(destinations.into_iter().map(|one| (one.host.as_str(), one)));
+        Self(namespaces.into_iter().map(|(namespace, destinations)| (namespace, by_host(destinations))).collect())
+    }
+}
+
 /// The destinations that hold for a service as seen from `own_namespace`, and their subsets. Namespaces are asked in Istio's
 /// order (the client's, the service's, the root); in the first that has any, the most specific host wins. Several
 /// destinations for that host are merged as Istio does: the first (by name) gives the policy, the subsets are joined.
-fn settings_for<'a>(snapshot: &'a Snapshot, service: &Service, own_namespace: &str) -> (Vec<&'a Destination>, Vec<&'a Subset>) {
+fn settings_for<'a>(settings: &Settings<'a>, service: &Service, own_namespace: &str) -> (Vec<&'a Destination>, Vec<&'a Subset>) {
     for namespace in [own_namespace, service.namespace.as_str(), ROOT_NAMESPACE] {
-        let covers = |d: &&Arc<Destination>| d.namespace == namespace && host::matches(&d.host, &service.host);
-        let mut found: Vec<&Destination> = snapshot.destinations.values().filter(covers).map(Arc::as_ref).collect();
+        let Some(there) = settings.0.get(namespace) else { continue };
+        let mut found: Vec<&Destination> = there.covering(&service.host).collect();
         let Some(best) = found.iter().map(|d| specificity(&d.host)).max() else { continue };
         found.retain(|d| specificity(&d.host) == best);
         found.sort_by(|a, b| a.origin.object.cmp(&b.origin.object));

@@ -1,20 +1,20 @@
 //! Compiling a snapshot into a plan: for every host and port, the rules in the order in which they are tried.
 
+use crate::by_host::ByHost;
 use crate::cluster::ClusterKey;
 use crate::clusters::{self, specificity};
 use crate::inbound::InboundPlan;
 use crate::plan::Plan;
 use crate::rules::{Matchers, Scope};
 use crate::snapshot::Snapshot;
-use crate::table::{Direct, Entry, HostPlan, Rule, Table, TcpEntry};
+use crate::table::{Direct, Entries, Entry, HostPlan, Rule, Table, TcpEntry};
 use foldhash::fast::FixedState;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use taut_model::destination::{Balancer, HashKey};
-use taut_model::host;
 use taut_model::origin::Origin;
-use taut_model::route::{Dialect, PathMatch, Route};
+use taut_model::route::{Dialect, Parent, PathMatch, Route};
 use taut_model::service::AppProtocol;
 
 impl Plan {
@@ -32,14 +32,14 @@ impl Plan {
         routes.sort_by(|a, b| a.age().cmp(&b.age()));
         let clusters = clusters::build(snapshot);
         let inbound = InboundPlan::compile(snapshot, &mut problems);
-        let mut compiler = Compiler { snapshot, routes: &routes, clusters: &clusters, notes: Vec::new() };
-        let mut hosts: BTreeMap<String, HostPlan> = BTreeMap::new();
+        let mut compiler = Compiler { snapshot, attachments: Attachments::of(&routes), clusters: &clusters, notes: Vec::new() };
+        let mut hosts: BTreeMap<String, Arc<HostPlan>> = BTreeMap::new();
         for name in snapshot.services.keys() {
-            hosts.insert(name.clone(), compiler.host(name));
+            hosts.insert(name.clone(), Arc::new(compiler.host(name)));
         }
         for name in routes.iter().flat_map(|route| &route.route.parents).map(|parent| &parent.host) {
             if !hosts.contains_key(name) && !name.starts_with('*') {
-                hosts.insert(name.clone(), compiler.host(name));
+                hosts.insert(name.clone(), Arc::new(compiler.host(name)));
             }
         }
         let mut notes = std::mem::take(&mut compiler.notes);
@@ -71,10 +71,10 @@ impl Plan {
 }
 
 /// Every spelling of [`host::candidates`] whose first candidate is a service that is known.
-fn names(hosts: &BTreeMap<String, HostPlan>, own_namespace: &str) -> HashMap<Box<str>, Box<str>, FixedState> {
+fn names(hosts: &BTreeMap<String, Arc<HostPlan>>, own_namespace: &str) -> HashMap<Box<str>, Arc<HostPlan>, FixedState> {
     let mut names = HashMap::default();
     let known = hosts.iter().filter(|(key, found)| found.service.is_some() && key.parse::<std::net::IpAddr>().is_err());
-    for (key, _) in known {
+    for (key, found) in known {
         let labels: Vec<&str> = key.split('.').collect();
         let spellings = match labels[..] {
             [name, namespace, "svc", "cluster", "local"] => {
@@ -85,7 +85,7 @@ fn names(hosts: &BTreeMap<String, HostPlan>, own_namespace: &str) -> HashMap<Box
             // Another candidate may come first.
             _ => Vec::new(),
         };
-        names.extend(spellings.into_iter().map(|spelling| (spelling.into(), key.as_str().into())));
+        names.extend(spellings.into_iter().map(|spelling| (spelling.into(), found.clone())));
     }
     names
 }
@@ -105,12 +105,36 @@ impl Compiled<'_> {
     fn header_names(&self, into: &mut BTreeSet<String>) {
         (0..self.route.http.len()).flat_map(|rule| self.matchers.of(rule)).for_each(|matcher| matcher.header_names(into));
     }
+}
 
-    /// How closely a parent of this route names the host and port; `None` if none does.
-    fn attached(&self, name: &str, port: Option<u16>) -> Option<(bool, usize)> {
-        let parents = self.route.parents.iter();
-        let here = parents.filter(|parent| host::matches(&parent.host, name) && (parent.port.is_none() || port.is_none() || parent.port == port));
-        here.map(|parent| specificity(&parent.host)).max()
+/// Which routes are attached to a host. All routes and their parents are read once, not once for every host.
+struct Attachments<'a> {
+    /// Oldest first.
+    routes: &'a [Compiled<'a>],
+    /// Each with the position of its route.
+    parents: ByHost<'a, (usize, &'a Parent)>,
+}
+
+impl<'a> Attachments<'a> {
+    fn of(routes: &'a [Compiled<'a>]) -> Self {
+        let numbered = routes.iter().enumerate().flat_map(|(at, route)| route.route.parents.iter().map(move |parent| (at, parent)));
+        Self { routes, parents: ByHost::new(numbered.map(|(at, parent)| (parent.host.as_str(), (at, parent)))) }
+    }
+
+    /// The parents that name the host, in the order of their routes.
+    fn parents(&self, name: &str) -> Vec<(usize, &'a Parent)> {
+        let mut parents: Vec<_> = self.parents.covering(name).collect();
+        parents.sort_unstable_by_key(|(route, _)| *route);
+        parents
+    }
+
+    /// The routes with a parent among `parents` for this port, oldest first, and how closely it names the host.
+    fn routes(&self, parents: &[(usize, &Parent)], port: Option<u16>) -> impl Iterator<Item = Attached<'a>> {
+        let here = move |parent: &Parent| parent.port.is_none() || port.is_none() || parent.port == port;
+        parents.chunk_by(|(one, _), (other, _)| one == other).filter_map(move |of_one| {
+            let closest = of_one.iter().filter(|(_, parent)| here(parent)).map(|(_, parent)| specificity(&parent.host)).max()?;
+            Some((self.routes.get(of_one.first()?.0)?, closest))
+        })
     }
 }
 
@@ -129,8 +153,7 @@ type Attached<'a> = (&'a Compiled<'a>, (bool, usize));
 
 struct Compiler<'a> {
     snapshot: &'a Snapshot,
-    /// Oldest first.
-    routes: &'a [Compiled<'a>],
+    attachments: Attachments<'a>,
     clusters: &'a clusters::Clusters,
     /// Objects that lose to others.
     notes: Vec<(Origin, String)>,
@@ -145,19 +168,21 @@ struct Winners<'a> {
 impl<'a> Compiler<'a> {
     fn host(&mut self, name: &str) -> HostPlan {
         let service = self.snapshot.services.get(name).cloned();
+        let parents = self.attachments.parents(name);
         let mut ports = BTreeMap::new();
         for port in service.iter().flat_map(|service| &service.ports) {
-            let table = self.table(name, Some(port.number), port.protocol);
+            let table = self.table(name, &parents, Some(port.number), port.protocol);
             ports.insert(port.number, table);
         }
-        let any_port = service.is_none().then(|| self.table(name, None, AppProtocol::Unknown));
+        let any_port = service.is_none().then(|| self.table(name, &parents, None, AppProtocol::Unknown));
         HostPlan { host: name.into(), service, ports, any_port }
     }
 
-    fn table(&mut self, name: &str, port: Option<u16>, protocol: AppProtocol) -> Table {
+    fn table(&mut self, name: &str, parents: &[(usize, &'a Parent)], port: Option<u16>, protocol: AppProtocol) -> Table {
         let scope = Scope { snapshot: self.snapshot, clusters: self.clusters, port: port.unwrap_or(0) };
-        let http = self.winners(name, port, |route| !route.http.is_empty());
-        let tcp = self.winners(name, port, |route| !route.tcp.is_empty());
+        let attached: Vec<Attached<'a>> = self.attachments.routes(parents, port).collect();
+        let http = self.winners(name, port, &attached, |route| !route.http.is_empty());
+        let tcp = self.winners(name, port, &attached, |route| !route.tcp.is_empty());
         let mut shadowed = http.shadowed;
         shadowed.extend(tcp.shadowed);
         shadowed.sort();
@@ -166,18 +191,17 @@ impl<'a> Compiler<'a> {
         let routes: Vec<Origin> = http.routes.iter().map(|route| route.route.origin.clone()).collect();
         let tcp = tcp.routes.iter().flat_map(|route| tcp_entries(&scope, route)).collect();
         let fallback = Arc::new(scope.default_rule(name));
-        Table { protocol, http: (!routes.is_empty()).then(|| http_entries(&scope, &http.routes)), routes, tcp, shadowed, fallback }
+        Table { protocol, http: (!routes.is_empty()).then(|| Entries::new(http_entries(&scope, &http.routes))), routes, tcp, shadowed, fallback }
     }
 
     /// HTTPRoutes win over VirtualServices. Among HTTPRoutes, those of the client's own namespace (consumer routes) win over
     /// those of the service's owner as a whole (GEP-1426: the two are not merged). Among VirtualServices the one that names
     /// the host most closely wins, then the oldest, as a whole: sidecars do not merge them.
-    fn winners(&self, name: &str, port: Option<u16>, relevant: impl Fn(&Route) -> bool) -> Winners<'a> {
+    fn winners(&self, name: &str, port: Option<u16>, attached: &[Attached<'a>], relevant: impl Fn(&Route) -> bool) -> Winners<'a> {
         let own_namespace = self.snapshot.own.as_ref().map(|own| own.namespace.as_str());
         let for_me = |route: &Route| route.consumer_namespace.is_none() || route.consumer_namespace.as_deref() == own_namespace;
-        let attached = self.routes.iter().filter(|route| relevant(route.route) && for_me(route.route));
-        let attached: Vec<(&Compiled<'_>, (bool, usize))> = attached.filter_map(|route| Some((route, route.attached(name, port)?))).collect();
-        let (gateway, istio): (Vec<_>, Vec<_>) = attached.into_iter().partition(|(route, _)| route.route.dialect == Dialect::GatewayApi);
+        let attached = attached.iter().copied().filter(|(route, _)| relevant(route.route) && for_me(route.route));
+        let (gateway, istio): (Vec<_>, Vec<_>) = attached.partition(|(route, _)| route.route.dialect == Dialect::GatewayApi);
         let (consumer, producer): (Vec<_>, Vec<_>) = gateway.into_iter().partition(|(route, _)| route.route.consumer_namespace.is_some());
         let closest = istio.iter().map(|(_, closeness)| *closeness).max();
         // The routes are in order of age, so the first of the closest is the oldest.
@@ -296,4 +320,46 @@ fn addresses(snapshot: &Snapshot, clusters: &clusters::Clusters) -> Addresses {
         }
     }
     (services, endpoints)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// By looking at every route and every parent.
+    fn slowly(routes: &[Compiled<'_>], name: &str, port: Option<u16>) -> Vec<(usize, (bool, usize))> {
+        let attached = |route: &Route| {
+            let here = route.parents.iter().filter(|parent| taut_model::host::matches(&parent.host, name));
+            let here = here.filter(|parent| parent.port.is_none() || port.is_none() || parent.port == port);
+            here.map(|parent| specificity(&parent.host)).max()
+        };
+        routes.iter().enumerate().filter_map(|(at, route)| Some((at, attached(route.route)?))).collect()
+    }
+
+    fn parent() -> impl Strategy<Value = Parent> {
+        ("\\*?[ab.]{0,3}", proptest::option::of(1_u16..3)).prop_map(|(host, port)| Parent { host, port })
+    }
+
+    fn route(number: usize, parents: Vec<Parent>) -> Arc<Route> {
+        let origin = Origin { object: taut_model::origin::ObjectRef::new("HTTPRoute", "default", number.to_string()), ..Origin::default() };
+        let (dialect, created) = (Dialect::GatewayApi, String::new());
+        Arc::new(Route { origin, dialect, parents, consumer_namespace: None, hostnames: vec![], created, http: vec![], tcp: vec![] })
+    }
+
+    proptest! {
+        #[test]
+        fn the_routes_of_a_host_are_those_that_a_look_at_every_route_finds(
+            parents in proptest::collection::vec(proptest::collection::vec(parent(), 0..4), 0..20), name in "\\*?[ab.]{0,4}", port in proptest::option::of(1_u16..4),
+        ) {
+            let routes: Vec<Arc<Route>> = parents.into_iter().enumerate().map(|(number, parents)| route(number, parents)).collect();
+            let routes: Vec<Compiled<'_>> = routes.iter().map(|route| Compiled { route, matchers: Matchers::compile(route).unwrap() }).collect();
+            let attachments = Attachments::of(&routes);
+            let parents = attachments.parents(&name);
+            let found = attachments.routes(&parents, port);
+            let found: Vec<(usize, (bool, usize))> =
+                found.map(|(route, closest)| (routes.iter().position(|known| std::ptr::eq(known, route)).unwrap(), closest)).collect();
+            prop_assert_eq!(found, slowly(&routes, &name, port));
+        }
+    }
 }

@@ -5,7 +5,7 @@ use crate::cluster::{Cluster, Transport};
 use crate::dice::{chance, mix, weighted};
 use crate::facts::{Direction, Facts, HttpFacts};
 use crate::matching::Asked;
-use crate::path::{has_dot_segments, normalise, split_authority, undotted};
+use crate::path::{has_dot_segments, host_name, lower, normalise};
 use crate::plan::{Found, Plan, address};
 use crate::rules::cluster_name;
 use crate::table::{Entry, HostPlan, Rule, RuleAction, Share, Table, Target};
@@ -109,37 +109,23 @@ impl Plan {
             return Ok((&table.fallback, None));
         };
         let asked = Asked { http, port: facts.port, own: self.own.as_deref() };
-        let name = undotted(http.authority).to_ascii_lowercase();
-        let name = split_authority(&name).0;
-        for entry in entries {
-            let origin = entry.matcher.as_ref().map(|matcher| &matcher.origin).unwrap_or(&*entry.rule.plan.origin);
-            if let Some(want) = entry.hostname.as_ref().filter(|want| !host::matches(want, name)) {
-                trace.step(Mark::NoMatch, "no match", || format!("hostname is {want}: it is {name:?}"), Some(origin));
-                continue;
-            }
-            match entry.matcher.as_ref().map_or(Ok(()), |matcher| matcher.check(&asked)) {
-                Err(miss) => trace.step(Mark::NoMatch, "no match", || miss.describe(&asked), Some(origin)),
-                Ok(()) => {
-                    let words = || entry.matcher.as_ref().map_or_else(|| "no conditions".to_owned(), |matcher| matcher.describe());
-                    trace.step(Mark::Match, "match", words, Some(origin));
-                    return Ok((&entry.rule, Some(entry)));
-                }
-            }
+        let name = host_name(http.authority);
+        if let Some(entry) = entries.first::<T>(&http, &name, |entry| entry.fits(&asked, &name, trace)) {
+            return Ok((&entry.rule, Some(entry)));
         }
-        let names = table.routes.iter().map(|route| route.object.to_string()).collect::<Vec<_>>().join(", ");
-        let detail = format!("no rule matches the request; looked at {names}");
+        let detail = format!("no rule matches the request; looked at {}", words::names(table.routes.iter()));
         Err(Box::new(Refusal { side: Side::Client, reason: Reason::NoRouteMatched, status: 404, origin: table.routes.first().cloned(), detail }))
     }
 
     /// Rules for connections fall back to the service itself when none matches, as Istio's filter chains do.
     fn tcp_rule<'a, T: Trace>(&self, facts: &Facts<'_>, table: &'a Table, trace: &mut T) -> &'a Arc<Rule> {
+        let sni = facts.sni.map(lower);
         for entry in &table.tcp {
             let origin = Some(&*entry.rule.plan.origin);
             if let Err(miss) = entry.source.check(facts.port, self.own.as_deref()) {
                 trace.step(Mark::NoMatch, "no match", || miss.describe_source(facts.port, self.own.as_deref()), origin);
                 continue;
             }
-            let sni = facts.sni.map(str::to_ascii_lowercase);
             if !entry.sni.is_empty() && !sni.as_deref().is_some_and(|sni| entry.sni.iter().any(|want| host::matches(want, sni))) {
                 trace.step(Mark::NoMatch, "no match", || format!("server name is one of {}: {sni:?}", entry.sni.join(", ")), origin);
                 continue;
@@ -195,14 +181,15 @@ impl Plan {
             Target::Unknown(host) => return Err(ask(vec![host.clone()], trace).into()),
             Target::Refused(refusal) => return Err(refuse((**refusal).clone(), trace).into()),
         };
-        tell_cluster(&cluster, trace);
-        tell_rule(rule, trace);
+        if T::LISTENS {
+            tell_cluster(&cluster, trace);
+            tell_rule(rule, trace);
+        }
         let rolls = match dice {
             Dice::Cast(rolls) => *rolls,
             Dice::Open => Rolls::default(),
         };
-        let own = self.own.as_ref().and_then(|own| own.address.parse().ok());
-        let affinity = affinity(&cluster, facts, own, rolls.cookie);
+        let affinity = affinity(&cluster, facts, self.own.as_deref(), rolls.cookie);
         let path_and_query = rule.rewrite.as_ref().zip(facts.http).map(|(change, http)| {
             let new = with_query(new_path(change, matcher, rule.dialect, http.path), http.query);
             trace.step(Mark::Info, "rewrite", || format!("path becomes {:?}", new.split('?').next().unwrap_or_default()), Some(&rule.plan.origin));
@@ -236,6 +223,29 @@ impl Plan {
     }
 }
 
+impl Entry {
+    /// `name`: the host of the request's authority.
+    fn fits<T: Trace>(&self, asked: &Asked<'_>, name: &str, trace: &mut T) -> bool {
+        let matcher = self.matcher.as_ref();
+        let origin = matcher.map_or(&*self.rule.plan.origin, |matcher| &matcher.origin);
+        if let Some(want) = self.hostname.as_ref().filter(|want| !host::matches(want, name)) {
+            trace.step(Mark::NoMatch, "no match", || format!("hostname is {want}: it is {name:?}"), Some(origin));
+            return false;
+        }
+        match matcher.map_or(Ok(()), |matcher| matcher.check(asked)) {
+            Err(miss) => {
+                trace.step(Mark::NoMatch, "no match", || miss.describe(asked), Some(origin));
+                false
+            }
+            Ok(()) => {
+                let words = || matcher.map_or_else(|| "no conditions".to_owned(), |matcher| matcher.describe());
+                trace.step(Mark::Match, "match", words, Some(origin));
+                true
+            }
+        }
+    }
+}
+
 fn refuse<T: Trace>(refusal: Refusal, trace: &mut T) -> Verdict {
     trace.step(Mark::Refused, "refused", || refusal.detail.clone(), refusal.origin.as_ref());
     Verdict::Refuse(refusal)
@@ -262,21 +272,22 @@ fn unusable(rule: &Rule) -> Refusal {
 fn fault<T: Trace>(rule: &Rule, dice: Dice<'_>, trace: &mut T) -> (Option<Duration>, Option<Action>) {
     let Some(fault) = &rule.fault else { return (None, None) };
     let origin = Some(&fault.origin);
-    let mut falls = |what: String, percent: f64, roll: fn(&Rolls) -> u64| match dice {
+    let mut falls = |what: &dyn Fn() -> String, percent: f64, roll: fn(&Rolls) -> u64| match dice {
         Dice::Open => {
-            trace.step(Mark::Info, "fault", || format!("{what} for {percent} % of requests"), origin);
-            trace.possible(|| format!("{what} ({percent} %)"));
+            trace.step(Mark::Info, "fault", || format!("{} for {percent} % of requests", what()), origin);
+            trace.possible(|| format!("{} ({percent} %)", what()));
             false
         }
         Dice::Cast(rolls) => {
             let hit = chance(percent, roll(rolls));
             let (mark, result) = if hit { (Mark::Chosen, "injected here") } else { (Mark::NoMatch, "not here") };
-            trace.step(mark, "fault", || format!("{what} for {percent} % of requests: {result}"), origin);
+            trace.step(mark, "fault", || format!("{} for {percent} % of requests: {result}", what()), origin);
             hit
         }
     };
-    let delay = fault.delay.as_ref().filter(|delay| falls(format!("delay of {:?}", delay.duration), delay.percent, |rolls| rolls.delay));
-    let abort = fault.abort.as_ref().filter(|abort| falls(format!("abort with {}", words::abort(abort.with)), abort.percent, |rolls| rolls.abort));
+    let delay = fault.delay.as_ref().filter(|delay| falls(&|| format!("delay of {:?}", delay.duration), delay.percent, |rolls| rolls.delay));
+    let abort =
+        fault.abort.as_ref().filter(|abort| falls(&|| format!("abort with {}", words::abort(abort.with)), abort.percent, |rolls| rolls.abort));
     (delay.map(|delay| delay.duration), abort.map(|abort| Action::Abort { with: abort.with, origin: fault.origin.clone() }))
 }
 

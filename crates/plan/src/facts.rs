@@ -1,5 +1,6 @@
 //! What the shell knows about one exchange or connection when it asks for a decision.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use taut_model::identity::Identity;
 
@@ -49,4 +50,21 @@ pub struct HttpFacts<'a> {
     /// Without the question mark; empty if there is none.
     pub query: &'a str,
     pub headers: &'a http::HeaderMap,
+}
+
+impl<'a> HttpFacts<'a> {
+    /// The value of a header (name in lower case); several lines are joined with commas (RFC 9110 section 5.3). `host` and the
+    /// pseudo-headers of HTTP/2 are answered from the request's head, whatever version it came in.
+    pub(crate) fn header(&self, name: &str) -> Option<Cow<'a, str>> {
+        match name {
+            ":authority" | "host" => return Some(Cow::Borrowed(self.authority)),
+            ":method" => return Some(Cow::Borrowed(self.method)),
+            ":path" => return Some(Cow::Borrowed(self.path)),
+            ":scheme" => return Some(Cow::Borrowed(self.scheme)),
+            _ => {}
+        }
+        let mut values = self.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let first = values.next()?;
+        Some(values.fold(first, |all, next| Cow::Owned(format!("{all},{next}"))))
+    }
 }

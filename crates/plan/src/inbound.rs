@@ -1,6 +1,7 @@
 //! What inbound decisions are made from, compiled: the mTLS modes and the policies that concern the workload beside this proxy.
 
 use crate::authorization::Policy;
+use crate::policies::Policies;
 use crate::rules::bare_plan;
 use crate::snapshot::Snapshot;
 use crate::verdict::RulePlan;
@@ -8,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use taut_model::origin::Origin;
-use taut_model::policy::{MtlsMode, PeerAuthentication, ROOT_NAMESPACE};
+use taut_model::policy::{AuthorizationAction, MtlsMode, PeerAuthentication, ROOT_NAMESPACE};
 use taut_model::workload::Workload;
 
 #[derive(Debug)]
@@ -17,8 +18,13 @@ pub(crate) struct InboundPlan {
     pub(crate) mode: (MtlsMode, Origin),
     /// Where a port differs: the workload's own port.
     pub(crate) port_modes: BTreeMap<u16, (MtlsMode, Origin)>,
-    /// Those that concern this workload, in the order of their keys.
-    pub(crate) policies: Vec<Policy>,
+    /// Policies that concern this workload, in the order of their keys.
+    pub(crate) deny: Policies,
+    pub(crate) audit: Policies,
+    pub(crate) allow: Policies,
+    /// The hosts that the workload serves.
+    pub(crate) served: Vec<Arc<str>>,
+    pub(crate) own_address: Option<IpAddr>,
     /// Addresses that belong to exactly one workload, and that has a proxy.
     pub(crate) meshed: BTreeMap<IpAddr, String>,
     /// What an exchange that no ALLOW policy concerns is recorded under.
@@ -32,11 +38,18 @@ impl InboundPlan {
         let own = snapshot.own.as_deref();
         let policies = snapshot.authorizations.values();
         let policies = policies.filter(|policy| own.is_some_and(|own| concerns(&policy.namespace, own) && own.has_labels(&policy.selector)));
+        let policies: Vec<Policy> = policies.map(|policy| Policy::compile(policy, &snapshot.trust_domain, problems)).collect();
+        let (deny, others): (Vec<_>, Vec<_>) = policies.into_iter().partition(|policy| policy.action == AuthorizationAction::Deny);
+        let (allow, audit): (Vec<_>, Vec<_>) = others.into_iter().partition(|policy| policy.action == AuthorizationAction::Allow);
         Self {
             complete: snapshot.policies_complete,
             mode,
             port_modes,
-            policies: policies.map(|policy| Policy::compile(policy, &snapshot.trust_domain, problems)).collect(),
+            deny: Policies::new(AuthorizationAction::Deny, deny),
+            audit: Policies::new(AuthorizationAction::Audit, audit),
+            allow: Policies::new(AuthorizationAction::Allow, allow),
+            served: own.iter().flat_map(|own| &own.serves).map(|serves| serves.host.as_str().into()).collect(),
+            own_address: own.and_then(|own| own.address.parse().ok()),
             meshed: meshed(snapshot),
             open: Arc::new(bare_plan(Origin::built_in("no ALLOW policy, so everybody may call"))),
         }
@@ -44,7 +57,7 @@ impl InboundPlan {
 
     pub(crate) fn header_names(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
-        self.policies.iter().for_each(|policy| policy.header_names(&mut names));
+        self.deny.iter().chain(self.audit.iter()).chain(self.allow.iter()).for_each(|policy| policy.header_names(&mut names));
         names
     }
 }

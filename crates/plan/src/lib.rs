@@ -10,6 +10,7 @@
 mod admit;
 mod authorization;
 mod balance;
+mod by_host;
 pub mod cluster;
 mod clusters;
 mod compile;
@@ -18,6 +19,7 @@ mod dice;
 mod explain;
 pub mod facts;
 mod inbound;
+mod index;
 mod limits;
 pub mod live;
 mod matching;
@@ -25,9 +27,12 @@ mod outlier;
 mod path;
 mod pattern;
 mod plan;
+mod policies;
+mod principal;
 pub mod retry;
 mod rules;
 pub mod snapshot;
+mod starts;
 mod table;
 #[cfg(test)]
 mod tests;

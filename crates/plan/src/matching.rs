@@ -1,9 +1,9 @@
 //! Whether one request meets the conditions of one match, and which condition it fails.
 
 use crate::facts::HttpFacts;
+use crate::index::{AnyOf, Demand};
 use crate::path::{query_value, split_authority};
 use crate::pattern::{Path, Text};
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use taut_model::origin::Origin;
 use taut_model::route::{HttpMatch, NamedMatch};
@@ -124,6 +124,16 @@ impl Matcher {
         }
     }
 
+    /// What a request must have to meet the conditions; each of these.
+    pub(crate) fn demands(&self) -> Vec<AnyOf<'_>> {
+        let path = self.path.as_ref().filter(|_| !self.ignore_path_case).and_then(Path::demand);
+        let headers = self.headers.iter().filter_map(|(name, text)| match text {
+            Text::Exact(value) => Some(Demand::Header(name, value)),
+            Text::Prefix(_) | Text::Regex(..) | Text::Present => None,
+        });
+        path.into_iter().chain(headers).map(|demand| vec![demand]).collect()
+    }
+
     /// The conditions in words; `no conditions` when there are none.
     pub(crate) fn describe(&self) -> String {
         let mut parts: Vec<String> = Vec::new();
@@ -148,22 +158,7 @@ impl Matcher {
 }
 
 fn header_matches(http: &HttpFacts<'_>, name: &str, text: &Text) -> bool {
-    header(http, name).is_some_and(|value| text.matches(&value))
-}
-
-/// The value of a header; several lines are joined with commas (RFC 9110 section 5.3). `host` and the pseudo-headers of
-/// HTTP/2 are answered from the request's head, whatever version it came in.
-pub(crate) fn header<'a>(http: &HttpFacts<'a>, name: &str) -> Option<Cow<'a, str>> {
-    match name {
-        ":authority" | "host" => return Some(Cow::Borrowed(http.authority)),
-        ":method" => return Some(Cow::Borrowed(http.method)),
-        ":path" => return Some(Cow::Borrowed(http.path)),
-        ":scheme" => return Some(Cow::Borrowed(http.scheme)),
-        _ => {}
-    }
-    let mut values = http.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let first = values.next()?;
-    Some(values.fold(first, |all, next| Cow::Owned(format!("{all},{next}"))))
+    http.header(name).is_some_and(|value| text.matches(&value))
 }
 
 impl Miss<'_> {
@@ -199,7 +194,7 @@ impl Miss<'_> {
 }
 
 fn seen(http: &HttpFacts<'_>, name: &str) -> String {
-    match header(http, name) {
+    match http.header(name) {
         None => "not sent".to_owned(),
         Some(_) if SECRET_NAMES.iter().any(|secret| name.contains(secret)) => "another value was sent".to_owned(),
         Some(value) => format!("it is {value:?}"),

@@ -1,6 +1,7 @@
 //! Paths of requests: normalising them before authorization, and rewriting them. Owns no matching of routes.
 
 use std::borrow::Cow;
+use std::str::Split;
 
 /// What Istio calls `BASE` normalisation, the default before authorization: backslashes become slashes, percent-encoded
 /// unreserved characters are decoded (RFC 3986 section 6.2.2.2), dot segments are removed (sections 5.2.4 and 6.2.2.3), and an
@@ -10,7 +11,8 @@ pub fn normalise(path: &str) -> Cow<'_, str> {
     if path.is_empty() {
         return Cow::Borrowed("/");
     }
-    let touched = path.contains(['\\', '%']) || path.split('/').any(is_dots);
+    let escaped = |path: &str| path.as_bytes().windows(3).any(|three| matches!(three, [b'%', high, low] if unreserved(*high, *low).is_some()));
+    let touched = path.contains('\\') || (path.contains('%') && escaped(path)) || (path.contains('.') && path.split('/').any(is_dots));
     if !touched {
         return Cow::Borrowed(path);
     }
@@ -39,7 +41,14 @@ pub fn normalise(path: &str) -> Cow<'_, str> {
 
 /// Whether a reader of `path` would find dot segments in it, encoded or behind backslashes too.
 pub(crate) fn has_dot_segments(path: &str) -> bool {
-    path.split(['/', '\\']).any(|segment| is_dots(segment) || (segment.contains('%') && is_dots(&decode_unreserved(segment))))
+    // Most paths hold nothing that dots could be written with.
+    path.bytes().any(|byte| matches!(byte, b'.' | b'%'))
+        && path.split(['/', '\\']).any(|segment| is_dots(segment) || (could_be_dots(segment) && is_dots(&decode_unreserved(segment))))
+}
+
+/// Whether a segment is all escapes and dots, so that it is worth decoding.
+fn could_be_dots(segment: &str) -> bool {
+    segment.contains('%') && segment.bytes().all(|byte| matches!(byte, b'.' | b'%') || byte.is_ascii_hexdigit())
 }
 
 fn is_dots(segment: &str) -> bool {
@@ -49,17 +58,22 @@ fn is_dots(segment: &str) -> bool {
 /// Decodes the unreserved characters of RFC 3986 section 2.3. A malformed escape that decoding completes (`%%32e`) is decoded
 /// too, so that nobody who decodes the result finds another path in it.
 fn decode_unreserved(text: &str) -> String {
-    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     let mut out: Vec<u8> = Vec::with_capacity(text.len());
     for byte in text.bytes() {
         out.push(byte);
         while let [.., b'%', high, low] = out[..] {
-            let Some(value) = hex(high).zip(hex(low)).map(|(high, low)| high << 4 | low).filter(|value| unreserved(*value)) else { break };
+            let Some(value) = unreserved(high, low) else { break };
             out.truncate(out.len() - 3);
             out.push(value);
         }
     }
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The unreserved character that two hexadecimal digits stand for.
+fn unreserved(high: u8, low: u8) -> Option<u8> {
+    let value = hex(high)? << 4 | hex(low)?;
+    (value.is_ascii_alphanumeric() || matches!(value, b'-' | b'.' | b'_' | b'~')).then_some(value)
 }
 
 /// Decodes everything that is percent-encoded.
@@ -115,20 +129,26 @@ pub(crate) fn replace_prefix(path: &str, prefix: &str, replacement: &str) -> Str
 /// Whether `path` fits a template of AuthorizationPolicy: `{*}` is one non-empty segment, `{**}` is one or more segments
 /// (the last may be empty, so `/a/{**}` covers `/a/`, not `/a`).
 pub(crate) fn fits_template(template: &str, path: &str) -> bool {
-    fits(&template.split('/').collect::<Vec<_>>(), &path.split('/').collect::<Vec<_>>())
+    fits(template.split('/'), path.split('/'))
 }
 
-fn fits(template: &[&str], path: &[&str]) -> bool {
-    match (template.split_first(), path.split_first()) {
-        (None, None) => true,
-        (Some((&"{**}", [])), Some(_)) => true,
-        // Istio allows one `{**}`, so this does not explode.
-        (Some((&"{**}", rest)), Some(_)) => (1..=path.len()).any(|taken| fits(rest, &path[taken..])),
-        (Some((want, rest)), Some((have, path))) => {
-            let this = if *want == "{*}" { !have.is_empty() } else { want == have };
-            this && fits(rest, path)
+fn fits(mut template: Split<'_, char>, mut path: Split<'_, char>) -> bool {
+    loop {
+        match (template.next(), path.next()) {
+            (None, None) => return true,
+            // Istio allows one `{**}`, so this does not explode.
+            (Some("{**}"), Some(_)) => {
+                while !fits(template.clone(), path.clone()) {
+                    if path.next().is_none() {
+                        return false;
+                    }
+                }
+                return true;
+            }
+            (Some("{*}"), Some(have)) if !have.is_empty() => {}
+            (Some(want), Some(have)) if want == have && want != "{*}" => {}
+            _ => return false,
         }
-        _ => false,
     }
 }
 
@@ -149,6 +169,19 @@ pub fn undotted(authority: &str) -> Cow<'_, str> {
     }
 }
 
+/// The host of an authority, as hosts are compared: without its port and without the root's dot, in lower case.
+pub(crate) fn host_name(authority: &str) -> Cow<'_, str> {
+    lower(split_authority(authority).0.trim_end_matches('.'))
+}
+
+/// In lower case (ASCII letters).
+pub(crate) fn lower(text: &str) -> Cow<'_, str> {
+    match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(text.to_ascii_lowercase()),
+        false => Cow::Borrowed(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +198,7 @@ mod tests {
             ("/%61dmin", "/admin"),
             ("/public/%2e%2E/admin", "/admin"),
             ("/a%2Fb", "/a%2Fb"),
+            ("/a%2Fb/./c", "/a%2Fb/c"),
             ("/a//b", "/a//b"),
             ("/%", "/%"),
             ("/%zz", "/%zz"),
@@ -232,6 +266,11 @@ mod tests {
             ("/a/{**}", "/a", false),
             ("/{**}/end", "/x/y/end", true),
             ("/{**}/end", "/end", false),
+            ("/{**}/b/{*}", "/a/b/b/c", true),
+            ("/{**}/b/{*}", "/a/b/c/d", false),
+            ("/{*}", "/{*}", true),
+            ("/a/{**}/", "/a/b/", true),
+            ("/a/{**}/", "/a/b", false),
         ] {
             assert_eq!(fits_template(template, path), want, "{template} {path}");
         }
@@ -250,6 +289,16 @@ mod tests {
         }
         for (authority, want) in [("a.:80", "a:80"), ("a..", "a"), ("a.b", "a.b"), (".", ""), ("[::1]:80", "[::1]:80"), ("", "")] {
             assert_eq!(undotted(authority), want);
+        }
+        for (authority, want) in
+            [("Reviews.:80", "reviews"), ("reviews:80", "reviews"), ("a..", "a"), ("[::A.].:80", "[::a.]"), (".:80", ""), ("a:.", "a")]
+        {
+            assert_eq!(host_name(authority), want);
+            assert_eq!(split_authority(&undotted(authority).to_ascii_lowercase()).0, want);
+        }
+        // What needs no change is not copied.
+        for path in ["/a%2Fb/c.d", "/%zz", "/"] {
+            assert!(matches!(normalise(path), Cow::Borrowed(_)), "{path}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Patterns over text: what a user wrote, compiled, able to test a value and to describe itself.
 
+use crate::index::Demand;
 use regex::{Regex, RegexBuilder};
 use taut_model::route::{PathMatch, TextMatch};
 
@@ -98,6 +99,15 @@ impl Path {
             Self::Prefix(text) => starts_with(path, text, ignore_case),
             Self::Segments(text) => path.strip_prefix(text.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
             Self::Regex(regex, _) => regex.is_match(path),
+        }
+    }
+
+    /// What every path has that this matches; with case ignored, that is not so.
+    pub(crate) fn demand(&self) -> Option<Demand<'_>> {
+        match self {
+            Self::Exact(text) => Some(Demand::Path(text)),
+            Self::Prefix(text) | Self::Segments(text) => Some(Demand::PathStart(text)),
+            Self::Regex(..) => None,
         }
     }
 

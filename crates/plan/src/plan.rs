@@ -7,6 +7,7 @@ use crate::verdict::RulePlan;
 use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Bound;
 use std::sync::Arc;
 use taut_model::host;
 use taut_model::origin::Origin;
@@ -17,9 +18,9 @@ use taut_model::workload::Workload;
 pub struct Plan {
     pub(crate) version: u64,
     pub(crate) own: Option<Arc<Workload>>,
-    pub(crate) hosts: BTreeMap<String, HostPlan>,
-    /// The names under which clients here ask for a service that is known, and its key in `hosts`. What is not here is looked for.
-    pub(crate) names: HashMap<Box<str>, Box<str>, FixedState>,
+    pub(crate) hosts: BTreeMap<String, Arc<HostPlan>>,
+    /// The names under which clients here ask for a service that is known. What is not here is looked for in `hosts`.
+    pub(crate) names: HashMap<Box<str>, Arc<HostPlan>, FixedState>,
     pub(crate) absent: BTreeSet<String>,
     /// Namespaces that are known to exist.
     pub(crate) namespaces: BTreeSet<String>,
@@ -114,7 +115,7 @@ impl Plan {
     /// An address is a service's virtual address, else an endpoint's, else outside. A name is looked up as the client's
     /// resolver would: its candidates in order, then wildcard services.
     pub(crate) fn find(&self, named: &str, port: u16) -> Found<'_> {
-        if let Some(found) = self.names.get(named).and_then(|key| self.hosts.get(&**key)) {
+        if let Some(found) = self.names.get(named) {
             return found.at(port);
         }
         if let Some(address) = address(named) {
@@ -140,8 +141,10 @@ impl Plan {
 
     /// The narrowest wildcard service that covers one of these names.
     pub(crate) fn wildcard(&self, candidates: &[String]) -> Option<&HostPlan> {
-        let wildcards = self.hosts.values().filter(|found| found.host.starts_with('*') && candidates.iter().any(|c| host::matches(&found.host, c)));
-        wildcards.max_by_key(|found| found.host.len())
+        // They stand side by side: the hosts are sorted.
+        let from_the_first = self.hosts.range::<str, _>((Bound::Included("*"), Bound::Unbounded)).map(|(_, found)| &**found);
+        let wildcards = from_the_first.take_while(|found| found.host.starts_with('*'));
+        wildcards.filter(|found| candidates.iter().any(|c| host::matches(&found.host, c))).max_by_key(|found| found.host.len())
     }
 
     /// Whether a name that is no service is taken for one of the world outside: it has a dot, is not under the cluster's

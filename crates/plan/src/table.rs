@@ -1,7 +1,10 @@
 //! The compiled forms that decisions read: the rules of one service port, in the order in which they are tried.
 
 use crate::cluster::{Cluster, ClusterKey};
+use crate::facts::HttpFacts;
+use crate::index::{AnyOf, Demand, Index, Sought};
 use crate::matching::{Matcher, Source};
+use crate::trace::Trace;
 use crate::verdict::{BackendPlan, Refusal, RulePlan};
 use regex::Regex;
 use std::collections::BTreeMap;
@@ -26,7 +29,7 @@ pub(crate) struct HostPlan {
 pub(crate) struct Table {
     pub(crate) protocol: AppProtocol,
     /// `None`: no route is attached. The first entry that matches decides; the dialect's precedence is in the order.
-    pub(crate) http: Option<Vec<Entry>>,
+    pub(crate) http: Option<Entries>,
     /// The objects the entries came from.
     pub(crate) routes: Vec<Origin>,
     pub(crate) tcp: Vec<TcpEntry>,
@@ -34,6 +37,16 @@ pub(crate) struct Table {
     pub(crate) shadowed: Vec<(Origin, String)>,
     /// To the service itself.
     pub(crate) fallback: Arc<Rule>,
+}
+
+/// Looking at this many entries costs about what finding those that could match does (measured: 5 ns each where the path differs,
+/// 30 where a header does, against 60).
+const FEW: usize = 8;
+
+#[derive(Debug)]
+pub(crate) struct Entries {
+    pub(crate) list: Vec<Entry>,
+    index: Option<Index>,
 }
 
 /// One match of one rule.
@@ -44,6 +57,30 @@ pub(crate) struct Entry {
     pub(crate) matcher: Option<Arc<Matcher>>,
     /// HTTPRoute hostname that the request's authority must have.
     pub(crate) hostname: Option<String>,
+}
+
+impl Entries {
+    pub(crate) fn new(list: Vec<Entry>) -> Self {
+        let demands: Vec<Vec<AnyOf<'_>>> = list.iter().map(Entry::demands).collect();
+        let index = Index::build(&demands, FEW);
+        Self { list, index }
+    }
+
+    /// The first entry that `fits`. It is asked of all, in order, if somebody listens; else only of those that could fit.
+    /// `host`: of the request's authority, see [`crate::path::host_name`].
+    pub(crate) fn first<T: Trace>(&self, http: &HttpFacts<'_>, host: &str, mut fits: impl FnMut(&Entry) -> bool) -> Option<&Entry> {
+        let Some(index) = self.index.as_ref().filter(|_| !T::LISTENS) else { return self.list.iter().find(|entry| fits(entry)) };
+        let sought = Sought { path: http.path, host: Some(host), http: Some(http), identity: None };
+        self.list.get(index.first(&sought, |position| self.list.get(position).is_some_and(&mut fits))?)
+    }
+}
+
+impl Entry {
+    fn demands(&self) -> Vec<AnyOf<'_>> {
+        let mut demands = self.matcher.as_ref().map(|matcher| matcher.demands()).unwrap_or_default();
+        demands.extend(self.hostname.iter().filter(|name| !name.starts_with('*')).map(|name| vec![Demand::Host(name)]));
+        demands
+    }
 }
 
 #[derive(Debug)]

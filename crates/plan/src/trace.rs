@@ -64,6 +64,8 @@ impl fmt::Display for Explanation {
 
 /// Told of every step while a decision is made. The decision itself must not depend on it.
 pub(crate) trait Trace {
+    /// Whether anybody hears the steps. If not, what cannot match need not be looked at.
+    const LISTENS: bool;
     fn step(&mut self, mark: Mark, topic: &str, text: impl FnOnce() -> String, origin: Option<&Origin>);
     /// One of several possible outcomes, when the dice are not cast.
     fn possible(&mut self, text: impl FnOnce() -> String);
@@ -73,6 +75,8 @@ pub(crate) trait Trace {
 pub(crate) struct Silent;
 
 impl Trace for Silent {
+    const LISTENS: bool = false;
+
     #[inline(always)]
     fn step(&mut self, _: Mark, _: &str, _: impl FnOnce() -> String, _: Option<&Origin>) {}
     #[inline(always)]
@@ -86,6 +90,8 @@ pub(crate) struct Recorder {
 }
 
 impl Trace for Recorder {
+    const LISTENS: bool = true;
+
     fn step(&mut self, mark: Mark, topic: &str, text: impl FnOnce() -> String, origin: Option<&Origin>) {
         self.steps.push(Step { mark, text: format!("{topic:<12} {}", text()), origin: origin.cloned() });
     }

@@ -3,13 +3,14 @@
 use crate::cluster::Cluster;
 use crate::dice::stable_hash;
 use crate::facts::{Facts, HttpFacts};
-use crate::matching::{Matcher, header};
-use crate::path::{query_value, replace_prefix, replace_segments, split_authority};
+use crate::matching::Matcher;
+use crate::path::{lower, query_value, replace_prefix, replace_segments, split_authority};
 use crate::pattern::Path;
 use crate::table::PathChange;
 use std::net::IpAddr;
 use taut_model::destination::{Balancer, HashKey};
 use taut_model::route::{Dialect, Redirect, RedirectPort};
+use taut_model::workload::Workload;
 
 /// The new path. A prefix rewrite replaces what the path match matched: text with Istio's prefix, whole segments with
 /// Gateway API's, and the whole path with any other match. A rule without a path match matches the prefix `/`, as Envoy has it.
@@ -65,13 +66,16 @@ pub(crate) struct Affinity {
     pub(crate) set_cookie: Option<String>,
 }
 
-/// `roll` becomes the value of a new cookie. `own`: the address of the client when the facts name none.
-pub(crate) fn affinity(cluster: &Cluster, facts: &Facts<'_>, own: Option<IpAddr>, roll: u64) -> Affinity {
+/// `roll` becomes the value of a new cookie. `own`: the client when the facts name none.
+pub(crate) fn affinity(cluster: &Cluster, facts: &Facts<'_>, own: Option<&Workload>, roll: u64) -> Affinity {
     let (Balancer::RingHash { key, .. } | Balancer::Maglev { key, .. }) = &cluster.balancer else { return Affinity::default() };
     let of_text = |text: &str| stable_hash(text.as_bytes());
     let hash = match (key, &facts.http) {
-        (HashKey::SourceIp, _) => facts.peer.client.or(facts.peer.address).or(own).map(|address| of_text(&address.to_canonical().to_string())),
-        (HashKey::Header(name), Some(http)) => header(http, &name.to_ascii_lowercase()).map(|value| of_text(&value)),
+        (HashKey::SourceIp, _) => {
+            let own = || own.and_then(|own| own.address.parse::<IpAddr>().ok());
+            facts.peer.client.or(facts.peer.address).or_else(own).map(|address| of_text(&address.to_canonical().to_string()))
+        }
+        (HashKey::Header(name), Some(http)) => http.header(&lower(name)).map(|value| of_text(&value)),
         (HashKey::Query(name), Some(http)) => query_value(http.query, name).map(|value| of_text(&value)),
         (HashKey::Cookie { name, path, ttl }, Some(http)) => match (cookie(http, name), ttl) {
             // A cookie of ours holds the hash itself.

@@ -1,6 +1,7 @@
-//! Words for what explanations mention: balancers, retry conditions, aborts.
+//! Words for what explanations mention: balancers, retry conditions, aborts, lists of objects.
 
 use taut_model::destination::Balancer;
+use taut_model::origin::Origin;
 use taut_model::route::{AbortWith, RetryOn};
 
 pub(crate) fn balancer(balancer: &Balancer) -> &'static str {
@@ -34,4 +35,12 @@ pub(crate) fn abort(with: AbortWith) -> String {
         AbortWith::Http(status) => status.to_string(),
         AbortWith::Grpc(code) => format!("gRPC {code}"),
     }
+}
+
+/// The objects by name, as many as a sentence holds: a refusal must not cost more the more of them there are.
+pub(crate) fn names<'a>(origins: impl ExactSizeIterator<Item = &'a Origin>) -> String {
+    const MOST: usize = 20;
+    let more = origins.len().saturating_sub(MOST);
+    let names = origins.take(MOST).map(|origin| origin.object.to_string()).collect::<Vec<_>>().join(", ");
+    if more == 0 { names } else { format!("{names} and {more} more") }
 }

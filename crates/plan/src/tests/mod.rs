@@ -1,10 +1,12 @@
 //! Whole plans, told as stories: a small bookstore, what users say about it, what a request meets. Builders live here.
 
+mod allocations;
 mod connections;
 mod inbound;
 mod live;
 mod properties;
 mod routing;
+mod shortcuts;
 
 use crate::verdict::Action;
 use crate::{Direction, Facts, HttpFacts, Peer, Plan, Rolls, Snapshot, Verdict};

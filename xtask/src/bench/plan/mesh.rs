@@ -7,7 +7,7 @@ use taut_model::host::service_host;
 use taut_model::identity::Identity;
 use taut_model::origin::{ObjectRef, Origin};
 use taut_model::policy::{AuthorizationAction, AuthorizationPolicy, AuthorizationRule, OperationMatch, SourceMatch};
-use taut_model::route::{Backend, Dialect, HeaderChange, HttpAction, HttpMatch, HttpRule, Parent, PathMatch, Route};
+use taut_model::route::{Backend, Dialect, HeaderChange, HttpAction, HttpMatch, HttpRule, NamedMatch, Parent, PathMatch, Route, TextMatch};
 use taut_model::service::{AppProtocol, Place, Resolution, Service, ServicePort};
 use taut_model::workload::{Health, Serves, Workload};
 use taut_plan::{Direction, Facts, HttpFacts, Peer, Snapshot};
@@ -19,21 +19,25 @@ pub enum Shape {
     Spread,
     /// All HTTPRoutes for one service, told apart by their path.
     OneHost,
+    /// All HTTPRoutes for one path of one service, told apart by a header.
+    OnePath,
     /// AuthorizationPolicies for the proxy's own workload: each lets one identity call one path.
     Policies,
 }
 
-pub const SHAPES: [Shape; 3] = [Shape::Spread, Shape::OneHost, Shape::Policies];
+pub const SHAPES: [Shape; 4] = [Shape::Spread, Shape::OneHost, Shape::OnePath, Shape::Policies];
 
 const PORT: u16 = 9080;
 const ROUTES_OF_A_SERVICE: usize = 10;
 const OWN: &str = "own";
+const USER: &str = "x-user";
 
 impl Shape {
     pub fn name(self) -> &'static str {
         match self {
             Shape::Spread => "routes, 10 of each service",
             Shape::OneHost => "routes, all of one service",
+            Shape::OnePath => "routes, all of one path",
             Shape::Policies => "policies of one workload",
         }
     }
@@ -49,12 +53,12 @@ impl Shape {
                     let policy = policy(number);
                     snapshot.authorizations.insert(policy.origin.object.to_string(), Arc::new(policy));
                 }
-                Shape::Spread | Shape::OneHost => {
+                Shape::Spread | Shape::OneHost | Shape::OnePath => {
                     let name = self.service(number);
                     if !snapshot.services.contains_key(&fqdn(&name)) {
                         add(&mut snapshot, &name, Arc::new(workload(&name, number + 1)));
                     }
-                    let route = route(number, &name);
+                    let route = route(&name, number, self.matching(number));
                     snapshot.routes.insert(route.origin.object.to_string(), Arc::new(route));
                 }
             }
@@ -65,14 +69,26 @@ impl Shape {
     /// The request that this route or policy, and no other, is for.
     pub fn request(self, number: usize) -> Request {
         match self {
-            Shape::Policies => Request { host: fqdn(OWN), path: path(number), caller: Some(caller(number)), headers: headers() },
-            Shape::Spread | Shape::OneHost => Request { host: self.service(number), path: path(number), caller: None, headers: headers() },
+            Shape::Policies => Request { host: fqdn(OWN), path: path(number), caller: Some(caller(number)), headers: headers(None) },
+            Shape::Spread | Shape::OneHost => Request { host: self.service(number), path: path(number), caller: None, headers: headers(None) },
+            Shape::OnePath => Request { host: self.service(number), path: path(0), caller: None, headers: headers(Some(number)) },
+        }
+    }
+
+    fn matching(self, number: usize) -> HttpMatch {
+        match self {
+            Shape::OnePath => HttpMatch {
+                path: Some(PathMatch::Segments(path(0))),
+                headers: vec![NamedMatch { name: USER.to_owned(), value: TextMatch::Exact(user(number)) }],
+                ..HttpMatch::default()
+            },
+            Shape::Spread | Shape::OneHost | Shape::Policies => HttpMatch { path: Some(PathMatch::Segments(path(number))), ..HttpMatch::default() },
         }
     }
 
     fn service(self, number: usize) -> String {
         match self {
-            Shape::OneHost => "store".to_owned(),
+            Shape::OneHost | Shape::OnePath => "store".to_owned(),
             Shape::Spread | Shape::Policies => format!("store-{}", number / ROUTES_OF_A_SERVICE),
         }
     }
@@ -100,15 +116,17 @@ impl Request {
     }
 }
 
-/// What a browser's request or a trace brings along.
-fn headers() -> HeaderMap {
+/// What a browser's request or a trace brings along, and perhaps who the user is.
+fn headers(number: Option<usize>) -> HeaderMap {
     let pairs = [
         ("accept", "*/*"),
         ("user-agent", "bench"),
         ("x-request-id", "5f2c"),
         ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     ];
-    pairs.into_iter().map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))).collect()
+    let fixed = pairs.into_iter().map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)));
+    let user = number.and_then(|number| Some((http::HeaderName::from_static(USER), user(number).parse().ok()?)));
+    fixed.chain(user).collect()
 }
 
 fn add(snapshot: &mut Snapshot, name: &str, workload: Arc<Workload>) {
@@ -144,7 +162,7 @@ fn workload(name: &str, number: usize) -> Workload {
     }
 }
 
-fn route(number: usize, service: &str) -> Route {
+fn route(service: &str, number: usize, matching: HttpMatch) -> Route {
     let name = format!("route-{number:06}");
     let origin = origin("HTTPRoute", &name);
     let backend = Backend {
@@ -157,11 +175,10 @@ fn route(number: usize, service: &str) -> Route {
         response_headers: HeaderChange::default(),
         unresolved: None,
     };
-    let matching = HttpMatch { origin: origin.clone(), path: Some(PathMatch::Segments(path(number))), ..HttpMatch::default() };
     let rule = HttpRule {
         origin: origin.clone(),
         name: String::new(),
-        matches: vec![matching],
+        matches: vec![HttpMatch { origin: origin.clone(), ..matching }],
         action: HttpAction::Forward(vec![backend]),
         rewrite: None,
         request_headers: HeaderChange::default(),
@@ -200,6 +217,10 @@ fn policy(number: usize) -> AuthorizationPolicy {
 
 fn caller(number: usize) -> Identity {
     Identity::new("mesh.local", "default", format!("caller-{number:06}"))
+}
+
+fn user(number: usize) -> String {
+    format!("user-{number:06}")
 }
 
 fn path(number: usize) -> String {
