@@ -44,3 +44,16 @@ pub(crate) fn names<'a>(origins: impl ExactSizeIterator<Item = &'a Origin>) -> S
     let names = origins.take(MOST).map(|origin| origin.object.to_string()).collect::<Vec<_>>().join(", ");
     if more == 0 { names } else { format!("{names} and {more} more") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_of_objects_says_how_many_it_leaves_out() {
+        let origins = |count: usize| (0..count).map(|number| Origin::built_in(&number.to_string())).collect::<Vec<_>>();
+        assert_eq!(names(origins(0).iter()), "");
+        assert!(names(origins(20).iter()).ends_with("19"));
+        assert_eq!(names(origins(23).iter()), format!("{} and 3 more", names(origins(20).iter())));
+    }
+}
