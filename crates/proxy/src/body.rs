@@ -37,6 +37,12 @@ impl Source {
         Self(Rc::new(RefCell::new(State { incoming, ..State::empty() })))
     }
 
+    /// Has the body read as `into` makes it. Before anything of it is read.
+    pub fn translate(&self, into: impl FnOnce(Incoming) -> Incoming) {
+        let mut state = self.0.borrow_mut();
+        state.incoming = state.incoming.take().map(into);
+    }
+
     /// From here on keeps what is read, up to [`KEPT_BYTES`].
     pub fn keep(&self) {
         self.0.borrow_mut().keep = true;

@@ -1,5 +1,6 @@
 //! Bodies as they come in, whatever protocol brings them.
 
+use crate::grpc_web;
 use crate::http1;
 use crate::io::Io;
 use bytes::Bytes;
@@ -15,6 +16,8 @@ pub enum Incoming {
     /// Of an HTTP/1 upstream, with the connection that it comes on.
     Http1Response(http1::client::ResponseBody),
     Http2(hyper::body::Incoming),
+    /// Of a client of gRPC-Web that sends text.
+    WebText(Box<grpc_web::Decoded<Incoming>>),
 }
 
 impl Incoming {
@@ -22,7 +25,7 @@ impl Incoming {
     pub fn into_io(self) -> Option<Io> {
         match self {
             Self::Http1Response(body) => body.into_io(),
-            Self::Http1Request(_) | Self::Http2(_) => None,
+            Self::Http1Request(_) | Self::Http2(_) | Self::WebText(_) => None,
         }
     }
 }
@@ -36,6 +39,7 @@ impl Body for Incoming {
             Self::Http1Request(body) => Pin::new(body).poll_frame(cx),
             Self::Http1Response(body) => Pin::new(body).poll_frame(cx),
             Self::Http2(body) => Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into))),
+            Self::WebText(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -44,6 +48,7 @@ impl Body for Incoming {
             Self::Http1Request(body) => body.is_end_stream(),
             Self::Http1Response(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
+            Self::WebText(body) => body.is_end_stream(),
         }
     }
 
@@ -52,6 +57,7 @@ impl Body for Incoming {
             Self::Http1Request(body) => body.size_hint(),
             Self::Http1Response(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
+            Self::WebText(body) => body.size_hint(),
         }
     }
 }

@@ -31,6 +31,7 @@ pub mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
+pub mod grpc_web;
 pub mod handover;
 pub mod http1;
 pub mod identity;
@@ -59,6 +60,7 @@ pub mod sync;
 pub mod tls;
 pub mod trace;
 pub mod transform;
+mod translate;
 pub mod tunnel;
 pub mod upgrade;
 pub mod usage;

@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::facts::Exchange;
 use crate::fault::{Fault, Kind, side_name};
 use crate::forward::{Answer, Content, Hold, grpc_status, switches_protocol};
+use crate::grpc_web::{self, Format};
 use crate::incoming::BoxError;
 use crate::metadata;
 use crate::record::Open;
@@ -26,12 +27,20 @@ pub struct ResponseBody {
     deadline: Option<Pin<Box<Sleep>>>,
     open: Option<Open>,
     hold: Hold,
+    /// What the client reads instead of gRPC.
+    web: Option<Format>,
 }
 
 /// Turns what came of an exchange into the response. The application that asked learns the request id, for `taut why`.
 pub fn finish(engine: &Rc<Engine>, exchange: Exchange, outcome: Result<Answer, Fault>) -> Response<ResponseBody> {
     let id = if exchange.inbound() { None } else { id_value(&exchange) };
+    let web = exchange.web;
     let mut response = respond(engine, exchange, outcome);
+    if let Some(wanted) = web
+        && grpc_web::response_head(response.headers_mut(), wanted)
+    {
+        response.body_mut().web = Some(wanted);
+    }
     if let Some(id) = id {
         response.headers_mut().insert(trace::REQUEST_ID.clone(), id);
     }
@@ -174,7 +183,7 @@ impl ResponseBody {
 
     fn new(content: Content, deadline: Option<Instant>, open: Option<Open>, hold: Hold) -> Self {
         let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-        let mut body = Self { content: Some(content), deadline, open, hold };
+        let mut body = Self { content: Some(content), deadline, open, hold, web: None };
         // A response without a body may never be polled; the record then waits for nothing but the drop.
         if let Some(Content::Upstream(incoming)) = &body.content
             && incoming.is_end_stream()
@@ -240,7 +249,10 @@ impl Body for ResponseBody {
                     let trailers = trailers.clone();
                     body.ended(Some(&trailers));
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(match body.web {
+                    Some(wanted) => grpc_web::written(frame, wanted),
+                    None => frame,
+                })))
             }
             Some(Err(error)) => {
                 body.failed(&Fault::new(Kind::ResponseBroken, format!("the upstream broke off its response: {error}")));
@@ -263,6 +275,8 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
+            // Trailers come on top, and text is longer.
+            _ if self.web.is_some() => SizeHint::default(),
             None => SizeHint::with_exact(0),
             Some(Content::Here(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             Some(Content::Upstream(incoming)) => incoming.size_hint(),

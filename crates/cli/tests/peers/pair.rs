@@ -88,7 +88,7 @@ impl Prepared {
         };
         let waits = ["sleep", "3600"];
         let mut server = member("server", SERVER, if program.is_empty() { &waits } else { program });
-        server.ports = ports.iter().map(|(port, name)| format!("{port}/{name}")).collect();
+        server.ports = ports.iter().map(|(port, name)| if name.is_empty() { port.to_string() } else { format!("{port}/{name}") }).collect();
         mesh.run(&server);
         let mut client = member("client", CLIENT, &waits);
         for (port, _) in &ports {

@@ -37,7 +37,7 @@ fn one_side_may_end_first() {
 #[test]
 fn a_server_may_speak_first() {
     let mut report = Report::new("raw TCP");
-    let pair = Pair::prepare().listen(7000, "tcp-greet", greet).listen(7001, "unknown", greet).start(&[]);
+    let pair = Pair::prepare().listen(7000, "tcp-greet", greet).listen(7001, "", greet).start(&[]);
     for (port, what) in [(7000, "declared tcp"), (7001, "nothing declared")] {
         report.case(&format!("server speaks first, {what}"), || {
             let times: Vec<Duration> = (0..5).map(|_| greeted(&pair.at(port))).collect();

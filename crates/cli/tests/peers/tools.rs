@@ -89,7 +89,8 @@ fn curl() {
     let shown = ["-w", "%{http_code} %{num_connects} %{http_version}\n", "-o", "/dev/null"];
     report.case("--http1.0, HEAD, 204, 304, keep-alive", || {
         let one = |more: &[&str]| curl(&[&shown[..], more].concat());
-        assert_eq!(one(&["--http1.0", &url]), "200 1 1.0\n");
+        // Some versions say 1.0 and some say 1.
+        assert!(["200 1 1.0\n", "200 1 1\n"].contains(&one(&["--http1.0", &url]).as_str()));
         assert_eq!(one(&["-I", &format!("{url}/large")]), "200 1 1.1\n");
         let next = [&["--next"][..], &shown[..]].concat();
         let [none, unchanged, closing] = ["204", "304", "close"].map(|path| format!("{url}/{path}"));
@@ -117,7 +118,7 @@ fn grpcio() {
     pair.mesh.taut_ok(&["wait", "--for=live", "--timeout", "20s"]);
     let said = ran(Command::new("python3").args(["-u", &script("grpc_client.py"), &pair.at(9090)]));
     for line in said.lines() {
-        let (what, result) = line.split_once(": ").unwrap_or((line, ""));
+        let (what, result) = line.rsplit_once(": ").unwrap_or((line, ""));
         report.case(what, || result.to_owned());
     }
     report.case("grpc-status of trailers in metrics", || {
@@ -150,7 +151,7 @@ fn websockets() {
     let pair = prepared.start(&["python3", "-u", &script("websocket_server.py"), &server, "9080"]);
     let said = ran(Command::new("python3").args(["-u", &script("websocket_client.py"), &format!("ws://{}/chat", pair.at(9080))]));
     for line in said.lines() {
-        let (what, result) = line.split_once(": ").unwrap_or((line, ""));
+        let (what, result) = line.rsplit_once(": ").unwrap_or((line, ""));
         report.case(what, || result.to_owned());
     }
 }
