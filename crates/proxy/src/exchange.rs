@@ -29,7 +29,7 @@ async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, F
     if let Some(delay) = go.delay {
         tokio::time::sleep(delay).await;
     }
-    translate::request(exchange, &go);
+    translate::request(engine, exchange, &go);
     transform::request(engine, exchange, &go)?;
     let answer = forward::attempts(engine, exchange, &go).await;
     mirror::send(engine, exchange, &go);

@@ -64,6 +64,7 @@ mod translate;
 pub mod tunnel;
 pub mod upgrade;
 pub mod usage;
+mod websocket;
 pub mod worker;
 pub mod world;
 

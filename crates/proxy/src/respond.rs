@@ -11,6 +11,8 @@ use crate::metadata;
 use crate::record::Open;
 use crate::trace;
 use crate::tunnel;
+use crate::upgrade::Upgrade;
+use crate::websocket;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
@@ -57,6 +59,10 @@ fn id_value(exchange: &Exchange) -> Option<HeaderValue> {
 fn respond(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answer, Fault>) -> Response<ResponseBody> {
     match outcome {
         Ok(answer) if switches_protocol(&answer.response) => switch(engine, exchange, answer),
+        // Success would grant the client its WebSocket, which the application did not mean.
+        Ok(answer) if answer.response.status().is_success() && exchange.upgrade.as_ref().is_some_and(Upgrade::is_over_http2) => {
+            failure(exchange, &Fault::new(Kind::BadResponse, "the application answered the request for a WebSocket with something else"))
+        }
         Ok(answer) => {
             let (head, content) = answer.response.into_parts();
             let record = exchange.open.record();
@@ -156,7 +162,7 @@ fn percent_encoded(text: &str) -> String {
 /// 101: both sides now speak another protocol. The exchange ends when they stop.
 fn switch(engine: &Rc<Engine>, mut exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
     let Answer { response, hold, .. } = answer;
-    let (head, content) = response.into_parts();
+    let (mut head, content) = response.into_parts();
     let upstream = match content {
         Content::Upstream(incoming) => incoming.into_io(),
         Content::Here(_) => None,
@@ -171,7 +177,10 @@ fn switch(engine: &Rc<Engine>, mut exchange: Exchange, answer: Answer) -> Respon
     if let Some(http) = facts.as_mut().and_then(|facts| facts.http.as_mut()) {
         http.headers = exchange.head.headers;
     }
-    engine.spawn(tunnel::join(engine.clone(), client, upstream, exchange.open, Hold { lease: None, ..hold }, facts));
+    if client.is_over_http2() {
+        websocket::accept_over_http2(&mut head);
+    }
+    engine.spawn(tunnel::join(engine.clone(), client, upstream, exchange.open, hold, facts));
     Response::from_parts(head, ResponseBody::empty())
 }
 

@@ -116,11 +116,7 @@ fn grpcio() {
     let pair = prepared.start(&["python3", "-u", &script("grpc_server.py"), &server]);
     pair.mesh.apply_text(RETRY_UNAVAILABLE);
     pair.mesh.taut_ok(&["wait", "--for=live", "--timeout", "20s"]);
-    let said = ran(Command::new("python3").args(["-u", &script("grpc_client.py"), &pair.at(9090)]));
-    for line in said.lines() {
-        let (what, result) = line.rsplit_once(": ").unwrap_or((line, ""));
-        report.case(what, || result.to_owned());
-    }
+    say(&mut report, Command::new("python3").args(["-u", &script("grpc_client.py"), &pair.at(9090)]));
     report.case("grpc-status of trailers in metrics", || {
         let counted = |code: &str| pair.counted("istio_requests_total", &[&format!("grpc_response_status=\"{code}\""), "request_protocol=\"grpc\""]);
         eventually(PATIENCE, "all statuses are counted", || {
@@ -149,8 +145,23 @@ fn websockets() {
     let prepared = Pair::prepare().port(9080, "http");
     let server = prepared.server();
     let pair = prepared.start(&["python3", "-u", &script("websocket_server.py"), &server, "9080"]);
-    let said = ran(Command::new("python3").args(["-u", &script("websocket_client.py"), &format!("ws://{}/chat", pair.at(9080))]));
-    for line in said.lines() {
+    say(&mut report, Command::new("python3").args(["-u", &script("websocket_client.py"), &format!("ws://{}/chat", pair.at(9080))]));
+}
+
+#[test]
+fn websockets_over_http2() {
+    let Some(mut report) = Report::needing("Python h2", &["python3"], &["websockets", "h2"]) else { return };
+    let prepared = Pair::prepare().port(9080, "http");
+    let server = prepared.server();
+    let pair = prepared.start(&["python3", "-u", &script("websocket_server.py"), &server, "9080"]);
+    let address = pair.at(9080);
+    let (host, port) = address.split_once(':').unwrap();
+    say(&mut report, Command::new("python3").args(["-u", &script("websocket_http2_client.py"), host, port]));
+}
+
+/// Runs a program that says line by line what came of what.
+fn say(report: &mut Report, program: &mut Command) {
+    for line in ran(program).lines() {
         let (what, result) = line.rsplit_once(": ").unwrap_or((line, ""));
         report.case(what, || result.to_owned());
     }

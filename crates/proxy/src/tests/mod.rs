@@ -2,6 +2,7 @@
 
 mod drain;
 mod dual_stack;
+mod grpc_web;
 mod hosts;
 mod http;
 mod identity;
@@ -11,6 +12,7 @@ mod policy;
 mod proxy_protocol;
 mod replaced;
 mod tcp;
+mod websocket;
 
 use crate::current::{Current, Wanted};
 use crate::identity::HeldIdentity;
