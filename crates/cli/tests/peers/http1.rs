@@ -266,19 +266,78 @@ fn an_answer_may_come_before_the_upload_has_ended() {
         assert_eq!((response.status(), response.text().as_str()), (413, "too large"));
         "413 while the client still sends".to_owned()
     });
-    report.case("early 413 while the client keeps on sending", || {
+    report.case("early 413 to a client that sends all before it reads", || {
         let mut client = Client::open(&pair);
-        let mut sender = client.to.try_clone().unwrap();
-        let sending = std::thread::spawn(move || {
-            let _ = sender.write_all(b"POST /early HTTP/1.1\r\nHost: server\r\nContent-Length: 10000000\r\n\r\n");
-            // Until the other side has had enough.
-            sender.write_all(&vec![0; 10_000_000]).is_ok()
-        });
+        client.say("POST /early HTTP/1.1\r\nHost: server\r\nContent-Length: 10000000\r\n\r\n");
+        client.to.write_all(&vec![0; 10_000_000]).unwrap();
         let response = client.hear();
         assert_eq!((response.status(), response.text().as_str()), (413, "too large"));
-        drop(client);
-        let whole = sending.join().unwrap();
-        format!("413, upload {}", if whole { "read over" } else { "stopped" })
+        "413, 10 MB read over".to_owned()
+    });
+}
+
+/// A request, and what its answer must be: status and body.
+fn any_request(dice: &mut fastrand::Rng, number: usize) -> (Vec<u8>, u16, Option<Vec<u8>>) {
+    let head = |line: &str| format!("{line} HTTP/1.1\r\nHost: server\r\n").into_bytes();
+    let most = if dice.u8(..8) == 0 { 200_000 } else { 300 };
+    let body = pattern(dice.usize(..most));
+    match dice.u8(..6) {
+        0 => ([head("GET /204"), b"\r\n".to_vec()].concat(), 204, Some(vec![])),
+        1 => ([head("HEAD /large"), b"\r\n".to_vec()].concat(), 200, None),
+        2 => ([head("GET /trailers"), b"\r\n".to_vec()].concat(), 200, Some(b"abcde".to_vec())),
+        3 => {
+            let mut request = [head("POST /echo"), b"Transfer-Encoding: chunked\r\n\r\n".to_vec()].concat();
+            let mut rest = &body[..];
+            while !rest.is_empty() {
+                let (piece, more) = rest.split_at(dice.usize(1..=rest.len()));
+                request.extend([format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat());
+                rest = more;
+            }
+            request.extend(b"0\r\n\r\n");
+            (request, 200, Some(body))
+        }
+        4 => {
+            let length = format!("Content-Length: {}\r\n\r\n", body.len());
+            ([head("POST /echo"), length.into_bytes(), body.clone()].concat(), 200, Some(body))
+        }
+        _ => {
+            let line = format!("GET /number-{number}");
+            ([head(&line), b"\r\n".to_vec()].concat(), 200, Some(line.into_bytes()))
+        }
+    }
+}
+
+#[test]
+fn no_request_is_taken_for_another_however_the_stream_is_cut() {
+    let mut report = Report::new(TOOL);
+    let pair = pair();
+    report.case("2,000 mixed requests, pipelined, cut at random", || {
+        for seed in 0..8 {
+            let mut dice = fastrand::Rng::with_seed(seed);
+            let asked: Vec<_> = (0..250).map(|number| any_request(&mut dice, number)).collect();
+            let stream: Vec<u8> = asked.iter().flat_map(|(request, ..)| request.clone()).collect();
+            let mut client = Client::open(&pair);
+            let mut sender = client.to.try_clone().unwrap();
+            let sending = std::thread::spawn(move || {
+                let mut rest = &stream[..];
+                while !rest.is_empty() {
+                    let most = if dice.bool() { 40 } else { 30_000 };
+                    let (piece, more) = rest.split_at(dice.usize(1..=most.min(rest.len())));
+                    sender.write_all(piece).unwrap();
+                    rest = more;
+                }
+            });
+            for (at, (_, status, body)) in asked.iter().enumerate() {
+                let mut head = client.hear_head();
+                assert_eq!(head.status(), *status, "seed {seed}, request {at}: {head:?}");
+                let Some(body) = body else { continue };
+                head.read_body(&mut client.from, Silent::None).unwrap();
+                let same = if body.starts_with(b"GET ") { head.body.starts_with(body) } else { head.body == *body };
+                assert!(same, "seed {seed}, request {at}: {} bytes instead of {}", head.body.len(), body.len());
+            }
+            sending.join().unwrap();
+        }
+        "each got its own answer".to_owned()
     });
 }
 

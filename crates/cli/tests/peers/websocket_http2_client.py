@@ -52,13 +52,13 @@ headers = dict(wait_for(lambda: first(h2.events.ResponseReceived)).headers)
 assert headers[":status"] == "200" and headers["sec-websocket-protocol"] == "chat.v2", headers
 print("extended CONNECT: 200, subprotocol of the server", flush=True)
 
-text = b"x" * 60000
+text = b"x" * 10000
 connection.send_data(stream, framed(1, b"hello") + framed(2, text))
 sock.sendall(connection.data_to_send())
 want = b"\x81\x05hello" + b"\x82\x7e" + len(text).to_bytes(2, "big") + text
 wait_for(lambda: len(received) >= len(want) or None)
 assert bytes(received) == want, received[:50]
-print("text, binary of 60 kB: as sent", flush=True)
+print("text, binary of 10 kB: as sent", flush=True)
 
 received.clear()
 connection.send_data(stream, framed(1, b"bye"))
