@@ -31,6 +31,7 @@ pub mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
+mod grpc;
 pub mod grpc_web;
 pub mod handover;
 pub mod http1;

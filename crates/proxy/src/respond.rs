@@ -4,7 +4,8 @@
 use crate::engine::Engine;
 use crate::facts::Exchange;
 use crate::fault::{Fault, Kind, side_name};
-use crate::forward::{Answer, Content, Hold, grpc_status, switches_protocol};
+use crate::forward::{Answer, Content, Hold, switches_protocol};
+use crate::grpc;
 use crate::grpc_web::{self, Format};
 use crate::incoming::BoxError;
 use crate::metadata;
@@ -67,7 +68,7 @@ fn respond(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answer, 
             let (head, content) = answer.response.into_parts();
             let record = exchange.open.record();
             record.status = head.status.as_u16();
-            record.grpc_status = grpc_status(&head.headers);
+            record.grpc_status = grpc::status(&head.headers);
             if let Some(reason) = head.headers.get(&metadata::REASON).and_then(|reason| reason.to_str().ok()) {
                 let detail = format!("reported by the peer's proxy with status {}", record.status);
                 exchange.open.fail(&Fault::new(Kind::Reported { reason: reason.chars().take(64).collect() }, detail));
@@ -203,10 +204,14 @@ impl ResponseBody {
     }
 
     fn ended(&mut self, trailers: Option<&HeaderMap>) {
+        let code = trailers.and_then(grpc::status);
+        if let (Some(code), Some(in_flight)) = (code, &mut self.hold.in_flight) {
+            in_flight.said(grpc::http_status(code));
+        }
         self.content = None;
         self.hold = Hold::default();
         if let Some(mut open) = self.open.take() {
-            if let Some(code) = trailers.and_then(grpc_status) {
+            if let Some(code) = code {
                 open.record().grpc_status = Some(code);
             }
             open.close();

@@ -2,7 +2,7 @@
 
 mod drain;
 mod dual_stack;
-mod grpc_web;
+mod grpc;
 mod hosts;
 mod http;
 mod identity;

@@ -1,6 +1,7 @@
-//! gRPC-Web through two proxies: what tells it from gRPC ends at the first.
+//! gRPC and gRPC-Web through two proxies: what tells them apart ends at the first, and what a status says of a server is heard.
 
 use super::*;
+use taut_model::destination::{Destination, OutlierPolicy, TrafficPolicy};
 use taut_observe::record::Protocol;
 
 /// A gRPC server that says in its trailers what it was sent.
@@ -75,5 +76,53 @@ fn an_application_of_http_may_speak_grpc_web_itself() {
         let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
         let answer = talk(pair.client.outbound, post("application/grpc-web", "\0\0\0\0\0")).await;
         assert!(answer.contains("content-type: application/grpc-web\n") && answer.ends_with("5 bytes of body"), "{answer}");
+    });
+}
+
+/// Ejects after two failures in a row, whatever is left.
+fn strict(snapshot: &mut Snapshot) {
+    let outlier = OutlierPolicy { consecutive_5xx: 2, max_ejection_percent: 100, ..OutlierPolicy::default() };
+    let destination = Destination {
+        origin: Origin::default(),
+        host: service_host("reviews", "default"),
+        namespace: "default".to_owned(),
+        policy: TrafficPolicy { outlier: Some(outlier), ..TrafficPolicy::default() },
+        subsets: vec![],
+    };
+    snapshot.destinations.insert("DestinationRule/default/reviews".to_owned(), Arc::new(destination));
+}
+
+/// A gRPC server whose calls end with the status that their path names, behind a message.
+async fn status_app() -> SocketAddr {
+    raw_app(|stream| async {
+        let service = service_fn(|request: Request<Incoming>| async move {
+            let code = request.uri().path().trim_start_matches('/').parse().unwrap();
+            let trailers = [("grpc-status".parse().unwrap(), code)].into_iter().collect();
+            let frames: [Result<_, Infallible>; 2] = [Ok(http_body::Frame::data(Bytes::from("x"))), Ok(http_body::Frame::trailers(trailers))];
+            let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
+            Ok::<_, Infallible>(Response::builder().header("content-type", "application/grpc").body(body).unwrap())
+        });
+        let _ = hyper::server::conn::http2::Builder::new(LocalExecutor).serve_connection(TokioIo::new(stream), service).await;
+    })
+    .await
+}
+
+#[test]
+fn a_server_is_ejected_for_what_its_trailers_say() {
+    run(async {
+        let mut pair = Pair::new(status_app().await, AppProtocol::Grpc).await;
+        pair.mesh.change = Some(strict);
+        pair.client.pin(&pair.mesh);
+        let mut client = http2(pair.client.outbound).await;
+        // NOT_FOUND is the client's affair; UNAVAILABLE and INTERNAL are the server's.
+        for (code, ejected) in [("5", 0), ("5", 0), ("14", 0), ("13", 1)] {
+            let request = Request::post(format!("http://reviews:9080/{code}")).header("content-type", "application/grpc");
+            let response = client.send_request(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
+            let trailers = response.into_body().collect().await.unwrap().trailers().cloned().unwrap();
+            assert_eq!(trailers["grpc-status"], code);
+            if ejected > 0 {
+                eventually(|| (pair.client.current.ejected().len() == ejected).then_some(())).await;
+            }
+        }
     });
 }
