@@ -32,6 +32,7 @@ pub enum AppProtocol {
     /// HTTP/1.1; an HTTP/2 client is served as HTTP/2.
     Http,
     Http2,
+    /// Over HTTP/2; a client of gRPC-Web is translated.
     Grpc,
     Tcp,
     /// TLS that the mesh passes through.
@@ -44,13 +45,13 @@ impl AppProtocol {
     /// Kubernetes `appProtocol` values and Istio's port-name prefixes (`http`, `http-web`, `grpc-x`, `tcp-store`).
     pub fn declared(app_protocol: Option<&str>, port_name: &str) -> Self {
         let said = app_protocol.unwrap_or_else(|| port_name.split('-').next().unwrap_or(""));
-        match (said, app_protocol.is_none() && port_name.starts_with("grpc-web")) {
-            (_, true) | ("grpc-web", _) => Self::Http,
-            ("http" | "kubernetes.io/ws" | "http1", _) => Self::Http,
-            ("http2" | "kubernetes.io/h2c" | "h2c", _) => Self::Http2,
-            ("grpc", _) => Self::Grpc,
-            ("https" | "tls" | "kubernetes.io/wss", _) => Self::Tls,
-            ("tcp" | "mongo" | "mysql" | "redis", _) => Self::Tcp,
+        match said {
+            "http" | "kubernetes.io/ws" | "http1" => Self::Http,
+            "http2" | "kubernetes.io/h2c" | "h2c" => Self::Http2,
+            // A port named `grpc-web` is one, too: its clients speak gRPC-Web, and the application gRPC.
+            "grpc" | "grpc-web" => Self::Grpc,
+            "https" | "tls" | "kubernetes.io/wss" => Self::Tls,
+            "tcp" | "mongo" | "mysql" | "redis" => Self::Tcp,
             _ => Self::Unknown,
         }
     }

@@ -36,6 +36,14 @@ impl Source {
         Self((!incoming.is_end_stream()).then(|| Rc::new(RefCell::new(State { incoming: Some(incoming), ..State::empty() }))))
     }
 
+    /// Has the body read as `into` makes it. Before anything of it is read.
+    pub fn translate(&self, into: impl FnOnce(Incoming) -> Incoming) {
+        if let Some(state) = &self.0 {
+            let mut state = state.borrow_mut();
+            state.incoming = state.incoming.take().map(into);
+        }
+    }
+
     /// From here on keeps what is read, up to [`KEPT_BYTES`].
     pub fn keep(&self) {
         if let Some(state) = &self.0 {

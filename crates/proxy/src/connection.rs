@@ -22,6 +22,7 @@ use crate::respond::ResponseBody;
 use crate::tls::{self, Spoken};
 use crate::tunnel::{self, Greeting};
 use crate::upgrade::Upgrade;
+use crate::websocket;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use http::request::Parts;
@@ -342,12 +343,13 @@ async fn serve_http2(engine: Rc<Engine>, arrival: Arrival, io: Io) {
     let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         let (engine, arrival) = (engine.clone(), arrival.clone());
         async move {
-            let tunnel = (request.method() == Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
-            let (head, body) = request.into_parts();
-            Ok::<_, Infallible>(match may_tunnel(&arrival, &head) {
-                true => open_tunnel(&engine, &arrival, &head, tunnel.map(Upgrade::stream)),
-                false => exchange::serve(&engine, &arrival, head, Incoming::Http2(body), None).await,
-            })
+            let upgrade = (request.method() == Method::CONNECT).then(|| Upgrade::stream(hyper::upgrade::on(&mut request)));
+            let (mut head, body) = request.into_parts();
+            if may_tunnel(&arrival, &head) {
+                return Ok::<_, Infallible>(open_tunnel(&engine, &arrival, &head, upgrade));
+            }
+            let upgrade = upgrade.filter(|_| websocket::take(&mut head));
+            Ok(exchange::serve(&engine, &arrival, head, Incoming::Http2(body), upgrade).await)
         }
     });
     let connection = http2::Builder::new(LocalExecutor)
@@ -359,6 +361,7 @@ async fn serve_http2(engine: Rc<Engine>, arrival: Arrival, io: Io) {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .auto_date_header(false)
+        .enable_connect_protocol()
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {

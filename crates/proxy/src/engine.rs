@@ -251,6 +251,13 @@ impl InFlight {
     pub fn ended(&mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
+
+    /// The end of a response has said more than its head.
+    pub fn said(&mut self, status: u16) {
+        if let Outcome::Status { status: known, .. } = &mut self.outcome {
+            *known = status;
+        }
+    }
 }
 
 impl Drop for InFlight {

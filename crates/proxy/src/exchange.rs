@@ -9,6 +9,7 @@ use crate::learn::{learn, not_learned};
 use crate::mirror;
 use crate::respond::{self, ResponseBody};
 use crate::transform;
+use crate::translate;
 use crate::upgrade::Upgrade;
 use futures_util::FutureExt;
 use http::request::Parts;
@@ -28,6 +29,7 @@ async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, F
     if let Some(delay) = go.delay {
         tokio::time::sleep(delay).await;
     }
+    translate::request(engine, exchange, &go);
     transform::request(engine, exchange, &go)?;
     let answer = forward::attempts(engine, exchange, &go).await;
     mirror::send(engine, exchange, &go);

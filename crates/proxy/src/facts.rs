@@ -3,6 +3,7 @@
 use crate::body::Source;
 use crate::engine::Engine;
 use crate::evidence::{Evidence, OwnedFacts, OwnedHttpFacts, headers_used, method_text, scheme_text};
+use crate::grpc_web;
 use crate::identity::HeldIdentity;
 use crate::incoming::Incoming;
 use crate::metadata;
@@ -179,6 +180,8 @@ pub struct Exchange {
     host: Text,
     port: u16,
     pub grpc: bool,
+    /// The client speaks gRPC-Web, and is to be answered in it.
+    pub web: Option<grpc_web::Format>,
     pub open: Open,
 }
 
@@ -274,7 +277,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
     };
     let evidence = Evidence { plan: plan.clone(), facts, rolls };
     let open = Open::new(engine, record, evidence, body.clone());
-    Exchange { arrival: arrival.clone(), head, body, upgrade, plan, rolls, authority, host, port, grpc, open }
+    Exchange { arrival: arrival.clone(), head, body, upgrade, plan, rolls, authority, host, port, grpc, web: None, open }
 }
 
 /// Removes the headers that only proxies of the mesh may set, after reading what a peer's proxy said in them.

@@ -4,6 +4,7 @@ use crate::dial::Target;
 use crate::engine::{Admitted, Engine, InFlight};
 use crate::facts::Exchange;
 use crate::fault::{Fault, Kind};
+use crate::grpc;
 use crate::incoming::Incoming;
 use crate::metadata;
 use crate::pool::Lease;
@@ -145,7 +146,7 @@ fn due_for_retry(outcome: &Result<(Response<Incoming>, Option<Lease>), Fault>) -
     match outcome {
         Ok((response, _)) => {
             let status = response.status().as_u16();
-            let grpc = grpc_status(response.headers());
+            let grpc = grpc::status(response.headers());
             (status >= 400 || grpc.is_some_and(|grpc| grpc != 0)).then_some(retry::Failure::Status { status, grpc })
         }
         Err(fault) => match fault.kind {
@@ -185,7 +186,10 @@ async fn one_attempt(
             .unwrap_or_else(|_| Err(Fault::new(Kind::PerTryTimeout, format!("no response within the try's timeout of {limit:?}")))),
     };
     in_flight.ended(match &sent {
-        Ok((response, _)) => Outcome::Status { status: response.status().as_u16(), latency: started.elapsed() },
+        Ok((response, _)) => {
+            let grpc = grpc::status(response.headers()).filter(|_| response.status() == StatusCode::OK);
+            Outcome::Status { status: grpc.map_or(response.status().as_u16(), grpc::http_status), latency: started.elapsed() }
+        }
         Err(fault) => match fault.kind {
             Kind::Reset | Kind::ResetBeforeRequest | Kind::RefusedStream | Kind::BadResponse => Outcome::Reset,
             Kind::PerTryTimeout => Outcome::TimedOut,
@@ -280,11 +284,6 @@ async fn direct(engine: &Rc<Engine>, exchange: &mut Exchange, address: Dial) -> 
 /// The same version on both sides: neither side gets what it did not speak.
 fn spoken(version: Version) -> Spoken {
     if version == Version::HTTP_2 { Spoken::Http2 } else { Spoken::Http1 }
-}
-
-/// The status of a trailers-only response, or of trailers.
-pub fn grpc_status(headers: &http::HeaderMap) -> Option<u16> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 /// Whether a response ends the HTTP exchange and starts another protocol.

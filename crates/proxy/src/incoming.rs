@@ -1,8 +1,11 @@
 //! Bodies as they come in, whatever protocol brings them.
 
+use crate::grpc_web;
 use crate::http1;
 use crate::io::Io;
 use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,14 +18,32 @@ pub enum Incoming {
     /// Of an HTTP/1 upstream, with the connection that it comes on.
     Http1Response(http1::client::ResponseBody),
     Http2(hyper::body::Incoming),
+    /// Of a client of gRPC-Web that sends text.
+    WebText(Box<grpc_web::Decoded<Incoming>>),
+    /// What an HTTP/2 stream became when the upstream granted a CONNECT.
+    Switched(Box<Io>),
 }
 
 impl Incoming {
+    /// The response of an HTTP/2 upstream. A granted CONNECT reads as `101 Switching Protocols`, whose connection is the stream.
+    ///
+    /// # Errors
+    /// The stream broke off.
+    pub async fn of_http2(mut response: Response<hyper::body::Incoming>, asked: &Method) -> Result<Response<Self>, hyper::Error> {
+        if *asked != Method::CONNECT || response.status() != StatusCode::OK {
+            return Ok(response.map(Self::Http2));
+        }
+        let stream = hyper::upgrade::on(&mut response).boxed_local().await?;
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        Ok(response.map(|_| Self::Switched(Box::new(stream.into()))))
+    }
+
     /// After `101 Switching Protocols` from an upstream: the connection.
     pub fn into_io(self) -> Option<Io> {
         match self {
             Self::Http1Response(body) => body.into_io(),
-            Self::Http1Request(_) | Self::Http2(_) => None,
+            Self::Switched(io) => Some(*io),
+            Self::Http1Request(_) | Self::Http2(_) | Self::WebText(_) => None,
         }
     }
 }
@@ -36,6 +57,8 @@ impl Body for Incoming {
             Self::Http1Request(body) => Pin::new(body).poll_frame(cx),
             Self::Http1Response(body) => Pin::new(body).poll_frame(cx),
             Self::Http2(body) => Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into))),
+            Self::WebText(body) => Pin::new(body).poll_frame(cx),
+            Self::Switched(_) => Poll::Ready(None),
         }
     }
 
@@ -44,6 +67,8 @@ impl Body for Incoming {
             Self::Http1Request(body) => body.is_end_stream(),
             Self::Http1Response(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
+            Self::WebText(body) => body.is_end_stream(),
+            Self::Switched(_) => true,
         }
     }
 
@@ -52,6 +77,8 @@ impl Body for Incoming {
             Self::Http1Request(body) => body.size_hint(),
             Self::Http1Response(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
+            Self::WebText(body) => body.size_hint(),
+            Self::Switched(_) => SizeHint::with_exact(0),
         }
     }
 }

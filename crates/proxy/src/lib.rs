@@ -31,6 +31,8 @@ pub mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
+mod grpc;
+pub mod grpc_web;
 pub mod handover;
 pub mod http1;
 pub mod identity;
@@ -59,9 +61,11 @@ pub mod sync;
 pub mod tls;
 pub mod trace;
 pub mod transform;
+mod translate;
 pub mod tunnel;
 pub mod upgrade;
 pub mod usage;
+mod websocket;
 pub mod worker;
 pub mod world;
 

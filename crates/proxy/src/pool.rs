@@ -224,7 +224,10 @@ impl Pool {
             let Some(body_now) = body.read() else { return Err(spent()) };
             let sent = connection.sender.clone().try_send_request(Request::from_parts(head.clone(), body_now)).await;
             let error = match sent {
-                Ok(response) => return Ok((response.map(Incoming::Http2), Some(lease))),
+                Ok(response) => {
+                    let response = Incoming::of_http2(response, &head.method).await;
+                    return response.map(|response| (response, Some(lease))).map_err(|error| Fault::new(Kind::Reset, error.to_string()));
+                }
                 Err(error) => error,
             };
             if last || error.message().is_none() || !body.can_be_read_again() {

@@ -4,13 +4,17 @@
 use crate::engine::Engine;
 use crate::facts::Exchange;
 use crate::fault::{Fault, Kind, side_name};
-use crate::forward::{Answer, Content, Hold, grpc_status, switches_protocol};
+use crate::forward::{Answer, Content, Hold, switches_protocol};
+use crate::grpc;
+use crate::grpc_web::{self, Format};
 use crate::http1::head;
 use crate::incoming::BoxError;
 use crate::metadata;
 use crate::record::Open;
 use crate::trace;
 use crate::tunnel;
+use crate::upgrade::Upgrade;
+use crate::websocket;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
@@ -27,6 +31,8 @@ pub struct ResponseBody {
     deadline: Option<Pin<Box<Sleep>>>,
     open: Option<Open>,
     hold: Hold,
+    /// What the client reads instead of gRPC.
+    web: Option<Format>,
 }
 
 /// Turns what came of an exchange into the response. The application that asked learns the request id, for `taut why`.
@@ -35,7 +41,13 @@ pub fn finish(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answe
     if exchange.upgrade.is_none() {
         head::recycle(std::mem::take(&mut exchange.head.headers));
     }
+    let web = exchange.web;
     let mut response = respond(engine, exchange, outcome);
+    if let Some(wanted) = web
+        && grpc_web::response_head(response.headers_mut(), wanted)
+    {
+        response.body_mut().web = Some(wanted);
+    }
     if let Some(id) = id {
         response.headers_mut().insert(trace::REQUEST_ID.clone(), id);
     }
@@ -52,11 +64,15 @@ fn id_value(exchange: &Exchange) -> Option<HeaderValue> {
 fn respond(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answer, Fault>) -> Response<ResponseBody> {
     match outcome {
         Ok(answer) if switches_protocol(&answer.response) => switch(engine, exchange, answer),
+        // Success would grant the client its WebSocket, which the application did not mean.
+        Ok(answer) if answer.response.status().is_success() && exchange.upgrade.as_ref().is_some_and(Upgrade::is_over_http2) => {
+            failure(exchange, &Fault::new(Kind::BadResponse, "the application answered the request for a WebSocket with something else"))
+        }
         Ok(answer) => {
             let (head, content) = answer.response.into_parts();
             let record = exchange.open.record();
             record.status = head.status.as_u16();
-            record.grpc_status = grpc_status(&head.headers);
+            record.grpc_status = grpc::status(&head.headers);
             if let Some(reason) = head.headers.get(&metadata::REASON).and_then(|reason| reason.to_str().ok()) {
                 let detail = format!("reported by the peer's proxy with status {}", record.status);
                 exchange.open.fail(&Fault::new(Kind::Reported { reason: reason.chars().take(64).collect() }, detail));
@@ -151,7 +167,7 @@ fn percent_encoded(text: &str) -> String {
 /// 101: both sides now speak another protocol. The exchange ends when they stop.
 fn switch(engine: &Rc<Engine>, mut exchange: Exchange, answer: Answer) -> Response<ResponseBody> {
     let Answer { response, hold, .. } = answer;
-    let (head, content) = response.into_parts();
+    let (mut head, content) = response.into_parts();
     let upstream = match content {
         Content::Upstream(incoming) => incoming.into_io(),
         Content::Here(_) => None,
@@ -166,7 +182,10 @@ fn switch(engine: &Rc<Engine>, mut exchange: Exchange, answer: Answer) -> Respon
     if let Some(http) = facts.as_mut().and_then(|facts| facts.http.as_mut()) {
         http.headers = exchange.head.headers;
     }
-    engine.spawn(tunnel::join(engine.clone(), client, upstream, exchange.open, Hold { lease: None, ..hold }, facts));
+    if client.is_over_http2() {
+        websocket::accept_over_http2(&mut head);
+    }
+    engine.spawn(tunnel::join(engine.clone(), client, upstream, exchange.open, hold, facts));
     Response::from_parts(head, ResponseBody::empty())
 }
 
@@ -178,7 +197,7 @@ impl ResponseBody {
 
     fn new(content: Content, deadline: Option<Instant>, open: Option<Open>, hold: Hold) -> Self {
         let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-        let mut body = Self { content: Some(content), deadline, open, hold };
+        let mut body = Self { content: Some(content), deadline, open, hold, web: None };
         // A response without a body may never be polled; the record then waits for nothing but the drop.
         if let Some(Content::Upstream(incoming)) = &body.content
             && incoming.is_end_stream()
@@ -189,10 +208,14 @@ impl ResponseBody {
     }
 
     fn ended(&mut self, trailers: Option<&HeaderMap>) {
+        let code = trailers.and_then(grpc::status);
+        if let (Some(code), Some(in_flight)) = (code, &mut self.hold.in_flight) {
+            in_flight.said(grpc::http_status(code));
+        }
         self.content = None;
         self.hold = Hold::default();
         if let Some(mut open) = self.open.take() {
-            if let Some(code) = trailers.and_then(grpc_status) {
+            if let Some(code) = code {
                 open.record().grpc_status = Some(code);
             }
             open.close();
@@ -244,7 +267,10 @@ impl Body for ResponseBody {
                     let trailers = trailers.clone();
                     body.ended(Some(&trailers));
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(match body.web {
+                    Some(wanted) => grpc_web::written(frame, wanted),
+                    None => frame,
+                })))
             }
             Some(Err(error)) => {
                 body.failed(&Fault::new(Kind::ResponseBroken, format!("the upstream broke off its response: {error}")));
@@ -267,6 +293,8 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
+            // Trailers come on top, and text is longer.
+            _ if self.web.is_some() => SizeHint::default(),
             None => SizeHint::with_exact(0),
             Some(Content::Here(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             Some(Content::Upstream(incoming)) => incoming.size_hint(),

@@ -29,7 +29,7 @@ static HOP_BY_HOP: [HeaderName; 8] = [
 /// The path that was authorized cannot be sent; then none is.
 pub fn request(engine: &Engine, exchange: &mut Exchange, go: &Go) -> Result<(), Fault> {
     strip_hop_by_hop(&mut exchange.head.headers);
-    if exchange.upgrade.is_some() {
+    if exchange.upgrade.is_some() && exchange.head.version != Version::HTTP_2 {
         exchange.head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         exchange.head.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }

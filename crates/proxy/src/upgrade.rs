@@ -6,21 +6,29 @@ use futures_util::future::LocalBoxFuture;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::oneshot;
 
-pub struct Upgrade(LocalBoxFuture<'static, Option<Io>>);
+pub struct Upgrade {
+    given: LocalBoxFuture<'static, Option<Io>>,
+    over_http2: bool,
+}
 
 impl Upgrade {
     /// HTTP/1: given by the connection's own server when the response has been written.
     pub fn given(by: oneshot::Receiver<Io>) -> Self {
-        Self(by.map(Result::ok).boxed_local())
+        Self { given: by.map(Result::ok).boxed_local(), over_http2: false }
     }
 
     /// CONNECT over HTTP/2.
     pub fn stream(upgrade: OnUpgrade) -> Self {
-        Self(upgrade.map(|upgraded| upgraded.ok().map(Io::from)).boxed_local())
+        Self { given: upgrade.map(|upgraded| upgraded.ok().map(Io::from)).boxed_local(), over_http2: true }
+    }
+
+    /// The client is told with 200 what others are told with 101.
+    pub fn is_over_http2(&self) -> bool {
+        self.over_http2
     }
 
     /// `None`: the client left, or the response was no upgrade.
     pub async fn connection(self) -> Option<Io> {
-        self.0.await
+        self.given.await
     }
 }

@@ -1,6 +1,7 @@
 //! HTTP proxying as applications ask for it (`HTTP_PROXY`): CONNECT opens a tunnel to the authority it names.
 
 use crate::facts::split_authority;
+use crate::websocket;
 use http::Method;
 use http::request::Parts;
 
@@ -12,7 +13,7 @@ pub fn tunnel_to(head: &Parts) -> Option<(String, u16)> {
 }
 
 pub fn asks_for_tunnel(head: &Parts) -> bool {
-    head.method == Method::CONNECT
+    head.method == Method::CONNECT && !websocket::is_extended(head)
 }
 
 #[cfg(test)]

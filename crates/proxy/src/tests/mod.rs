@@ -3,6 +3,7 @@
 mod allocations;
 mod drain;
 mod dual_stack;
+mod grpc;
 mod hosts;
 mod http;
 mod identity;
@@ -12,6 +13,7 @@ mod policy;
 mod proxy_protocol;
 mod replaced;
 mod tcp;
+mod websocket;
 
 use crate::current::{Current, Wanted};
 use crate::identity::HeldIdentity;
