@@ -120,7 +120,7 @@ fn grpcio() {
     report.case("grpc-status of trailers in metrics", || {
         let counted = |code: &str| pair.counted("istio_requests_total", &[&format!("grpc_response_status=\"{code}\""), "request_protocol=\"grpc\""]);
         eventually(PATIENCE, "all statuses are counted", || {
-            let seen = ["0", "5", "14"].map(|code| counted(code));
+            let seen = ["0", "5", "14"].map(counted);
             if seen.iter().all(|count| *count >= 1.0) { Ok(()) } else { Err(format!("{seen:?}\n{}", pair.client_metrics())) }
         });
         format!("OK {}, NOT_FOUND {}, UNAVAILABLE {}", counted("0"), counted("5"), counted("14"))
