@@ -1,5 +1,7 @@
-//! One byte stream, whatever carries it: a socket, TLS over one, or a tunnel through HTTP/2; with bytes that were read ahead.
+//! One byte stream, whatever carries it: a socket, TLS over one, or a stream of HTTP/2; with bytes that were read ahead.
 
+use crate::lane::Lane;
+use crate::tls::Spoken;
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -22,6 +24,7 @@ enum Carrier {
     TlsServer(Box<server::TlsStream<Stream>>),
     TlsClient(Box<client::TlsStream<Stream>>),
     Upgraded(TokioIo<Upgraded>),
+    Lane(Box<Lane>),
 }
 
 impl From<Stream> for Io {
@@ -48,7 +51,21 @@ impl From<Upgraded> for Io {
     }
 }
 
+impl From<Lane> for Io {
+    fn from(lane: Lane) -> Self {
+        Self { ahead: Bytes::new(), carrier: Carrier::Lane(Box::new(lane)) }
+    }
+}
+
 impl Io {
+    /// What the other end of a connection that was opened to it has agreed to speak. `None`: nothing that the mesh has a name for.
+    pub fn spoken(&self) -> Option<Spoken> {
+        match &self.carrier {
+            Carrier::TlsClient(stream) => stream.get_ref().1.alpn_protocol().and_then(Spoken::from_alpn),
+            Carrier::Plain(_) | Carrier::TlsServer(_) | Carrier::Upgraded(_) | Carrier::Lane(_) => None,
+        }
+    }
+
     /// Reads until `enough` says so of the bytes so far, which stay to be read again. Returns them; fewer than enough
     /// at the end of the stream or when `limit` bytes are there.
     pub async fn peek(&mut self, limit: usize, mut enough: impl FnMut(&[u8]) -> bool) -> io::Result<&[u8]> {
@@ -141,6 +158,7 @@ impl AsyncRead for Carrier {
             Self::TlsServer(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::TlsClient(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Upgraded(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Lane(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -152,6 +170,7 @@ impl AsyncWrite for Carrier {
             Self::TlsServer(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::TlsClient(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Upgraded(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Lane(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -161,6 +180,7 @@ impl AsyncWrite for Carrier {
             Self::TlsServer(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::TlsClient(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Upgraded(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Lane(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -170,6 +190,7 @@ impl AsyncWrite for Carrier {
             Self::TlsServer(stream) => stream.is_write_vectored(),
             Self::TlsClient(stream) => stream.is_write_vectored(),
             Self::Upgraded(stream) => stream.is_write_vectored(),
+            Self::Lane(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -179,6 +200,7 @@ impl AsyncWrite for Carrier {
             Self::TlsServer(stream) => Pin::new(stream).poll_flush(cx),
             Self::TlsClient(stream) => Pin::new(stream).poll_flush(cx),
             Self::Upgraded(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Lane(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -188,6 +210,7 @@ impl AsyncWrite for Carrier {
             Self::TlsServer(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::TlsClient(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Upgraded(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Lane(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

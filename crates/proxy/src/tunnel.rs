@@ -13,6 +13,7 @@ use crate::evidence::{Evidence, OwnedFacts};
 use crate::facts::{Arrival, name_asked};
 use crate::fault::{Fault, Kind};
 use crate::forward::{self, Hold};
+use crate::hbone::Asked;
 use crate::io::Io;
 use crate::learn::{learn, not_learned};
 use crate::learned::Destination;
@@ -42,29 +43,59 @@ const BUFFER: usize = 16 * 1024;
 /// How long the sides of a connection that is to move may take for the bytes that were read already.
 const QUIET_LIMIT: Duration = Duration::from_secs(1);
 
-/// What the client waits for before it speaks.
-#[derive(Clone, Copy)]
-pub enum Greeting {
-    Nothing,
+/// A client's connection, and what the client waits for before it speaks.
+pub enum Client {
+    Ready(Io),
     /// The outcome of its SOCKS5 request.
-    Socks5,
+    Socks5(Io),
+    /// The answer to CONNECT from a peer's proxy.
+    Connect(Asked),
+}
+
+impl Client {
+    /// Tells the client whether it may go on; its connection, if it may. A client that is already gone is found out by who copies.
+    pub async fn answered(self, fault: Option<&Fault>) -> Option<Io> {
+        match (self, fault) {
+            (Self::Ready(io), None) => Some(io),
+            (Self::Ready(_), Some(_)) => None,
+            (Self::Socks5(mut io), _) => {
+                let _ = socks5::reply(&mut io, fault).await;
+                fault.is_none().then_some(io)
+            }
+            (Self::Connect(asked), None) => asked.accept().ok(),
+            (Self::Connect(asked), Some(fault)) => {
+                asked.refuse(fault);
+                None
+            }
+        }
+    }
+
+    /// Resolves when the client does not wait any more, where that can be told.
+    async fn left(&mut self) {
+        match self {
+            Self::Ready(_) | Self::Socks5(_) => std::future::pending().await,
+            Self::Connect(asked) => asked.left().await,
+        }
+    }
 }
 
 /// Carries one TCP connection from a decision to its end, and records it.
-pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, greeting: Greeting) {
+pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Client) {
     let edge = arrival.edge(&engine, Protocol::Tcp);
     let plan = engine.pin();
     let mut open = OpenConnection::new(&engine, edge, plan.version());
-    let outcome = match decide(&engine, &arrival, plan, &mut open).await {
-        Ok(go) => connect(&engine, &mut open, &go, arrival.ends).await,
-        Err(fault) => Err(fault),
+    let connected = async {
+        let go = decide(&engine, &arrival, plan, &mut open).await?;
+        connect(&engine, &mut open, &go, arrival.ends).await
     };
-    if let Greeting::Socks5 = greeting {
-        // A client that is already gone is found out by the copying below.
-        let _ = socks5::reply(&mut client, outcome.as_ref().err()).await;
-    }
-    match outcome {
-        Ok(Connected { mut upstream, mut hold, idle }) => {
+    let outcome = tokio::select! {
+        biased;
+        outcome = connected => outcome,
+        () = client.left() => Err(client_left()),
+    };
+    let client = client.answered(outcome.as_ref().err()).await;
+    match outcome.and_then(|connected| Ok((connected, client.ok_or_else(client_left)?))) {
+        Ok((Connected { mut upstream, mut hold, idle }, mut client)) => {
             engine.sink.connection_opened(&open.record.edge);
             let first_line = watched(&engine, &arrival).then(FirstLine::default);
             let facts = OwnedFacts::copy(&arrival.facts(), &engine.current.plan());
@@ -81,6 +112,10 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, gre
         }
         Err(fault) => open.close(Some(&fault)),
     }
+}
+
+fn client_left() -> Fault {
+    Fault::new(Kind::ClientLeft, "the client closed the connection before it was carried on")
 }
 
 /// Two sides of a connection that is carried.
@@ -191,15 +226,20 @@ async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, for
         }
         open.record.endpoint = engine.names().address(&endpoint.address);
         let target = Target::of(&endpoint, cluster, Spoken::Tcp, ends);
-        match engine.dialer.dial(&target, engine.current.identity()).await {
+        match engine.tunnels.open(&target, engine.current.identity()).await {
             Ok(upstream) => {
                 let hold = Hold { lease: None, in_flight: Some(in_flight), admitted: Some(admitted) };
                 return Ok(Connected { upstream, hold, idle: cluster.idle_timeout });
             }
             Err(fault) => {
-                in_flight.ended(Outcome::ConnectFailed);
+                // A proxy that takes no connection of ours works, and the others of its kind would say the same.
+                let denied = match fault.kind {
+                    Kind::PeerRefused { status, .. } => (400..500).contains(&status).then_some(status),
+                    _ => None,
+                };
+                in_flight.ended(denied.map_or(Outcome::ConnectFailed, |status| Outcome::Status { status, latency: Duration::ZERO }));
                 let retries = u32::try_from(tried.len()).unwrap_or(u32::MAX);
-                if retries > go.rule.retry.attempts || !admitted.try_retry() {
+                if denied.is_some() || retries > go.rule.retry.attempts || !admitted.try_retry() {
                     return Err(fault);
                 }
                 drop(in_flight);

@@ -1,0 +1,118 @@
+//! One stream of an HTTP/2 connection as a byte stream: reading and writing under flow control, END_STREAM as the half-close.
+
+use bytes::{Buf, Bytes};
+use h2::{Reason, RecvStream, SendStream};
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Dropped before both of its directions have ended, it is reset, so that the other side does not take what came for all.
+pub struct Lane {
+    send: SendStream<Bytes>,
+    receive: RecvStream,
+    /// Received, and not read yet.
+    ahead: Bytes,
+    _place: Place,
+}
+
+/// A stream that counts on its connection, until dropped.
+pub struct Place(Rc<Cell<usize>>);
+
+impl Place {
+    pub fn take(streams: &Rc<Cell<usize>>) -> Self {
+        streams.set(streams.get() + 1);
+        Self(streams.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+impl Lane {
+    pub fn new(send: SendStream<Bytes>, receive: RecvStream, place: Place) -> Self {
+        Self { send, receive, ahead: Bytes::new(), _place: place }
+    }
+
+    /// Why nothing more can be written.
+    fn why_broken(&mut self, cx: &mut Context<'_>) -> io::Error {
+        match self.send.poll_reset(cx) {
+            Poll::Ready(Ok(reason)) => reset(reason),
+            Poll::Ready(Err(error)) => broken(error),
+            // It is this side that has ended it.
+            Poll::Pending => io::ErrorKind::BrokenPipe.into(),
+        }
+    }
+}
+
+impl AsyncRead for Lane {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let lane = self.get_mut();
+        while lane.ahead.is_empty() {
+            match ready!(lane.receive.poll_data(cx)) {
+                Some(Ok(received)) => lane.ahead = received,
+                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        let take = lane.ahead.len().min(buf.remaining());
+        buf.put_slice(&lane.ahead[..take]);
+        lane.ahead.advance(take);
+        // The peer may send as much again. Nothing is released that was not received, so this cannot fail.
+        let _ = lane.receive.flow_control().release_capacity(take);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Lane {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let lane = self.get_mut();
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        lane.send.reserve_capacity(buf.len());
+        let room = match lane.send.capacity() {
+            // Registers for more, as long as the peer's windows or what waits to be written leave none.
+            0 => match ready!(lane.send.poll_capacity(cx)) {
+                Some(Ok(room)) => room,
+                Some(Err(_)) | None => return Poll::Ready(Err(lane.why_broken(cx))),
+            },
+            room => room,
+        };
+        let take = room.min(buf.len());
+        match lane.send.send_data(Bytes::copy_from_slice(&buf[..take]), false) {
+            Ok(()) => Poll::Ready(Ok(take)),
+            Err(_) => Poll::Ready(Err(lane.why_broken(cx))),
+        }
+    }
+
+    /// What was written is sent by the connection's own task.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let lane = self.get_mut();
+        match lane.send.send_data(Bytes::new(), true) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(_) => Poll::Ready(Err(lane.why_broken(cx))),
+        }
+    }
+}
+
+fn reset(reason: Reason) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, format!("the peer's proxy reset the stream ({reason})"))
+}
+
+fn broken(error: h2::Error) -> io::Error {
+    match error.reason() {
+        Some(reason) if error.is_reset() && error.is_remote() => reset(reason),
+        _ if error.is_io() => error.into_io().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()),
+        _ => io::Error::new(io::ErrorKind::ConnectionReset, error),
+    }
+}
