@@ -2,6 +2,7 @@
 
 mod drain;
 mod dual_stack;
+mod hbone;
 mod hosts;
 mod http;
 mod identity;
