@@ -2,12 +2,13 @@
 
 use crate::lane::Lane;
 use crate::tls::Spoken;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use taut_wire::net::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -98,6 +99,34 @@ impl Io {
             (_, true) => return,
             (false, false) => [&read[..], &self.ahead[..]].concat().into(),
         };
+    }
+
+    /// Reads what has come, in one piece: at most about `size` bytes, into `buffer` unless they lie somewhere already. Empty at the end.
+    pub fn poll_take(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut, size: usize) -> Poll<io::Result<Bytes>> {
+        if !self.ahead.is_empty() {
+            return Poll::Ready(Ok(std::mem::take(&mut self.ahead)));
+        }
+        if let Carrier::Lane(lane) = &mut self.carrier {
+            return lane.poll_take(cx);
+        }
+        buffer.reserve(size);
+        let mut room = buffer.limit(size);
+        // It keeps nothing between two polls.
+        ready!(pin!(self.carrier.read_buf(&mut room)).poll(cx))?;
+        Poll::Ready(Ok(buffer.split().freeze()))
+    }
+
+    /// Writes the first bytes of `chunk`, and takes them from it; says how many.
+    pub fn poll_pass(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<usize>> {
+        if let Carrier::Lane(lane) = &mut self.carrier {
+            return lane.poll_pass(cx, chunk);
+        }
+        let count = ready!(Pin::new(&mut self.carrier).poll_write(cx, chunk))?;
+        if count == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        chunk.advance(count);
+        Poll::Ready(Ok(count))
     }
 
     /// Whether this is a TCP socket and nothing else.

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub struct Lane {
     send: SendStream<Bytes>,
     receive: RecvStream,
-    /// Received, and not read yet.
+    /// Received, and not read yet; its room has been given back to the peer.
     ahead: Bytes,
     _place: Place,
 }
@@ -48,47 +48,73 @@ impl Lane {
             Poll::Pending => io::ErrorKind::BrokenPipe.into(),
         }
     }
+
+    /// Reads what has come, in one piece; empty at the end.
+    pub fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        if !self.ahead.is_empty() {
+            return Poll::Ready(Ok(std::mem::take(&mut self.ahead)));
+        }
+        loop {
+            let received = match ready!(self.receive.poll_data(cx)) {
+                Some(Ok(received)) => received,
+                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                None => return Poll::Ready(Ok(Bytes::new())),
+            };
+            // The peer may send as much again. No more is released than was received, so this cannot fail.
+            let _ = self.receive.flow_control().release_capacity(received.len());
+            // An empty frame is not the end.
+            if !received.is_empty() {
+                return Poll::Ready(Ok(received));
+            }
+        }
+    }
+
+    /// Writes the first bytes of `chunk`, and takes them from it; says how many.
+    pub fn poll_pass(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<usize>> {
+        let room = ready!(self.poll_room(cx, chunk.len()))?;
+        let passed = chunk.split_to(room);
+        match self.send.send_data(passed, false) {
+            Ok(()) => Poll::Ready(Ok(room)),
+            Err(_) => Poll::Ready(Err(self.why_broken(cx))),
+        }
+    }
+
+    /// How many of `wanted` bytes may be written now.
+    fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+        self.send.reserve_capacity(wanted);
+        let room = match self.send.capacity() {
+            // Registers for more, as long as the peer's windows or what waits to be sent leave none.
+            0 => match ready!(self.send.poll_capacity(cx)) {
+                Some(Ok(room)) => room,
+                Some(Err(_)) | None => return Poll::Ready(Err(self.why_broken(cx))),
+            },
+            room => room,
+        };
+        Poll::Ready(Ok(room.min(wanted)))
+    }
 }
 
 impl AsyncRead for Lane {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let lane = self.get_mut();
-        while lane.ahead.is_empty() {
-            match ready!(lane.receive.poll_data(cx)) {
-                Some(Ok(received)) => lane.ahead = received,
-                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
-                None => return Poll::Ready(Ok(())),
-            }
+        if lane.ahead.is_empty() {
+            lane.ahead = ready!(lane.poll_take(cx))?;
         }
         let take = lane.ahead.len().min(buf.remaining());
         buf.put_slice(&lane.ahead[..take]);
         lane.ahead.advance(take);
-        // The peer may send as much again. Nothing is released that was not received, so this cannot fail.
-        let _ = lane.receive.flow_control().release_capacity(take);
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Lane {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let lane = self.get_mut();
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        lane.send.reserve_capacity(buf.len());
-        let room = match lane.send.capacity() {
-            // Registers for more, as long as the peer's windows or what waits to be written leave none.
-            0 => match ready!(lane.send.poll_capacity(cx)) {
-                Some(Ok(room)) => room,
-                Some(Err(_)) | None => return Poll::Ready(Err(lane.why_broken(cx))),
-            },
-            room => room,
-        };
-        let take = room.min(buf.len());
-        match lane.send.send_data(Bytes::copy_from_slice(&buf[..take]), false) {
-            Ok(()) => Poll::Ready(Ok(take)),
-            Err(_) => Poll::Ready(Err(lane.why_broken(cx))),
-        }
+        let lane = self.get_mut();
+        let room = ready!(lane.poll_room(cx, buf.len()))?;
+        lane.poll_pass(cx, &mut Bytes::copy_from_slice(&buf[..room]))
     }
 
     /// What was written is sent by the connection's own task.
@@ -116,3 +142,6 @@ fn broken(error: h2::Error) -> io::Error {
         _ => io::Error::new(io::ErrorKind::ConnectionReset, error),
     }
 }
+
+#[cfg(test)]
+mod tests;
