@@ -18,6 +18,7 @@ use crate::learned::Destination;
 use crate::options::ListenerKind;
 use crate::pool::{CONNECTION_WINDOW, LocalExecutor, STREAM_WINDOW};
 use crate::proxy_protocol::{self, Ends};
+use crate::read_ahead::ReadAhead;
 use crate::record::OpenConnection;
 use crate::respond::ResponseBody;
 use crate::tls::{self, Spoken};
@@ -115,9 +116,7 @@ async fn opened(engine: Rc<Engine>, entry: Entry, mut stream: Stream, from: Sock
     };
     match entry {
         Entry::Outbound => outbound(engine, arrival, stream.into()).await,
-        Entry::Upstream { host, port } => {
-            onward(engine, Arrival { destination: Some((host, port)), ..arrival }, Client::Ready(stream.into())).await
-        }
+        Entry::Upstream { host, port } => onward(engine, Arrival { destination: Some((host, port)), ..arrival }, Client::Ready(stream.into())).await,
         Entry::Peer => peer(engine, Arrival { direction: Direction::Inbound, ..arrival }, stream).await,
         Entry::Exposed => {
             // Stands for the application's first port, as the application itself would.
@@ -283,7 +282,7 @@ enum Named {
 async fn prove(engine: &Engine, stream: Stream) -> Result<Proven, String> {
     let held = engine.current.identity().ok_or("this proxy holds no certificate yet")?;
     let config = engine.dialer.tls.server(&held).map_err(|error| error.to_string())?;
-    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await;
+    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(ReadAhead::from(stream))).await;
     let stream = accepted.map_err(|_| format!("no TLS handshake within {HANDSHAKE_TIMEOUT:?}"))?.map_err(|error| error.to_string())?;
     let session = stream.get_ref().1;
     let leaf = session.peer_certificates().and_then(<[_]>::first).ok_or("the peer sent no certificate")?;

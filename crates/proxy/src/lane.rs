@@ -9,6 +9,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// The longest piece that goes on its way whole: with the head of its frame it fills four TLS records.
+pub const PIECE: usize = 64 * 1024 - 9;
+
 /// Dropped before both of its directions have ended, it is reset, so that the other side does not take what came for all.
 pub struct Lane {
     send: SendStream<Bytes>,

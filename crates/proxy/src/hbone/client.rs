@@ -162,9 +162,7 @@ impl Tunnels {
     }
 
     fn slot(&self, key: Key, idle_timeout: Duration) -> Rc<Slot> {
-        let new = || {
-            Rc::new(Slot { idle_timeout, connections: RefCell::default(), opening: RefCell::default(), without_until: Cell::default() })
-        };
+        let new = || Rc::new(Slot { idle_timeout, connections: RefCell::default(), opening: RefCell::default(), without_until: Cell::default() });
         self.slots.borrow_mut().entry(key).or_insert_with(new).clone()
     }
 

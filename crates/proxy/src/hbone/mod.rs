@@ -7,21 +7,23 @@ mod server;
 pub use client::Tunnels;
 pub use server::{Asked, serve};
 
+use crate::lane::PIECE;
 use bytes::Bytes;
 use h2::{Ping, PingPong, client as h2_client, server as h2_server};
 use std::time::Duration;
 
 /// On one connection at a time, as ztunnel does; for more there are more connections.
 const STREAMS: usize = 200;
-/// What may be on its way on a stream: 16 Gbit/s over a round trip of half a millisecond.
-const STREAM_WINDOW: u32 = 1 << 20;
+/// What may be on its way on a stream: 16 Gbit/s over a round trip of half a millisecond. Whole pieces, so that no window ends in a
+/// crumb.
+const STREAM_WINDOW: u32 = 16 * FRAME;
 /// On all streams of a connection together: the most that readers who do not read make a proxy keep. So many streams may stand full
 /// before the others of the connection have to wait for them.
 const CONNECTION_WINDOW: u32 = 64 << 20;
 /// What is written and not sent yet, for each stream.
-const SEND_BUFFER: usize = 256 << 10;
-/// DATA frames of peers may be this long.
-const FRAME: u32 = 64 << 10;
+const SEND_BUFFER: usize = 4 * PIECE;
+/// DATA frames of peers may be this long; longer ones would hold up the other streams on slow networks.
+const FRAME: u32 = PIECE as u32;
 /// The head of a CONNECT request or its response; only its authority, its status and its reason are read.
 const HEAD: u32 = 16 << 10;
 /// How often a peer is asked whether it is still there, and how long it may take to say so.

@@ -122,7 +122,11 @@ fn a_reader_who_does_not_read_holds_up_nobody_else() {
             let mut stream = TcpStream::connect(pair.client.upstream).await.unwrap();
             let wrote = Rc::new(Cell::new(0));
             let (count, block) = (wrote.clone(), vec![b's'; 64 * 1024]);
-            tokio::task::spawn_local(async move { while stream.write_all(&block).await.is_ok() { count.set(count.get() + block.len()) } });
+            tokio::task::spawn_local(async move {
+                while stream.write_all(&block).await.is_ok() {
+                    count.set(count.get() + block.len())
+                }
+            });
             slow.push(wrote);
         }
         // Stuck: a whole round of all tasks moved nothing.
@@ -146,7 +150,8 @@ fn a_reader_who_does_not_read_holds_up_nobody_else() {
 fn who_is_not_let_in_is_told_why() {
     run(async {
         let (mut pair, _relay) = relayed(parrot().await).await;
-        pair.mesh.change = Some(|snapshot| only(snapshot, AuthorizationAction::Allow, OperationMatch { ports: vec![1], ..OperationMatch::default() }));
+        pair.mesh.change =
+            Some(|snapshot| only(snapshot, AuthorizationAction::Allow, OperationMatch { ports: vec![1], ..OperationMatch::default() }));
         pair.server.pin(&pair.mesh);
         let answer = talk(pair.client.outbound, b"\x05\x01\x00\x05\x01\x00\x03\x07reviews\x23\x78").await;
         assert_eq!(answer.as_bytes(), b"\x05\x00\x05\x02\x00\x01\0\0\0\0\0\0");
@@ -375,7 +380,8 @@ fn bytes_to_an_address_are_looked_at_as_a_strangers_are_with_the_peers_identity(
         let app = echo_app().await;
         let pair = Pair::new(app, AppProtocol::Http).await;
         let (mut send, mut receive) = connect(&pair, Method::CONNECT, app.to_string()).await.unwrap();
-        let forged = "GET /x HTTP/1.1\r\nHost: reviews\r\nx-forwarded-client-cert: URI=spiffe://mesh.local/ns/prod/sa/root\r\nConnection: close\r\n\r\n";
+        let forged =
+            "GET /x HTTP/1.1\r\nHost: reviews\r\nx-forwarded-client-cert: URI=spiffe://mesh.local/ns/prod/sa/root\r\nConnection: close\r\n\r\n";
         send.send_data(forged.into(), false).unwrap();
         let mut answer = String::new();
         while let Some(data) = receive.data().await {

@@ -3,6 +3,7 @@
 use crate::capture::late::FirstLine;
 use crate::fault::{Fault, Kind};
 use crate::io::Io;
+use crate::lane::PIECE;
 use crate::record::Counts;
 use bytes::{Bytes, BytesMut};
 use std::cell::Cell;
@@ -14,9 +15,10 @@ use std::time::Duration;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-/// What is read at once, at first and when there is much. With the head of an HTTP/2 frame they fill one and four TLS records.
+/// What is read at once, at first (with the head of a frame, a TLS record) and when there is much: a read costs a system call, and an
+/// acknowledgement on the network.
 const FIRST_READ: usize = 16 * 1024 - 9;
-const LONGEST_READ: usize = 64 * 1024 - 9;
+const LONGEST_READ: usize = 4 * PIECE;
 /// How long the sides of a connection that is to move may take for the bytes that were read already.
 const QUIET_LIMIT: Duration = Duration::from_secs(1);
 
@@ -105,12 +107,11 @@ impl Broken {
     fn seen_from(self, onward: bool) -> Fault {
         match (self, onward) {
             (Self::SpeaksHttp, _) => {
-                let why = "the client speaks HTTP, which was not known when the connection was let in: declare the port's appProtocol, or speak at once";
+                let why =
+                    "the client speaks HTTP, which was not known when the connection was let in: declare the port's appProtocol, or speak at once";
                 Fault::new(Kind::LateHttp, why)
             }
-            (Self::Source(error), true) | (Self::Sink(error), false) => {
-                Fault::new(Kind::ClientLeft, format!("the client's side broke off: {error}"))
-            }
+            (Self::Source(error), true) | (Self::Sink(error), false) => Fault::new(Kind::ClientLeft, format!("the client's side broke off: {error}")),
             (Self::Source(error), false) | (Self::Sink(error), true) => Fault::new(Kind::Reset, format!("the upstream's side broke off: {error}")),
         }
     }
@@ -163,13 +164,7 @@ impl<'a> Way<'a> {
         }
     }
 
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &mut Io,
-        gate: &Gate,
-        heard: &mut dyn FnMut(&[u8]) -> bool,
-    ) -> Poll<Result<Bytes, Broken>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, source: &mut Io, gate: &Gate, heard: &mut dyn FnMut(&[u8]) -> bool) -> Poll<Result<Bytes, Broken>> {
         if gate.closed.get() {
             // Whoever opens it has the copying polled again.
             return Poll::Pending;
@@ -179,7 +174,7 @@ impl<'a> Way<'a> {
             self.buffer = BytesMut::new();
             return Poll::Pending;
         };
-        self.size = if chunk.len() < self.size { FIRST_READ } else { LONGEST_READ };
+        self.size = if chunk.len() < self.size { FIRST_READ } else { (2 * self.size).min(LONGEST_READ) };
         if !heard(&chunk) {
             return Poll::Ready(Err(Broken::SpeaksHttp));
         }
