@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::exchange;
 use crate::facts::{Arrival, Seen, asks_for_websocket};
 use crate::fault::{Fault, Kind};
+use crate::hbone::{self, Asked};
 use crate::http1::server::{self, Patience, RequestBody, Service};
 use crate::http1::{BadHead, HEAD_BYTES};
 use crate::incoming::Incoming;
@@ -17,10 +18,11 @@ use crate::learned::Destination;
 use crate::options::ListenerKind;
 use crate::pool::{CONNECTION_WINDOW, LocalExecutor, STREAM_WINDOW};
 use crate::proxy_protocol::{self, Ends};
+use crate::read_ahead::ReadAhead;
 use crate::record::OpenConnection;
 use crate::respond::ResponseBody;
 use crate::tls::{self, Spoken};
-use crate::tunnel::{self, Greeting};
+use crate::tunnel::{self, Client};
 use crate::upgrade::Upgrade;
 use crate::websocket;
 use futures_util::FutureExt;
@@ -32,7 +34,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -115,15 +117,13 @@ async fn opened(engine: Rc<Engine>, entry: Entry, mut stream: Stream, from: Sock
     };
     match entry {
         Entry::Outbound => outbound(engine, arrival, stream.into()).await,
-        Entry::Upstream { host, port } => {
-            onward(engine, Arrival { destination: Some((host, port)), ..arrival }, stream.into(), Greeting::Nothing).await
-        }
+        Entry::Upstream { host, port } => onward(engine, Arrival { destination: Some((host, port)), ..arrival }, Client::Ready(stream.into())).await,
         Entry::Peer => peer(engine, Arrival { direction: Direction::Inbound, ..arrival }, stream).await,
         Entry::Exposed => {
             // Stands for the application's first port, as the application itself would.
             let port = engine.current.workload().ports.first().map_or(0, |port| port.target);
             let arrival = Arrival { direction: Direction::Inbound, destination: Some(("".into(), port)), ..arrival };
-            onward(engine, arrival, stream.into(), Greeting::Nothing).await
+            onward(engine, arrival, Client::Ready(stream.into())).await
         }
     }
 }
@@ -154,7 +154,7 @@ async fn outbound(engine: Rc<Engine>, arrival: Arrival, mut io: Io) -> Option<Se
     match opening {
         Opening::Socks5 => {
             let (host, port) = in_time(&engine, HEAD_TIMEOUT, socks5::destination(&mut io)).await?.ok()?;
-            onward(engine, Arrival { destination: Some((host.into(), port)), ..arrival }, io, Greeting::Socks5).await
+            onward(engine, Arrival { destination: Some((host.into(), port)), ..arrival }, Client::Socks5(io)).await
         }
         Opening::Http2 => Some(serve_http2(engine, arrival, io).boxed_local()),
         // Anything else is told in HTTP/1 that it is not understood.
@@ -164,17 +164,15 @@ async fn outbound(engine: Rc<Engine>, arrival: Arrival, mut io: Io) -> Option<Se
 }
 
 /// A connection whose destination is known: finds out what is spoken on it.
-async fn onward(engine: Rc<Engine>, arrival: Arrival, mut io: Io, greeting: Greeting) -> Option<Served> {
+async fn onward(engine: Rc<Engine>, arrival: Arrival, client: Client) -> Option<Served> {
     let protocol = protocol(&engine, &arrival).await;
     let to = Destination::new(arrival.direction, arrival.destination.as_ref());
     let server_first = protocol == AppProtocol::Unknown && engine.learned().greets(to, engine.world.now());
     // A client that waits for SOCKS5's answer cannot have spoken.
-    if protocol == AppProtocol::Tcp || (server_first && matches!(greeting, Greeting::Socks5)) {
-        return Some(tunnel::carry(engine, Rc::new(arrival), io, greeting).boxed_local());
+    if protocol == AppProtocol::Tcp || (server_first && matches!(client, Client::Socks5(_))) {
+        return Some(tunnel::carry(engine, Rc::new(arrival), client).boxed_local());
     }
-    if let Greeting::Socks5 = greeting {
-        socks5::reply(&mut io, None).await.ok()?;
-    }
+    let mut io = client.answered(None).await?;
     let patience = if protocol == AppProtocol::Unknown { SPEAKS_FIRST } else { HEAD_TIMEOUT };
     let opening = match server_first {
         true => already(sniff::opening(&mut io)).await,
@@ -191,11 +189,11 @@ async fn onward(engine: Rc<Engine>, arrival: Arrival, mut io: Io, greeting: Gree
         Opening::Tls if !protocol.is_http() => {
             let sni = tokio::time::timeout(HANDSHAKE_TIMEOUT, sniff::server_name(&mut io)).await;
             let sni = sni.ok().and_then(Result::ok).flatten().map(Into::into);
-            tunnel::carry(engine, Rc::new(Arrival { sni, ..arrival }), io, Greeting::Nothing).boxed_local()
+            tunnel::carry(engine, Rc::new(Arrival { sni, ..arrival }), Client::Ready(io)).boxed_local()
         }
         // The port is HTTP's: whatever this is, it gets HTTP's answer to nonsense, not the application's ear.
         _ if protocol.is_http() => serve_http1(engine, arrival, io).boxed_local(),
-        _ => tunnel::carry(engine, Rc::new(arrival), io, Greeting::Nothing).boxed_local(),
+        _ => tunnel::carry(engine, Rc::new(arrival), Client::Ready(io)).boxed_local(),
     })
 }
 
@@ -249,19 +247,20 @@ async fn peer(engine: Rc<Engine>, arrival: Arrival, stream: Stream) -> Option<Se
             open.close(Some(&Fault::new(Kind::HandshakeFailed, why)));
             None
         }
-        Ok(Proven { io, identity, destination, spoken }) => {
-            let sni = Some(format!("{}.{}", destination.1, destination.0).into());
-            let arrival = Arrival { destination: Some(destination), peer: Some(Arc::new(identity)), sni, ..arrival };
+        Ok(Proven { io, identity, named }) => {
+            let arrival = Arrival { peer: Some(Arc::new(identity)), ..arrival };
+            let Named::Here(destination, spoken) = named else { return Some(serve_tunnels(engine, arrival, io).boxed_local()) };
+            let arrival = Arrival { sni: Some(server_name(&destination)), destination: Some(destination), ..arrival };
             match spoken {
-                Spoken::Tcp if protocol(&engine, &arrival).await.is_http() => {
+                Spoken::Http1 => Some(serve_http1(engine, arrival, io).boxed_local()),
+                Spoken::Http2 => Some(serve_http2(engine, arrival, io).boxed_local()),
+                Spoken::Tcp | Spoken::Hbone if protocol(&engine, &arrival).await.is_http() => {
                     let open = OpenConnection::new(&engine, arrival.edge(&engine, Protocol::Tcp), engine.pin().version());
                     let why = "the port speaks HTTP, and the peer's proxy announced another protocol: both must know the same appProtocol";
                     open.close(Some(&Fault::new(Kind::HandshakeFailed, why)));
                     None
                 }
-                Spoken::Http1 => Some(serve_http1(engine, arrival, io).boxed_local()),
-                Spoken::Http2 => Some(serve_http2(engine, arrival, io).boxed_local()),
-                Spoken::Tcp => Some(tunnel::carry(engine, Rc::new(arrival), io, Greeting::Nothing).boxed_local()),
+                Spoken::Tcp | Spoken::Hbone => Some(tunnel::carry(engine, Rc::new(arrival), Client::Ready(io)).boxed_local()),
             }
         }
     }
@@ -270,22 +269,73 @@ async fn peer(engine: Rc<Engine>, arrival: Arrival, stream: Stream) -> Option<Se
 struct Proven {
     io: Io,
     identity: Identity,
-    destination: (Text, u16),
-    spoken: Spoken,
+    named: Named,
+}
+
+/// What a peer's connection is for.
+enum Named {
+    /// One destination, and what is spoken to it.
+    Here((Text, u16), Spoken),
+    /// HBONE: each stream says.
+    ByStreams,
 }
 
 async fn prove(engine: &Engine, stream: Stream) -> Result<Proven, String> {
     let held = engine.current.identity().ok_or("this proxy holds no certificate yet")?;
     let config = engine.dialer.tls.server(&held).map_err(|error| error.to_string())?;
-    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await;
+    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(ReadAhead::from(stream))).await;
     let stream = accepted.map_err(|_| format!("no TLS handshake within {HANDSHAKE_TIMEOUT:?}"))?.map_err(|error| error.to_string())?;
     let session = stream.get_ref().1;
     let leaf = session.peer_certificates().and_then(<[_]>::first).ok_or("the peer sent no certificate")?;
     let identity = tls::identity_of(leaf).map_err(|error| error.to_string())?;
-    let name = session.server_name().unwrap_or_default();
-    let destination = parse_server_name(name).ok_or_else(|| format!("server name {name:?} is not <port>.<service host>"))?;
-    let spoken = session.alpn_protocol().and_then(Spoken::from_alpn).ok_or("the peer offered none of the mesh's protocols (ALPN)")?;
-    Ok(Proven { io: stream.into(), identity, destination, spoken })
+    let named = match session.alpn_protocol().and_then(Spoken::from_alpn) {
+        Some(Spoken::Hbone) => Named::ByStreams,
+        Some(spoken) => {
+            let name = session.server_name().unwrap_or_default();
+            Named::Here(parse_server_name(name).ok_or_else(|| format!("server name {name:?} is not <port>.<service host>"))?, spoken)
+        }
+        None => return Err("the peer offered none of the mesh's protocols (ALPN)".to_owned()),
+    };
+    Ok(Proven { io: stream.into(), identity, named })
+}
+
+/// A peer's connection that carries many: each of its streams is one.
+async fn serve_tunnels(engine: Rc<Engine>, arrival: Arrival, io: Io) {
+    let current = engine.current.clone();
+    hbone::serve(io, &current, |head, asked| engine.spawn(tunnelled(engine.clone(), arrival.clone(), head, asked))).await;
+}
+
+/// A CONNECT stream of a peer's proxy. A service's name means that the peer's proxy has looked at what its client speaks, and says
+/// what it would by [`Spoken::Tcp`]; an address means that nobody has, as ztunnel does not.
+async fn tunnelled(engine: Rc<Engine>, arrival: Arrival, head: Parts, asked: Asked) {
+    let destination = http_proxy::tunnel_to(&head).map(|(host, port)| (Text::from(host), port));
+    let own = engine.current.workload().address.to_canonical();
+    let arrival = match destination {
+        Some((host, port)) => match host.parse::<IpAddr>() {
+            Ok(address) if address.to_canonical() == own => Arrival { destination: Some(("".into(), port)), ..arrival },
+            Ok(address) => return refuse_tunnel(&engine, &arrival, asked, format!("CONNECT to {address}, and this proxy's workload is {own}")),
+            Err(_) => Arrival { sni: Some(server_name(&(host.clone(), port))), destination: Some((host, port)), ..arrival },
+        },
+        None => return refuse_tunnel(&engine, &arrival, asked, "CONNECT names no host and port".to_owned()),
+    };
+    let by_name = arrival.sni.is_some();
+    if by_name && protocol(&engine, &arrival).await == AppProtocol::Unknown {
+        return tunnel::carry(engine, Rc::new(arrival), Client::Connect(asked)).await;
+    }
+    if let Some(served) = onward(engine, arrival, Client::Connect(asked)).boxed_local().await {
+        served.await;
+    }
+}
+
+fn refuse_tunnel(engine: &Rc<Engine>, arrival: &Arrival, asked: Asked, why: String) {
+    let fault = Fault::new(Kind::BadRequest, why);
+    asked.refuse(&fault);
+    OpenConnection::new(engine, arrival.edge(engine, Protocol::Tcp), engine.pin().version()).close(Some(&fault));
+}
+
+/// How a destination is written in TLS.
+fn server_name((host, port): &(Text, u16)) -> Text {
+    format!("{port}.{host}").into()
 }
 
 /// `9080.reviews.default.svc.cluster.local`
@@ -393,7 +443,7 @@ fn open_tunnel(engine: &Rc<Engine>, arrival: &Arrival, head: &Parts, upgrade: Op
     engine.spawn(async move {
         // A client that leaves before its tunnel stands has sent nothing to carry.
         if let Some(io) = upgrade.connection().await
-            && let Some(served) = onward(inner, arrival, io, Greeting::Nothing).boxed_local().await
+            && let Some(served) = onward(inner, arrival, Client::Ready(io)).boxed_local().await
         {
             served.await;
         }

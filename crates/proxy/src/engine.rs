@@ -3,6 +3,7 @@
 
 use crate::current::Current;
 use crate::dial::Dialer;
+use crate::hbone::Tunnels;
 use crate::learned::Learned;
 use crate::metadata::{self, Introductions};
 use crate::naming::Names;
@@ -35,6 +36,7 @@ pub struct Engine {
     pub sink: Sink,
     pub dialer: Rc<Dialer>,
     pub pool: Pool,
+    pub tunnels: Tunnels,
     /// How this workload names itself to peers.
     pub introduction: Option<HeaderValue>,
     live: Rc<RefCell<Live>>,
@@ -59,6 +61,7 @@ impl Engine {
         let dice = RefCell::new(world.worker_dice(SALT));
         Rc::new(Self {
             introduction: metadata::introduction(current.workload()),
+            tunnels: Tunnels::new(dialer.clone()),
             pool: Pool::new(dialer.clone(), live.clone(), workers),
             world,
             options,

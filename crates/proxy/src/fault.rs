@@ -59,6 +59,11 @@ pub enum Kind {
         reason: String,
     },
     BadRequest,
+    /// The peer's proxy did not take the connection, with this status, and said why in `x-taut-reason`.
+    PeerRefused {
+        status: u16,
+        reason: String,
+    },
     /// CONNECT from a peer: tunnels are not carried inbound.
     MethodNotAllowed,
     /// The request would come back to this proxy for ever.
@@ -91,7 +96,7 @@ impl Fault {
             Kind::NotLearned | Kind::Overflow | Kind::NoIdentity | Kind::NoSystemRoots | Kind::Loop | Kind::Injected { .. } | Kind::Closed => {
                 Side::Mesh
             }
-            Kind::Timeout | Kind::PerTryTimeout | Kind::BadResponse | Kind::Reported { .. } => Side::Upstream,
+            Kind::Timeout | Kind::PerTryTimeout | Kind::BadResponse | Kind::Reported { .. } | Kind::PeerRefused { .. } => Side::Upstream,
             Kind::NoEndpoint | Kind::NameNotFound | Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::PeerUntrusted => Side::Upstream,
             Kind::AppUnreachable | Kind::RefusedStream | Kind::ResetBeforeRequest | Kind::Reset | Kind::ResponseBroken => Side::Upstream,
             Kind::BadRequest | Kind::MethodNotAllowed | Kind::ClientLeft | Kind::ClientBroke | Kind::HandshakeFailed | Kind::LateHttp => Side::Client,
@@ -121,7 +126,7 @@ impl Fault {
             Kind::Timeout => "timeout",
             Kind::PerTryTimeout => "per_try_timeout",
             Kind::BadResponse => "bad_response",
-            Kind::Reported { reason } => reason,
+            Kind::Reported { reason } | Kind::PeerRefused { reason, .. } => reason,
             Kind::BadRequest => "bad_request",
             Kind::MethodNotAllowed => "method_not_allowed",
             Kind::Loop => "loop_detected",

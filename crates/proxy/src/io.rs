@@ -1,11 +1,15 @@
-//! One byte stream, whatever carries it: a socket, TLS over one, or a tunnel through HTTP/2; with bytes that were read ahead.
+//! One byte stream, whatever carries it: a socket, TLS over one, or a stream of HTTP/2; with bytes that were read ahead.
 
-use bytes::{Buf, Bytes, BytesMut};
+use crate::lane::Lane;
+use crate::read_ahead::ReadAhead;
+use crate::tls::Spoken;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use taut_wire::net::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -19,9 +23,10 @@ pub struct Io {
 
 enum Carrier {
     Plain(Stream),
-    TlsServer(Box<server::TlsStream<Stream>>),
-    TlsClient(Box<client::TlsStream<Stream>>),
+    TlsServer(Box<server::TlsStream<ReadAhead>>),
+    TlsClient(Box<client::TlsStream<ReadAhead>>),
     Upgraded(TokioIo<Upgraded>),
+    Lane(Box<Lane>),
 }
 
 impl From<Stream> for Io {
@@ -30,14 +35,14 @@ impl From<Stream> for Io {
     }
 }
 
-impl From<server::TlsStream<Stream>> for Io {
-    fn from(stream: server::TlsStream<Stream>) -> Self {
+impl From<server::TlsStream<ReadAhead>> for Io {
+    fn from(stream: server::TlsStream<ReadAhead>) -> Self {
         Self { ahead: Bytes::new(), carrier: Carrier::TlsServer(Box::new(stream)) }
     }
 }
 
-impl From<client::TlsStream<Stream>> for Io {
-    fn from(stream: client::TlsStream<Stream>) -> Self {
+impl From<client::TlsStream<ReadAhead>> for Io {
+    fn from(stream: client::TlsStream<ReadAhead>) -> Self {
         Self { ahead: Bytes::new(), carrier: Carrier::TlsClient(Box::new(stream)) }
     }
 }
@@ -48,7 +53,21 @@ impl From<Upgraded> for Io {
     }
 }
 
+impl From<Lane> for Io {
+    fn from(lane: Lane) -> Self {
+        Self { ahead: Bytes::new(), carrier: Carrier::Lane(Box::new(lane)) }
+    }
+}
+
 impl Io {
+    /// What the other end of a connection that was opened to it has agreed to speak. `None`: nothing that the mesh has a name for.
+    pub fn spoken(&self) -> Option<Spoken> {
+        match &self.carrier {
+            Carrier::TlsClient(stream) => stream.get_ref().1.alpn_protocol().and_then(Spoken::from_alpn),
+            Carrier::Plain(_) | Carrier::TlsServer(_) | Carrier::Upgraded(_) | Carrier::Lane(_) => None,
+        }
+    }
+
     /// Reads until `enough` says so of the bytes so far, which stay to be read again. Returns them; fewer than enough
     /// at the end of the stream or when `limit` bytes are there.
     pub async fn peek(&mut self, limit: usize, mut enough: impl FnMut(&[u8]) -> bool) -> io::Result<&[u8]> {
@@ -81,6 +100,34 @@ impl Io {
             (_, true) => return,
             (false, false) => [&read[..], &self.ahead[..]].concat().into(),
         };
+    }
+
+    /// Reads what has come, in one piece: at most about `size` bytes, into `buffer` unless they lie somewhere already. Empty at the end.
+    pub fn poll_take(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut, size: usize) -> Poll<io::Result<Bytes>> {
+        if !self.ahead.is_empty() {
+            return Poll::Ready(Ok(std::mem::take(&mut self.ahead)));
+        }
+        if let Carrier::Lane(lane) = &mut self.carrier {
+            return lane.poll_take(cx);
+        }
+        buffer.reserve(size);
+        let mut room = buffer.limit(size);
+        // It keeps nothing between two polls.
+        ready!(pin!(self.carrier.read_buf(&mut room)).poll(cx))?;
+        Poll::Ready(Ok(buffer.split().freeze()))
+    }
+
+    /// Writes the first bytes of `chunk`, and takes them from it; says how many.
+    pub fn poll_pass(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<usize>> {
+        if let Carrier::Lane(lane) = &mut self.carrier {
+            return lane.poll_pass(cx, chunk);
+        }
+        let count = ready!(Pin::new(&mut self.carrier).poll_write(cx, chunk))?;
+        if count == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        chunk.advance(count);
+        Poll::Ready(Ok(count))
     }
 
     /// Whether this is a TCP socket and nothing else.
@@ -141,6 +188,7 @@ impl AsyncRead for Carrier {
             Self::TlsServer(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::TlsClient(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Upgraded(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Lane(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -152,6 +200,7 @@ impl AsyncWrite for Carrier {
             Self::TlsServer(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::TlsClient(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Upgraded(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Lane(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -161,6 +210,7 @@ impl AsyncWrite for Carrier {
             Self::TlsServer(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::TlsClient(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Upgraded(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Lane(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -170,6 +220,7 @@ impl AsyncWrite for Carrier {
             Self::TlsServer(stream) => stream.is_write_vectored(),
             Self::TlsClient(stream) => stream.is_write_vectored(),
             Self::Upgraded(stream) => stream.is_write_vectored(),
+            Self::Lane(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -179,6 +230,7 @@ impl AsyncWrite for Carrier {
             Self::TlsServer(stream) => Pin::new(stream).poll_flush(cx),
             Self::TlsClient(stream) => Pin::new(stream).poll_flush(cx),
             Self::Upgraded(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Lane(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -188,6 +240,7 @@ impl AsyncWrite for Carrier {
             Self::TlsServer(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::TlsClient(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Upgraded(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Lane(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

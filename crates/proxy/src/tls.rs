@@ -27,19 +27,26 @@ pub enum Spoken {
     Http1,
     Http2,
     Tcp,
+    /// TCP connections as streams of one HTTP/2 connection.
+    Hbone,
 }
 
 impl Spoken {
+    /// In the order in which a server prefers them.
+    const ALL: [Self; 4] = [Self::Hbone, Self::Http1, Self::Http2, Self::Tcp];
+
     fn alpn(self) -> &'static [u8] {
         match self {
             Self::Http1 => b"taut/http1",
             Self::Http2 => b"taut/h2",
             Self::Tcp => b"taut/tcp",
+            // Istio's and ztunnel's name for it.
+            Self::Hbone => b"h2",
         }
     }
 
     pub fn from_alpn(alpn: &[u8]) -> Option<Self> {
-        [Self::Http1, Self::Http2, Self::Tcp].into_iter().find(|spoken| spoken.alpn() == alpn)
+        Self::ALL.into_iter().find(|spoken| spoken.alpn() == alpn)
     }
 }
 
@@ -88,7 +95,7 @@ impl Tls {
             .with_protocol_versions(&[&version::TLS13])?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified(held))));
-        config.alpn_protocols = [Spoken::Http1, Spoken::Http2, Spoken::Tcp].map(|spoken| spoken.alpn().to_vec()).into();
+        config.alpn_protocols = Spoken::ALL.map(|spoken| spoken.alpn().to_vec()).into();
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
         let config = Arc::new(config);
@@ -109,7 +116,9 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified(held))));
-        config.alpn_protocols = vec![spoken.alpn().to_vec()];
+        // A peer that does not speak HBONE takes the connection for its first stream's.
+        let otherwise = (spoken == Spoken::Hbone).then_some(Spoken::Tcp);
+        config.alpn_protocols = [spoken].into_iter().chain(otherwise).map(|spoken| spoken.alpn().to_vec()).collect();
         config.resumption = rustls::client::Resumption::disabled();
         let config = Arc::new(config);
         self.mesh.borrow_mut().clients.insert(key, config.clone());
@@ -134,7 +143,7 @@ impl Tls {
         config.alpn_protocols = match spoken {
             Spoken::Http1 => vec![b"http/1.1".to_vec()],
             Spoken::Http2 => vec![b"h2".to_vec()],
-            Spoken::Tcp => Vec::new(),
+            Spoken::Tcp | Spoken::Hbone => Vec::new(),
         };
         config.resumption = rustls::client::Resumption::disabled();
         let config = Arc::new(config);

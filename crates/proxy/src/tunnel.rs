@@ -1,7 +1,9 @@
 //! Bytes in both directions: TCP connections, tunnels and upgraded exchanges. One side may end while the other goes on.
 
+mod copying;
 mod moving;
 
+use copying::{Ended, Joined, copy};
 pub use moving::adopt;
 
 use crate::capture::first_word;
@@ -13,21 +15,17 @@ use crate::evidence::{Evidence, OwnedFacts};
 use crate::facts::{Arrival, name_asked};
 use crate::fault::{Fault, Kind};
 use crate::forward::{self, Hold};
+use crate::hbone::Asked;
 use crate::io::Io;
 use crate::learn::{learn, not_learned};
 use crate::learned::Destination;
 use crate::proxy_protocol::Ends;
-use crate::record::{Counts, Open, OpenConnection};
+use crate::record::{Open, OpenConnection};
 use crate::tls::Spoken;
 use crate::upgrade::Upgrade;
-use std::cell::Cell;
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 use taut_model::service::AppProtocol;
 use taut_observe::record::Protocol;
@@ -35,36 +33,60 @@ use taut_plan::cluster::{Dial, Transport};
 use taut_plan::retry;
 use taut_plan::verdict::{Action, Forward, Go, Question, Rolls, Side, Verdict};
 use taut_plan::{Direction, Outcome, Plan};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 
-const BUFFER: usize = 16 * 1024;
-/// How long the sides of a connection that is to move may take for the bytes that were read already.
-const QUIET_LIMIT: Duration = Duration::from_secs(1);
-
-/// What the client waits for before it speaks.
-#[derive(Clone, Copy)]
-pub enum Greeting {
-    Nothing,
+/// A client's connection, and what the client waits for before it speaks.
+pub enum Client {
+    Ready(Io),
     /// The outcome of its SOCKS5 request.
-    Socks5,
+    Socks5(Io),
+    /// The answer to CONNECT from a peer's proxy.
+    Connect(Asked),
+}
+
+impl Client {
+    /// Tells the client whether it may go on; its connection, if it may. A client that is already gone is found out by who copies.
+    pub async fn answered(self, fault: Option<&Fault>) -> Option<Io> {
+        match (self, fault) {
+            (Self::Ready(io), None) => Some(io),
+            (Self::Ready(_), Some(_)) => None,
+            (Self::Socks5(mut io), _) => {
+                let _ = socks5::reply(&mut io, fault).await;
+                fault.is_none().then_some(io)
+            }
+            (Self::Connect(asked), None) => asked.accept().ok(),
+            (Self::Connect(asked), Some(fault)) => {
+                asked.refuse(fault);
+                None
+            }
+        }
+    }
+
+    /// Resolves when the client does not wait any more, where that can be told.
+    async fn left(&mut self) {
+        match self {
+            Self::Ready(_) | Self::Socks5(_) => std::future::pending().await,
+            Self::Connect(asked) => asked.left().await,
+        }
+    }
 }
 
 /// Carries one TCP connection from a decision to its end, and records it.
-pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, greeting: Greeting) {
+pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Client) {
     let edge = arrival.edge(&engine, Protocol::Tcp);
     let plan = engine.pin();
     let mut open = OpenConnection::new(&engine, edge, plan.version());
-    let outcome = match decide(&engine, &arrival, plan, &mut open).await {
-        Ok(go) => connect(&engine, &mut open, &go, arrival.ends).await,
-        Err(fault) => Err(fault),
+    let connected = async {
+        let go = decide(&engine, &arrival, plan, &mut open).await?;
+        connect(&engine, &mut open, &go, arrival.ends).await
     };
-    if let Greeting::Socks5 = greeting {
-        // A client that is already gone is found out by the copying below.
-        let _ = socks5::reply(&mut client, outcome.as_ref().err()).await;
-    }
-    match outcome {
-        Ok(Connected { mut upstream, mut hold, idle }) => {
+    let outcome = tokio::select! {
+        biased;
+        outcome = connected => outcome,
+        () = client.left() => Err(client_left()),
+    };
+    let client = client.answered(outcome.as_ref().err()).await;
+    match outcome.and_then(|connected| Ok((connected, client.ok_or_else(client_left)?))) {
+        Ok((Connected { mut upstream, mut hold, idle }, mut client)) => {
             engine.sink.connection_opened(&open.record.edge);
             let first_line = watched(&engine, &arrival).then(FirstLine::default);
             let facts = OwnedFacts::copy(&arrival.facts(), &engine.current.plan());
@@ -83,12 +105,8 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Io, gre
     }
 }
 
-/// Two sides of a connection that is carried.
-struct Joined {
-    client: Io,
-    upstream: Io,
-    idle: Duration,
-    first_line: Option<FirstLine>,
+fn client_left() -> Fault {
+    Fault::new(Kind::ClientLeft, "the client closed the connection before it was carried on")
 }
 
 /// Whether the client may still turn out to speak HTTP, with headers that nobody has taken away: inbound, where the port declares
@@ -191,15 +209,20 @@ async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, for
         }
         open.record.endpoint = engine.names().address(&endpoint.address);
         let target = Target::of(&endpoint, cluster, Spoken::Tcp, ends);
-        match engine.dialer.dial(&target, engine.current.identity()).await {
+        match engine.tunnels.open(&target, engine.current.identity()).await {
             Ok(upstream) => {
                 let hold = Hold { lease: None, in_flight: Some(in_flight), admitted: Some(admitted) };
                 return Ok(Connected { upstream, hold, idle: cluster.idle_timeout });
             }
             Err(fault) => {
-                in_flight.ended(Outcome::ConnectFailed);
+                // A proxy that takes no connection of ours works, and the others of its kind would say the same.
+                let denied = match fault.kind {
+                    Kind::PeerRefused { status, .. } => (400..500).contains(&status).then_some(status),
+                    _ => None,
+                };
+                in_flight.ended(denied.map_or(Outcome::ConnectFailed, |status| Outcome::Status { status, latency: Duration::ZERO }));
                 let retries = u32::try_from(tried.len()).unwrap_or(u32::MAX);
-                if retries > go.rule.retry.attempts || !admitted.try_retry() {
+                if denied.is_some() || retries > go.rule.retry.attempts || !admitted.try_retry() {
                     return Err(fault);
                 }
                 drop(in_flight);
@@ -259,169 +282,5 @@ async fn revoked(engine: &Engine, facts: &OwnedFacts) -> Fault {
         if pinned.changed().await.is_err() {
             return std::future::pending().await;
         }
-    }
-}
-
-/// How a copying has come to its end.
-enum Ended {
-    Here(Option<Fault>),
-    /// Every byte that was read has been written, and both sockets hold the rest.
-    Quiet(Joined),
-}
-
-/// Copies until both directions have ended, one fails, or neither has carried a byte for `idle`; or, after `moves`, until no byte is
-/// on its way through here. With `first_line`, a client that turns out to speak HTTP is not heard.
-async fn copy(joined: Joined, carried: &Counts, moves: impl Future<Output = ()>) -> Ended {
-    let Joined { client, upstream, idle, first_line } = joined;
-    let (last, gate) = (Cell::new(Instant::now()), Gate::default());
-    let (to_upstream, to_client) = (Way::new(&carried.received), Way::new(&carried.sent));
-    let client_broke = Cell::new(false);
-    let mut client = Counted { io: client, read: &to_upstream, written: &to_client, gate: &gate, last: &last, broke: &client_broke, first_line };
-    let upstream_broke = Cell::new(false);
-    let mut upstream =
-        Counted { io: upstream, read: &to_client, written: &to_upstream, gate: &gate, last: &last, broke: &upstream_broke, first_line: None };
-    let quiet = async {
-        moves.await;
-        gate.until_quiet(|| to_upstream.is_empty() && to_client.is_empty()).await;
-    };
-    let copied = tokio::select! {
-        biased;
-        copied = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => Ok(Some(copied)),
-        () = idled(&last, idle) => Ok(None),
-        () = quiet => Err(()),
-    };
-    let Ok(copied) = copied else {
-        return Ended::Quiet(Joined { first_line: client.first_line, client: client.io, upstream: upstream.io, idle });
-    };
-    Ended::Here(match copied {
-        Some(Ok(_)) => None,
-        Some(Err(error)) if error.get_ref().is_some_and(|inner| inner.is::<SpeaksHttp>()) => {
-            let why = "the client speaks HTTP, which was not known when the connection was let in: declare the port's appProtocol, or speak at once";
-            Some(Fault::new(Kind::LateHttp, why))
-        }
-        Some(Err(error)) if client_broke.get() => Some(Fault::new(Kind::ClientLeft, format!("the client's side broke off: {error}"))),
-        Some(Err(error)) => Some(Fault::new(Kind::Reset, format!("the upstream's side broke off: {error}"))),
-        None => Some(Fault::new(Kind::Closed, format!("no byte in either direction for {idle:?}"))),
-    })
-}
-
-/// Bytes of one direction that were read and are not written yet.
-struct Way<'a> {
-    /// All that was read, for the record.
-    read: &'a Cell<u64>,
-    inside: Cell<u64>,
-}
-
-impl<'a> Way<'a> {
-    fn new(read: &'a Cell<u64>) -> Self {
-        Self { read, inside: Cell::new(0) }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.inside.get() == 0
-    }
-}
-
-/// Closed, nothing more is read.
-#[derive(Default)]
-struct Gate {
-    closed: Cell<bool>,
-}
-
-impl Gate {
-    /// Resolves at a moment when all that was read is written. Never, when a side does not take it in time: then the copying goes on.
-    /// To be polled after the copying, in the same task.
-    async fn until_quiet(&self, quiet: impl Fn() -> bool) {
-        self.closed.set(true);
-        let quiet = std::future::poll_fn(|_| if quiet() { Poll::Ready(()) } else { Poll::Pending });
-        if tokio::time::timeout(QUIET_LIMIT, quiet).await.is_ok() {
-            return;
-        }
-        self.closed.set(false);
-        // The copying is polled again, and finds the gate open.
-        tokio::task::yield_now().await;
-        std::future::pending().await
-    }
-}
-
-/// Resolves when nothing has moved for `idle`.
-async fn idled(last: &Cell<Instant>, idle: Duration) {
-    while last.get().elapsed() < idle {
-        tokio::time::sleep_until(last.get() + idle).await;
-    }
-}
-
-/// A stream whose read bytes are counted, and whose failures are told from those of the other side.
-struct Counted<'a> {
-    io: Io,
-    read: &'a Way<'a>,
-    written: &'a Way<'a>,
-    gate: &'a Gate,
-    last: &'a Cell<Instant>,
-    broke: &'a Cell<bool>,
-    /// Being looked at, where HTTP must not pass.
-    first_line: Option<FirstLine>,
-}
-
-/// Why a client's bytes are not passed on.
-#[derive(Debug)]
-struct SpeaksHttp;
-
-impl fmt::Display for SpeaksHttp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the client speaks HTTP")
-    }
-}
-impl std::error::Error for SpeaksHttp {}
-
-impl Counted<'_> {
-    fn note<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match &polled {
-            Poll::Ready(Ok(_)) => self.last.set(Instant::now()),
-            Poll::Ready(Err(_)) => self.broke.set(true),
-            Poll::Pending => {}
-        }
-        polled
-    }
-}
-
-impl AsyncRead for Counted<'_> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.gate.closed.get() {
-            // Whoever opens it has the copying polled again.
-            return Poll::Pending;
-        }
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        if let Some(first_line) = &mut self.first_line
-            && first_line.ends_as_http(&buf.filled()[before..])
-        {
-            buf.set_filled(before);
-            return self.note(Poll::Ready(Err(io::Error::other(SpeaksHttp))));
-        }
-        let count = (buf.filled().len() - before) as u64;
-        self.read.read.set(self.read.read.get() + count);
-        self.read.inside.set(self.read.inside.get() + count);
-        self.note(polled)
-    }
-}
-
-impl AsyncWrite for Counted<'_> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
-        if let Poll::Ready(Ok(count)) = polled {
-            self.written.inside.set(self.written.inside.get().saturating_sub(count as u64));
-        }
-        self.note(polled)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_flush(cx);
-        self.note(polled)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.note(polled)
     }
 }

@@ -72,7 +72,9 @@ async fn sweep(engine: &Rc<Engine>) {
         tokio::time::sleep(REPORT).await;
         engine.current.set_ejected(number, engine.live().ejected(engine.world.now()));
         if turn.is_multiple_of(SWEEP_EVERY) {
-            engine.pool.sweep(engine.current.identity().map(|held| held.serial));
+            let serial = engine.current.identity().map(|held| held.serial);
+            engine.pool.sweep(serial);
+            engine.tunnels.sweep(serial);
         }
     }
 }

@@ -59,7 +59,7 @@ pub async fn destination(io: &mut Io) -> io::Result<(String, u16)> {
 pub async fn reply(io: &mut Io, fault: Option<&Fault>) -> io::Result<()> {
     let code = match fault.map(|fault| &fault.kind) {
         None => code::SUCCEEDED,
-        Some(Kind::Refused { status: 403, .. }) => code::NOT_ALLOWED,
+        Some(Kind::Refused { status: 403, .. } | Kind::PeerRefused { status: 403, .. }) => code::NOT_ALLOWED,
         Some(Kind::Refused { .. } | Kind::NameNotFound | Kind::NoEndpoint | Kind::ConnectTimedOut | Kind::NotLearned) => code::HOST_UNREACHABLE,
         Some(Kind::ConnectFailed) => code::REFUSED,
         Some(_) => code::GENERAL_FAILURE,

@@ -4,6 +4,7 @@ mod allocations;
 mod drain;
 mod dual_stack;
 mod grpc;
+mod hbone;
 mod hosts;
 mod http;
 mod identity;

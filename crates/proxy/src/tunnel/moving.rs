@@ -1,6 +1,7 @@
 //! Connections that outlive the process that carries them: gives them to a successor, and takes them up from the proxy before.
 
-use super::{Ended, Joined, copy, decide, revoked};
+use super::copying::{Ended, Joined, copy};
+use super::{decide, revoked};
 use crate::bequest::{Bequest, Story};
 use crate::capture::late::FirstLine;
 use crate::current::Stage;
