@@ -18,7 +18,6 @@ use crate::learned::Destination;
 use crate::options::ListenerKind;
 use crate::pool::{CONNECTION_WINDOW, LocalExecutor, STREAM_WINDOW};
 use crate::proxy_protocol::{self, Ends};
-use crate::read_ahead::ReadAhead;
 use crate::record::OpenConnection;
 use crate::respond::ResponseBody;
 use crate::tls::{self, Spoken};
@@ -283,7 +282,7 @@ enum Named {
 async fn prove(engine: &Engine, stream: Stream) -> Result<Proven, String> {
     let held = engine.current.identity().ok_or("this proxy holds no certificate yet")?;
     let config = engine.dialer.tls.server(&held).map_err(|error| error.to_string())?;
-    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(ReadAhead::from(stream))).await;
+    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await;
     let stream = accepted.map_err(|_| format!("no TLS handshake within {HANDSHAKE_TIMEOUT:?}"))?.map_err(|error| error.to_string())?;
     let session = stream.get_ref().1;
     let leaf = session.peer_certificates().and_then(<[_]>::first).ok_or("the peer sent no certificate")?;

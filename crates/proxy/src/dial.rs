@@ -5,7 +5,6 @@ use crate::fault::{Fault, Kind};
 use crate::identity::HeldIdentity;
 use crate::io::Io;
 use crate::proxy_protocol::{Ends, Preface};
-use crate::read_ahead::ReadAhead;
 use crate::tls::{Spoken, Tls};
 use crate::world::World;
 use rustls_pki_types::ServerName;
@@ -84,7 +83,7 @@ impl Dialer {
 
     async fn secure(&self, target: &Target, config: Arc<rustls::ClientConfig>, name: &str) -> Result<Io, Fault> {
         let name = ServerName::try_from(name.to_owned()).map_err(|error| untrusted(target, &error))?;
-        let stream = ReadAhead::from(self.connect(target).await?);
+        let stream = self.connect(target).await?;
         let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|error| match error.get_ref() {
             Some(inner) if inner.is::<rustls::Error>() => untrusted(target, &error),
             _ => Fault::new(Kind::ConnectFailed, format!("TLS handshake with {}: {error}", shown(&target.address))),

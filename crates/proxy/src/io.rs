@@ -1,7 +1,6 @@
 //! One byte stream, whatever carries it: a socket, TLS over one, or a stream of HTTP/2; with bytes that were read ahead.
 
 use crate::lane::Lane;
-use crate::read_ahead::ReadAhead;
 use crate::tls::Spoken;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use hyper::upgrade::Upgraded;
@@ -23,8 +22,8 @@ pub struct Io {
 
 enum Carrier {
     Plain(Stream),
-    TlsServer(Box<server::TlsStream<ReadAhead>>),
-    TlsClient(Box<client::TlsStream<ReadAhead>>),
+    TlsServer(Box<server::TlsStream<Stream>>),
+    TlsClient(Box<client::TlsStream<Stream>>),
     Upgraded(TokioIo<Upgraded>),
     Lane(Box<Lane>),
 }
@@ -35,14 +34,14 @@ impl From<Stream> for Io {
     }
 }
 
-impl From<server::TlsStream<ReadAhead>> for Io {
-    fn from(stream: server::TlsStream<ReadAhead>) -> Self {
+impl From<server::TlsStream<Stream>> for Io {
+    fn from(stream: server::TlsStream<Stream>) -> Self {
         Self { ahead: Bytes::new(), carrier: Carrier::TlsServer(Box::new(stream)) }
     }
 }
 
-impl From<client::TlsStream<ReadAhead>> for Io {
-    fn from(stream: client::TlsStream<ReadAhead>) -> Self {
+impl From<client::TlsStream<Stream>> for Io {
+    fn from(stream: client::TlsStream<Stream>) -> Self {
         Self { ahead: Bytes::new(), carrier: Carrier::TlsClient(Box::new(stream)) }
     }
 }

@@ -50,7 +50,6 @@ pub mod options;
 pub mod pool;
 mod process;
 pub mod proxy_protocol;
-mod read_ahead;
 pub mod ready;
 pub mod record;
 pub mod renewal;
