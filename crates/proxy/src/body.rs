@@ -1,5 +1,6 @@
 //! Request bodies on their way to an upstream: streamed, counted, and kept as far as a retry or a mirror may need them.
 
+use crate::http1::clean_trailers;
 use crate::incoming::{BoxError, Incoming};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -118,7 +119,8 @@ impl State {
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Err(frame) => {
-                let Ok(trailers) = frame.into_trailers() else { return Poll::Ready(None) };
+                let Ok(mut trailers) = frame.into_trailers() else { return Poll::Ready(None) };
+                clean_trailers(&mut trailers);
                 self.trailers = Some(trailers.clone());
                 self.incoming = None;
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))

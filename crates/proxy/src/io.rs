@@ -129,9 +129,9 @@ impl Io {
         Poll::Ready(Ok(count))
     }
 
-    /// Whether this is a TCP socket and nothing else.
-    pub fn is_plain(&self) -> bool {
-        self.ahead.is_empty() && matches!(self.carrier, Carrier::Plain(Stream::Tcp(_)))
+    /// Whether this is a TCP socket, once what was read ahead has been taken.
+    pub fn is_socket(&self) -> bool {
+        matches!(self.carrier, Carrier::Plain(Stream::Tcp(_)))
     }
 
     /// The TCP socket that this is.

@@ -14,7 +14,7 @@ const MOST_EXTENSION_BYTES: usize = 16 * 1024;
 const TRAILER_BYTES: usize = 16 * 1024;
 
 /// Fields that must not come after the body they are about (RFC 9110 section 6.5.1), or would be taken for the proxy's.
-static NOT_IN_TRAILERS: [HeaderName; 12] = [
+static NOT_IN_TRAILERS: [HeaderName; 21] = [
     header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,
     header::CONNECTION,
@@ -27,7 +27,23 @@ static NOT_IN_TRAILERS: [HeaderName; 12] = [
     header::CONTENT_ENCODING,
     header::CONTENT_TYPE,
     header::CONTENT_RANGE,
+    header::COOKIE,
+    header::SET_COOKIE,
+    HeaderName::from_static("x-forwarded-client-cert"),
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-taut-source"),
+    HeaderName::from_static("x-taut-destination"),
+    HeaderName::from_static("x-taut-reason"),
 ];
+
+/// Takes away what trailers must not say, whatever protocol brought them.
+pub fn clean_trailers(trailers: &mut HeaderMap) {
+    for name in &NOT_IN_TRAILERS {
+        trailers.remove(name);
+    }
+}
 
 #[derive(Debug, Default)]
 pub struct Chunks {

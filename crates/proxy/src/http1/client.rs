@@ -87,7 +87,7 @@ where
     });
     match answered.await {
         Ok(head) => Ok(ResponseBody::of(head, loan, sending)),
-        Err(why) => Err(Unanswered { unsent: !sending.begun && !matches!(why, Why::NotHttp(_)), why }),
+        Err(why) => Err(Unanswered { unsent: !loan.wire().wrote && !matches!(why, Why::NotHttp(_)), why }),
     }
 }
 
@@ -97,8 +97,6 @@ struct Sending<B> {
     framing: Framing,
     /// Of the length that was announced.
     left: u64,
-    /// The system has taken bytes.
-    begun: bool,
     failed: Option<io::Error>,
     over: bool,
 }
@@ -110,8 +108,9 @@ where
     fn new(wire: &mut Wire, request: &Parts, body: B) -> Self {
         let framing = of_body(body.is_end_stream(), &body.size_hint());
         head::write_request(wire.text(), request, framing);
+        wire.wrote = false;
         let left = if let Framing::Length(length) = framing { length } else { 0 };
-        Self { body: (framing != Framing::None).then_some(body), framing, left, begun: false, failed: None, over: false }
+        Self { body: (framing != Framing::None).then_some(body), framing, left, failed: None, over: false }
     }
 
     /// Writes as much as there is and fits. Ready when all is written, or the body or the connection broke off.
@@ -131,9 +130,7 @@ where
                     Poll::Pending => waits = true,
                 }
             }
-            let flushed = wire.poll_flush(cx);
-            self.begun |= !matches!(flushed, Poll::Ready(Err(_)));
-            if let Err(error) = ready!(flushed) {
+            if let Err(error) = ready!(wire.poll_flush(cx)) {
                 self.failed = Some(error);
                 return Poll::Ready(Err(Why::Broken(None)));
             }

@@ -286,7 +286,12 @@ pub fn write_request(out: &mut BytesMut, head: &http::request::Parts, framing: F
     out.reserve(512);
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.extend_from_slice(b" ");
-    out.extend_from_slice(head.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes());
+    let target = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    if target.starts_with('?') {
+        // `http://host?query` has the path that was decided on, `/`, without writing it.
+        out.extend_from_slice(b"/");
+    }
+    out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     write_fields(out, &head.headers);
     // RFC 9110 section 8.6: methods that usually have a body say so when there is none.

@@ -11,6 +11,7 @@ pub mod head;
 pub mod server;
 mod wire;
 
+pub use chunks::clean_trailers;
 pub use framing::BadBody;
 pub use head::BadHead;
 pub use wire::Wire;

@@ -67,9 +67,9 @@ pub async fn serve<S: Service>(io: Io, patience: Patience, service: &S) {
             Next::Head(head) => head,
             Next::Bad(bad) => {
                 service.refused(bad);
-                return refuse(&line, bad).await;
+                return refuse(&line, bad, patience.stalled).await;
             }
-            Next::Ended => return close(&line).await,
+            Next::Ended => return close(&line, patience.stalled).await,
         };
         let room = room.get_or_insert_with(|| Box::pin(None));
         room.set(Some(exchange(line.clone(), head, patience, service)));
@@ -80,7 +80,7 @@ pub async fn serve<S: Service>(io: Io, patience: Patience, service: &S) {
         room.set(None);
         match after {
             After::Next => {}
-            After::Close => return close(&line).await,
+            After::Close => return close(&line, patience.stalled).await,
             After::Gone => return,
             After::Upgraded(to) => {
                 if let Ok(line) = Rc::try_unwrap(line) {
@@ -106,13 +106,15 @@ struct Reading {
     awaited: bool,
     /// It was answered without having been told to go on: whether it sends its body, only it knows.
     unheard: bool,
+    /// The response has begun; whoever writes it flushes.
+    answered: bool,
     /// Which request; bodies of earlier ones read nothing.
     number: u64,
 }
 
 impl Default for Reading {
     fn default() -> Self {
-        Self { decoder: Decoder::Ended, awaited: false, unheard: false, number: 0 }
+        Self { decoder: Decoder::Ended, awaited: false, unheard: false, answered: false, number: 0 }
     }
 }
 
@@ -258,7 +260,7 @@ where
     line.answer();
     head::write_response(line.wire.borrow_mut().text(), version, &head, framing, close);
     head::recycle(head.headers);
-    let mut writing = Writing { body: (!bodiless && !body.is_end_stream()).then_some(body), framing, broken: false };
+    let mut writing = Writing { body: (!bodiless && !body.is_end_stream()).then_some(body), framing, broken: false, stuck: false };
     // Runs only while the client does not take what is there for it.
     let mut stall: Option<Pin<Box<Sleep>>> = None;
     let whole = poll_fn(|cx| {
@@ -269,7 +271,7 @@ where
         if line.poll_gone(cx).is_ready() {
             return Poll::Ready(false);
         }
-        if line.wire.borrow().has_room() {
+        if !writing.stuck {
             stall = None;
             return Poll::Pending;
         }
@@ -297,6 +299,8 @@ struct Writing<B> {
     body: Option<B>,
     framing: Framing,
     broken: bool,
+    /// The client has not taken what is there for it.
+    stuck: bool,
 }
 
 impl<B> Writing<B>
@@ -314,9 +318,11 @@ where
             if self.body.is_none() && !self.broken && line.wire.borrow().has_room() {
                 return Poll::Ready(true);
             }
+            self.stuck = true;
             if ready!(line.wire.borrow_mut().poll_flush(cx)).is_err() || self.broken {
                 return Poll::Ready(false);
             }
+            self.stuck = false;
             if waits {
                 return Poll::Pending;
             }
@@ -368,13 +374,14 @@ impl Line {
         reading.number += 1;
         reading.decoder = Decoder::new(framing);
         reading.awaited = expects_continue && !reading.decoder.has_ended();
-        reading.unheard = false;
+        (reading.unheard, reading.answered) = (false, false);
         reading.number
     }
 
     /// From here on no interim response can be sent.
     fn answer(&self) {
         let mut reading = self.reading.borrow_mut();
+        reading.answered = true;
         if std::mem::take(&mut reading.awaited) {
             reading.unheard = true;
             reading.number += 1;
@@ -443,7 +450,9 @@ impl Line {
                 Err(bad) => return Poll::Ready(Some(Err(bad.into()))),
             }
             // What the client waits for, if anything, before it sends more. Its failing shows in the reading.
-            let _ = wire.poll_flush(cx);
+            if !reading.answered {
+                let _ = wire.poll_flush(cx);
+            }
             match ready!(wire.poll_fill(cx)) {
                 Ok(0) => return Poll::Ready(Some(Err(BadBody::Cut.into()))),
                 Ok(_) => {}
@@ -482,7 +491,7 @@ impl Body for RequestBody {
 }
 
 /// Tells the client what is wrong with its request, which nothing else can be done with.
-async fn refuse(line: &Line, bad: BadHead) {
+async fn refuse(line: &Line, bad: BadHead, stalled: Duration) {
     let text = format!("the request was refused: {bad}\n");
     let mut head = Response::new(());
     *head.status_mut() = bad.status();
@@ -495,19 +504,20 @@ async fn refuse(line: &Line, bad: BadHead) {
         wire.put(Bytes::from(text), b"");
     }
     line.reading.borrow_mut().decoder = Decoder::UntilClose;
-    close(line).await;
+    close(line, stalled).await;
 }
 
 /// Ends the connection so that the client reads all that was written: closing on unread bytes would reset it (RFC 9112 section 9.6).
-async fn close(line: &Line) {
+/// It has as long for the last of a response as for any other part.
+async fn close(line: &Line, stalled: Duration) {
     if line.wire.borrow().is_over() {
         return;
     }
-    let closing = poll_fn(|cx| {
-        let mut wire = line.wire.borrow_mut();
-        ready!(wire.poll_flush(cx))?;
-        wire.poll_shutdown(cx)
-    });
+    let flushing = poll_fn(|cx| line.wire.borrow_mut().poll_flush(cx));
+    if !matches!(tokio::time::timeout(stalled, flushing).await, Ok(Ok(()))) {
+        return;
+    }
+    let closing = poll_fn(|cx| line.wire.borrow_mut().poll_shutdown(cx));
     let unread = !line.reading.borrow().decoder.has_ended() || !line.wire.borrow().inbound.is_empty();
     let lingering = async {
         if closing.await.is_err() || !unread {

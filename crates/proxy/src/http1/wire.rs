@@ -27,6 +27,8 @@ pub struct Wire {
     outbound: Outbound,
     read_size: usize,
     ended: bool,
+    /// Bytes have left since this was last set to false.
+    pub(super) wrote: bool,
 }
 
 /// Written in this order.
@@ -39,7 +41,7 @@ struct Outbound {
 
 impl Wire {
     pub fn new(io: Io) -> Self {
-        Self { io, inbound: BytesMut::new(), searched: 0, outbound: Outbound::default(), read_size: FIRST_READ, ended: false }
+        Self { io, inbound: BytesMut::new(), searched: 0, outbound: Outbound::default(), read_size: FIRST_READ, ended: false, wrote: false }
     }
 
     /// The stream below, with what was read ahead.
@@ -126,6 +128,7 @@ impl Wire {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.outbound.advance(written);
+            self.wrote = true;
         }
         io.poll_flush(cx)
     }

@@ -381,7 +381,12 @@ pub async fn echo_app() -> SocketAddr {
 
 /// An address where nothing listens.
 pub async fn nowhere() -> SocketAddr {
-    TcpListener::bind(LOCAL).await.unwrap().local_addr().unwrap()
+    // Bound and never listening: connections are refused, and no other test gets the port.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(LOCAL).unwrap();
+    let address = socket.local_addr().unwrap();
+    std::mem::forget(socket);
+    address
 }
 
 /// Sends bytes on a new connection and reads until the other side is done.

@@ -85,7 +85,7 @@ pub(super) async fn go_on(engine: &Rc<Engine>, arrival: &Arrival, mut open: Open
 }
 
 fn joined_plainly(joined: &Joined) -> bool {
-    joined.client.is_plain() && joined.upstream.is_plain()
+    joined.client.is_socket() && joined.upstream.is_socket()
 }
 
 /// Gives a quiet connection to the successor; here it is again if that does not take it.
