@@ -183,9 +183,10 @@ fn mistakes_of_the_operator_get_one_clear_line() {
     let elsewhere = mesh.directory.path().join("elsewhere");
     let taken = mesh.taut(&["--state", elsewhere.to_str().unwrap(), "up", "--api", &format!("{}:15443", mesh.address(250)), "--grpc", "127.0.0.1:0"]);
     assert!(!taken.status.success() && text(&taken.stderr).contains("15443"), "{}", text(&taken.stderr));
-    let unreadable =
-        mesh.taut(&["--state", elsewhere.to_str().unwrap(), "up", "--config", "/nonexistent/mesh", "--api", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]);
-    assert!(!unreadable.status.success() && text(&unreadable.stderr).contains("/nonexistent/mesh"), "{}", text(&unreadable.stderr));
+    let missing = mesh.directory.path().join("missing");
+    let missing = missing.to_str().unwrap();
+    let unreadable = mesh.taut(&["--state", elsewhere.to_str().unwrap(), "up", "--config", missing, "--api", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]);
+    assert!(!unreadable.status.success() && text(&unreadable.stderr).contains(missing), "{}", text(&unreadable.stderr));
     let wrong = mesh.taut(&["run", "--service", "x", "--token", "taut1.nonsense", "--", "true"]);
     assert!(!wrong.status.success() && text(&wrong.stderr).contains("token") && !text(&wrong.stderr).contains("nonsense"), "{}", text(&wrong.stderr));
     mesh.kill9("control-plane");

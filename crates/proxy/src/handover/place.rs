@@ -44,7 +44,11 @@ pub async fn open(place: &Path) -> io::Result<UnixListener> {
 
 fn private_directory(place: &Path) -> io::Result<()> {
     let Some(directory) = place.parent().filter(|directory| !directory.as_os_str().is_empty()) else { return Ok(()) };
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        // Not the directories above it: a mistyped place is to be told, not made.
+        made => made.map_err(|error| io::Error::new(error.kind(), format!("cannot make {}: {error}", directory.display())))?,
+    }
     let found = fs::metadata(directory)?;
     let own = own_user();
     if found.uid() != own || found.mode() & 0o022 != 0 {

@@ -426,7 +426,8 @@ async fn faults_at_the_start_say_what_to_do() {
     assert!(taken.contains("in use") && taken.contains("--grpc"), "{taken}");
     let taken = fault(Options { api: running.api, ..options() }).await;
     assert!(taken.contains("--api"), "{taken}");
-    let missing = fault(Options { config: Some("/nonexistent".into()), ..options() }).await;
+    let empty = tempfile::tempdir().unwrap();
+    let missing = fault(Options { config: Some(empty.path().join("mesh")), ..options() }).await;
     assert!(missing.contains("--config"), "{missing}");
     let file = tempfile::NamedTempFile::new().unwrap();
     let unusable = fault(Options { state: Some(file.path().to_owned()), ..options() }).await;

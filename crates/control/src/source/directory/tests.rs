@@ -104,8 +104,9 @@ async fn of_two_files_with_one_object_the_first_counts_and_the_other_is_told() {
 #[tokio::test]
 async fn a_directory_that_is_not_there_is_a_clear_fault() {
     let desk = Desk::new();
-    let fault = Directory::open(Path::new("/nonexistent/config"), desk.store.clone(), desk.world.clone()).err().unwrap().to_string();
-    assert!(fault.contains("/nonexistent/config") && fault.contains("--config"), "{fault}");
+    let missing = tempfile::tempdir().unwrap().path().join("config");
+    let fault = Directory::open(&missing, desk.store.clone(), desk.world.clone()).err().unwrap().to_string();
+    assert!(fault.contains(missing.to_str().unwrap()) && fault.contains("--config"), "{fault}");
 }
 
 #[tokio::test]
