@@ -10,13 +10,14 @@ use crate::facts::{Arrival, Seen, asks_for_websocket};
 use crate::fault::{Fault, Kind};
 use crate::hbone::{self, Asked};
 use crate::http1::server::{self, Patience, RequestBody, Service};
-use crate::http1::{BadHead, HEAD_BYTES};
+use crate::http1::BadHead;
+use crate::http2::{self, Dialect, Received};
 use crate::incoming::Incoming;
 use crate::io::Io;
 use crate::learn::learn;
 use crate::learned::Destination;
 use crate::options::ListenerKind;
-use crate::pool::{CONNECTION_WINDOW, LocalExecutor, STREAM_WINDOW};
+use crate::pool::limits;
 use crate::proxy_protocol::{self, Ends};
 use crate::record::OpenConnection;
 use crate::respond::ResponseBody;
@@ -27,11 +28,7 @@ use crate::websocket;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
+use http::{Response, StatusCode};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -63,9 +60,8 @@ const DRAINING_TIMEOUT: Duration = Duration::from_secs(1);
 /// A client that says nothing for this long on a port whose protocol is neither declared nor learned waits for the server to
 /// speak first.
 const SPEAKS_FIRST: Duration = Duration::from_millis(50);
+/// Streams of one connection of HTTP/2 at the same time.
 const MAX_STREAMS: u32 = 1000;
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a listener is for.
 #[derive(Clone, Debug)]
@@ -155,7 +151,7 @@ async fn outbound(engine: Rc<Engine>, arrival: Arrival, mut io: Io) -> Option<Se
             let (host, port) = in_time(&engine, HEAD_TIMEOUT, socks5::destination(&mut io)).await?.ok()?;
             onward(engine, Arrival { destination: Some((host.into(), port)), ..arrival }, Client::Socks5(io)).await
         }
-        Opening::Http2 => Some(serve_http2(engine, arrival, io).boxed_local()),
+        Opening::Http2 => Some(serve_http2(engine, arrival, io, Dialect::Http2).boxed_local()),
         // Anything else is told in HTTP/1 that it is not understood.
         _ if io.ahead().is_empty() => None,
         _ => Some(serve_http1(engine, arrival, io).boxed_local()),
@@ -184,7 +180,7 @@ async fn onward(engine: Rc<Engine>, arrival: Arrival, client: Client) -> Option<
     };
     Some(match opening {
         Opening::Http1 => serve_http1(engine, arrival, io).boxed_local(),
-        Opening::Http2 => serve_http2(engine, arrival, io).boxed_local(),
+        Opening::Http2 => serve_http2(engine, arrival, io, Dialect::Http2).boxed_local(),
         Opening::Tls if !protocol.is_http() => {
             let sni = tokio::time::timeout(HANDSHAKE_TIMEOUT, sniff::server_name(&mut io)).await;
             let sni = sni.ok().and_then(Result::ok).flatten().map(Into::into);
@@ -252,7 +248,8 @@ async fn peer(engine: Rc<Engine>, arrival: Arrival, stream: Stream) -> Option<Se
             let arrival = Arrival { sni: Some(server_name(&destination)), destination: Some(destination), ..arrival };
             match spoken {
                 Spoken::Http1 => Some(serve_http1(engine, arrival, io).boxed_local()),
-                Spoken::Http2 => Some(serve_http2(engine, arrival, io).boxed_local()),
+                Spoken::Http1Shared => Some(serve_http2(engine, arrival, io, Dialect::Http1).boxed_local()),
+                Spoken::Http2 => Some(serve_http2(engine, arrival, io, Dialect::Http2).boxed_local()),
                 Spoken::Tcp | Spoken::Hbone if protocol(&engine, &arrival).await.is_http() => {
                     let open = OpenConnection::new(&engine, arrival.edge(&engine, Protocol::Tcp), engine.pin().version());
                     let why = "the port speaks HTTP, and the peer's proxy announced another protocol: both must know the same appProtocol";
@@ -346,8 +343,7 @@ fn parse_server_name(name: &str) -> Option<(Text, u16)> {
 /// Serves HTTP/1 requests until the connection ends; after a drain began, the one under way is the last. Once a successor is there,
 /// the next one is: a connection that is closed while idle may meet a request that is on its way.
 async fn serve_http1(engine: Rc<Engine>, arrival: Arrival, io: Io) {
-    let stranger = arrival.direction == Direction::Inbound && arrival.peer.is_none();
-    let idle = if stranger { STRANGERS_IDLE_TIMEOUT } else { KNOWN_IDLE_TIMEOUT };
+    let idle = idle_timeout(&arrival);
     let exchanges = Exchanges { engine, arrival: Rc::new(arrival) };
     server::serve(io, Patience { idle, head: HEAD_TIMEOUT, stalled: STALLED_TIMEOUT }, &exchanges).await;
 }
@@ -381,47 +377,54 @@ impl Service for Exchanges {
     }
 
     fn refused(&self, bad: BadHead) {
-        let open = OpenConnection::new(&self.engine, self.arrival.edge(&self.engine, Protocol::Http), self.engine.pin().version());
-        open.close(Some(&Fault::new(Kind::BadRequest, bad.to_string())));
+        self.record_refused(bad.to_string());
     }
 }
 
 /// Serves HTTP/2 streams until the connection ends; when a drain begins, GOAWAY says that there will be no more.
-async fn serve_http2(engine: Rc<Engine>, arrival: Arrival, io: Io) {
-    let (drain, arrival) = (engine.current.clone(), Rc::new(arrival));
-    let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
-        let (engine, arrival) = (engine.clone(), arrival.clone());
-        async move {
-            let upgrade = (request.method() == Method::CONNECT).then(|| Upgrade::stream(hyper::upgrade::on(&mut request)));
-            let (mut head, body) = request.into_parts();
-            if may_tunnel(&arrival, &head) {
-                return Ok::<_, Infallible>(open_tunnel(&engine, &arrival, &head, upgrade));
-            }
-            let upgrade = upgrade.filter(|_| websocket::take(&mut head));
-            Ok(exchange::serve(&engine, &arrival, head, Incoming::Http2(body), upgrade).await)
+async fn serve_http2(engine: Rc<Engine>, arrival: Arrival, io: Io, dialect: Dialect) {
+    let proven = arrival.peer.is_some();
+    let limits = limits(dialect, MAX_STREAMS, proven);
+    let stranger = is_stranger(&arrival);
+    let patience = http2::Patience { idle: idle_timeout(&arrival), stalled: STALLED_TIMEOUT, body: stranger };
+    let exchanges = Exchanges { engine, arrival: Rc::new(arrival) };
+    http2::server::serve(io, dialect, limits, patience, &exchanges).await;
+}
+
+impl http2::server::Service for Exchanges {
+    type Body = ResponseBody;
+
+    async fn call(&self, mut head: Parts, body: Received, upgrade: Option<Upgrade>) -> Response<ResponseBody> {
+        if may_tunnel(&self.arrival, &head) {
+            return open_tunnel(&self.engine, &self.arrival, &head, upgrade);
         }
-    });
-    let connection = http2::Builder::new(LocalExecutor)
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(HEAD_BYTES as u32)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .auto_date_header(false)
-        .enable_connect_protocol()
-        .serve_connection(TokioIo::new(io), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        biased;
-        _ = connection.as_mut() => true,
-        // Unlike HTTP/1, it can be told to clients without a request of theirs going astray.
-        () = drain.reached(Stage::Replaced) => false,
-    };
-    if !ended {
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+        let upgrade = upgrade.filter(|_| websocket::take(&mut head));
+        exchange::serve(&self.engine, &self.arrival, head, Incoming::Http2(body), upgrade).await
+    }
+
+    /// Unlike HTTP/1, it can be told to clients without a request of theirs going astray.
+    async fn leaving(&self) {
+        self.engine.current.reached(Stage::Replaced).await;
+    }
+
+    fn refused(&self, why: &'static str) {
+        self.record_refused(why);
+    }
+}
+
+fn is_stranger(arrival: &Arrival) -> bool {
+    arrival.direction == Direction::Inbound && arrival.peer.is_none()
+}
+
+fn idle_timeout(arrival: &Arrival) -> Duration {
+    if is_stranger(arrival) { STRANGERS_IDLE_TIMEOUT } else { KNOWN_IDLE_TIMEOUT }
+}
+
+impl Exchanges {
+    /// What was no request.
+    fn record_refused(&self, why: impl Into<std::borrow::Cow<'static, str>>) {
+        let open = OpenConnection::new(&self.engine, self.arrival.edge(&self.engine, Protocol::Http), self.engine.pin().version());
+        open.close(Some(&Fault::new(Kind::BadRequest, why)));
     }
 }
 

@@ -7,7 +7,6 @@ use crate::fault::{Fault, Kind};
 use crate::grpc;
 use crate::incoming::Incoming;
 use crate::metadata;
-use crate::pool::Lease;
 use crate::record::{attempt, micros};
 use crate::tls::Spoken;
 use bytes::Bytes;
@@ -45,7 +44,6 @@ pub enum Content {
 /// What stays taken until the response has ended.
 #[derive(Default)]
 pub struct Hold {
-    pub lease: Option<Lease>,
     pub in_flight: Option<InFlight>,
     pub admitted: Option<Admitted>,
 }
@@ -124,9 +122,9 @@ async fn to_cluster(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go, forwa
             }
             continue;
         }
-        let (response, lease) = outcome?;
+        let response = outcome?;
         let from_mesh = is_mesh(&in_flight);
-        let hold = Hold { lease, in_flight: Some(in_flight), admitted: Some(admitted) };
+        let hold = Hold { in_flight: Some(in_flight), admitted: Some(admitted) };
         return Ok(Answer { response: response.map(Content::Upstream), deadline: None, hold, from_mesh });
     }
 }
@@ -136,15 +134,15 @@ fn is_mesh(in_flight: &InFlight) -> bool {
 }
 
 /// Why the peer's proxy says that there is no better response. Nobody outside the mesh is believed.
-fn mesh_reason<'a>(outcome: &'a Result<(Response<Incoming>, Option<Lease>), Fault>, in_flight: &InFlight) -> Option<&'a str> {
-    let (response, _) = outcome.as_ref().ok().filter(|_| is_mesh(in_flight))?;
+fn mesh_reason<'a>(outcome: &'a Result<Response<Incoming>, Fault>, in_flight: &InFlight) -> Option<&'a str> {
+    let response = outcome.as_ref().ok().filter(|_| is_mesh(in_flight))?;
     response.headers().get(&metadata::REASON)?.to_str().ok()
 }
 
 /// What the retry policy is asked about; `None` when the attempt went well.
-fn due_for_retry(outcome: &Result<(Response<Incoming>, Option<Lease>), Fault>) -> Option<retry::Failure<'_>> {
+fn due_for_retry(outcome: &Result<Response<Incoming>, Fault>) -> Option<retry::Failure<'_>> {
     match outcome {
-        Ok((response, _)) => {
+        Ok(response) => {
             let status = response.status().as_u16();
             let grpc = grpc::status(response.headers());
             (status >= 400 || grpc.is_some_and(|grpc| grpc != 0)).then_some(retry::Failure::Status { status, grpc })
@@ -166,7 +164,7 @@ async fn one_attempt(
     cluster: &Arc<Cluster>,
     in_flight: &mut InFlight,
     per_try: Option<Duration>,
-) -> Result<(Response<Incoming>, Option<Lease>), Fault> {
+) -> Result<Response<Incoming>, Fault> {
     let started = Instant::now();
     let endpoint = in_flight.picked.endpoint.clone();
     let mesh = matches!(endpoint.transport, Transport::Mesh { .. });
@@ -176,7 +174,8 @@ async fn one_attempt(
     if mesh {
         edge.source = engine.party(true);
     }
-    let target = Target::of(&endpoint, cluster, spoken(exchange.head.version), exchange.arrival.ends);
+    let spoken = spoken_to(cluster, &endpoint.transport, exchange.head.version, exchange.upgrade.is_some());
+    let target = Target::of(&endpoint, cluster, spoken, exchange.arrival.ends);
     introduce(engine, exchange, &target.transport);
     let sending = engine.pool.send(&target, engine.current.identity(), &exchange.head, &exchange.body, Some(cluster));
     let sent = match per_try {
@@ -186,7 +185,7 @@ async fn one_attempt(
             .unwrap_or_else(|_| Err(Fault::new(Kind::PerTryTimeout, format!("no response within the try's timeout of {limit:?}")))),
     };
     in_flight.ended(match &sent {
-        Ok((response, _)) => {
+        Ok(response) => {
             let grpc = grpc::status(response.headers()).filter(|_| response.status() == StatusCode::OK);
             Outcome::Status { status: grpc.map_or(response.status().as_u16(), grpc::http_status), latency: started.elapsed() }
         }
@@ -208,9 +207,9 @@ async fn one_attempt(
 }
 
 /// What an attempt came to, for its record.
-fn came(sent: &Result<(Response<Incoming>, Option<Lease>), Fault>) -> Came {
+fn came(sent: &Result<Response<Incoming>, Fault>) -> Came {
     match sent {
-        Ok((response, _)) => Came::Status(response.status().as_u16()),
+        Ok(response) => Came::Status(response.status().as_u16()),
         Err(fault) => Came::Failed(fault.reason().to_owned().into()),
     }
 }
@@ -275,15 +274,24 @@ async fn direct(engine: &Rc<Engine>, exchange: &mut Exchange, address: Dial) -> 
     let tried = attempt(Text::default(), engine.names().address(&target.address), came(&sent), took);
     let record = exchange.open.record();
     record.attempts.push(tried);
-    let (response, lease) = sent?;
+    let response = sent?;
     record.upstream_us = micros(took);
-    let hold = Hold { lease, ..Hold::default() };
-    Ok(Answer { response: response.map(Content::Upstream), deadline: None, hold, from_mesh: false })
+    Ok(Answer { response: response.map(Content::Upstream), deadline: None, hold: Hold::default(), from_mesh: false })
 }
 
 /// The same version on both sides: neither side gets what it did not speak.
 fn spoken(version: Version) -> Spoken {
     if version == Version::HTTP_2 { Spoken::Http2 } else { Spoken::Http1 }
+}
+
+/// The same to an endpoint of a cluster. Between proxies the requests of clients that speak HTTP/1.1 share connections, unless the
+/// cluster counts connections or what each carries, or they become another protocol's.
+pub fn spoken_to(cluster: &Cluster, transport: &Transport, version: Version, upgrades: bool) -> Spoken {
+    let counted = cluster.limits.max_connections.is_some() || cluster.limits.max_requests_per_connection.is_some();
+    match spoken(version) {
+        Spoken::Http1 if matches!(transport, Transport::Mesh { .. }) && !counted && !upgrades && cluster.proxy_protocol.is_none() => Spoken::Http1Shared,
+        spoken => spoken,
+    }
 }
 
 /// Whether a response ends the HTTP exchange and starts another protocol.

@@ -2,10 +2,10 @@
 
 use crate::grpc_web;
 use crate::http1;
+use crate::http2::{self, client::Answered};
 use crate::io::Io;
 use bytes::Bytes;
-use futures_util::FutureExt;
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,7 +17,7 @@ pub enum Incoming {
     Http1Request(http1::server::RequestBody),
     /// Of an HTTP/1 upstream, with the connection that it comes on.
     Http1Response(http1::client::ResponseBody),
-    Http2(hyper::body::Incoming),
+    Http2(http2::Received),
     /// Of a client of gRPC-Web that sends text.
     WebText(Box<grpc_web::Decoded<Incoming>>),
     /// What an HTTP/2 stream became when the upstream granted a CONNECT.
@@ -26,16 +26,15 @@ pub enum Incoming {
 
 impl Incoming {
     /// The response of an HTTP/2 upstream. A granted CONNECT reads as `101 Switching Protocols`, whose connection is the stream.
-    ///
-    /// # Errors
-    /// The stream broke off.
-    pub async fn of_http2(mut response: Response<hyper::body::Incoming>, asked: &Method) -> Result<Response<Self>, hyper::Error> {
-        if *asked != Method::CONNECT || response.status() != StatusCode::OK {
-            return Ok(response.map(Self::Http2));
+    pub fn of_http2(answered: Answered) -> Response<Self> {
+        match answered {
+            Answered::Body(response) => response.map(Self::Http2),
+            Answered::Stream(response, stream) => {
+                let mut response = response.map(|()| Self::Switched(Box::new(stream)));
+                *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                response
+            }
         }
-        let stream = hyper::upgrade::on(&mut response).boxed_local().await?;
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        Ok(response.map(|_| Self::Switched(Box::new(stream.into()))))
     }
 
     /// After `101 Switching Protocols` from an upstream: the connection.
@@ -56,7 +55,7 @@ impl Body for Incoming {
         match self.get_mut() {
             Self::Http1Request(body) => Pin::new(body).poll_frame(cx),
             Self::Http1Response(body) => Pin::new(body).poll_frame(cx),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into))),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx),
             Self::WebText(body) => Pin::new(body).poll_frame(cx),
             Self::Switched(_) => Poll::Ready(None),
         }

@@ -1,10 +1,7 @@
 //! One byte stream, whatever carries it: a socket, TLS over one, or a stream of HTTP/2; with bytes that were read ahead.
 
-use crate::lane::Lane;
 use crate::tls::Spoken;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -24,8 +21,15 @@ enum Carrier {
     Plain(Stream),
     TlsServer(Box<server::TlsStream<Stream>>),
     TlsClient(Box<client::TlsStream<Stream>>),
-    Upgraded(TokioIo<Upgraded>),
-    Lane(Box<Lane>),
+    Strand(Box<dyn Strand>),
+}
+
+/// A stream of a connection that carries many. What it brings and takes lies in pieces, which need not be copied.
+pub trait Strand: AsyncRead + AsyncWrite + Unpin {
+    /// Reads what has come, in one piece; empty at the end.
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>>;
+    /// Writes the first bytes of `chunk`, and takes them from it; says how many.
+    fn poll_pass(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<usize>>;
 }
 
 impl From<Stream> for Io {
@@ -46,24 +50,16 @@ impl From<client::TlsStream<Stream>> for Io {
     }
 }
 
-impl From<Upgraded> for Io {
-    fn from(upgraded: Upgraded) -> Self {
-        Self { ahead: Bytes::new(), carrier: Carrier::Upgraded(TokioIo::new(upgraded)) }
-    }
-}
-
-impl From<Lane> for Io {
-    fn from(lane: Lane) -> Self {
-        Self { ahead: Bytes::new(), carrier: Carrier::Lane(Box::new(lane)) }
-    }
-}
-
 impl Io {
+    pub fn over(strand: impl Strand + 'static) -> Self {
+        Self { ahead: Bytes::new(), carrier: Carrier::Strand(Box::new(strand)) }
+    }
+
     /// What the other end of a connection that was opened to it has agreed to speak. `None`: nothing that the mesh has a name for.
     pub fn spoken(&self) -> Option<Spoken> {
         match &self.carrier {
             Carrier::TlsClient(stream) => stream.get_ref().1.alpn_protocol().and_then(Spoken::from_alpn),
-            Carrier::Plain(_) | Carrier::TlsServer(_) | Carrier::Upgraded(_) | Carrier::Lane(_) => None,
+            Carrier::Plain(_) | Carrier::TlsServer(_) | Carrier::Strand(_) => None,
         }
     }
 
@@ -106,8 +102,8 @@ impl Io {
         if !self.ahead.is_empty() {
             return Poll::Ready(Ok(std::mem::take(&mut self.ahead)));
         }
-        if let Carrier::Lane(lane) = &mut self.carrier {
-            return lane.poll_take(cx);
+        if let Carrier::Strand(strand) = &mut self.carrier {
+            return strand.poll_take(cx);
         }
         buffer.reserve(size);
         let mut room = buffer.limit(size);
@@ -118,8 +114,8 @@ impl Io {
 
     /// Writes the first bytes of `chunk`, and takes them from it; says how many.
     pub fn poll_pass(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<usize>> {
-        if let Carrier::Lane(lane) = &mut self.carrier {
-            return lane.poll_pass(cx, chunk);
+        if let Carrier::Strand(strand) = &mut self.carrier {
+            return strand.poll_pass(cx, chunk);
         }
         let count = ready!(Pin::new(&mut self.carrier).poll_write(cx, chunk))?;
         if count == 0 {
@@ -186,8 +182,7 @@ impl AsyncRead for Carrier {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::TlsServer(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::TlsClient(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Upgraded(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Lane(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Strand(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -198,8 +193,7 @@ impl AsyncWrite for Carrier {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::TlsServer(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::TlsClient(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Upgraded(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Lane(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Strand(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -208,8 +202,7 @@ impl AsyncWrite for Carrier {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::TlsServer(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::TlsClient(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Upgraded(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Lane(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Strand(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -218,8 +211,7 @@ impl AsyncWrite for Carrier {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::TlsServer(stream) => stream.is_write_vectored(),
             Self::TlsClient(stream) => stream.is_write_vectored(),
-            Self::Upgraded(stream) => stream.is_write_vectored(),
-            Self::Lane(stream) => stream.is_write_vectored(),
+            Self::Strand(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -228,8 +220,7 @@ impl AsyncWrite for Carrier {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::TlsServer(stream) => Pin::new(stream).poll_flush(cx),
             Self::TlsClient(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Upgraded(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Lane(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Strand(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -238,8 +229,7 @@ impl AsyncWrite for Carrier {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::TlsServer(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::TlsClient(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Upgraded(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Lane(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Strand(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

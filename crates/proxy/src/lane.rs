@@ -1,5 +1,6 @@
 //! One stream of an HTTP/2 connection as a byte stream: reading and writing under flow control, END_STREAM as the half-close.
 
+use crate::io::Strand;
 use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use std::cell::Cell;
@@ -52,8 +53,23 @@ impl Lane {
         }
     }
 
-    /// Reads what has come, in one piece; empty at the end.
-    pub fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    /// How many of `wanted` bytes may be written now.
+    fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+        self.send.reserve_capacity(wanted);
+        let room = match self.send.capacity() {
+            // Registers for more, as long as the peer's windows or what waits to be sent leave none.
+            0 => match ready!(self.send.poll_capacity(cx)) {
+                Some(Ok(room)) => room,
+                Some(Err(_)) | None => return Poll::Ready(Err(self.why_broken(cx))),
+            },
+            room => room,
+        };
+        Poll::Ready(Ok(room.min(wanted)))
+    }
+}
+
+impl Strand for Lane {
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         if !self.ahead.is_empty() {
             return Poll::Ready(Ok(std::mem::take(&mut self.ahead)));
         }
@@ -72,28 +88,13 @@ impl Lane {
         }
     }
 
-    /// Writes the first bytes of `chunk`, and takes them from it; says how many.
-    pub fn poll_pass(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<usize>> {
+    fn poll_pass(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<usize>> {
         let room = ready!(self.poll_room(cx, chunk.len()))?;
         let passed = chunk.split_to(room);
         match self.send.send_data(passed, false) {
             Ok(()) => Poll::Ready(Ok(room)),
             Err(_) => Poll::Ready(Err(self.why_broken(cx))),
         }
-    }
-
-    /// How many of `wanted` bytes may be written now.
-    fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
-        self.send.reserve_capacity(wanted);
-        let room = match self.send.capacity() {
-            // Registers for more, as long as the peer's windows or what waits to be sent leave none.
-            0 => match ready!(self.send.poll_capacity(cx)) {
-                Some(Ok(room)) => room,
-                Some(Err(_)) | None => return Poll::Ready(Err(self.why_broken(cx))),
-            },
-            room => room,
-        };
-        Poll::Ready(Ok(room.min(wanted)))
     }
 }
 

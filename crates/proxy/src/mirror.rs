@@ -4,8 +4,8 @@ use crate::body::Source;
 use crate::dial::Target;
 use crate::engine::{Admitted, Engine, InFlight};
 use crate::facts::{Exchange, split_authority};
+use crate::forward::spoken_to;
 use crate::proxy_protocol::Ends;
-use crate::tls::Spoken;
 use http::request::Parts;
 use http::{HeaderValue, Version, header};
 use http_body_util::BodyExt;
@@ -62,12 +62,11 @@ fn shadow(head: &mut Parts, authority: &str) {
 async fn copy(engine: Rc<Engine>, cluster: Arc<Cluster>, head: Parts, body: Source, ends: Ends) {
     let Ok(mut in_flight) = InFlight::pick(&engine, &cluster, None, &[]) else { return };
     let endpoint = in_flight.picked.endpoint.clone();
-    let spoken = if head.version == Version::HTTP_2 { Spoken::Http2 } else { Spoken::Http1 };
-    let target = Target::of(&endpoint, &cluster, spoken, ends);
+    let target = Target::of(&endpoint, &cluster, spoken_to(&cluster, &endpoint.transport, head.version, false), ends);
     let started = Instant::now();
     // Nobody waits for a copy: what fails here shows at the mirror's own proxy, or in its endpoint's health.
     match engine.pool.send(&target, engine.current.identity(), &head, &body, Some(&cluster)).await {
-        Ok((response, _lease)) => {
+        Ok(response) => {
             in_flight.ended(Outcome::Status { status: response.status().as_u16(), latency: started.elapsed() });
             let mut body = response.into_body();
             while let Some(Ok(_)) = body.frame().await {}

@@ -2,12 +2,13 @@
 //! One per worker. Never retries what an upstream may have seen, except idempotent requests on a connection that turned
 //! out to be dead when it was taken up again (RFC 9112 section 9.3.1, RFC 9110 section 9.2.2).
 
-use crate::body::{RequestBody, Source};
+use crate::body::Source;
 use crate::dial::{Dialer, Target};
 use crate::fault::{Fault, Kind};
 use crate::gate::{Gate, Permit, Waiting};
+use crate::http1::Wire;
 use crate::http1::client::{self, Loan, Unanswered, Why};
-use crate::http1::{HEAD_BYTES, Wire};
+use crate::http2::{self, Dialect, Failure, Limits};
 use crate::identity::HeldIdentity;
 use crate::incoming::Incoming;
 use crate::io::Io;
@@ -16,13 +17,9 @@ use crate::tls::Spoken;
 use foldhash::quality::RandomState;
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
-use http::{Request, Response};
-use hyper::client::conn::{TrySendError, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http::Response;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,25 +28,28 @@ use taut_plan::cluster::{Dial, Transport};
 use taut_plan::{Cluster, ClusterKey, Live};
 use tokio::time::Instant;
 
-/// How often an HTTP/2 connection with open streams is asked whether it is still there, and how long it may take to say so.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams on one connection before another is opened, whatever the peer allows.
-const STREAMS: usize = 1000;
+const STREAMS: u32 = 1000;
+/// The same where HTTP/1.1 is carried between two proxies.
+const SHARED_STREAMS: u32 = 128;
 /// HTTP/2 flow control windows: a stream may run at 1 MiB per round trip.
 pub const STREAM_WINDOW: u32 = 1 << 20;
-pub const CONNECTION_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// An idle connection lets go of its buffers after this long.
 const REST: Duration = Duration::from_secs(2);
 
-/// Runs hyper's tasks on this thread.
-#[derive(Clone, Copy)]
-pub struct LocalExecutor;
-
-impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+/// What others may do on a connection that many requests share.
+pub fn limits(dialect: Dialect, streams: u32, trusted: bool) -> Limits {
+    match dialect {
+        Dialect::Http2 => {
+            Limits { stream_window: STREAM_WINDOW, connection_window: CONNECTION_WINDOW, streams, release_on_arrival: false, trusted }
+        }
+        // Clients that know nothing of each other: one that does not read must not hold up the others.
+        Dialect::Http1 => {
+            let (stream_window, streams) = (STREAM_WINDOW / 2, streams.min(SHARED_STREAMS));
+            Limits { stream_window, connection_window: stream_window * SHARED_STREAMS, streams, release_on_arrival: true, trusted }
+        }
     }
 }
 
@@ -79,7 +79,7 @@ pub struct Pool {
     slots: RefCell<HashMap<Key, Rc<Slot>, RandomState>>,
 }
 
-type Opening = Shared<LocalBoxFuture<'static, Result<Rc<Http2>, Fault>>>;
+type Opening = Shared<LocalBoxFuture<'static, Result<Rc<Shareable>, Fault>>>;
 
 /// The connections of one key.
 struct Slot {
@@ -87,7 +87,7 @@ struct Slot {
     /// HTTP/1 connections, idle and busy.
     open: Cell<u32>,
     idle: RefCell<Vec<Idle>>,
-    http2: RefCell<Vec<Rc<Http2>>>,
+    shared: RefCell<Vec<Rc<Shareable>>>,
     /// A connection that is being opened; all who need one wait for it.
     opening: RefCell<Option<Opening>>,
 }
@@ -108,24 +108,10 @@ struct Connection {
     permit: Option<Permit>,
 }
 
-struct Http2 {
-    sender: http2::SendRequest<RequestBody>,
-    streams: Cell<usize>,
-    /// Streams that the peer allows at the same time (its SETTINGS).
-    allowed: Rc<Cell<usize>>,
+/// A connection that many requests share.
+struct Shareable {
+    connection: http2::client::Connection,
     served: Cell<u32>,
-    used: Cell<Instant>,
-}
-
-/// Holds a place on the HTTP/2 connection that a response comes from; dropped when the response has ended. An HTTP/1 connection
-/// is held by the response itself.
-pub struct Lease(Rc<Http2>);
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
-        self.0.used.set(Instant::now());
-    }
 }
 
 impl Loan for Connection {
@@ -164,10 +150,10 @@ impl Pool {
         head: &http::request::Parts,
         body: &Source,
         cluster: Option<&Arc<Cluster>>,
-    ) -> Result<(Response<Incoming>, Option<Lease>), Fault> {
+    ) -> Result<Response<Incoming>, Fault> {
         let slot = self.slot(target, held.as_deref());
         match target.spoken {
-            Spoken::Http2 => self.send_http2(&slot, target, held, head, body, most_requests(cluster)).await,
+            Spoken::Http2 | Spoken::Http1Shared => self.send_shared(&slot, target, held, head, body, most_requests(cluster)).await,
             _ => self.send_http1(&slot, target, held, head, body, cluster).await,
         }
     }
@@ -180,7 +166,7 @@ impl Pool {
         head: &http::request::Parts,
         body: &Source,
         cluster: Option<&Arc<Cluster>>,
-    ) -> Result<(Response<Incoming>, Option<Lease>), Fault> {
+    ) -> Result<Response<Incoming>, Fault> {
         loop {
             let (reused, mut connection) = match self.room_or_wait(slot, cluster).await? {
                 Room::Idle(connection) => (true, connection),
@@ -191,7 +177,7 @@ impl Pool {
             connection.served = connection.served.saturating_add(1);
             connection.most = most_requests(cluster);
             let unanswered = match client::send(connection, head, body_now).await {
-                Ok(response) => return Ok((response.map(Incoming::Http1Response), None)),
+                Ok(response) => return Ok(response.map(Incoming::Http1Response)),
                 Err(unanswered) => unanswered,
             };
             let unsent = unanswered.unsent;
@@ -203,7 +189,7 @@ impl Pool {
         }
     }
 
-    async fn send_http2(
+    async fn send_shared(
         &self,
         slot: &Rc<Slot>,
         target: &Target,
@@ -211,29 +197,24 @@ impl Pool {
         head: &http::request::Parts,
         body: &Source,
         most: u32,
-    ) -> Result<(Response<Incoming>, Option<Lease>), Fault> {
+    ) -> Result<Response<Incoming>, Fault> {
         // A connection may be on its way out (GOAWAY) without having said so yet: one more try with another.
         for last in [false, true] {
-            let connection = match slot.free_http2(most) {
-                Some(connection) => connection,
-                None => self.open_http2(slot, target, held.clone()).boxed_local().await?,
+            let (reused, shared) = match slot.free_shared(most) {
+                Some(shared) => (true, shared),
+                None => (false, self.open_shared(slot, target, held.clone()).boxed_local().await?),
             };
-            connection.streams.set(connection.streams.get() + 1);
-            connection.served.set(connection.served.get().saturating_add(1));
-            let lease = Lease(connection.clone());
+            shared.served.set(shared.served.get().saturating_add(1));
             let Some(body_now) = body.read() else { return Err(spent()) };
-            let sent = connection.sender.clone().try_send_request(Request::from_parts(head.clone(), body_now)).await;
-            let error = match sent {
-                Ok(response) => {
-                    let response = Incoming::of_http2(response, &head.method).await;
-                    return response.map(|response| (response, Some(lease))).map_err(|error| Fault::new(Kind::Reset, error.to_string()));
-                }
-                Err(error) => error,
+            let unanswered = match shared.connection.send(head, body_now).await {
+                Ok(answered) => return Ok(Incoming::of_http2(answered)),
+                Err(unanswered) => unanswered,
             };
-            if last || error.message().is_none() || !body.can_be_read_again() {
-                return Err(classify(&error, body));
+            let lost = reused && matches!(unanswered.why, http2::client::Why::Stream(Failure::Lost(_))) && head.method.is_idempotent();
+            if last || !(unanswered.unsent || lost) || !body.can_be_read_again() {
+                return Err(unanswered_shared(&unanswered, body));
             }
-            slot.http2.borrow_mut().retain(|kept| !Rc::ptr_eq(kept, &connection));
+            slot.shared.borrow_mut().retain(|kept| !Rc::ptr_eq(kept, &shared));
         }
         Err(Fault::new(Kind::ResetBeforeRequest, "the connection went away before the request was sent"))
     }
@@ -288,7 +269,7 @@ impl Pool {
         Ok(Box::new(Connection { wire: Wire::new(io), standing, served: 0, most: u32::MAX, permit }))
     }
 
-    async fn open_http2(&self, slot: &Rc<Slot>, target: &Target, held: Option<Arc<HeldIdentity>>) -> Result<Rc<Http2>, Fault> {
+    async fn open_shared(&self, slot: &Rc<Slot>, target: &Target, held: Option<Arc<HeldIdentity>>) -> Result<Rc<Shareable>, Fault> {
         let opening = slot.opening.borrow().clone();
         let opening = match opening {
             Some(opening) => opening,
@@ -298,8 +279,8 @@ impl Pool {
                     let opened = open_shared(&dialer, &target, held).await;
                     if let Some(slot) = slot_to_fill.upgrade() {
                         slot.opening.borrow_mut().take();
-                        if let Ok(connection) = &opened {
-                            slot.http2.borrow_mut().push(connection.clone());
+                        if let Ok(shared) = &opened {
+                            slot.shared.borrow_mut().push(shared.clone());
                         }
                     }
                     opened
@@ -338,45 +319,28 @@ impl Pool {
                 }
                 stays
             });
-            slot.http2.borrow_mut().retain(|connection| {
-                let idle = connection.streams.get() == 0 && now - connection.used.get() >= limit;
-                !idle && !connection.sender.is_closed()
-            });
+            // A limit of nothing is for those that carry nothing now.
+            let idle = |shared: &Shareable| shared.connection.idle_for().is_some_and(|idle| idle >= limit);
+            slot.shared.borrow_mut().retain(|shared| shared.connection.is_open() && !idle(shared));
             // Whoever holds the slot, or a connection of it, still has something under way on it.
-            let empty = slot.open.get() == 0 && slot.http2.borrow().is_empty();
+            let empty = slot.open.get() == 0 && slot.shared.borrow().is_empty();
             !empty || Rc::strong_count(slot) > 1 || slot.opening.borrow().is_some()
         });
     }
 }
 
-async fn open_shared(dialer: &Dialer, target: &Target, held: Option<Arc<HeldIdentity>>) -> Result<Rc<Http2>, Fault> {
+async fn open_shared(dialer: &Dialer, target: &Target, held: Option<Arc<HeldIdentity>>) -> Result<Rc<Shareable>, Fault> {
     let io: Io = dialer.dial(target, held).await?;
-    let (sender, connection) = http2::Builder::new(LocalExecutor)
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(HEAD_BYTES as u32)
-        .handshake(TokioIo::new(io))
-        .await
-        .map_err(|error| broken(&error))?;
-    let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
-    let (known, mut connection) = (allowed.clone(), connection);
+    let dialect = if target.spoken == Spoken::Http1Shared { Dialect::Http1 } else { Dialect::Http2 };
+    let (connection, running) = http2::client::Connection::new(io, dialect, limits(dialect, STREAMS, true));
     // What ends the connection is told to whoever waits for a response on it.
-    tokio::task::spawn_local(poll_fn(move |cx| {
-        let polled = Pin::new(&mut connection).poll(cx);
-        if polled.is_pending() {
-            known.set(connection.current_max_send_streams());
-        }
-        polled
-    }));
-    Ok(Rc::new(Http2 { sender, streams: Cell::new(0), allowed, served: Cell::new(0), used: Cell::new(Instant::now()) }))
+    tokio::task::spawn_local(running);
+    Ok(Rc::new(Shareable { connection, served: Cell::new(0) }))
 }
 
 impl Slot {
     fn new(idle_timeout: Duration) -> Self {
-        Self { idle_timeout, open: Cell::new(0), idle: RefCell::default(), http2: RefCell::default(), opening: RefCell::default() }
+        Self { idle_timeout, open: Cell::new(0), idle: RefCell::default(), shared: RefCell::default(), opening: RefCell::default() }
     }
 
     /// The connection that was used last and still stands.
@@ -393,11 +357,10 @@ impl Slot {
         None
     }
 
-    fn free_http2(&self, most: u32) -> Option<Rc<Http2>> {
-        let mut connections = self.http2.borrow_mut();
-        connections.retain(|connection| !connection.sender.is_closed() && connection.served.get() < most);
-        let room = |connection: &&Rc<Http2>| connection.streams.get() < connection.allowed.get().min(STREAMS);
-        connections.iter().find(room).cloned()
+    fn free_shared(&self, most: u32) -> Option<Rc<Shareable>> {
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|shared| shared.connection.is_open() && shared.served.get() < most);
+        shared.iter().find(|shared| shared.connection.room() > 0).cloned()
     }
 }
 
@@ -433,10 +396,6 @@ fn spent() -> Fault {
     Fault::new(Kind::ClientBroke, "the request body cannot be read again")
 }
 
-fn broken(error: &dyn std::fmt::Display) -> Fault {
-    Fault::new(Kind::ConnectFailed, format!("HTTP handshake: {error}"))
-}
-
 /// Why no response head came over HTTP/1.
 fn unanswered_fault(unanswered: &Unanswered, body: &Source) -> Fault {
     let kind = match &unanswered.why {
@@ -448,19 +407,15 @@ fn unanswered_fault(unanswered: &Unanswered, body: &Source) -> Fault {
     Fault::new(kind, unanswered.why.to_string())
 }
 
-/// Why no response head came over HTTP/2.
-fn classify(error: &TrySendError<Request<RequestBody>>, body: &Source) -> Fault {
-    let unsent = error.message().is_some();
-    let error = error.error();
-    let source = std::error::Error::source(error);
-    let text = source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
-    let reset = source.and_then(|source| source.downcast_ref::<h2::Error>()).and_then(h2::Error::reason);
-    let kind = match reset {
+/// Why no response head came over a connection that others share.
+fn unanswered_shared(unanswered: &http2::client::Unanswered, body: &Source) -> Fault {
+    use http2::client::Why;
+    let kind = match &unanswered.why {
         _ if body.broken() => Kind::ClientBroke,
-        Some(h2::Reason::REFUSED_STREAM) => Kind::RefusedStream,
-        _ if unsent => Kind::ResetBeforeRequest,
-        _ if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() => Kind::BadResponse,
-        _ => Kind::Reset,
+        Why::Stream(Failure::Refused) => Kind::RefusedStream,
+        _ if unanswered.unsent => Kind::ResetBeforeRequest,
+        Why::Stream(Failure::Malformed(_)) | Why::NoExtendedConnect => Kind::BadResponse,
+        Why::Stream(_) | Why::Body(_) => Kind::Reset,
     };
-    Fault::new(kind, text)
+    Fault::new(kind, unanswered.why.to_string())
 }

@@ -25,6 +25,8 @@ use taut_model::identity::Identity;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Spoken {
     Http1,
+    /// Messages of HTTP/1.1 in the frames of HTTP/2: many clients share one connection.
+    Http1Shared,
     Http2,
     Tcp,
     /// TCP connections as streams of one HTTP/2 connection.
@@ -33,11 +35,12 @@ pub enum Spoken {
 
 impl Spoken {
     /// In the order in which a server prefers them.
-    const ALL: [Self; 4] = [Self::Hbone, Self::Http1, Self::Http2, Self::Tcp];
+    const ALL: [Self; 5] = [Self::Hbone, Self::Http1, Self::Http1Shared, Self::Http2, Self::Tcp];
 
     fn alpn(self) -> &'static [u8] {
         match self {
             Self::Http1 => b"taut/http1",
+            Self::Http1Shared => b"taut/http1-shared",
             Self::Http2 => b"taut/h2",
             Self::Tcp => b"taut/tcp",
             // Istio's and ztunnel's name for it.
@@ -141,7 +144,7 @@ impl Tls {
             .with_custom_certificate_verifier(Arc::new(NamesVerifier { chain, names: subject_alt_names.to_vec() }))
             .with_no_client_auth();
         config.alpn_protocols = match spoken {
-            Spoken::Http1 => vec![b"http/1.1".to_vec()],
+            Spoken::Http1 | Spoken::Http1Shared => vec![b"http/1.1".to_vec()],
             Spoken::Http2 => vec![b"h2".to_vec()],
             Spoken::Tcp | Spoken::Hbone => Vec::new(),
         };

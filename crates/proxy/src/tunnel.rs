@@ -211,7 +211,7 @@ async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, for
         let target = Target::of(&endpoint, cluster, Spoken::Tcp, ends);
         match engine.tunnels.open(&target, engine.current.identity()).await {
             Ok(upstream) => {
-                let hold = Hold { lease: None, in_flight: Some(in_flight), admitted: Some(admitted) };
+                let hold = Hold { in_flight: Some(in_flight), admitted: Some(admitted) };
                 return Ok(Connected { upstream, hold, idle: cluster.idle_timeout });
             }
             Err(fault) => {

@@ -3,7 +3,6 @@
 use crate::io::Io;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use hyper::upgrade::OnUpgrade;
 use tokio::sync::oneshot;
 
 pub struct Upgrade {
@@ -18,8 +17,8 @@ impl Upgrade {
     }
 
     /// CONNECT over HTTP/2.
-    pub fn stream(upgrade: OnUpgrade) -> Self {
-        Self { given: upgrade.map(|upgraded| upgraded.ok().map(Io::from)).boxed_local(), over_http2: true }
+    pub fn over_http2(by: oneshot::Receiver<Io>) -> Self {
+        Self { given: by.map(Result::ok).boxed_local(), over_http2: true }
     }
 
     /// The client is told with 200 what others are told with 101.

@@ -1,10 +1,11 @@
 //! WebSocket over HTTP/2 (RFC 8441) and over HTTP/1.1 (RFC 6455), as heads. Inside, it is always what HTTP/1.1 says: GET and 101, so that
 //! routes and policies see one thing.
 
+use crate::http2::Protocol;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request, response};
-use hyper::ext::Protocol;
+
 
 const WEBSOCKET: &str = "websocket";
 
@@ -15,7 +16,7 @@ pub fn is_extended(head: &request::Parts) -> bool {
 
 /// Takes an extended CONNECT for the GET that it stands for. `false`: it asks for no WebSocket, and is left as it is.
 pub fn take(head: &mut request::Parts) -> bool {
-    if head.method != Method::CONNECT || head.extensions.get::<Protocol>().is_none_or(|protocol| protocol.as_str() != WEBSOCKET) {
+    if head.method != Method::CONNECT || head.extensions.get::<Protocol>().is_none_or(|protocol| protocol.0 != WEBSOCKET) {
         return false;
     }
     head.extensions.remove::<Protocol>();
@@ -46,7 +47,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 /// To an upstream that speaks HTTP/2.
 pub fn to_http2(head: &mut request::Parts) {
     head.method = Method::CONNECT;
-    head.extensions.insert(Protocol::from_static(WEBSOCKET));
+    head.extensions.insert(Protocol(HeaderValue::from_static(WEBSOCKET)));
     head.headers.remove(header::SEC_WEBSOCKET_KEY);
 }
 

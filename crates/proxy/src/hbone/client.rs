@@ -226,7 +226,7 @@ impl Connection {
         let (response, send) = sender.send_request(request, false).map_err(failed)?;
         let (head, receive) = response.await.map_err(failed)?.into_parts();
         match head.status {
-            StatusCode::OK => Ok(Lane::new(send, receive, place).into()),
+            StatusCode::OK => Ok(Io::over(Lane::new(send, receive, place))),
             status => Err(Unopened::Refused(refused(status, &head.headers, target))),
         }
     }

@@ -35,7 +35,7 @@ impl Asked {
     /// Yes: the stream is a connection from here on.
     pub fn accept(mut self) -> io::Result<Io> {
         let send = self.respond.send_response(Response::new(()), false).map_err(io::Error::other)?;
-        Ok(Lane::new(send, self.receive, self.place).into())
+        Ok(Io::over(Lane::new(send, self.receive, self.place)))
     }
 
     /// No, and why. A client that is gone needs no answer.

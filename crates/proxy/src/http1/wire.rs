@@ -21,7 +21,7 @@ const WRITTEN_AT: usize = 16 * 1024;
 
 pub struct Wire {
     io: Io,
-    pub(super) inbound: BytesMut,
+    pub(crate) inbound: BytesMut,
     /// Where the search for the end of a head goes on.
     pub(super) searched: usize,
     outbound: Outbound,
@@ -95,9 +95,14 @@ impl Wire {
     }
 
     /// Where a head is written to.
-    pub(super) fn text(&mut self) -> &mut BytesMut {
+    pub(crate) fn text(&mut self) -> &mut BytesMut {
         debug_assert!(self.outbound.data.is_empty(), "text goes before data");
         &mut self.outbound.text
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn backlog(&self) -> usize {
+        self.outbound.text.len() + self.outbound.data.len()
     }
 
     /// Whether more may be put in before [`Wire::poll_flush`].

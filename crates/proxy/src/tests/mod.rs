@@ -20,7 +20,6 @@ use crate::current::{Current, Wanted};
 use crate::identity::HeldIdentity;
 use crate::listen::Listeners;
 use crate::options::{Options, OwnPort, OwnWorkload};
-use crate::pool::LocalExecutor;
 use crate::ring::Record;
 use crate::sink::Sink;
 use crate::world::World;
@@ -56,6 +55,16 @@ use tokio::task::{JoinHandle, LocalSet};
 
 pub const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// Longest that any one test may take; what it waits for has come long before.
+/// Runs hyper's tasks on this thread.
+#[derive(Clone, Copy)]
+struct LocalExecutor;
+
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Runs a test as a worker runs: on one thread, with local tasks.

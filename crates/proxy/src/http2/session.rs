@@ -1,0 +1,793 @@
+//! One HTTP/2 connection: what its frames do to its streams and windows (RFC 9113). Both sides of a connection use it.
+
+use super::flood::Flood;
+use super::frame::{self, Frame, FrameError, PREFACE};
+use super::head::{self, Heard, Malformed, RequestHead, ResponseHead};
+use super::hpack::{DecodeError, Decoder, Encoder};
+use super::reason::Reason;
+use super::settings::{LARGEST_WINDOW, Settings};
+use super::stream::{Failure, Stream};
+use super::{Dialect, Limits};
+use crate::http1::{HEAD_BYTES, Wire};
+use crate::io::Io;
+use bytes::{Bytes, BytesMut};
+use foldhash::fast::FixedState;
+use http::{Method, StatusCode};
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use tokio::time::Instant;
+
+/// The windows before anybody says otherwise (RFC 9113 section 6.9.2).
+const INITIAL_WINDOW: u32 = 65_535;
+/// What the peer's fields are kept in (RFC 9113 section 6.5.2).
+const TABLE_BYTES: usize = 4096;
+/// The largest frame that is taken, and the largest that is sent whatever the peer would take.
+const FRAME_BYTES: usize = 16_384;
+/// More than this is written out before more data is taken.
+const BACKLOG: usize = 64 * 1024;
+/// A peer that makes us say more than this, and does not listen, attacks.
+const LARGEST_BACKLOG: usize = 1024 * 1024;
+/// The most frames that one head may come in.
+const MOST_CONTINUATIONS: u32 = 64;
+/// Frames that are looked at before others of this thread have their turn.
+const FRAMES_AT_ONCE: u32 = 1024;
+/// Streams that a peer is taken to allow before it has said so.
+const STREAMS_AT_FIRST: u32 = 100;
+const LAST_STREAM: u32 = (1 << 31) - 1;
+const PING: [u8; 8] = *b"tautline";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Client,
+    Server,
+}
+
+/// What ends a connection.
+#[derive(Debug)]
+pub struct Broken(pub Reason, pub &'static str);
+
+/// A request that has begun.
+pub struct Begun {
+    pub stream: u32,
+    pub head: RequestHead,
+}
+
+/// What the other side has said about itself.
+struct Peer {
+    /// Its first SETTINGS have come.
+    known: bool,
+    streams: u32,
+    window: u32,
+    frame: usize,
+    connect_protocol: bool,
+}
+
+/// A head that comes in several frames.
+struct Block {
+    stream: u32,
+    end_stream: bool,
+    bytes: BytesMut,
+    frames: u32,
+}
+
+/// How far this side has got with leaving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// Said that there will be no more streams, and waits until the peer has heard it.
+    Announced,
+    Said,
+}
+
+pub struct Session {
+    pub wire: Wire,
+    pub role: Role,
+    pub dialect: Dialect,
+    limits: Limits,
+    decoder: Decoder,
+    encoder: Encoder,
+    pub streams: HashMap<u32, Stream, FixedState>,
+    /// The last stream that was opened: by the peer at a server, from here at a client.
+    last: u32,
+    peer: Peer,
+    /// What may be sent on the connection.
+    window: i64,
+    /// What the peer may send on the connection, and what it is not yet told that it may send again.
+    credit: i64,
+    unreleased: u32,
+    block: Option<Block>,
+    begun: VecDeque<Begun>,
+    refused: Vec<Malformed>,
+    /// Streams that wait for room on the connection.
+    waiting: Vec<u32>,
+    /// All that was put into the wire.
+    written: u64,
+    greeted: bool,
+    leaving: Leaving,
+    /// The peer takes no more streams.
+    pub dismissed: bool,
+    over: Option<Rc<str>>,
+    pub heard: bool,
+    pub flood: Flood,
+    pub used: Instant,
+    /// Closed when the last stream has ended.
+    pub unwanted: bool,
+    runner: Option<Waker>,
+    running: bool,
+    /// Who waits for the peer's SETTINGS.
+    asking: Vec<Waker>,
+}
+
+/// A connection, shared by its streams. All in one thread.
+pub struct Line(RefCell<Session>);
+
+impl Line {
+    pub fn new(io: Io, role: Role, dialect: Dialect, limits: Limits) -> Rc<Self> {
+        let mut session = Session {
+            wire: Wire::new(io),
+            role,
+            dialect,
+            limits,
+            decoder: Decoder::new(TABLE_BYTES),
+            encoder: Encoder::new(),
+            streams: HashMap::default(),
+            last: 0,
+            peer: Peer { known: false, streams: STREAMS_AT_FIRST, window: INITIAL_WINDOW, frame: FRAME_BYTES, connect_protocol: false },
+            window: INITIAL_WINDOW.into(),
+            credit: limits.connection_window.into(),
+            unreleased: 0,
+            block: None,
+            begun: VecDeque::new(),
+            refused: Vec::new(),
+            waiting: Vec::new(),
+            written: 0,
+            greeted: role == Role::Client,
+            leaving: Leaving::No,
+            dismissed: false,
+            over: None,
+            heard: false,
+            flood: Flood::new(limits.trusted),
+            used: Instant::now(),
+            unwanted: false,
+            runner: None,
+            running: false,
+            asking: Vec::new(),
+        };
+        session.greet();
+        Rc::new(Self(RefCell::new(session)))
+    }
+
+    /// Does something to the session. What that leaves to be sent, is sent by whoever runs the connection.
+    pub fn with<T>(&self, act: impl FnOnce(&mut Session) -> T) -> T {
+        let mut session = self.0.borrow_mut();
+        let done = act(&mut session);
+        if !session.running && session.wire.backlog() > 0 {
+            session.kick();
+        }
+        done
+    }
+
+    /// As [`Line::with`], by whoever runs the connection.
+    pub fn run<T>(&self, act: impl FnOnce(&mut Session) -> T) -> T {
+        act(&mut self.0.borrow_mut())
+    }
+}
+
+impl Session {
+    fn greet(&mut self) {
+        let mut settings = Settings::default();
+        settings.initial_window_size = Some(self.limits.stream_window);
+        settings.max_header_list_size = Some(HEAD_BYTES as u32);
+        match self.role {
+            Role::Client => {
+                self.wire.text().extend_from_slice(PREFACE);
+                settings.enable_push = Some(false);
+            }
+            Role::Server => {
+                settings.max_concurrent_streams = Some(self.limits.streams);
+                settings.enable_connect_protocol = Some(true);
+            }
+        }
+        frame::write_settings(self.wire.text(), &settings);
+        frame::write_window_update(self.wire.text(), 0, self.limits.connection_window.saturating_sub(INITIAL_WINDOW));
+    }
+
+    /// While it runs, nobody needs to be woken to send what is written.
+    pub fn set_running(&mut self, cx: Option<&Context<'_>>) {
+        self.running = cx.is_some();
+        if let Some(cx) = cx
+            && !self.runner.as_ref().is_some_and(|runner| runner.will_wake(cx.waker()))
+        {
+            self.runner = Some(cx.waker().clone());
+        }
+    }
+
+    pub fn kick(&mut self) {
+        if let Some(runner) = &self.runner {
+            runner.wake_by_ref();
+        }
+    }
+
+    /// Reads frames until no more have come. `Ready`: others are to have their turn first.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..FRAMES_AT_ONCE {
+            if self.over.is_some() {
+                return Poll::Pending;
+            }
+            match self.next_frame() {
+                Ok(Some(frame)) => {
+                    let handled = self.take(frame);
+                    self.settle(handled);
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.settle(Err(error));
+                    continue;
+                }
+            }
+            match self.wire.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => self.end("the peer closed the connection"),
+                Poll::Ready(Ok(_)) => self.heard = true,
+                Poll::Ready(Err(error)) => self.end(&error.to_string()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
+        if !self.greeted {
+            let there = self.wire.inbound.len().min(PREFACE.len());
+            if self.wire.inbound[..there] != PREFACE[..there] {
+                return Err(FrameError::Connection(Reason::ProtocolError, "the connection does not begin as HTTP/2 does"));
+            }
+            if there < PREFACE.len() {
+                return Ok(None);
+            }
+            let _ = self.wire.inbound.split_to(there);
+            self.greeted = true;
+        }
+        frame::parse(&mut self.wire.inbound, FRAME_BYTES)
+    }
+
+    /// What a bad frame ends: its stream, or all.
+    fn settle(&mut self, handled: Result<(), FrameError>) {
+        match handled {
+            Ok(()) => {
+                if self.wire.backlog() > LARGEST_BACKLOG {
+                    self.fail(Broken(Reason::EnhanceYourCalm, "the peer asks for much and does not listen"));
+                }
+            }
+            Err(FrameError::Stream(stream, reason, why)) => {
+                if self.streams.contains_key(&stream) {
+                    self.fail_stream(stream, reason, Failure::Malformed(why));
+                } else {
+                    frame::write_reset(self.wire.text(), stream, reason);
+                }
+                if !self.flood.spend(Instant::now()) {
+                    self.fail(Broken(Reason::EnhanceYourCalm, "too many bad frames"));
+                }
+            }
+            Err(FrameError::Connection(reason, why)) => self.fail(Broken(reason, why)),
+        }
+    }
+
+    fn take(&mut self, frame: Frame) -> Result<(), FrameError> {
+        if !self.peer.known && !matches!(frame, Frame::Settings(_)) {
+            return Err(FrameError::Connection(Reason::ProtocolError, "the first frame is not SETTINGS"));
+        }
+        match (&self.block, &frame) {
+            (Some(block), Frame::Continuation { stream, .. }) if block.stream == *stream => {}
+            (None, Frame::Continuation { .. }) | (Some(_), _) => {
+                return Err(FrameError::Connection(Reason::ProtocolError, "a head is not in frames that follow each other"));
+            }
+            (None, _) => {}
+        }
+        let useless = match &frame {
+            Frame::Data { data, end, .. } => data.is_empty() && !end,
+            Frame::Headers { .. } | Frame::Continuation { .. } | Frame::WindowUpdate { .. } => false,
+            Frame::Reset { .. } => self.role == Role::Server,
+            Frame::Settings(_) | Frame::SettingsAck | Frame::Ping { .. } | Frame::GoAway { .. } | Frame::Priority { .. } | Frame::Unknown { .. } => true,
+        };
+        if useless && !self.flood.spend(Instant::now()) {
+            return Err(FrameError::Connection(Reason::EnhanceYourCalm, "too many frames that carry nothing"));
+        }
+        match frame {
+            Frame::Data { stream, data, flow_bytes, end } => self.take_data(stream, data, flow_bytes, end),
+            Frame::Headers { stream, block, end_stream, end_headers: true } => self.take_head(stream, &block, end_stream),
+            Frame::Headers { stream, block, end_stream, .. } => {
+                self.block = Some(Block { stream, end_stream, bytes: BytesMut::from(&block[..]), frames: 0 });
+                Ok(())
+            }
+            Frame::Continuation { block, end_headers, .. } => self.take_continuation(&block, end_headers),
+            Frame::SettingsAck | Frame::Priority { .. } | Frame::Unknown { .. } => Ok(()),
+            Frame::Settings(settings) => self.take_settings(&settings),
+            Frame::Ping { ack: true, opaque } => {
+                if opaque == PING && self.leaving == Leaving::Announced {
+                    self.say_last();
+                }
+                Ok(())
+            }
+            Frame::Ping { opaque, .. } => {
+                frame::write_ping(self.wire.text(), true, opaque);
+                Ok(())
+            }
+            Frame::Reset { stream, reason } => self.take_reset(stream, reason),
+            Frame::GoAway { last_stream, .. } => {
+                self.take_goaway(last_stream);
+                Ok(())
+            }
+            Frame::WindowUpdate { stream, increment } => self.take_window_update(stream, increment),
+        }
+    }
+
+    /// Whether a frame is about a stream that has never been there.
+    fn is_idle(&self, stream: u32) -> bool {
+        stream > self.last || stream.is_multiple_of(2)
+    }
+
+    fn take_data(&mut self, id: u32, data: Bytes, flow_bytes: u32, end: bool) -> Result<(), FrameError> {
+        self.credit -= i64::from(flow_bytes);
+        if self.credit < 0 {
+            return Err(FrameError::Connection(Reason::FlowControlError, "the peer sends more than its window holds"));
+        }
+        if self.is_idle(id) {
+            return Err(FrameError::Connection(Reason::ProtocolError, "data for a stream that has not begun"));
+        }
+        let kept = match self.streams.get_mut(&id) {
+            // What was on its way when the stream ended.
+            None => Ok(0),
+            Some(stream) => {
+                let padding = flow_bytes.saturating_sub(data.len() as u32);
+                let taken = stream.take_data(data, flow_bytes, end);
+                stream.unreleased += padding;
+                taken.map(|()| if self.limits.release_on_arrival { 0 } else { flow_bytes - padding })
+            }
+        };
+        self.release_connection(flow_bytes.saturating_sub(*kept.as_ref().unwrap_or(&0)));
+        kept.map(|_| ()).map_err(|(reason, why)| FrameError::Stream(id, reason, why))
+    }
+
+    fn take_continuation(&mut self, more: &Bytes, end_headers: bool) -> Result<(), FrameError> {
+        let Some(mut block) = self.block.take() else { return Ok(()) };
+        block.bytes.extend_from_slice(more);
+        block.frames += 1;
+        if block.bytes.len() > HEAD_BYTES + FRAME_BYTES || block.frames > MOST_CONTINUATIONS {
+            return Err(FrameError::Connection(Reason::EnhanceYourCalm, "a head does not end"));
+        }
+        if end_headers {
+            return self.take_head(block.stream, &block.bytes.freeze(), block.end_stream);
+        }
+        self.block = Some(block);
+        Ok(())
+    }
+
+    fn take_head(&mut self, id: u32, block: &Bytes, end: bool) -> Result<(), FrameError> {
+        let mut heard = Heard::new();
+        let decoded = self.decoder.decode(block, HEAD_BYTES, |field| heard.take(field).map_err(DecodeError::Malformed));
+        let bad = match decoded {
+            Ok(()) => None,
+            Err(DecodeError::Compression(why)) => return Err(FrameError::Connection(Reason::CompressionError, why)),
+            Err(DecodeError::Malformed(why)) => Some((Reason::ProtocolError, why)),
+            Err(DecodeError::TooLarge) => Some((Reason::EnhanceYourCalm, TOO_LARGE)),
+        };
+        let known = self.streams.contains_key(&id);
+        match self.role {
+            Role::Server if id.is_multiple_of(2) => Err(FrameError::Connection(Reason::ProtocolError, "a client's streams are odd")),
+            Role::Server if id > self.last => self.begin(id, heard, end, bad),
+            Role::Client if self.is_idle(id) => Err(FrameError::Connection(Reason::ProtocolError, "a response to nothing")),
+            // It ended while this was on its way.
+            _ if !known => Ok(()),
+            _ => {
+                if let Some((reason, why)) = bad {
+                    return Err(FrameError::Stream(id, reason, why));
+                }
+                let (dialect, role) = (self.dialect, self.role);
+                let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
+                let taken = match role == Role::Client && stream.head.is_none() && !stream.answered {
+                    true => heard.into_response(dialect).and_then(|head| stream.take_response(head, end)),
+                    false => heard.into_trailers().and_then(|trailers| stream.take_trailers(trailers, end)),
+                };
+                taken.map_err(|why| FrameError::Stream(id, Reason::ProtocolError, why))
+            }
+        }
+    }
+
+    fn begin(&mut self, id: u32, heard: Heard, end: bool, bad: Option<(Reason, Malformed)>) -> Result<(), FrameError> {
+        self.last = id;
+        if self.leaving == Leaving::Said || self.over.is_some() {
+            // GOAWAY has told the client that it may ask elsewhere.
+            return Ok(());
+        }
+        let head = match (bad, heard.into_request(self.dialect)) {
+            (Some((_, why)), _) if why == TOO_LARGE => {
+                self.refused.push(why);
+                self.answer_too_large(id, end);
+                return Ok(());
+            }
+            (Some((reason, why)), _) => {
+                self.refused.push(why);
+                return Err(FrameError::Stream(id, reason, why));
+            }
+            (None, Err(why)) => {
+                self.refused.push(why);
+                return Err(FrameError::Stream(id, Reason::ProtocolError, why));
+            }
+            (None, Ok(head)) => head,
+        };
+        if self.streams.len() >= self.limits.streams as usize {
+            return Err(FrameError::Stream(id, Reason::RefusedStream, "more streams than are allowed"));
+        }
+        let mut stream = Stream::new(self.peer.window.into(), self.limits.stream_window.into());
+        stream.expect(head.length, end).map_err(|why| FrameError::Stream(id, Reason::ProtocolError, why))?;
+        self.streams.insert(id, stream);
+        self.begun.push_back(Begun { stream: id, head });
+        Ok(())
+    }
+
+    /// RFC 6585 section 5, to a client that can do something about it.
+    fn answer_too_large(&mut self, id: u32, end: bool) {
+        let mut response = http::Response::new(());
+        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        let (head, ()) = response.into_parts();
+        self.write_fields(id, true, |encoder, out| head::write_response(encoder, out, &head, None));
+        if !end {
+            frame::write_reset(self.wire.text(), id, Reason::NoError);
+        }
+    }
+
+    fn take_settings(&mut self, settings: &Settings) -> Result<(), FrameError> {
+        self.peer.known = true;
+        if let Some(size) = settings.header_table_size {
+            self.encoder.set_max_size(size as usize);
+        }
+        if let Some(window) = settings.initial_window_size {
+            let grown = i64::from(window) - i64::from(self.peer.window);
+            self.peer.window = window;
+            for stream in self.streams.values_mut() {
+                stream.window += grown;
+                if stream.window > i64::from(LARGEST_WINDOW) {
+                    return Err(FrameError::Connection(Reason::FlowControlError, "a window grows too large"));
+                }
+                stream.wake();
+            }
+        }
+        if let Some(frame) = settings.max_frame_size {
+            self.peer.frame = (frame as usize).min(FRAME_BYTES);
+        }
+        if let Some(streams) = settings.max_concurrent_streams {
+            self.peer.streams = streams;
+        } else if self.peer.streams == STREAMS_AT_FIRST {
+            self.peer.streams = u32::MAX;
+        }
+        if let Some(allowed) = settings.enable_connect_protocol {
+            self.peer.connect_protocol = allowed;
+        }
+        for stream in self.streams.values_mut() {
+            stream.wake();
+        }
+        self.tell_asking();
+        frame::write_settings_ack(self.wire.text());
+        Ok(())
+    }
+
+    fn take_reset(&mut self, id: u32, reason: Reason) -> Result<(), FrameError> {
+        if self.is_idle(id) {
+            return Err(FrameError::Connection(Reason::ProtocolError, "a reset of a stream that has not begun"));
+        }
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.take_reset(reason);
+        }
+        Ok(())
+    }
+
+    fn take_goaway(&mut self, last: u32) {
+        self.dismissed = true;
+        if self.role == Role::Client {
+            for (_, stream) in self.streams.iter_mut().filter(|(id, _)| **id > last) {
+                stream.fail(Failure::Refused);
+            }
+        }
+        self.kick();
+    }
+
+    fn take_window_update(&mut self, id: u32, increment: u32) -> Result<(), FrameError> {
+        if id == 0 {
+            self.window += i64::from(increment);
+            self.wake_waiting();
+            return match self.window > i64::from(LARGEST_WINDOW) {
+                true => Err(FrameError::Connection(Reason::FlowControlError, "the connection's window grows too large")),
+                false => Ok(()),
+            };
+        }
+        if self.is_idle(id) {
+            return Err(FrameError::Connection(Reason::ProtocolError, "a window of a stream that has not begun"));
+        }
+        let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
+        stream.window += i64::from(increment);
+        stream.moved = true;
+        stream.wake();
+        match stream.window > i64::from(LARGEST_WINDOW) {
+            true => Err(FrameError::Stream(id, Reason::FlowControlError, "a window grows too large")),
+            false => Ok(()),
+        }
+    }
+
+    /// The next request that has begun.
+    pub fn next_begun(&mut self) -> Option<Begun> {
+        self.begun.pop_front()
+    }
+
+    /// Why requests were no requests, since this was last asked.
+    pub fn take_refused(&mut self) -> Vec<Malformed> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// Opens a stream. `None`: the connection takes no more.
+    pub fn open(&mut self, method: &Method) -> Option<u32> {
+        if !self.is_open() {
+            return None;
+        }
+        let id = if self.last == 0 { 1 } else { self.last + 2 };
+        self.last = id;
+        let mut stream = Stream::new(self.peer.window.into(), self.limits.stream_window.into());
+        stream.begins_at = self.written;
+        stream.bodiless = *method == Method::HEAD;
+        self.streams.insert(id, stream);
+        Some(id)
+    }
+
+    /// Whether streams may be opened on it.
+    pub fn is_open(&self) -> bool {
+        self.over.is_none() && !self.dismissed && self.leaving == Leaving::No && self.last < LAST_STREAM - 2
+    }
+
+    /// Streams that may be opened beside those that are.
+    pub fn room(&self) -> usize {
+        (self.peer.streams.min(self.limits.streams) as usize).saturating_sub(self.streams.len())
+    }
+
+    /// Whether the peer takes extended CONNECT (RFC 8441). `None`: it has not said yet.
+    pub fn takes_extended_connect(&self) -> Option<bool> {
+        self.peer.known.then_some(self.peer.connect_protocol)
+    }
+
+    /// Has the task woken when the peer has said what it takes.
+    pub fn ask(&mut self, cx: &Context<'_>) {
+        self.asking.push(cx.waker().clone());
+    }
+
+    fn tell_asking(&mut self) {
+        self.asking.drain(..).for_each(Waker::wake);
+    }
+
+    /// Writes a head, in as many frames as it needs. Nothing, when the stream has ended.
+    pub fn write_head(&mut self, id: u32, end: bool, fields: impl FnOnce(&mut Encoder, &mut BytesMut)) {
+        if !self.streams.get(&id).is_some_and(Stream::can_send) {
+            return;
+        }
+        self.write_fields(id, end, fields);
+    }
+
+    fn write_fields(&mut self, id: u32, end: bool, fields: impl FnOnce(&mut Encoder, &mut BytesMut)) {
+        let (most, encoder) = (self.peer.frame, &mut self.encoder);
+        let out = self.wire.text();
+        let before = out.len();
+        frame::write_headers(out, id, end, most, |out| fields(encoder, out));
+        self.written += (out.len() - before) as u64;
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.moved = true;
+            stream.send_ended |= end;
+        }
+    }
+
+    /// How many of `wanted` bytes of a body may be written now.
+    pub fn poll_room(&mut self, id: u32, wanted: usize, cx: &Context<'_>) -> Poll<Result<usize, Failure>> {
+        let backlog = self.wire.backlog();
+        let Some(stream) = self.streams.get_mut(&id) else { return Poll::Ready(Err(Failure::Ended)) };
+        if let Some(failure) = &stream.failure {
+            return Poll::Ready(Err(failure.clone()));
+        }
+        if stream.send_ended {
+            return Poll::Ready(Err(Failure::Ended));
+        }
+        let shared = if backlog < BACKLOG { self.window } else { 0 };
+        let room = stream.window.min(shared).min(self.peer.frame as i64);
+        if room > 0 || wanted == 0 {
+            stream.stuck = false;
+            return Poll::Ready(Ok(wanted.min(usize::try_from(room).unwrap_or(0))));
+        }
+        stream.stuck = true;
+        stream.wait(cx);
+        if shared <= 0 && !std::mem::replace(&mut stream.waits, true) {
+            self.waiting.push(id);
+        }
+        Poll::Pending
+    }
+
+    /// Writes a piece of a body, for which there is room. Nothing, when the stream has ended.
+    pub fn write_data(&mut self, id: u32, data: &[u8], end: bool) {
+        let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.can_send()) else { return };
+        stream.window -= data.len() as i64;
+        (stream.moved, stream.send_ended) = (true, end);
+        self.window -= data.len() as i64;
+        self.written += (data.len() + frame::HEAD_BYTES) as u64;
+        let out = self.wire.text();
+        frame::write_data_head(out, id, data.len(), end);
+        out.extend_from_slice(data);
+    }
+
+    /// The next piece of what comes in on a stream.
+    pub fn poll_data(&mut self, id: u32, cx: &Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        let Some(stream) = self.streams.get_mut(&id) else { return Poll::Ready(Some(Err(Failure::Ended))) };
+        let Some(data) = stream.next_data() else {
+            return match &stream.failure {
+                _ if stream.receive_ended => Poll::Ready(None),
+                Some(failure) => Poll::Ready(Some(Err(failure.clone()))),
+                None => {
+                    stream.wait(cx);
+                    Poll::Pending
+                }
+            };
+        };
+        let length = data.len() as u32;
+        stream.unreleased += length;
+        if stream.unreleased >= self.limits.stream_window / 2 && !stream.receive_ended {
+            let released = std::mem::take(&mut stream.unreleased);
+            stream.credit += i64::from(released);
+            frame::write_window_update(self.wire.text(), id, released);
+        }
+        if !self.limits.release_on_arrival {
+            self.release_connection(length);
+        }
+        Poll::Ready(Some(Ok(data)))
+    }
+
+    fn release_connection(&mut self, bytes: u32) {
+        self.unreleased += bytes;
+        if self.unreleased >= self.limits.connection_window / 2 {
+            let released = std::mem::take(&mut self.unreleased);
+            self.credit += i64::from(released);
+            frame::write_window_update(self.wire.text(), 0, released);
+        }
+    }
+
+    /// Writes what there is to write.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.wire.poll_flush(cx) {
+            Poll::Ready(Err(error)) => self.end(&error.to_string()),
+            Poll::Ready(Ok(())) => {}
+            Poll::Pending if self.wire.backlog() >= BACKLOG => return Poll::Pending,
+            Poll::Pending => {
+                self.wake_waiting();
+                return Poll::Pending;
+            }
+        }
+        self.wake_waiting();
+        Poll::Ready(())
+    }
+
+    fn wake_waiting(&mut self) {
+        for id in self.waiting.drain(..) {
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.waits = false;
+                stream.wake();
+            }
+        }
+    }
+
+    /// Whether no byte of a stream has left.
+    pub fn is_unsent(&self, begins_at: u64) -> bool {
+        self.written - self.wire.backlog() as u64 <= begins_at
+    }
+
+    /// Ends a stream from this side.
+    pub fn fail_stream(&mut self, id: u32, reason: Reason, failure: Failure) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if stream.failure.is_none() && self.over.is_none() {
+            frame::write_reset(self.wire.text(), id, reason);
+        }
+        stream.fail(failure);
+    }
+
+    /// Nobody has to do with a stream any more.
+    pub fn forget(&mut self, id: u32) {
+        let Some(stream) = self.streams.remove(&id) else { return };
+        let unread: usize = stream.unread();
+        if !self.limits.release_on_arrival && unread > 0 {
+            self.release_connection(unread as u32);
+        }
+        if stream.failure.is_none() && self.over.is_none() {
+            let reason = match (stream.send_ended, stream.receive_ended) {
+                (true, true) => None,
+                // RFC 9113 section 8.1: the response is whole, and the rest of the request need not come.
+                (true, false) if self.role == Role::Server => Some(Reason::NoError),
+                _ if self.role == Role::Server => Some(Reason::InternalError),
+                _ => Some(Reason::Cancel),
+            };
+            if let Some(reason) = reason {
+                frame::write_reset(self.wire.text(), id, reason);
+            }
+        }
+        if self.streams.is_empty() {
+            self.used = Instant::now();
+            if self.leaving != Leaving::No || self.dismissed || self.unwanted {
+                self.kick();
+            }
+        }
+    }
+
+    /// Asks the peer whether it is there.
+    pub fn ping(&mut self) {
+        frame::write_ping(self.wire.text(), false, PING);
+    }
+
+    /// Says that there will be no more streams; those that are on their way are still taken (RFC 9113 section 6.8).
+    pub fn leave(&mut self) {
+        if self.leaving == Leaving::No && self.over.is_none() {
+            self.leaving = Leaving::Announced;
+            frame::write_go_away(self.wire.text(), LAST_STREAM, Reason::NoError, b"");
+            self.ping();
+        }
+    }
+
+    /// Whether a peer has been told to leave, and was not heard of since.
+    pub fn is_announced(&self) -> bool {
+        self.leaving == Leaving::Announced
+    }
+
+    pub fn say_last(&mut self) {
+        self.leaving = Leaving::Said;
+        let last = if self.role == Role::Server { self.last } else { 0 };
+        frame::write_go_away(self.wire.text(), last, Reason::NoError, b"");
+    }
+
+    /// Whether the connection has nothing left to do.
+    pub fn is_finished(&self) -> bool {
+        self.over.is_some() || (self.streams.is_empty() && self.begun.is_empty() && (self.leaving == Leaving::Said || self.dismissed || self.unwanted))
+    }
+
+    /// Whether the connection broke off; nothing more can be said on it.
+    pub fn is_over(&self) -> bool {
+        self.over.is_some()
+    }
+
+    fn fail(&mut self, Broken(reason, why): Broken) {
+        let last = if self.role == Role::Server { self.last } else { 0 };
+        frame::write_go_away(self.wire.text(), last, reason, why.as_bytes());
+        tracing::debug!(%reason, why, "HTTP/2: a peer's connection is closed");
+        self.end(why);
+    }
+
+    /// The connection is over: its streams are told so.
+    pub fn end(&mut self, why: &str) {
+        if self.over.is_some() {
+            return;
+        }
+        let why: Rc<str> = why.into();
+        for stream in self.streams.values_mut() {
+            stream.fail(Failure::Lost(why.clone()));
+        }
+        self.over = Some(why);
+        self.tell_asking();
+        self.kick();
+    }
+}
+
+const TOO_LARGE: Malformed = "the head is too large";
+
+/// A response's head, when it has come.
+pub fn poll_response(session: &mut Session, id: u32, cx: &Context<'_>) -> Poll<Result<ResponseHead, Failure>> {
+    let Some(stream) = session.streams.get_mut(&id) else { return Poll::Ready(Err(Failure::Ended)) };
+    if let Some(head) = stream.head.take() {
+        return Poll::Ready(Ok(head));
+    }
+    if let Some(failure) = &stream.failure {
+        return Poll::Ready(Err(failure.clone()));
+    }
+    stream.wait(cx);
+    Poll::Pending
+}
