@@ -36,6 +36,7 @@ pub mod grpc_web;
 pub mod handover;
 mod hbone;
 pub mod http1;
+pub mod http2;
 pub mod identity;
 pub mod incoming;
 pub mod io;

@@ -270,10 +270,14 @@ static KNOWN: [HeaderName; 12] = [
     HeaderName::from_static("keep-alive"),
 ];
 
+/// The kept copy of a name, in whatever case it came.
+pub(crate) fn known_name(name: &[u8]) -> Option<&'static HeaderName> {
+    KNOWN.iter().find(|known| known.as_str().len() == name.len() && known.as_str().as_bytes().eq_ignore_ascii_case(name))
+}
+
 /// A parsed field that shares the memory of the head it came in.
 pub(super) fn field(head: &Bytes, parsed: &httparse::Header<'_>) -> Result<(HeaderName, HeaderValue), BadHead> {
-    let known = KNOWN.iter().find(|known| known.as_str().len() == parsed.name.len() && known.as_str().eq_ignore_ascii_case(parsed.name));
-    let name = match known {
+    let name = match known_name(parsed.name.as_bytes()) {
         Some(known) => known.clone(),
         None => HeaderName::from_bytes(parsed.name.as_bytes()).map_err(|_| BadHead::Syntax("a field of the head has no valid name"))?,
     };

@@ -1,0 +1,6 @@
+//! HTTP/2 on a byte stream. Knows nothing of the mesh.
+
+pub mod frame;
+pub mod hpack;
+pub mod reason;
+pub mod settings;
