@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn padding_is_the_start_of_eos_and_less_than_a_byte() {
         assert_eq!(decoded(&[0b0001_1111]), Ok(b"a".to_vec()));
-        for wrong in [&[0b0001_1110][..], &[0b0001_0111], &[0b0001_1111, 0xff], &[0xff], &[0xff, 0xff, 0xff], &[0xff, 0xff, 0xff, 0xff]] {
+        for wrong in [&[0b0001_1110][..], &[0b0001_1011], &[0b0001_1111, 0xff], &[0xff], &[0xff, 0xff, 0xff], &[0xff, 0xff, 0xff, 0xff]] {
             assert!(decoded(wrong).is_err(), "{wrong:?}");
         }
         assert_eq!(decoded(&[0xff, 0xff, 0xff, 0xfc]), Err("a Huffman-coded string holds EOS"));
