@@ -8,6 +8,7 @@ use crate::capture::late::FirstLine;
 use crate::capture::{sniff, socks5};
 use crate::facts::split_authority;
 use crate::http1::fuzzing as http1;
+use crate::http2::fuzzing as http2;
 use crate::io::Io;
 use crate::proxy_protocol::{self, Preface, Start};
 use crate::tls::{Hello, hello};
@@ -26,9 +27,11 @@ type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("authority", authority),
     ("client_hello", client_hello),
+    ("hpack", hpack),
     ("http1_body", http1_body),
     ("http1_request", http1_request),
     ("http1_response", http1_response),
+    ("http2_frame", http2_frame),
     ("introduction", introduction),
     ("opening", opening),
     ("path", path),
@@ -58,6 +61,11 @@ pub fn client_hello(bytes: &[u8]) {
         let part = hello(&bytes[..end]);
         assert!(part == Hello::Incomplete || part == whole, "{part:?} becomes {whole:?} when more is read");
     }
+}
+
+/// Field blocks of HTTP/2, one after another on a connection.
+pub fn hpack(bytes: &[u8]) {
+    http2::hpack(bytes);
 }
 
 /// The chunked coding, in any pieces.
@@ -95,6 +103,11 @@ pub fn http1_response(bytes: &[u8]) {
     for step in [1, 7] {
         assert_eq!(http1::read_response(bytes, step), whole, "a head reads differently in pieces of {step}");
     }
+}
+
+/// Frames of HTTP/2, in any pieces.
+pub fn http2_frame(bytes: &[u8]) {
+    http2::http2_frame(bytes);
 }
 
 /// How a peer's proxy names its workload.

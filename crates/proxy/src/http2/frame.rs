@@ -298,3 +298,6 @@ fn write_head(out: &mut BytesMut, length: usize, kind: u8, flags: u8, stream: u3
     let [s0, s1, s2, s3] = stream.to_be_bytes();
     out.extend_from_slice(&[l0, l1, l2, kind, flags, s0, s1, s2, s3]);
 }
+
+#[cfg(test)]
+mod tests;

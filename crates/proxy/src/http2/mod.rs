@@ -8,6 +8,7 @@ mod drive;
 mod duplex;
 mod flood;
 pub mod frame;
+pub mod fuzzing;
 mod handle;
 mod head;
 pub mod hpack;
@@ -61,3 +62,6 @@ pub struct Patience {
     /// Requests that do not go on count as stalled too.
     pub body: bool,
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,6 +74,7 @@ impl Name {
                 Ok(Field::Header(name.clone(), value))
             }
             Self::Method => Method::from_bytes(&value).map(Field::Method).map_err(|_| "its :method is not a token"),
+            Self::Scheme if value.is_empty() => Err("its :scheme is empty"),
             Self::Scheme => Scheme::try_from(&*value).map(Field::Scheme).map_err(|_| "its :scheme is not one"),
             Self::Authority if value.contains(&b'@') => Err("its :authority names a user"),
             Self::Authority => Authority::from_maybe_shared(value).map(Field::Authority).map_err(|_| "its :authority is not one"),

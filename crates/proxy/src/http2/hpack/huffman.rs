@@ -204,7 +204,7 @@ mod tests {
         for (byte, code) in some {
             assert_eq!(CODES[usize::from(byte)], code, "{byte}");
         }
-        assert_eq!((CODES[249], CODES[255], CODES[22]), (0xfffffe_f + 0, 0x3ffffee, 0x3ffffffe));
+        assert_eq!((CODES[249], CODES[255], CODES[22]), (0xfff_fffe, 0x3ff_ffee, 0x3fff_fffe));
     }
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn padding_is_the_start_of_eos_and_less_than_a_byte() {
         assert_eq!(decoded(&[0b0001_1111]), Ok(b"a".to_vec()));
-        for wrong in [&[0b0001_1110][..], &[0b0001_0111], &[0b0001_1111, 0xff], &[0xff], &[0xff, 0xff, 0xff], &[0xff, 0xff, 0xff, 0xff]] {
+        for wrong in [&[0b0001_1110][..], &[0b0001_1011], &[0b0001_1111, 0xff], &[0xff], &[0xff, 0xff, 0xff], &[0xff, 0xff, 0xff, 0xff]] {
             assert!(decoded(wrong).is_err(), "{wrong:?}");
         }
         assert_eq!(decoded(&[0xff, 0xff, 0xff, 0xfc]), Err("a Huffman-coded string holds EOS"));
