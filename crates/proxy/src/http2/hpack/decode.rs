@@ -1,7 +1,7 @@
 //! Blocks to fields. The table is kept right whatever is wrong with a message, so that the next message is understood.
 
 use super::DEFAULT_TABLE_BYTES;
-use super::field::{Field, Name};
+use super::field::{Broken, Field, Name};
 use super::huffman;
 use super::table::{Entry, Table, size};
 use bytes::{Bytes, BytesMut};
@@ -196,19 +196,25 @@ impl<T: FnMut(Field) -> Result<(), DecodeError>> Section<T> {
 
     fn add_entry(&mut self, entry: &Entry) {
         if self.verdict.is_ok() {
-            self.add(entry.size, entry.field.as_ref().map(Field::clone).map_err(|broken| broken.why));
+            self.verdict = match self.admit(entry.size, &entry.field) {
+                Ok(field) => (self.take)(field.clone()),
+                Err(error) => Err(error),
+            };
         }
     }
 
-    fn add(&mut self, size: usize, field: Result<Field, &'static str>) {
+    fn add(&mut self, size: usize, field: Result<Field, Broken>) {
         if self.verdict.is_ok() {
-            self.verdict = self.admit(size, field);
+            self.verdict = match (self.admit(size, &field).map(|_| ()), field) {
+                (Ok(()), Ok(field)) => (self.take)(field),
+                (admitted, _) => admitted,
+            };
         }
     }
 
-    fn admit(&mut self, size: usize, field: Result<Field, &'static str>) -> Result<(), DecodeError> {
+    fn admit<'a>(&mut self, size: usize, field: &'a Result<Field, Broken>) -> Result<&'a Field, DecodeError> {
         self.left = self.left.checked_sub(size).ok_or(DecodeError::TooLarge)?;
-        let field = field.map_err(DecodeError::Malformed)?;
+        let field = field.as_ref().map_err(|broken| DecodeError::Malformed(broken.why))?;
         let bit = match field {
             Field::Header(..) => Self::OVER,
             Field::Method(_) => 1,
@@ -222,7 +228,7 @@ impl<T: FnMut(Field) -> Result<(), DecodeError>> Section<T> {
             return Err(DecodeError::Malformed("a pseudo-header field comes twice or after other fields"));
         }
         self.pseudo |= bit;
-        (self.take)(field)
+        Ok(field)
     }
 }
 

@@ -12,8 +12,9 @@ use http::{Method, StatusCode};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
 
-/// How fields of a peer's requests were seen, by their hash.
-const SLOTS: usize = 128;
+/// Which fields were seen, by their hash: so many buckets of so many slots. A full table has about a hundred entries.
+const BUCKETS: usize = 64;
+const SLOTS: usize = 4;
 
 #[derive(Debug)]
 pub struct Encoder {
@@ -25,7 +26,7 @@ pub struct Encoder {
     resized: Option<(usize, usize)>,
     /// The number of the newest entry; its index is one more than the static table's last.
     newest: u32,
-    slots: Box<[Slot; SLOTS]>,
+    seen: Box<[[Slot; SLOTS]; BUCKETS]>,
     /// The number of the last entry with each known name that the static table lacks.
     names: Box<[u32; names::MOST]>,
     hashes: RandomState,
@@ -40,23 +41,39 @@ enum Strings {
 
 #[derive(Debug)]
 struct Entry {
-    /// The name and the value after it. Copied, so that no entry keeps a read buffer alive.
+    /// Its place, if it is a known one.
+    known: Option<usize>,
+    /// The name, unless it is a known one, and the value after it. Copied, so that no entry keeps a read buffer alive.
     text: Box<[u8]>,
-    name_length: usize,
+    size: usize,
 }
 
 impl Entry {
-    fn name(&self) -> &[u8] {
-        &self.text[..self.name_length]
+    fn is(&self, name: Name<'_>, value: &[u8]) -> bool {
+        self.known == name.place() && {
+            let unknown = if name.known.is_some() { &[] } else { name.text };
+            self.text.strip_prefix(unknown).is_some_and(|own| own == value)
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Name<'a> {
+    text: &'a [u8],
+    known: Option<&'static Known>,
+}
+
+impl<'a> Name<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        Self { text, known: names::find(text) }
     }
 
-    fn is(&self, name: &[u8], value: &[u8]) -> bool {
-        let (own_name, own_value) = self.text.split_at(self.name_length);
-        own_name == name && own_value == value
+    fn place(&self) -> Option<usize> {
+        self.known.map(|known| known.place)
     }
 
-    fn size(&self) -> usize {
-        self.text.len() + ENTRY_OVERHEAD
+    fn habit(&self) -> Habit {
+        self.known.map_or(Habit::Repeats, |known| known.habit)
     }
 }
 
@@ -70,8 +87,11 @@ struct Slot {
 /// What to do with a field whose values come again.
 enum Sighting {
     Entry(usize),
-    /// It was seen before, and gets an entry, which this slot will lead to.
-    Again(usize, u32),
+    /// It was seen before, and gets an entry, which the slot will lead to.
+    Again {
+        bucket: usize,
+        slot: usize,
+    },
     First,
 }
 
@@ -84,7 +104,7 @@ impl Encoder {
             most: DEFAULT_TABLE_BYTES,
             resized: None,
             newest: 0,
-            slots: Box::new([Slot::default(); SLOTS]),
+            seen: Box::new([[Slot::default(); SLOTS]; BUCKETS]),
             names: Box::new([0; names::MOST]),
             hashes: RandomState::default(),
             strings: Strings::Plain,
@@ -117,47 +137,45 @@ impl Encoder {
         Block { encoder: self, out }
     }
 
-    fn field(&mut self, out: &mut BytesMut, name: &[u8], value: &[u8], habit: Option<Habit>) {
-        let known = names::find(name);
-        match habit.unwrap_or(known.map_or(Habit::Repeats, |(_, known)| known.habit)) {
-            Habit::Secret => self.literal(out, (0x10, 4), known, name, value),
-            Habit::Changes => match self.name_index(known) {
-                // The name alone is worth an entry.
-                None if known.is_some() => {
-                    self.insert(out, known, name, value);
-                }
-                _ => self.literal(out, (0, 4), known, name, value),
-            },
+    fn field(&mut self, out: &mut BytesMut, name: Name<'_>, value: &[u8], habit: Habit) {
+        match habit {
+            Habit::Secret => self.literal(out, (0x10, 4), name, value),
+            // The name alone is worth an entry.
+            Habit::Changes if name.known.is_some() && self.name_index(name).is_none() => _ = self.insert(out, name, value),
+            Habit::Changes => self.literal(out, (0, 4), name, value),
             Habit::Repeats => match self.sight(name, value) {
                 Sighting::Entry(index) => integer(out, 0x80, 7, index),
-                Sighting::Again(slot, hash) => {
-                    if let Some(number) = self.insert(out, known, name, value) {
-                        self.slots[slot] = Slot { hash, number };
+                Sighting::Again { bucket, slot } => {
+                    if let Some(number) = self.insert(out, name, value) {
+                        self.seen[bucket][slot].number = number;
                     }
                 }
-                Sighting::First => self.literal(out, (0, 4), known, name, value),
+                Sighting::First => self.literal(out, (0, 4), name, value),
             },
         }
     }
 
-    /// Two slots may tell of a field. One that leads to an entry is left to it, so that what comes once cannot push out what repeats.
-    fn sight(&mut self, name: &[u8], value: &[u8]) -> Sighting {
+    /// A slot that leads to an entry is left to it, so that what comes once cannot push out what repeats.
+    fn sight(&mut self, name: Name<'_>, value: &[u8]) -> Sighting {
         let mut hasher = self.hashes.build_hasher();
-        hasher.write(name);
+        match name.known {
+            Some(known) => hasher.write_usize(known.place),
+            None => hasher.write(name.text),
+        }
         hasher.write(value);
         let hash = hasher.finish();
-        let (slot, hash) = (hash as usize % SLOTS, (hash >> 32) as u32);
-        for slot in [slot, slot ^ 1] {
-            let seen = self.slots[slot];
-            if seen.hash == hash {
-                return match self.age(seen.number) {
-                    Some(age) if self.entries[age].is(name, value) => Sighting::Entry(STATIC.len() + 1 + age),
-                    _ => Sighting::Again(slot, hash),
-                };
-            }
+        let (bucket, first, hash) = (hash as usize % BUCKETS, hash as usize / BUCKETS % SLOTS, (hash >> 32) as u32);
+        let seen = self.seen[bucket];
+        if let Some(slot) = seen.iter().position(|slot| slot.hash == hash) {
+            return match self.age(seen[slot].number) {
+                Some(age) if self.entries[age].is(name, value) => Sighting::Entry(STATIC.len() + 1 + age),
+                _ => Sighting::Again { bucket, slot },
+            };
         }
-        if let Some(free) = [slot, slot ^ 1].into_iter().find(|slot| self.age(self.slots[*slot].number).is_none()) {
-            self.slots[free] = Slot { hash, number: self.newest.wrapping_sub(u32::MAX / 2) };
+        let mut slots = (first..first + SLOTS).map(|slot| slot % SLOTS);
+        if let Some(free) = slots.find(|slot| self.age(seen[*slot].number).is_none()) {
+            // A number that no entry has.
+            self.seen[bucket][free] = Slot { hash, number: self.newest.wrapping_sub(u32::MAX / 2) };
         }
         Sighting::First
     }
@@ -168,49 +186,51 @@ impl Encoder {
         (age < self.entries.len()).then_some(age)
     }
 
-    fn name_index(&self, known: Option<(usize, Known)>) -> Option<usize> {
-        let (place, known) = known?;
+    fn name_index(&self, name: Name<'_>) -> Option<usize> {
+        let known = name.known?;
         if known.static_index != 0 {
             return Some(known.static_index);
         }
-        let age = self.age(self.names[place])?;
-        (self.entries[age].name() == known.name.as_bytes()).then_some(STATIC.len() + 1 + age)
+        let age = self.age(self.names[known.place])?;
+        (self.entries[age].known == Some(known.place)).then_some(STATIC.len() + 1 + age)
     }
 
-    fn literal(&self, out: &mut BytesMut, (pattern, bits): (u8, u32), known: Option<(usize, Known)>, name: &[u8], value: &[u8]) {
-        out.reserve(name.len() + value.len() + 16);
-        match self.name_index(known) {
+    fn literal(&self, out: &mut BytesMut, (pattern, bits): (u8, u32), name: Name<'_>, value: &[u8]) {
+        out.reserve(name.text.len() + value.len() + 16);
+        match self.name_index(name) {
             Some(index) => integer(out, pattern, bits, index),
             None => {
                 out.put_u8(pattern);
-                self.string(out, name);
+                self.string(out, name.text);
             }
         }
         self.string(out, value);
     }
 
     /// Writes a field and keeps it, unless it would take the place of too much else.
-    fn insert(&mut self, out: &mut BytesMut, known: Option<(usize, Known)>, name: &[u8], value: &[u8]) -> Option<u32> {
-        let entry_size = name.len() + value.len() + ENTRY_OVERHEAD;
-        if entry_size > self.most / 2 {
-            self.literal(out, (0, 4), known, name, value);
+    fn insert(&mut self, out: &mut BytesMut, name: Name<'_>, value: &[u8]) -> Option<u32> {
+        let size = name.text.len() + value.len() + ENTRY_OVERHEAD;
+        if size > self.most / 2 {
+            self.literal(out, (0, 4), name, value);
             return None;
         }
-        self.literal(out, (0x40, 6), known, name, value);
-        self.evict(self.most - entry_size);
-        self.size += entry_size;
-        self.entries.push_front(Entry { text: [name, value].concat().into(), name_length: name.len() });
+        self.literal(out, (0x40, 6), name, value);
+        self.evict(self.most - size);
+        self.size += size;
         self.newest = self.newest.wrapping_add(1);
-        if let Some((place, _)) = known {
+        let known = name.place();
+        if let Some(place) = known {
             self.names[place] = self.newest;
         }
+        let text = if known.is_some() { value.into() } else { [name.text, value].concat().into() };
+        self.entries.push_front(Entry { known, text, size });
         Some(self.newest)
     }
 
     fn evict(&mut self, most: usize) {
         while self.size > most {
             let Some(oldest) = self.entries.pop_back() else { break };
-            self.size -= oldest.size();
+            self.size -= oldest.size;
         }
     }
 
@@ -241,11 +261,16 @@ pub struct Block<'a> {
 }
 
 impl Block<'_> {
+    fn field(&mut self, name: &str, value: &[u8]) {
+        let name = Name::new(name.as_bytes());
+        self.encoder.field(self.out, name, value, name.habit());
+    }
+
     pub fn method(&mut self, method: &Method) {
         match *method {
             Method::GET => self.out.put_u8(0x82),
             Method::POST => self.out.put_u8(0x83),
-            ref other => self.encoder.field(self.out, b":method", other.as_str().as_bytes(), None),
+            ref other => self.field(":method", other.as_str().as_bytes()),
         }
     }
 
@@ -255,26 +280,26 @@ impl Block<'_> {
         } else if *scheme == Scheme::HTTP {
             self.out.put_u8(0x86);
         } else {
-            self.encoder.field(self.out, b":scheme", scheme.as_str().as_bytes(), None);
+            self.field(":scheme", scheme.as_str().as_bytes());
         }
     }
 
     pub fn authority(&mut self, authority: &str) {
-        self.encoder.field(self.out, b":authority", authority.as_bytes(), None);
+        self.field(":authority", authority.as_bytes());
     }
 
     pub fn path(&mut self, path: &str) {
         match path.as_bytes() {
             b"/" => self.out.put_u8(0x84),
             // What a client asks for differs more often than what it asks.
-            path if memchr::memchr(b'?', path).is_some() => self.encoder.field(self.out, b":path", path, Some(Habit::Changes)),
-            path => self.encoder.field(self.out, b":path", path, None),
+            path if memchr::memchr(b'?', path).is_some() => self.encoder.field(self.out, Name::new(b":path"), path, Habit::Changes),
+            path => self.field(":path", path),
         }
     }
 
     /// What an extended CONNECT asks for (RFC 8441).
     pub fn protocol(&mut self, protocol: &str) {
-        self.encoder.field(self.out, b":protocol", protocol.as_bytes(), None);
+        self.field(":protocol", protocol.as_bytes());
     }
 
     pub fn status(&mut self, status: StatusCode) {
@@ -286,15 +311,16 @@ impl Block<'_> {
             400 => 12,
             404 => 13,
             500 => 14,
-            _ => return self.encoder.field(self.out, b":status", status.as_str().as_bytes(), None),
+            _ => return self.field(":status", status.as_str().as_bytes()),
         };
         self.out.put_u8(0x80 | index);
     }
 
     /// A value that [is sensitive](HeaderValue::is_sensitive) enters no table, here or further on.
     pub fn header(&mut self, name: &HeaderName, value: &HeaderValue) {
-        let habit = value.is_sensitive().then_some(Habit::Secret);
-        self.encoder.field(self.out, name.as_str().as_bytes(), value.as_bytes(), habit);
+        let name = Name::new(name.as_str().as_bytes());
+        let habit = if value.is_sensitive() { Habit::Secret } else { name.habit() };
+        self.encoder.field(self.out, name, value.as_bytes(), habit);
     }
 
     pub fn headers(&mut self, headers: &HeaderMap) {

@@ -63,16 +63,19 @@ impl Name {
         }
     }
 
-    /// The field of this name and `value`, or why a message that has it is malformed.
-    pub fn field(&self, value: Bytes) -> Result<Field, &'static str> {
+    /// The field of this name and `value`, unless a message that has it is malformed.
+    pub fn field(self, value: Bytes) -> Result<Field, Broken> {
         match self {
-            Self::Header(name) => {
-                let value = header_value(value)?;
-                if *name == header::TE && value != "trailers" {
-                    return Err("its TE field is not \"trailers\" (RFC 9113 section 8.2.2)");
-                }
-                Ok(Field::Header(name.clone(), value))
-            }
+            Self::Header(name) => match header_value(&name, value) {
+                Ok(value) => Ok(Field::Header(name, value)),
+                Err(why) => Err(Broken { name: Self::Header(name), why }),
+            },
+            name => name.pseudo(value).map_err(|why| Broken { name, why }),
+        }
+    }
+
+    fn pseudo(&self, value: Bytes) -> Result<Field, &'static str> {
+        match self {
             Self::Method => Method::from_bytes(&value).map(Field::Method).map_err(|_| "its :method is not a token"),
             Self::Scheme if value.is_empty() => Err("its :scheme is empty"),
             Self::Scheme => Scheme::try_from(&*value).map(Field::Scheme).map_err(|_| "its :scheme is not one"),
@@ -80,11 +83,19 @@ impl Name {
             Self::Authority => Authority::from_maybe_shared(value).map(Field::Authority).map_err(|_| "its :authority is not one"),
             Self::Path => path(value).map(Field::Path),
             Self::Protocol if value.is_empty() => Err("its :protocol is empty"),
-            Self::Protocol => header_value(value).map(Field::Protocol),
+            Self::Protocol => plain_value(value).map(Field::Protocol),
             Self::Status => StatusCode::from_bytes(&value).map(Field::Status).map_err(|_| "its :status is not three digits"),
+            Self::Header(_) => Err("a field is taken for a pseudo-header field"),
             Self::Refused { why, .. } => Err(why),
         }
     }
+}
+
+/// A field that no message may have; a valid one may still refer to its name.
+#[derive(Debug)]
+pub struct Broken {
+    pub name: Name,
+    pub why: &'static str,
 }
 
 impl Field {
@@ -101,7 +112,14 @@ impl Field {
     }
 }
 
-fn header_value(value: Bytes) -> Result<HeaderValue, &'static str> {
+fn header_value(name: &HeaderName, value: Bytes) -> Result<HeaderValue, &'static str> {
+    if *name == header::TE && value != "trailers" {
+        return Err("its TE field is not \"trailers\" (RFC 9113 section 8.2.2)");
+    }
+    plain_value(value)
+}
+
+fn plain_value(value: Bytes) -> Result<HeaderValue, &'static str> {
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     if blank(value.first()) || blank(value.last()) {
         return Err("a field's value begins or ends with white space");

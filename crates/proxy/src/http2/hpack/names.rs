@@ -14,7 +14,9 @@ pub enum Habit {
 
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
-    pub name: &'static str,
+    name: &'static str,
+    /// Its number among the known names, below [`MOST`].
+    pub place: usize,
     /// 0: it is not in the static table.
     pub static_index: usize,
     pub habit: Habit,
@@ -68,7 +70,7 @@ const REPEATS: [&str; 14] = [
 pub const MOST: usize = 96;
 const SLOTS: usize = 256;
 
-const NOBODY: Known = Known { name: "", static_index: 0, habit: Habit::Repeats };
+const NOBODY: Known = Known { name: "", place: 0, static_index: 0, habit: Habit::Repeats };
 
 struct Names {
     known: [Known; MOST],
@@ -116,7 +118,7 @@ const fn add(names: &mut Names, count: usize, name: &'static str, static_index: 
         }
         slot = (slot + 1) % SLOTS;
     }
-    names.known[count] = Known { name, static_index, habit };
+    names.known[count] = Known { name, place: count, static_index, habit };
     names.slots[slot] = count as u8 + 1;
     count + 1
 }
@@ -137,13 +139,13 @@ const fn hash(name: &[u8]) -> usize {
     (first.wrapping_mul(5) ^ middle.wrapping_mul(29) ^ last.wrapping_mul(83) ^ name.len().wrapping_mul(17)) % SLOTS
 }
 
-/// The place of a known name, below [`MOST`], and what is known of it.
-pub fn find(name: &[u8]) -> Option<(usize, Known)> {
+/// What is known of a name.
+pub fn find(name: &[u8]) -> Option<&'static Known> {
     let mut slot = hash(name);
     while let Some(place) = usize::from(NAMES.slots[slot]).checked_sub(1) {
-        let known = NAMES.known[place];
+        let known = &NAMES.known[place];
         if known.name.as_bytes() == name {
-            return Some((place, known));
+            return Some(known);
         }
         slot = (slot + 1) % SLOTS;
     }
@@ -156,7 +158,7 @@ mod tests {
 
     #[test]
     fn names_are_found_with_their_first_static_entry_and_their_habit() {
-        let told = |name: &str| find(name.as_bytes()).map(|(_, known)| (known.static_index, known.habit));
+        let told = |name: &str| find(name.as_bytes()).map(|known| (known.static_index, known.habit));
         for (at, (name, _)) in STATIC.iter().enumerate() {
             let first = STATIC.iter().position(|(other, _)| other == name).unwrap();
             assert_eq!(told(name).map(|(index, _)| index), Some(first + 1), "{name} at {at}");

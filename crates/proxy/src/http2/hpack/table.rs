@@ -1,6 +1,6 @@
 //! The static table of RFC 7541 appendix A, and the decoder's dynamic table, which holds fields already parsed and checked.
 
-use super::field::{Field, Name};
+use super::field::{Broken, Field, Name};
 use super::{DEFAULT_TABLE_BYTES, ENTRY_OVERHEAD};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -31,17 +31,10 @@ pub struct Entry {
     pub field: Result<Field, Broken>,
 }
 
-/// A field that no message may have; a valid one may still refer to its name.
-#[derive(Debug)]
-pub struct Broken {
-    name: Name,
-    pub why: &'static str,
-}
-
 impl Entry {
     pub fn new(name: Name, value: Bytes) -> Self {
         let size = size(&name, &value);
-        Self { size, field: name.field(value).map_err(|why| Broken { name, why }) }
+        Self { size, field: name.field(value) }
     }
 
     pub fn name(&self) -> Name {
