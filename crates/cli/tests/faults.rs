@@ -13,12 +13,6 @@ use support::{Client, Connection, Member, Mesh, PATIENCE, bookstore, eventually,
 fn steady<T>(mesh: &mut Mesh, from: u8, url: &str, rate: u64, act: impl FnOnce(&mut Mesh) -> T) -> (usize, Vec<String>, T) {
     let stop = AtomicBool::new(false);
     let outbound = mesh.outbound(from);
-    // The traffic is that of a mesh that has come up: a sidecar is told of ready workloads a moment after the control plane knows.
-    eventually(PATIENCE, "the first request is answered", || match Client::behind(mesh, from).get(url, &[]) {
-        Ok(reply) if reply.status == 200 => Ok(()),
-        Ok(reply) => Err(reply.status.to_string()),
-        Err(error) => Err(error.to_string()),
-    });
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..4)
             .map(|_| {
