@@ -56,8 +56,10 @@ const STRANGERS_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same for the application beside this proxy and for proven peers, who keep connections for later. Longer than they do
 /// (an hour), so that they, not we, close an idle connection and no request meets a closing one.
 const KNOWN_IDLE_TIMEOUT: Duration = Duration::from_secs(3660);
-/// For a client to take more of a response: Envoy's stream idle timeout.
+/// For a client to take more of a response, or to send more of a request: Envoy's stream idle timeout.
 const STALLED_TIMEOUT: Duration = Duration::from_secs(300);
+/// What peers have longer for that: the proxy beside a client that stands still is to be the one that says so.
+const STALLED_BEHIND: Duration = Duration::from_secs(10);
 /// For the first bytes of connections that have said nothing when a drain begins: what they send may be on its way.
 const DRAINING_TIMEOUT: Duration = Duration::from_secs(1);
 /// A client that says nothing for this long on a port whose protocol is neither declared nor learned waits for the server to
@@ -348,8 +350,9 @@ fn parse_server_name(name: &str) -> Option<(Text, u16)> {
 async fn serve_http1(engine: Rc<Engine>, arrival: Arrival, io: Io) {
     let stranger = arrival.direction == Direction::Inbound && arrival.peer.is_none();
     let idle = if stranger { STRANGERS_IDLE_TIMEOUT } else { KNOWN_IDLE_TIMEOUT };
+    let unsent = if arrival.peer.is_some() { STALLED_TIMEOUT + STALLED_BEHIND } else { STALLED_TIMEOUT };
     let exchanges = Exchanges { engine, arrival: Rc::new(arrival) };
-    server::serve(io, Patience { idle, head: HEAD_TIMEOUT, stalled: STALLED_TIMEOUT }, &exchanges).await;
+    server::serve(io, Patience { idle, head: HEAD_TIMEOUT, stalled: STALLED_TIMEOUT, unsent }, &exchanges).await;
 }
 
 /// The exchanges of one HTTP/1 connection.

@@ -193,7 +193,7 @@ async fn one_attempt(
         Err(fault) => match fault.kind {
             Kind::Reset | Kind::ResetBeforeRequest | Kind::RefusedStream | Kind::BadResponse => Outcome::Reset,
             Kind::PerTryTimeout => Outcome::TimedOut,
-            Kind::ClientBroke | Kind::NoIdentity | Kind::Loop | Kind::Overflow => Outcome::Cancelled,
+            Kind::ClientBroke | Kind::ClientStalled | Kind::NoIdentity | Kind::Loop | Kind::Overflow => Outcome::Cancelled,
             _ => Outcome::ConnectFailed,
         },
     });

@@ -440,12 +440,11 @@ fn broken(error: &dyn std::fmt::Display) -> Fault {
 /// Why no response head came over HTTP/1.
 fn unanswered_fault(unanswered: &Unanswered, body: &Source) -> Fault {
     let kind = match &unanswered.why {
-        _ if body.broken() => Kind::ClientBroke,
         _ if unanswered.unsent => Kind::ResetBeforeRequest,
         Why::NotHttp(_) => Kind::BadResponse,
         Why::Broken(_) | Why::Body(_) => Kind::Reset,
     };
-    Fault::new(kind, unanswered.why.to_string())
+    Fault::new(body.broken().unwrap_or(kind), unanswered.why.to_string())
 }
 
 /// Why no response head came over HTTP/2.
@@ -456,11 +455,10 @@ fn classify(error: &TrySendError<Request<RequestBody>>, body: &Source) -> Fault 
     let text = source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
     let reset = source.and_then(|source| source.downcast_ref::<h2::Error>()).and_then(h2::Error::reason);
     let kind = match reset {
-        _ if body.broken() => Kind::ClientBroke,
         Some(h2::Reason::REFUSED_STREAM) => Kind::RefusedStream,
         _ if unsent => Kind::ResetBeforeRequest,
         _ if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() => Kind::BadResponse,
         _ => Kind::Reset,
     };
-    Fault::new(kind, text)
+    Fault::new(body.broken().unwrap_or(kind), text)
 }
