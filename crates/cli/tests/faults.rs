@@ -144,6 +144,30 @@ fn a_stopped_workload_drains_and_is_forgotten() {
 }
 
 #[test]
+fn a_second_signal_ends_a_program_and_its_sidecar_at_once() {
+    let mut mesh = Mesh::start();
+    for (name, second, code) in [("first", Signal::SIGTERM, 143), ("second", Signal::SIGINT, 130)] {
+        let mut member = Member::new("stubborn", "v1", 1).named(name);
+        member.ports.clear();
+        member.program = ["sh", "-c", "trap 'echo was told' TERM; trap '' INT; while :; do sleep 0.1; done"].map(str::to_owned).into();
+        mesh.run(&member);
+        mesh.wait_ready(1);
+        let (sidecar, program) = (mesh.pid(name), child_of(mesh.pid(name)));
+        support::signal(sidecar, Signal::SIGTERM);
+        eventually(PATIENCE, "the program is told to end", || mesh.log(name).contains("was told").then_some(()).ok_or_else(|| mesh.log(name)));
+        let asked = Instant::now();
+        support::signal(sidecar, second);
+        let ended = eventually(PATIENCE, "the sidecar ends", || mesh.ended(name).ok_or_else(|| mesh.log(name)));
+        // A program has ten seconds to end by itself.
+        assert!(ended == code && asked.elapsed() < Duration::from_secs(5), "{ended} after {:?}: {}", asked.elapsed(), mesh.log(name));
+        eventually(PATIENCE, "the program is gone", || match std::fs::read_to_string(format!("/proc/{program}/stat")) {
+            Ok(stat) if !stat.contains(") Z ") => Err(stat),
+            _ => Ok(()),
+        });
+    }
+}
+
+#[test]
 fn a_file_that_stops_parsing_leaves_the_last_good_one_live() {
     let mut mesh = Mesh::new();
     let directory = mesh.directory.path().join("config");
