@@ -19,7 +19,7 @@ use taut_model::kinds::Kind;
 use taut_model::object::Object;
 use taut_model::origin::ObjectRef;
 use taut_model::problem::{Problem, Severity};
-use taut_model::workload::Health;
+use taut_model::workload::{Health, Workload};
 use taut_wire::resource::ResourceType;
 use tokio::sync::watch;
 
@@ -64,7 +64,7 @@ pub struct Survey {
 /// One connected proxy of a [`Survey`].
 pub struct Surveyed {
     pub proxy: Proxy,
-    /// `Ready` only when every proxy that can call this workload runs a plan in which it is ready.
+    /// `Ready` only when every proxy that calls this workload runs a plan in which it is ready.
     pub readiness: &'static str,
 }
 
@@ -109,7 +109,7 @@ impl Board {
         let (objects, _) = self.store.all();
         let mut objects: Vec<_> = objects.iter().map(|object| (object.reference(), liveness(object, &published, &tallies))).collect();
         objects.sort_by(|a, b| a.0.cmp(&b.0));
-        let readiness: Vec<_> = proxies.iter().map(|proxy| readiness(proxy, &published, &tallies)).collect();
+        let readiness: Vec<_> = proxies.iter().map(|proxy| readiness(proxy, &proxies, &published, &tallies)).collect();
         drop(tallies);
         let proxies = proxies.into_iter().zip(readiness).map(|(proxy, readiness)| Surveyed { proxy, readiness }).collect();
         Survey { published, proxies, objects }
@@ -206,17 +206,24 @@ fn tallies<'a>(published: &'a Published, proxies: &[Proxy]) -> Tallies<'a> {
 }
 
 /// What a proxy says of its workload, or that it is being made known.
-fn readiness(proxy: &Proxy, published: &Published, tallies: &Tallies<'_>) -> &'static str {
+fn readiness(proxy: &Proxy, proxies: &[Proxy], published: &Published, tallies: &Tallies<'_>) -> &'static str {
     let ready = Presence::Ready.reason();
     if proxy.readiness != ready {
         return proxy.readiness;
     }
-    let published = published.translation.workloads.get(&proxy.uid).is_some_and(|workload| workload.health == Health::Ready);
-    let known = tallies.get(&(ResourceType::Workload, proxy.uid.as_str())).is_some_and(|tally| {
+    let workload = published.translation.workloads.get(&proxy.uid).filter(|workload| workload.health == Health::Ready);
+    let since = published.workloads_since.get(&proxy.uid).copied().unwrap_or_default();
+    // Who asked for the service later has it, from the first answer on, with the workload as it is now; till then requests wait.
+    let may_be_behind = |caller: &Proxy, workload: &Workload| {
+        let asked_before = |host: &str| caller.asked.get(host).is_some_and(|at| *at < since);
+        workload.serves.iter().any(|serves| asked_before(&serves.host))
+    };
+    let known = workload.zip(tallies.get(&(ResourceType::Workload, proxy.uid.as_str()))).is_some_and(|(workload, tally)| {
         // Who refused it says so, and is not waited for.
-        tally.need.iter().all(|uid| tally.have.contains(uid) || tally.refused.contains_key(uid))
+        let mut behind = tally.need.iter().filter(|uid| !tally.have.contains(*uid) && !tally.refused.contains_key(*uid));
+        behind.all(|uid| proxies.binary_search_by(|one| one.uid.cmp(uid)).is_ok_and(|at| !may_be_behind(&proxies[at], workload)))
     });
-    if published && known { ready } else { ANNOUNCING }
+    if known { ready } else { ANNOUNCING }
 }
 
 fn liveness(object: &Object, published: &Published, tallies: &Tallies<'_>) -> Liveness {
