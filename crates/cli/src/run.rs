@@ -7,10 +7,12 @@ use crate::place::Place;
 use crate::{Failure, Outcome, token};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 use taut_model::service::AppProtocol;
 use taut_proxy::options::{AccessLog, AccessLogFormat, ListenerKind, Options, OwnPort, OwnWorkload, Secret, Upstream};
@@ -99,7 +101,17 @@ pub async fn run(place: &Place, arguments: Arguments) -> Outcome<ExitCode> {
         None => free_loopback()?,
     };
     let mut options = options(&arguments, sidecar);
-    let mut stop = Box::pin(stop_signal());
+    // The program, as long as it runs.
+    let running: Rc<Cell<Option<Pid>>> = Rc::default();
+    let mut stop = Box::pin({
+        let running = running.clone();
+        stop_signal_or_else(move || {
+            if let Some(program) = running.get() {
+                // It may have ended by itself in the meantime.
+                let _ = kill(program, Signal::SIGKILL);
+            }
+        })
+    });
     options.token = Some(tokio::select! {
         biased;
         () = &mut stop => return Ok(ExitCode::SUCCESS),
@@ -119,6 +131,7 @@ pub async fn run(place: &Place, arguments: Arguments) -> Outcome<ExitCode> {
         () = current.carries() => {}
     }
     let mut program = start_program(&arguments.program, environment)?;
+    running.set(pid(&program));
     let code = tokio::select! {
         biased;
         () = &mut stop => None,
@@ -126,7 +139,10 @@ pub async fn run(place: &Place, arguments: Arguments) -> Outcome<ExitCode> {
             end(&mut program).await;
             return Err(Failure::cannot(ended_early(ended)));
         }
-        status = program.wait() => Some(told(&arguments.program[0], status)),
+        status = program.wait() => {
+            running.set(None);
+            Some(told(&arguments.program[0], status))
+        }
     };
     let _ = asked_to_stop.send(());
     if let Err(error) = proxy.await {
@@ -286,17 +302,28 @@ fn told(name: &str, status: std::io::Result<std::process::ExitStatus>) -> i32 {
 
 /// Asks the program to end, then insists.
 async fn end(program: &mut Child) {
-    if let Some(id) = program.id().and_then(|id| i32::try_from(id).ok()) {
+    if let Some(id) = pid(program) {
         // It may have ended by itself in the meantime.
-        let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
+        let _ = kill(id, Signal::SIGTERM);
     }
     if tokio::time::timeout(FAREWELL, program.wait()).await.is_err() {
         let _ = program.kill().await;
     }
 }
 
+/// `None` when it has ended and was waited for: the number may be another's by now.
+fn pid(program: &Child) -> Option<Pid> {
+    program.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw)
+}
+
 /// The first SIGTERM or SIGINT. The second ends the process at once.
 pub async fn stop_signal() {
+    stop_signal_or_else(|| {}).await;
+}
+
+/// The first SIGTERM or SIGINT. The second ends the process at once, after `last`, and with 128 and its number as the exit code,
+/// as shells have it.
+async fn stop_signal_or_else(last: impl FnOnce() + 'static) {
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
         // Without signal handlers the default action ends the process, which is what a signal asks for.
         return std::future::pending().await;
@@ -307,12 +334,14 @@ pub async fn stop_signal() {
         _ = interrupt.recv() => {}
     }
     tokio::task::spawn_local(async move {
-        tokio::select! {
+        let second = tokio::select! {
             biased;
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        std::process::exit(130);
+            _ = terminate.recv() => Signal::SIGTERM,
+            _ = interrupt.recv() => Signal::SIGINT,
+        };
+        output::say(&format!("a second {second}: ending at once"));
+        last();
+        std::process::exit(128 + second as i32);
     });
 }
 

@@ -44,7 +44,8 @@ fn render(status: &Value) -> String {
         out += &format!("… {} is not live: {}\n", name(resource), text(&resource["live"]["message"]));
     }
     for proxy in proxies.iter().filter(|p| p["readiness"] != "Ready") {
-        out += &format!("✗ {} is {}\n", text(&proxy["uid"]), text(&proxy["readiness"]));
+        let mark = if proxy["readiness"] == "Announcing" { '…' } else { '✗' };
+        out += &format!("{mark} {} is {}\n", text(&proxy["uid"]), text(&proxy["readiness"]));
     }
     for uid in list("away") {
         out += &format!("✗ {} does not answer: its sidecar is gone or cannot reach the control plane\n", text(uid));

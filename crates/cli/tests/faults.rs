@@ -13,12 +13,6 @@ use support::{Client, Connection, Member, Mesh, PATIENCE, bookstore, eventually,
 fn steady<T>(mesh: &mut Mesh, from: u8, url: &str, rate: u64, act: impl FnOnce(&mut Mesh) -> T) -> (usize, Vec<String>, T) {
     let stop = AtomicBool::new(false);
     let outbound = mesh.outbound(from);
-    // The traffic is that of a mesh that has come up: a sidecar is told of ready workloads a moment after the control plane knows.
-    eventually(PATIENCE, "the first request is answered", || match Client::behind(mesh, from).get(url, &[]) {
-        Ok(reply) if reply.status == 200 => Ok(()),
-        Ok(reply) => Err(reply.status.to_string()),
-        Err(error) => Err(error.to_string()),
-    });
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..4)
             .map(|_| {
@@ -147,6 +141,30 @@ fn a_stopped_workload_drains_and_is_forgotten() {
     assert_eq!((code, failed.len()), (Some(0), 0), "{sent} sent, {failed:?}\n{}", mesh.log("details-a"));
     let entries = mesh.taut_ok(&["get", "workloadentries"]);
     assert!(entries.contains("details-b") && !entries.contains("details-a"), "{entries}");
+}
+
+#[test]
+fn a_second_signal_ends_a_program_and_its_sidecar_at_once() {
+    let mut mesh = Mesh::start();
+    for (name, second, code) in [("first", Signal::SIGTERM, 143), ("second", Signal::SIGINT, 130)] {
+        let mut member = Member::new("stubborn", "v1", 1).named(name);
+        member.ports.clear();
+        member.program = ["sh", "-c", "trap 'echo was told' TERM; trap '' INT; while :; do sleep 0.1; done"].map(str::to_owned).into();
+        mesh.run(&member);
+        mesh.wait_ready(1);
+        let (sidecar, program) = (mesh.pid(name), child_of(mesh.pid(name)));
+        support::signal(sidecar, Signal::SIGTERM);
+        eventually(PATIENCE, "the program is told to end", || mesh.log(name).contains("was told").then_some(()).ok_or_else(|| mesh.log(name)));
+        let asked = Instant::now();
+        support::signal(sidecar, second);
+        let ended = eventually(PATIENCE, "the sidecar ends", || mesh.ended(name).ok_or_else(|| mesh.log(name)));
+        // A program has ten seconds to end by itself.
+        assert!(ended == code && asked.elapsed() < Duration::from_secs(5), "{ended} after {:?}: {}", asked.elapsed(), mesh.log(name));
+        eventually(PATIENCE, "the program is gone", || match std::fs::read_to_string(format!("/proc/{program}/stat")) {
+            Ok(stat) if !stat.contains(") Z ") => Err(stat),
+            _ => Ok(()),
+        });
+    }
 }
 
 #[test]

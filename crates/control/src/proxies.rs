@@ -3,7 +3,7 @@
 use crate::publish::Published;
 use crate::view::Viewer;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -93,13 +93,17 @@ pub struct Proxy {
     pub since: String,
     pub readiness: &'static str,
     pub viewer: Viewer,
+    pub asked: Arc<Asked>,
 }
+
+/// The hosts that a proxy asked for, and which version of the mesh was published then; 0 for those it may have had before.
+pub type Asked = BTreeMap<String, u64>;
 
 #[derive(Default)]
 struct Table {
     proxies: BTreeMap<String, Proxy>,
     /// Hosts that each ADS stream asked for, by workload and stream number: streams come and go apart from desks.
-    subscriptions: BTreeMap<String, (u64, BTreeSet<String>)>,
+    subscriptions: BTreeMap<String, (u64, Arc<Asked>)>,
 }
 
 /// Cheap to clone; all clones are one table.
@@ -129,8 +133,8 @@ impl Proxies {
     pub fn arrive(&self, uid: &str, hello: Hello, since: String, questions: mpsc::Sender<Ask>) -> Arc<Line> {
         let line = Arc::new(Line { number: self.number(), questions, waiting: Mutex::default(), next: AtomicU64::new(1), displaced: Notify::new() });
         let mut table = self.table.lock();
-        let hosts = table.subscriptions.get(uid).map(|(_, hosts)| hosts.clone()).unwrap_or_default();
-        let viewer = Viewer { uid: uid.to_owned(), namespace: hello.namespace.clone(), hosts };
+        let asked = table.subscriptions.get(uid).map(|(_, asked)| asked.clone()).unwrap_or_default();
+        let viewer = Viewer { uid: uid.to_owned(), namespace: hello.namespace.clone(), hosts: asked.keys().cloned().collect() };
         let proxy = Proxy {
             uid: uid.to_owned(),
             hello: Arc::new(hello),
@@ -140,6 +144,7 @@ impl Proxies {
             since,
             readiness: "NotReady",
             viewer,
+            asked,
         };
         if let Some(before) = table.proxies.insert(uid.to_owned(), proxy) {
             before.line.displaced.notify_one();
@@ -194,17 +199,19 @@ impl Proxies {
         self.changed();
     }
 
-    /// The hosts that ADS stream `number` of this workload has asked for.
-    pub fn subscribed(&self, uid: &str, number: u64, hosts: &BTreeSet<String>) {
+    /// What ADS stream `number` of this workload has asked for.
+    pub fn subscribed(&self, uid: &str, number: u64, asked: &Asked) {
         let mut table = self.table.lock();
         match table.subscriptions.get(uid) {
             Some((newest, _)) if *newest > number => return,
-            Some((newest, known)) if *newest == number && known == hosts => return,
+            Some((newest, known)) if *newest == number && **known == *asked => return,
             _ => {}
         }
-        table.subscriptions.insert(uid.to_owned(), (number, hosts.clone()));
+        let asked = Arc::new(asked.clone());
+        table.subscriptions.insert(uid.to_owned(), (number, asked.clone()));
         if let Some(proxy) = table.proxies.get_mut(uid) {
-            proxy.viewer.hosts.clone_from(hosts);
+            proxy.viewer.hosts = asked.keys().cloned().collect();
+            proxy.asked = asked;
         }
         drop(table);
         self.changed();

@@ -26,6 +26,8 @@ pub struct Published {
     pub translation: Translation,
     pub index: Index,
     pub encoded: BTreeMap<ResourceType, Encoded>,
+    /// The version with which each workload was first published as it is now.
+    pub workloads_since: BTreeMap<String, u64>,
     /// The resources that each object became.
     pub made: BTreeMap<ObjectRef, Vec<(ResourceType, String)>>,
     /// `metadata.generation` of every object.
@@ -40,6 +42,7 @@ impl Published {
         let generations = objects.iter().map(|object| (object.reference(), object.generation())).collect();
         let mut published = Self { version, translation, index, generations, ..Self::default() };
         published.encode(before);
+        published.date_workloads(before);
         published
     }
 
@@ -52,6 +55,16 @@ impl Published {
         self.encode_type(&new.authentications, &old.authentications, before, |one| &one.origin, Resource::PeerAuthentication);
         self.encode_type(&new.authorizations, &old.authorizations, before, |one| &one.origin, Resource::AuthorizationPolicy);
         self.translation = new;
+    }
+
+    fn date_workloads(&mut self, before: &Published) {
+        let of_type = ResourceType::Workload;
+        let since = |(name, (version, _)): (&String, &(String, Arc<[u8]>))| {
+            let same = before.version_of(of_type, name) == Some(version);
+            let since = before.workloads_since.get(name).copied().filter(|_| same);
+            (name.clone(), since.unwrap_or(self.version))
+        };
+        self.workloads_since = self.encoded.get(&of_type).into_iter().flatten().map(since).collect();
     }
 
     fn encode_type<T: PartialEq>(

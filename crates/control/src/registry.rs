@@ -213,11 +213,16 @@ impl Registry {
     pub fn register(&self, hello: &Hello) -> Result<String, RegistryFault> {
         let _turn = self.registering.lock();
         self.permit(hello)?;
+        let uid = format!("{}/{}", hello.namespace, hello.name);
+        // One that starts anew may have been ready a moment ago: nobody is to hear of its new place as if it still were.
+        let said = hello.readiness.as_ref().and_then(|said| Presence::said(said.state()));
+        if let Some(presence) = said.filter(|presence| *presence != Presence::Ready) {
+            self.judge(&uid, presence, "")?;
+        }
         self.ensure(self.kinds.namespace, "", &hello.namespace, json!({}))?;
         self.ensure(self.kinds.account, &hello.namespace, &hello.service_account, json!({}))?;
         let ports = self.service_ports(hello)?;
         self.write_entry(hello, &entry_value(self.kinds.entry, hello, &ports))?;
-        let uid = format!("{}/{}", hello.namespace, hello.name);
         self.suspects.lock().remove(&uid);
         Ok(uid)
     }

@@ -5,7 +5,7 @@ use crate::authority::tokens::{DEFAULT_LIFETIME, Grant};
 use crate::proxies::Proxies;
 use crate::publish::Published;
 use crate::source::directory::Report;
-use crate::status::Board;
+use crate::status::{Board, Survey, Surveyed};
 use crate::why::{self, NoAnswer, Question};
 use crate::world::World;
 use axum::body::Bytes;
@@ -72,18 +72,15 @@ fn refuse(status: StatusCode, message: impl Into<String>) -> Response {
 
 /// Proxies connected, what each object of interest is up to, and what is wrong.
 async fn status(State(side): State<Arc<Side>>) -> Json<Value> {
-    let published = side.published.borrow().clone();
-    let objects = side.board.all();
+    let Survey { published, proxies: connected, objects } = side.board.survey();
     let lagging = |uid: &str| objects.iter().filter(|(_, live)| live.lagging.iter().any(|one| one == uid)).count();
-    let proxies: Vec<Value> = side
-        .proxies
-        .all()
+    let proxies: Vec<Value> = connected
         .iter()
-        .map(|proxy| {
+        .map(|Surveyed { proxy, readiness }| {
             json!({
                 "uid": proxy.uid, "namespace": proxy.hello.namespace, "name": proxy.hello.name, "serviceAccount": proxy.hello.service_account,
                 "service": proxy.hello.service, "labels": proxy.hello.labels, "address": proxy.hello.address, "peer": proxy.hello.peer,
-                "admin": proxy.hello.admin, "proxyVersion": proxy.hello.proxy_version, "readiness": proxy.readiness, "since": proxy.since,
+                "admin": proxy.hello.admin, "proxyVersion": proxy.hello.proxy_version, "readiness": readiness, "since": proxy.since,
                 "plan": proxy.plan, "hosts": proxy.viewer.hosts, "resources": proxy.acknowledged.len(), "lagging": lagging(&proxy.uid),
             })
         })
@@ -217,13 +214,12 @@ async fn exchange(State(side): State<Arc<Side>>, Path(request_id): Path<String>)
 }
 
 async fn metrics(State(side): State<Arc<Side>>) -> Response {
-    let published = side.published.borrow().clone();
-    let objects = side.board.all();
+    let Survey { published, proxies, objects } = side.board.survey();
     let resources: usize = published.encoded.values().map(std::collections::BTreeMap::len).sum();
     let lagging = objects.iter().filter(|(_, live)| !live.lagging.is_empty()).count();
     let refused = objects.iter().filter(|(_, live)| !live.refused.is_empty()).count();
     let rows: [(&str, &str, u64); 7] = [
-        (names::CONTROL_PROXIES, "Proxies that are connected.", side.proxies.all().len() as u64),
+        (names::CONTROL_PROXIES, "Proxies that are connected.", proxies.len() as u64),
         (names::CONTROL_VERSION, "Version of the store that is delivered.", published.version),
         (names::CONTROL_OBJECTS, "Objects in the store.", objects.len() as u64),
         (names::CONTROL_RESOURCES, "Resources that proxies can be told.", resources as u64),

@@ -6,6 +6,7 @@
 use crate::condition;
 use crate::proxies::{Proxies, Proxy};
 use crate::publish::{Published, names};
+use crate::registry::Presence;
 use crate::store::{Store, StoreError, Write};
 use crate::view::view;
 use crate::world::World;
@@ -18,6 +19,7 @@ use taut_model::kinds::Kind;
 use taut_model::object::Object;
 use taut_model::origin::ObjectRef;
 use taut_model::problem::{Problem, Severity};
+use taut_model::workload::{Health, Workload};
 use taut_wire::resource::ResourceType;
 use tokio::sync::watch;
 
@@ -28,6 +30,8 @@ const MANAGER: &str = "taut-status";
 pub const CONTROLLER: &str = "tautline.dev/control";
 /// How many lagging proxies are named.
 const NAMED: usize = 10;
+/// The readiness of a workload that says it is ready, while those who call it are being told.
+pub const ANNOUNCING: &str = "Announcing";
 
 /// Where an object is in use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -47,6 +51,21 @@ pub struct Liveness {
     pub refused: BTreeMap<String, String>,
     /// One sentence for people: `3/5, 2 lagging: a, b`.
     pub message: String,
+}
+
+/// The mesh at one moment, as people are told of it.
+pub struct Survey {
+    pub published: Arc<Published>,
+    pub proxies: Vec<Surveyed>,
+    /// Every object, in the order of kind, namespace and name.
+    pub objects: Vec<(ObjectRef, Liveness)>,
+}
+
+/// One connected proxy of a [`Survey`].
+pub struct Surveyed {
+    pub proxy: Proxy,
+    /// `Ready` only when every proxy that calls this workload runs a plan in which it is ready.
+    pub readiness: &'static str,
 }
 
 /// Answers where objects are live. Cheap to clone.
@@ -81,15 +100,19 @@ impl Board {
         Some(liveness(&object, &published, &tallies(&published, &proxies)))
     }
 
-    /// Of every object, in the order of kind, namespace and name.
-    pub fn all(&self) -> Vec<(ObjectRef, Liveness)> {
+    /// Who is connected and ready, and where each object is live.
+    pub fn survey(&self) -> Survey {
+        // In this order: what a proxy says may be newer than what is published, and then counts only once that is too.
         let published = self.published.borrow().clone();
         let proxies = self.proxies.all();
         let tallies = tallies(&published, &proxies);
         let (objects, _) = self.store.all();
-        let mut all: Vec<_> = objects.iter().map(|object| (object.reference(), liveness(object, &published, &tallies))).collect();
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-        all
+        let mut objects: Vec<_> = objects.iter().map(|object| (object.reference(), liveness(object, &published, &tallies))).collect();
+        objects.sort_by(|a, b| a.0.cmp(&b.0));
+        let readiness: Vec<_> = proxies.iter().map(|proxy| readiness(proxy, &proxies, &published, &tallies)).collect();
+        drop(tallies);
+        let proxies = proxies.into_iter().zip(readiness).map(|(proxy, readiness)| Surveyed { proxy, readiness }).collect();
+        Survey { published, proxies, objects }
     }
 
     /// What is wrong with what users wrote, by object.
@@ -180,6 +203,27 @@ fn tallies<'a>(published: &'a Published, proxies: &[Proxy]) -> Tallies<'a> {
         }
     }
     tallies
+}
+
+/// What a proxy says of its workload, or that it is being made known.
+fn readiness(proxy: &Proxy, proxies: &[Proxy], published: &Published, tallies: &Tallies<'_>) -> &'static str {
+    let ready = Presence::Ready.reason();
+    if proxy.readiness != ready {
+        return proxy.readiness;
+    }
+    let workload = published.translation.workloads.get(&proxy.uid).filter(|workload| workload.health == Health::Ready);
+    let since = published.workloads_since.get(&proxy.uid).copied().unwrap_or_default();
+    // Who asked for the service later has it, from the first answer on, with the workload as it is now; till then requests wait.
+    let may_be_behind = |caller: &Proxy, workload: &Workload| {
+        let asked_before = |host: &str| caller.asked.get(host).is_some_and(|at| *at < since);
+        workload.serves.iter().any(|serves| asked_before(&serves.host))
+    };
+    let known = workload.zip(tallies.get(&(ResourceType::Workload, proxy.uid.as_str()))).is_some_and(|(workload, tally)| {
+        // Who refused it says so, and is not waited for.
+        let mut behind = tally.need.iter().filter(|uid| !tally.have.contains(*uid) && !tally.refused.contains_key(*uid));
+        behind.all(|uid| proxies.binary_search_by(|one| one.uid.cmp(uid)).is_ok_and(|at| !may_be_behind(&proxies[at], workload)))
+    });
+    if known { ready } else { ANNOUNCING }
 }
 
 fn liveness(object: &Object, published: &Published, tallies: &Tallies<'_>) -> Liveness {

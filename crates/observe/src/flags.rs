@@ -48,6 +48,8 @@ const TABLE: &[(&str, &str)] = &[
     // DC: downstream connection termination.
     ("client_left", "DC"),
     ("client_body_broken", "DC"),
+    // SI: stream idle timeout.
+    ("client_body_stalled", "SI"),
     // DPE: downstream protocol error.
     ("bad_request", "DPE"),
     // LR: connection local reset.

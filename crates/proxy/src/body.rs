@@ -1,6 +1,7 @@
 //! Request bodies on their way to an upstream: streamed, counted, and kept as far as a retry or a mirror may need them.
 
-use crate::http1::clean_trailers;
+use crate::fault::Kind;
+use crate::http1::{BadBody, clean_trailers};
 use crate::incoming::{BoxError, Incoming};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -25,8 +26,8 @@ struct State {
     /// Bytes passed on that were not kept: the body cannot be sent again.
     lost: bool,
     keep: bool,
-    /// The client broke off.
-    broken: bool,
+    /// The client broke off: what it did.
+    broken: Option<Kind>,
     bytes: u64,
     /// The attempt that reads now; bodies of earlier ones end with an error.
     reader: u32,
@@ -69,7 +70,7 @@ impl Source {
     pub fn can_be_read_again(&self) -> bool {
         self.0.as_ref().is_none_or(|state| {
             let state = state.borrow();
-            !state.lost && !state.broken
+            !state.lost && state.broken.is_none()
         })
     }
 
@@ -78,7 +79,7 @@ impl Source {
         let Some(state) = &original.0 else { return Some(Self(None)) };
         let state = state.borrow();
         let ended = state.incoming.as_ref().is_none_or(Body::is_end_stream);
-        (ended && !state.lost && !state.broken).then(|| {
+        (ended && !state.lost && state.broken.is_none()).then(|| {
             let copy = State { incoming: None, kept: state.kept.clone(), trailers: state.trailers.clone(), ..State::empty() };
             Self(Some(Rc::new(RefCell::new(copy))))
         })
@@ -88,14 +89,15 @@ impl Source {
         self.0.as_ref().map_or(0, |state| state.borrow().bytes)
     }
 
-    pub fn broken(&self) -> bool {
-        self.0.as_ref().is_some_and(|state| state.borrow().broken)
+    /// What the client did, if its body broke off.
+    pub fn broken(&self) -> Option<Kind> {
+        self.0.as_ref().and_then(|state| state.borrow().broken.clone())
     }
 }
 
 impl State {
     fn empty() -> Self {
-        Self { incoming: None, kept: Vec::new(), kept_bytes: 0, trailers: None, lost: false, keep: false, broken: false, bytes: 0, reader: 0 }
+        Self { incoming: None, kept: Vec::new(), kept_bytes: 0, trailers: None, lost: false, keep: false, broken: None, bytes: 0, reader: 0 }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -103,7 +105,8 @@ impl State {
         let frame = match ready!(Pin::new(incoming).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
-                self.broken = true;
+                let stalled = error.downcast_ref() == Some(&BadBody::Stalled);
+                self.broken = Some(if stalled { Kind::ClientStalled } else { Kind::ClientBroke });
                 self.incoming = None;
                 return Poll::Ready(Some(Err(error)));
             }
@@ -167,7 +170,7 @@ impl Body for RequestBody {
             body.next += 1;
             return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
         }
-        if state.broken {
+        if state.broken.is_some() {
             return Poll::Ready(Some(Err("the client broke off its request body".into())));
         }
         if state.incoming.is_none() {
@@ -186,7 +189,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         let Some(state) = &self.source.0 else { return true };
         let state = state.borrow();
-        let all_read = self.next >= state.kept.len() && (self.trailers_given || state.trailers.is_none()) && !state.broken;
+        let all_read = self.next >= state.kept.len() && (self.trailers_given || state.trailers.is_none()) && state.broken.is_none();
         all_read && state.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 

@@ -9,8 +9,8 @@ use crate::exchange;
 use crate::facts::{Arrival, Seen, asks_for_websocket};
 use crate::fault::{Fault, Kind};
 use crate::hbone::{self, Asked};
-use crate::http1::server::{self, Patience, RequestBody, Service};
 use crate::http1::BadHead;
+use crate::http1::server::{self, Patience, RequestBody, Service};
 use crate::http2::{self, Dialect, Received};
 use crate::incoming::Incoming;
 use crate::io::Io;
@@ -53,8 +53,10 @@ const STRANGERS_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same for the application beside this proxy and for proven peers, who keep connections for later. Longer than they do
 /// (an hour), so that they, not we, close an idle connection and no request meets a closing one.
 const KNOWN_IDLE_TIMEOUT: Duration = Duration::from_secs(3660);
-/// For a client to take more of a response: Envoy's stream idle timeout.
+/// For a client to take more of a response, or to send more of a request: Envoy's stream idle timeout.
 const STALLED_TIMEOUT: Duration = Duration::from_secs(300);
+/// What peers have longer for that: the proxy beside a client that stands still is to be the one that says so.
+const STALLED_BEHIND: Duration = Duration::from_secs(10);
 /// For the first bytes of connections that have said nothing when a drain begins: what they send may be on its way.
 const DRAINING_TIMEOUT: Duration = Duration::from_secs(1);
 /// A client that says nothing for this long on a port whose protocol is neither declared nor learned waits for the server to
@@ -344,8 +346,9 @@ fn parse_server_name(name: &str) -> Option<(Text, u16)> {
 /// the next one is: a connection that is closed while idle may meet a request that is on its way.
 async fn serve_http1(engine: Rc<Engine>, arrival: Arrival, io: Io) {
     let idle = idle_timeout(&arrival);
+    let unsent = if arrival.peer.is_some() { STALLED_TIMEOUT + STALLED_BEHIND } else { STALLED_TIMEOUT };
     let exchanges = Exchanges { engine, arrival: Rc::new(arrival) };
-    server::serve(io, Patience { idle, head: HEAD_TIMEOUT, stalled: STALLED_TIMEOUT }, &exchanges).await;
+    server::serve(io, Patience { idle, head: HEAD_TIMEOUT, stalled: STALLED_TIMEOUT, unsent }, &exchanges).await;
 }
 
 /// The exchanges of one HTTP/1 connection.

@@ -76,6 +76,8 @@ pub enum Kind {
     ClientLeft,
     /// The client's request body broke off.
     ClientBroke,
+    /// The client sent no more of its request body.
+    ClientStalled,
     /// The drain limit or the idle limit ended the connection.
     Closed,
 }
@@ -99,7 +101,8 @@ impl Fault {
             Kind::Timeout | Kind::PerTryTimeout | Kind::BadResponse | Kind::Reported { .. } | Kind::PeerRefused { .. } => Side::Upstream,
             Kind::NoEndpoint | Kind::NameNotFound | Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::PeerUntrusted => Side::Upstream,
             Kind::AppUnreachable | Kind::RefusedStream | Kind::ResetBeforeRequest | Kind::Reset | Kind::ResponseBroken => Side::Upstream,
-            Kind::BadRequest | Kind::MethodNotAllowed | Kind::ClientLeft | Kind::ClientBroke | Kind::HandshakeFailed | Kind::LateHttp => Side::Client,
+            Kind::BadRequest | Kind::MethodNotAllowed | Kind::ClientLeft | Kind::ClientBroke | Kind::ClientStalled => Side::Client,
+            Kind::HandshakeFailed | Kind::LateHttp => Side::Client,
         }
     }
 
@@ -133,6 +136,7 @@ impl Fault {
             Kind::Injected { .. } => "fault_injected",
             Kind::ClientLeft => "client_left",
             Kind::ClientBroke => "client_body_broken",
+            Kind::ClientStalled => "client_body_stalled",
             Kind::Closed => "closed",
         }
     }
@@ -149,6 +153,7 @@ impl Fault {
                 | Kind::Reported { .. }
                 | Kind::ClientLeft
                 | Kind::ClientBroke
+                | Kind::ClientStalled
                 | Kind::Closed
         )
     }

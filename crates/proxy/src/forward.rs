@@ -192,7 +192,7 @@ async fn one_attempt(
         Err(fault) => match fault.kind {
             Kind::Reset | Kind::ResetBeforeRequest | Kind::RefusedStream | Kind::BadResponse => Outcome::Reset,
             Kind::PerTryTimeout => Outcome::TimedOut,
-            Kind::ClientBroke | Kind::NoIdentity | Kind::Loop | Kind::Overflow => Outcome::Cancelled,
+            Kind::ClientBroke | Kind::ClientStalled | Kind::NoIdentity | Kind::Loop | Kind::Overflow => Outcome::Cancelled,
             _ => Outcome::ConnectFailed,
         },
     });
@@ -289,7 +289,9 @@ fn spoken(version: Version) -> Spoken {
 pub fn spoken_to(cluster: &Cluster, transport: &Transport, version: Version, upgrades: bool) -> Spoken {
     let counted = cluster.limits.max_connections.is_some() || cluster.limits.max_requests_per_connection.is_some();
     match spoken(version) {
-        Spoken::Http1 if matches!(transport, Transport::Mesh { .. }) && !counted && !upgrades && cluster.proxy_protocol.is_none() => Spoken::Http1Shared,
+        Spoken::Http1 if matches!(transport, Transport::Mesh { .. }) && !counted && !upgrades && cluster.proxy_protocol.is_none() => {
+            Spoken::Http1Shared
+        }
         spoken => spoken,
     }
 }

@@ -125,6 +125,15 @@ impl Io {
         Poll::Ready(Ok(count))
     }
 
+    /// Before this is dropped: the peer is to take it for cut, not for ended. TLS tells the two apart by its close_notify
+    /// (RFC 8446 section 6.1), which nobody sends for what is merely dropped, and HTTP/2 by its streams' resets.
+    pub fn cut(&mut self) {
+        if let Carrier::Plain(Stream::Tcp(stream)) = &self.carrier {
+            // A system that does not reset closes instead, and cannot be helped.
+            let _ = stream.set_zero_linger();
+        }
+    }
+
     /// Whether this is a TCP socket, once what was read ahead has been taken.
     pub fn is_socket(&self) -> bool {
         matches!(self.carrier, Carrier::Plain(Stream::Tcp(_)))

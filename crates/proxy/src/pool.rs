@@ -42,9 +42,7 @@ const REST: Duration = Duration::from_secs(2);
 /// What others may do on a connection that many requests share.
 pub fn limits(dialect: Dialect, streams: u32, trusted: bool) -> Limits {
     match dialect {
-        Dialect::Http2 => {
-            Limits { stream_window: STREAM_WINDOW, connection_window: CONNECTION_WINDOW, streams, release_on_arrival: false, trusted }
-        }
+        Dialect::Http2 => Limits { stream_window: STREAM_WINDOW, connection_window: CONNECTION_WINDOW, streams, release_on_arrival: false, trusted },
         // Clients that know nothing of each other: one that does not read must not hold up the others.
         Dialect::Http1 => {
             let (stream_window, streams) = (STREAM_WINDOW / 2, streams.min(SHARED_STREAMS));
@@ -399,23 +397,21 @@ fn spent() -> Fault {
 /// Why no response head came over HTTP/1.
 fn unanswered_fault(unanswered: &Unanswered, body: &Source) -> Fault {
     let kind = match &unanswered.why {
-        _ if body.broken() => Kind::ClientBroke,
         _ if unanswered.unsent => Kind::ResetBeforeRequest,
         Why::NotHttp(_) => Kind::BadResponse,
         Why::Broken(_) | Why::Body(_) => Kind::Reset,
     };
-    Fault::new(kind, unanswered.why.to_string())
+    Fault::new(body.broken().unwrap_or(kind), unanswered.why.to_string())
 }
 
 /// Why no response head came over a connection that others share.
 fn unanswered_shared(unanswered: &http2::client::Unanswered, body: &Source) -> Fault {
     use http2::client::Why;
     let kind = match &unanswered.why {
-        _ if body.broken() => Kind::ClientBroke,
         Why::Stream(Failure::Refused) => Kind::RefusedStream,
         _ if unanswered.unsent => Kind::ResetBeforeRequest,
         Why::Stream(Failure::Malformed(_)) | Why::NoExtendedConnect => Kind::BadResponse,
         Why::Stream(_) | Why::Body(_) => Kind::Reset,
     };
-    Fault::new(kind, unanswered.why.to_string())
+    Fault::new(body.broken().unwrap_or(kind), unanswered.why.to_string())
 }

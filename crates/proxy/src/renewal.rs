@@ -42,13 +42,15 @@ impl fmt::Display for Refused {
 
 /// Runs for ever.
 pub async fn keep(world: &World, current: &Current, signer: &impl Signer) {
-    let mut serial = 0;
+    let (mut serial, mut came) = (0, None);
     loop {
         if let Some(held) = current.identity() {
             serial = held.serial;
-            nap_until(world, held.renew_at(&mut world.dice(SALT ^ serial))).await;
+            let from = came.unwrap_or(held.not_before);
+            nap_until(world, held.renew_at(from, &mut world.dice(SALT ^ serial))).await;
         }
         let held = obtain(world, current, signer, serial + 1).await;
+        came = Some(world.wall());
         tracing::info!(identity = %held.identity, not_after = %held.not_after, serial = held.serial, "holds a certificate");
         current.hold(Arc::new(held));
     }
@@ -108,12 +110,13 @@ async fn nap_until(world: &World, until: Timestamp) {
 }
 
 impl HeldIdentity {
-    /// Half of its life, give or take a tenth, so that proxies that started together do not ask together.
-    fn renew_at(&self, dice: &mut fastrand::Rng) -> Timestamp {
-        let life = self.not_after.duration_since(self.not_before);
+    /// Half of its life, give or take a tenth, so that proxies that started together do not ask together. The life begins when it
+    /// comes: authorities date certificates back for clocks that are behind, which can be longer than a short life is.
+    fn renew_at(&self, from: Timestamp, dice: &mut fastrand::Rng) -> Timestamp {
+        let life = self.not_after.duration_since(from);
         let share = 0.45 + 0.1 * dice.f64();
         let after = SignedDuration::try_from_secs_f64(life.as_secs_f64() * share).unwrap_or(SignedDuration::ZERO);
-        self.not_before.checked_add(after).unwrap_or(self.not_after)
+        from.checked_add(after).unwrap_or(self.not_after)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::forward::{Answer, Content, Hold, switches_protocol};
 use crate::grpc;
 use crate::grpc_web::{self, Format};
 use crate::http1::head;
+use crate::http1::server::Timed;
 use crate::incoming::BoxError;
 use crate::metadata;
 use crate::record::Open;
@@ -29,6 +30,8 @@ use tokio::time::{Instant, Sleep};
 pub struct ResponseBody {
     content: Option<Content>,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// It did not end by then.
+    overdue: bool,
     open: Option<Open>,
     hold: Hold,
     /// What the client reads instead of gRPC.
@@ -133,6 +136,7 @@ fn status(fault: &Fault) -> StatusCode {
         Kind::Timeout | Kind::PerTryTimeout => StatusCode::GATEWAY_TIMEOUT,
         Kind::BadResponse | Kind::NameNotFound => StatusCode::BAD_GATEWAY,
         Kind::BadRequest | Kind::ClientBroke | Kind::ClientLeft => StatusCode::BAD_REQUEST,
+        Kind::ClientStalled => StatusCode::REQUEST_TIMEOUT,
         Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Kind::Loop => StatusCode::LOOP_DETECTED,
         _ => StatusCode::SERVICE_UNAVAILABLE,
@@ -197,7 +201,7 @@ impl ResponseBody {
 
     fn new(content: Content, deadline: Option<Instant>, open: Option<Open>, hold: Hold) -> Self {
         let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-        let mut body = Self { content: Some(content), deadline, open, hold, web: None };
+        let mut body = Self { content: Some(content), deadline, overdue: false, open, hold, web: None };
         // A response without a body may never be polled; the record then waits for nothing but the drop.
         if let Some(Content::Upstream(incoming)) = &body.content
             && incoming.is_end_stream()
@@ -251,10 +255,7 @@ impl Body for ResponseBody {
         let frame = match body.poll_content(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
-                let Some(deadline) = &mut body.deadline else { return Poll::Pending };
-                ready!(deadline.as_mut().poll(cx));
-                let fault = Fault::new(Kind::Timeout, "the response did not end within the route's timeout");
-                body.failed(&fault);
+                ready!(body.poll_overdue(cx));
                 return Poll::Ready(Some(Err("the route's timeout is over".into())));
             }
         };
@@ -284,11 +285,7 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            None => true,
-            Some(Content::Here(bytes)) => bytes.is_empty(),
-            Some(Content::Upstream(incoming)) => incoming.is_end_stream(),
-        }
+        is_over(self.content.as_ref())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -299,6 +296,27 @@ impl Body for ResponseBody {
             Some(Content::Here(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             Some(Content::Upstream(incoming)) => incoming.size_hint(),
         }
+    }
+}
+
+impl Timed for ResponseBody {
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.overdue {
+            return Poll::Ready(());
+        }
+        let Some(deadline) = self.deadline.as_mut().filter(|_| !is_over(self.content.as_ref())) else { return Poll::Pending };
+        ready!(deadline.as_mut().poll(cx));
+        self.overdue = true;
+        self.failed(&Fault::new(Kind::Timeout, "the response did not end within the route's timeout"));
+        Poll::Ready(())
+    }
+}
+
+fn is_over(content: Option<&Content>) -> bool {
+    match content {
+        None => true,
+        Some(Content::Here(bytes)) => bytes.is_empty(),
+        Some(Content::Upstream(incoming)) => incoming.is_end_stream(),
     }
 }
 

@@ -74,11 +74,6 @@ impl<F: Future<Output = ()>> Slots<F> {
         slot
     }
 
-    /// Futures that have not ended.
-    pub fn running(&self) -> usize {
-        self.running
-    }
-
     /// Whether a future was woken since [`Slots::poll`] looked.
     pub fn has_woken(&self) -> bool {
         !self.ready.woken.lock().is_empty()

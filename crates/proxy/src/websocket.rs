@@ -6,7 +6,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request, response};
 
-
 const WEBSOCKET: &str = "websocket";
 
 /// Whether a request is an extended CONNECT, which opens no tunnel.

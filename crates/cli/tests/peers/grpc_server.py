@@ -65,10 +65,11 @@ def chat(requests, context):
 
 
 def ticks(request, context):
+    # A generator whose call was cancelled may never be asked again.
+    context.add_callback(cancelled.set)
     while context.is_active():
         yield b"tick"
         time.sleep(0.01)
-    cancelled.set()
 
 
 ways = {

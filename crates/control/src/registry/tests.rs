@@ -63,6 +63,23 @@ async fn a_hello_writes_all_that_others_need_to_find_the_workload() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_workload_that_starts_anew_is_not_ready_before_others_hear_where_it_is_now() {
+    let store = Store::open(None).unwrap();
+    let registry = registry(&store);
+    let uid = registry.register(&hello()).unwrap();
+    registry.judge(&uid, Presence::Ready, "").unwrap();
+    let mut watch = store.watch(store.version()).unwrap();
+    let starting = taut_wire::desk::Readiness { state: readiness::State::NotReady.into(), why: "starting".into() };
+    registry.register(&Hello { peer: "127.0.0.1:15108".into(), readiness: Some(starting), ..hello() }).unwrap();
+    let mut seen = Vec::new();
+    while let Ok(Some(event)) = watch.try_next() {
+        let entry = &event.object.value;
+        seen.push((entry["metadata"]["annotations"][PEER].clone(), entry["status"]["conditions"][0]["status"].clone()));
+    }
+    assert_eq!(seen, [("127.0.0.1:15008", "False"), ("127.0.0.1:15108", "False")].map(|(peer, ready)| (json!(peer), json!(ready))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_that_a_user_wrote_names_the_ports_and_stays_as_it_is() {
     let store = Store::open(None).unwrap();
     let registry = registry(&store);

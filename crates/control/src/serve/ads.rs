@@ -1,7 +1,7 @@
 //! Delivery: one delta ADS stream per proxy, which brings it to its view of the published mesh and keeps it there.
 
 use super::desk::proven;
-use crate::proxies::Proxies;
+use crate::proxies::{Asked, Proxies};
 use crate::publish::{Encoded, Published};
 use crate::stopping::Stopping;
 use crate::view::{Viewer, view};
@@ -83,8 +83,9 @@ impl AdsService {
                 () = stopping.wait() => return Err(Status::unavailable("the control plane is stopping")),
                 request = incoming.message() => match request? {
                     Some(request) => {
-                        delivery.request(request)?;
-                        self.proxies.subscribed(&delivery.viewer.uid, number, &delivery.viewer.hosts);
+                        let at = published.borrow().version;
+                        delivery.request(request, at)?;
+                        self.proxies.subscribed(&delivery.viewer.uid, number, &delivery.hosts);
                     }
                     None => return Ok(()),
                 },
@@ -104,6 +105,7 @@ impl AdsService {
 /// One stream's state, without its I/O.
 struct Delivery {
     viewer: Viewer,
+    hosts: Asked,
     session: ServerSession,
     asked: BTreeSet<ResourceType>,
     /// What was last brought on its way, by type.
@@ -115,13 +117,16 @@ struct Delivery {
 impl Delivery {
     fn new(namespace: String) -> Self {
         let viewer = Viewer { namespace, ..Viewer::default() };
-        Self { viewer, session: ServerSession::new(), asked: BTreeSet::new(), sent: BTreeMap::new(), opening: true }
+        Self { viewer, hosts: Asked::new(), session: ServerSession::new(), asked: BTreeSet::new(), sent: BTreeMap::new(), opening: true }
     }
 
-    fn request(&mut self, request: DeltaDiscoveryRequest) -> Result<(), Status> {
+    /// `at`: the version of the mesh that is published; no older one is offered from here on.
+    fn request(&mut self, request: DeltaDiscoveryRequest, at: u64) -> Result<(), Status> {
         if let Some(node) = &request.node {
             self.name(&node.id)?;
         }
+        // What it says that it has, it may have as it was long ago.
+        let had: BTreeSet<String> = request.initial_resource_versions.keys().cloned().collect();
         let requested = self.session.request(request).map_err(|fault| Status::invalid_argument(fault.to_string()))?;
         if requested.ignored > 0 {
             tracing::warn!(uid = %self.viewer.uid, of_type = %requested.of_type, ignored = requested.ignored, "a proxy names too much; the excess is ignored");
@@ -133,7 +138,11 @@ impl Delivery {
         if let Some(Verdict::Refused(why)) = requested.verdict {
             tracing::warn!(uid = %self.viewer.uid, of_type = %requested.of_type, why, "a proxy refused resources and keeps the last good ones");
         }
-        self.viewer.hosts = self.session.subscribed(ResourceType::Service).clone();
+        if requested.of_type == ResourceType::Service {
+            self.viewer.hosts = self.session.subscribed(ResourceType::Service).clone();
+            let asked = |host: &String| (host.clone(), self.hosts.get(host).copied().unwrap_or(if had.contains(host) { 0 } else { at }));
+            self.hosts = self.viewer.hosts.iter().map(asked).collect();
+        }
         Ok(())
     }
 

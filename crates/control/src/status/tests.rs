@@ -45,7 +45,7 @@ fn mesh(proxies: &[&str]) -> Mesh {
         let hello = Hello { namespace: "default".into(), name: (*name).into(), ..Hello::default() };
         let uid = format!("default/{name}");
         table.arrive(&uid, hello, world.wall_text(), tokio::sync::mpsc::channel(1).0);
-        table.subscribed(&uid, table.number(), &["reviews.default.svc.cluster.local".to_owned()].into());
+        table.subscribed(&uid, table.number(), &[("reviews.default.svc.cluster.local".to_owned(), 0)].into());
     }
     Mesh { board: Board::new(store, table, published), world }
 }

@@ -42,6 +42,8 @@ pub enum BadBody {
     TooLarge(&'static str),
     /// The stream ended inside the body.
     Cut,
+    /// Nothing more of it came.
+    Stalled,
 }
 
 impl fmt::Display for BadBody {
@@ -49,6 +51,7 @@ impl fmt::Display for BadBody {
         match self {
             Self::Chunk(why) | Self::TooLarge(why) => f.write_str(why),
             Self::Cut => f.write_str("the connection ended before the body did"),
+            Self::Stalled => f.write_str("no more of the body came, for longer than an exchange may stand still"),
         }
     }
 }

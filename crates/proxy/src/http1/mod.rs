@@ -9,6 +9,7 @@ mod framing;
 pub mod fuzzing;
 pub mod head;
 pub mod server;
+mod stall;
 mod wire;
 
 pub use chunks::clean_trailers;

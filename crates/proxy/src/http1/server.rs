@@ -2,6 +2,7 @@
 
 use super::framing::{Decoded, Decoder, Framing, of_body};
 use super::head::{self, BadHead, RequestHead};
+use super::stall::Stall;
 use super::wire::Wire;
 use super::{BadBody, chunks};
 use crate::io::Io;
@@ -39,11 +40,13 @@ pub struct Patience {
     pub head: Duration,
     /// For the client to take more of a response.
     pub stalled: Duration,
+    /// For the client to send more of a request's body, while nothing of the response comes either.
+    pub unsent: Duration,
 }
 
 /// What serves requests.
 pub trait Service {
-    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Unpin;
+    type Body: Timed + Unpin;
 
     fn call(&self, head: Parts, body: RequestBody, upgrade: Option<Upgrade>) -> impl Future<Output = Response<Self::Body>>;
     /// Whether the request under way is the last.
@@ -55,9 +58,15 @@ pub trait Service {
     fn refused(&self, bad: BadHead);
 }
 
+/// A response's body that may take its time, and no more.
+pub trait Timed: Body<Data = Bytes, Error: Into<BoxError>> {
+    /// Resolves when the time is over, also while nobody asks for a frame because the client does not take the last one.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
 /// Serves `io` until either side ends it.
 pub async fn serve<S: Service>(io: Io, patience: Patience, service: &S) {
-    let line = Rc::new(Line { wire: RefCell::new(Wire::new(io)), reading: RefCell::default() });
+    let line = Rc::new(Line { wire: RefCell::new(Wire::new(io)), reading: RefCell::default(), unsent: patience.unsent });
     let mut drained = pin!(service.drained());
     let mut clock = pin!(tokio::time::sleep(REST));
     // Where exchanges live, one after the other. An idle connection lets go of it, so that it is small.
@@ -82,6 +91,7 @@ pub async fn serve<S: Service>(io: Io, patience: Patience, service: &S) {
             After::Next => {}
             After::Close => return close(&line, patience.stalled).await,
             After::Gone => return,
+            After::Cut => return line.wire.borrow_mut().cut(),
             After::Upgraded(to) => {
                 if let Ok(line) = Rc::try_unwrap(line) {
                     // Nobody waits for it when the exchange was given up.
@@ -97,6 +107,7 @@ pub async fn serve<S: Service>(io: Io, patience: Patience, service: &S) {
 struct Line {
     wire: RefCell<Wire>,
     reading: RefCell<Reading>,
+    unsent: Duration,
 }
 
 /// The request that is being read.
@@ -110,11 +121,15 @@ struct Reading {
     answered: bool,
     /// Which request; bodies of earlier ones read nothing.
     number: u64,
+    /// Runs while more is waited for.
+    stall: Stall,
+    /// That took too long: the request is over, and so is its connection.
+    stalled: bool,
 }
 
 impl Default for Reading {
     fn default() -> Self {
-        Self { decoder: Decoder::Ended, awaited: false, unheard: false, answered: false, number: 0 }
+        Self { decoder: Decoder::Ended, awaited: false, unheard: false, answered: false, number: 0, stall: Stall::default(), stalled: false }
     }
 }
 
@@ -177,6 +192,7 @@ async fn next_head(
             }
             if waited >= REST && idle {
                 wire.rest();
+                line.reading.borrow_mut().stall.rest();
                 rest();
                 resting = true;
             }
@@ -192,6 +208,8 @@ enum After {
     Close,
     /// There is nobody to say anything to.
     Gone,
+    /// The response broke off, and only the end of the connection can tell.
+    Cut,
     Upgraded(oneshot::Sender<Io>),
 }
 
@@ -225,25 +243,29 @@ async fn exchange<S: Service>(line: Rc<Line>, head: RequestHead, patience: Patie
             Err(_) => After::Gone,
         };
     }
-    let last = !keep_alive || service.last();
+    let last = !keep_alive || service.last() || line.reading.borrow().stalled;
     match respond(&line, response, version, &method, last, patience.stalled).await {
         Written::Whole if last || !line.can_go_on().await => After::Close,
         Written::Whole => After::Next,
         Written::UntilClose => After::Close,
         Written::Broken => After::Gone,
+        Written::CutShort => After::Cut,
     }
 }
 
 enum Written {
     Whole,
     UntilClose,
+    /// What its head announced has not come.
     Broken,
+    /// Its head announced nothing.
+    CutShort,
 }
 
 /// Writes a response as its body comes.
 async fn respond<B>(line: &Line, response: Response<B>, version: Version, method: &Method, last: bool, stalled: Duration) -> Written
 where
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    B: Timed + Unpin,
 {
     let (head, body) = response.into_parts();
     let bodiless = *method == Method::HEAD || matches!(head.status.as_u16(), 204 | 304);
@@ -260,26 +282,26 @@ where
     line.answer();
     head::write_response(line.wire.borrow_mut().text(), version, &head, framing, close);
     head::recycle(head.headers);
-    let mut writing = Writing { body: (!bodiless && !body.is_end_stream()).then_some(body), framing, broken: false, stuck: false };
+    let mut writing = Writing { body: (!bodiless && !body.is_end_stream()).then_some(body), framing, broken: false, overdue: false, stuck: false };
     // Runs only while the client does not take what is there for it.
-    let mut stall: Option<Pin<Box<Sleep>>> = None;
+    let mut stall = Stall::default();
     let whole = poll_fn(|cx| {
         match writing.poll(line, cx) {
             Poll::Ready(whole) => return Poll::Ready(whole),
             Poll::Pending => {}
         }
-        if line.poll_gone(cx).is_ready() {
+        if line.poll_gone(cx).is_ready() || line.reading.borrow().stalled {
             return Poll::Ready(false);
         }
         if !writing.stuck {
-            stall = None;
+            stall.over();
             return Poll::Pending;
         }
-        let stall = stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(stalled)));
-        stall.as_mut().poll(cx).map(|()| false)
+        stall.poll(stalled, cx).map(|()| false)
     })
     .await;
     match framing {
+        Framing::UntilClose if !whole => Written::CutShort,
         _ if !whole => Written::Broken,
         Framing::UntilClose => Written::UntilClose,
         _ => Written::Whole,
@@ -299,13 +321,15 @@ struct Writing<B> {
     body: Option<B>,
     framing: Framing,
     broken: bool,
+    /// Its time was over, so nobody waits for the client to take the rest.
+    overdue: bool,
     /// The client has not taken what is there for it.
     stuck: bool,
 }
 
 impl<B> Writing<B>
 where
-    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    B: Timed + Unpin,
 {
     /// Ready when the response is in the buffers as a whole and the last of it needs no waiting for room. `false`: it broke off.
     fn poll(&mut self, line: &Line, cx: &mut Context<'_>) -> Poll<bool> {
@@ -319,7 +343,11 @@ where
                 return Poll::Ready(true);
             }
             self.stuck = true;
-            if ready!(line.wire.borrow_mut().poll_flush(cx)).is_err() || self.broken {
+            let flushed = line.wire.borrow_mut().poll_flush(cx);
+            if flushed.is_pending() && (self.overdue || self.body.as_mut().is_some_and(|body| body.poll_overdue(cx).is_ready())) {
+                return Poll::Ready(false);
+            }
+            if ready!(flushed).is_err() || self.broken {
                 return Poll::Ready(false);
             }
             self.stuck = false;
@@ -332,6 +360,7 @@ where
     fn poll_frame(&mut self, line: &Line, cx: &mut Context<'_>) -> Poll<()> {
         let Some(body) = &mut self.body else { return Poll::Ready(()) };
         let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        line.moved();
         let mut wire = line.wire.borrow_mut();
         let chunked = self.framing == Framing::Chunked;
         let mut ended = frame.is_none();
@@ -350,8 +379,9 @@ where
                 }
             },
             Some(Err(_)) => {
-                // The client sees that it is cut: by its length, or by the missing last chunk.
+                // The client sees that it is cut: by its length, by the missing last chunk, or by how the connection ends.
                 self.broken = true;
+                self.overdue = body.poll_overdue(cx).is_ready();
                 self.body = None;
                 return Poll::Ready(());
             }
@@ -374,7 +404,8 @@ impl Line {
         reading.number += 1;
         reading.decoder = Decoder::new(framing);
         reading.awaited = expects_continue && !reading.decoder.has_ended();
-        (reading.unheard, reading.answered) = (false, false);
+        (reading.unheard, reading.answered, reading.stalled) = (false, false, false);
+        reading.stall.over();
         reading.number
     }
 
@@ -386,6 +417,11 @@ impl Line {
             reading.unheard = true;
             reading.number += 1;
         }
+    }
+
+    /// An exchange that moves in either direction does not stand still.
+    fn moved(&self) {
+        self.reading.borrow_mut().stall.over();
     }
 
     /// Resolves when the client has left, which shows once its request has been read.
@@ -453,7 +489,13 @@ impl Line {
             if !reading.answered {
                 let _ = wire.poll_flush(cx);
             }
-            match ready!(wire.poll_fill(cx)) {
+            let Poll::Ready(filled) = wire.poll_fill(cx) else {
+                ready!(reading.stall.poll(self.unsent, cx));
+                reading.stalled = true;
+                return Poll::Ready(Some(Err(BadBody::Stalled.into())));
+            };
+            reading.stall.over();
+            match filled {
                 Ok(0) => return Poll::Ready(Some(Err(BadBody::Cut.into()))),
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),

@@ -143,6 +143,11 @@ impl Wire {
         self.ended && self.outbound.is_empty()
     }
 
+    /// Lets the peer see that what it reads was cut: whoever drops this afterwards does not end it well.
+    pub fn cut(&mut self) {
+        self.io.cut();
+    }
+
     /// Says that nothing more will be written.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)

@@ -2,10 +2,10 @@
 
 use super::drive;
 use super::duplex::Duplex;
+use super::handle::{Handle, Received};
 use super::head;
 use super::send::{Sending, Unsent};
 use super::session::{Line, Role, poll_response};
-use super::handle::{Handle, Received};
 use super::stream::Failure;
 use super::{Dialect, Limits, Patience, Protocol};
 use crate::io::Io;

@@ -115,4 +115,3 @@ pub async fn run(line: Rc<Line>, patience: Patience) {
     drive.line.run(|session| session.end("the connection was closed"));
     drive.close().await;
 }
-

@@ -1,9 +1,8 @@
 //! Sends a body on a stream, as its windows allow.
 
-use super::reason::Reason;
-use super::head;
 use super::handle::{Handle, Rest};
-use super::stream::Failure;
+use super::head;
+use super::reason::Reason;
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::Body;
@@ -14,8 +13,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a body was not sent as a whole.
 pub enum Unsent {
-    /// The stream ended.
-    Stream(Failure),
+    /// The stream ended; it says why.
+    Stream,
     /// The body itself broke off; the stream was reset for it.
     Body(BoxError),
 }
@@ -47,7 +46,7 @@ where
     pub fn poll(&mut self, handle: &Handle, cx: &mut Context<'_>) -> Poll<Result<(), Unsent>> {
         loop {
             if !self.piece.is_empty() {
-                let room = ready!(handle.line.run(|session| session.poll_room(handle.id, self.piece.len(), cx))).map_err(Unsent::Stream)?;
+                let room = ready!(handle.line.run(|session| session.poll_room(handle.id, self.piece.len(), cx))).map_err(|_| Unsent::Stream)?;
                 let end = room == self.piece.len() && self.trailers.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream);
                 self.write(handle, room, end);
                 if end {
@@ -76,7 +75,7 @@ where
                     return Poll::Ready(Err(Unsent::Body(error.into())));
                 }
                 None => {
-                    ready!(handle.line.run(|session| session.poll_room(handle.id, 0, cx))).map_err(Unsent::Stream)?;
+                    ready!(handle.line.run(|session| session.poll_room(handle.id, 0, cx))).map_err(|_| Unsent::Stream)?;
                     self.write(handle, 0, true);
                     return Poll::Ready(self.ended(handle));
                 }

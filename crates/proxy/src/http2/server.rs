@@ -2,10 +2,10 @@
 
 use super::drive::Drive;
 use super::duplex::Duplex;
+use super::handle::{Handle, Received};
 use super::head;
 use super::send::Sending;
 use super::session::{Begun, Line, Role};
-use super::handle::{Handle, Received};
 use super::{Dialect, Limits, Patience};
 use crate::http1::head::recycle;
 use crate::io::Io;

@@ -290,7 +290,9 @@ impl Session {
             Frame::Data { data, end, .. } => data.is_empty() && !end,
             Frame::Headers { .. } | Frame::Continuation { .. } | Frame::WindowUpdate { .. } => false,
             Frame::Reset { .. } => self.role == Role::Server,
-            Frame::Settings(_) | Frame::SettingsAck | Frame::Ping { .. } | Frame::GoAway { .. } | Frame::Priority { .. } | Frame::Unknown { .. } => true,
+            Frame::Settings(_) | Frame::SettingsAck | Frame::Ping { .. } | Frame::GoAway { .. } | Frame::Priority { .. } | Frame::Unknown { .. } => {
+                true
+            }
         };
         if useless && !self.flood.spend(Instant::now()) {
             return Err(FrameError::Connection(Reason::EnhanceYourCalm, "too many frames that carry nothing"));
@@ -747,7 +749,8 @@ impl Session {
 
     /// Whether the connection has nothing left to do.
     pub fn is_finished(&self) -> bool {
-        self.over.is_some() || (self.streams.is_empty() && self.begun.is_empty() && (self.leaving == Leaving::Said || self.dismissed || self.unwanted))
+        self.over.is_some()
+            || (self.streams.is_empty() && self.begun.is_empty() && (self.leaving == Leaving::Said || self.dismissed || self.unwanted))
     }
 
     /// Whether the connection broke off; nothing more can be said on it.

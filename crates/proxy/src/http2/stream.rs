@@ -1,7 +1,7 @@
 //! What an HTTP/2 connection knows of one of its streams.
 
-use super::reason::Reason;
 use super::head::{Malformed, ResponseHead};
+use super::reason::Reason;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::SizeHint;

@@ -21,6 +21,8 @@ enum Next {
     ForAnotherKey,
     /// The authority's clock is this many hours ahead.
     Ahead(i64),
+    /// Dated back by this many hours, as for clocks that are behind; it expires when it should.
+    DatedBack(i64),
 }
 
 struct Authority {
@@ -48,7 +50,8 @@ impl Authority {
         let time = |seconds: i64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds as u64);
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
-        params.not_before = time(from);
+        let dated_back = if let Some(Next::DatedBack(hours)) = next { hours * 3600 } else { 0 };
+        params.not_before = time(from - dated_back);
         params.not_after = time(from + lifetime.as_secs() as i64);
         let leaf = match next {
             Some(Next::ForAnotherKey) => params.signed_by(&KeyPair::generate().unwrap(), &self.issuer),
@@ -114,6 +117,18 @@ async fn a_certificate_is_renewed_around_half_its_life_with_a_new_key() {
         assert!(at > 10 * HOUR && at < 14 * HOUR, "{at:?}");
         assert_ne!(second.key.public_key().unwrap().as_ref(), first.key.public_key().unwrap().as_ref());
         serial(&current, 5).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_is_dated_back_by_more_than_its_life_is_not_renewed_at_once() {
+    let (world, current) = (world(), current());
+    let authority = Authority::new(&world, &[Next::DatedBack(48)]);
+    alongside(&world, &current, &authority, async {
+        serial(&current, 2).await;
+        let at = world.now();
+        assert!(at > 10 * HOUR && at < 14 * HOUR, "{at:?}");
     })
     .await;
 }

@@ -3,6 +3,7 @@
 mod allocations;
 mod drain;
 mod dual_stack;
+mod ends;
 mod grpc;
 mod hbone;
 mod hosts;

@@ -169,6 +169,58 @@ async fn from_token_to_delivered_resource_to_live() {
     running.stop().await;
 }
 
+/// What status says of each connected workload.
+async fn states(running: &Running) -> Vec<(String, String)> {
+    let status = json_of(running, "/taut/v1/status").await;
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    status["proxies"].as_array().unwrap().iter().map(|proxy| (text(&proxy["uid"]), text(&proxy["readiness"]))).collect()
+}
+
+#[tokio::test]
+async fn ready_is_shown_when_all_who_call_the_workload_know_it() {
+    let running = up().await;
+    let service =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: reviews, namespace: default}\nspec: {selector: {app: reviews}, ports: [{port: 9080}]}\n";
+    put(&running, service);
+    let (reviews, page) = (join(&running, "bookinfo-reviews").await, join(&running, "page").await);
+    let mut page = Proxy::connect(&running, &page, hello("page-v1", "page", "page", 15009), &[REVIEWS]).await.unwrap();
+    let is_ready = |session: &taut_wire::session::ClientSession, uid: &str| {
+        let mut workloads = session.held(ResourceType::Workload).filter(|(name, ..)| *name == uid);
+        workloads.any(|(.., held)| matches!(held, Resource::Workload(one) if one.health == taut_model::workload::Health::Ready))
+    };
+    let has_reviews = |session: &taut_wire::session::ClientSession| session.held(ResourceType::Service).any(|(name, ..)| name == REVIEWS);
+    page.until(|session| session.complete() && is_ready(session, "default/page-v1") && has_reviews(session)).await;
+    let mut reviews = Proxy::connect(&running, &reviews, hello("reviews-v1", "reviews", "bookinfo-reviews", 15008), &[]).await.unwrap();
+    // The mesh knows it to be ready; page, whose calls it would take, has not taken that in.
+    reviews.until(|session| session.complete() && is_ready(session, "default/reviews-v1")).await;
+    let reviews_is = async |wanted: &str| {
+        soon(async {
+            while states(&running).await.iter().find(|(uid, _)| uid == "default/reviews-v1").is_none_or(|(_, state)| state != wanted) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    };
+    reviews_is("Announcing").await;
+    page.until(|session| is_ready(session, "default/reviews-v1")).await;
+    reviews_is("Ready").await;
+    assert_eq!(states(&running).await, [("default/page-v1", "Ready"), ("default/reviews-v1", "Ready")].map(|(a, b)| (a.to_owned(), b.to_owned())));
+    // Who begins to call it changes nothing: requests wait for the first answer, which has the workload in it.
+    let third = join(&running, "third").await;
+    let _third = Proxy::connect(&running, &third, hello("third-v1", "third", "third", 15010), &[REVIEWS]).await.unwrap();
+    soon(async {
+        while running.proxies.get("default/third-v1").is_none_or(|proxy| proxy.viewer.hosts.is_empty()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(states(&running).await[1], ("default/reviews-v1".to_owned(), "Ready".to_owned()));
+    // It is not said of a workload that says otherwise.
+    reviews.say_readiness(readiness::State::Draining).await;
+    reviews_is("Draining").await;
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn a_reconnect_brings_only_what_changed() {
     let running = up().await;

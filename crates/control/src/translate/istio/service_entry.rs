@@ -22,7 +22,7 @@ pub fn workload_entry(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
         )
     });
     // A workload that registered itself has a proxy. Until it is known where, nothing is sent, least of all in plain text.
-    let lost = peer.is_none() && reader.annotation(AUTO_REGISTERED) == Some("true");
+    let lost = peer.is_none() && registered_itself(reader);
     let health = if lost { Health::NotReady } else { health(reader) };
     let name = reader.object().name.clone();
     let candidate = candidate(reader, "spec", spec, &name, settings);
@@ -43,14 +43,19 @@ struct StatusCondition {
     reason: String,
 }
 
-/// A workload that has not been judged is taken to be well.
+/// An entry that has not been judged is taken to be well, but for one that a workload wrote by itself: it will be judged.
 fn health(reader: &mut Reader<'_>) -> Health {
     let status: Status = reader.part("status");
     match status.conditions.iter().find(|condition| condition.r#type == "Healthy") {
         Some(condition) if condition.status == "False" && condition.reason == "Draining" => Health::Draining,
         Some(condition) if condition.status == "False" => Health::NotReady,
+        None if registered_itself(reader) => Health::NotReady,
         _ => Health::Ready,
     }
+}
+
+fn registered_itself(reader: &Reader<'_>) -> bool {
+    reader.annotation(AUTO_REGISTERED) == Some("true")
 }
 
 /// A WorkloadEntry, or an endpoint that a ServiceEntry spells out, at the field `at`.

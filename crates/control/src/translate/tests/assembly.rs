@@ -76,15 +76,19 @@ fn a_workload_entry_says_who_it_is_and_how_it_fares() {
 }
 
 #[test]
-fn a_workload_that_registered_itself_takes_nothing_until_its_proxy_is_known() {
-    let of = |annotations: serde_json::Value| {
-        let object = with(entry("v1", json!({}), json!({})), "annotations", annotations);
+fn a_workload_that_registered_itself_takes_nothing_until_its_proxy_is_known_and_it_said_that_it_is_ready() {
+    let of = |annotations: serde_json::Value, status: serde_json::Value| {
+        let mut object = with(entry("v1", json!({}), json!({})), "annotations", annotations);
+        object.value["status"] = status;
         let workload = translated(vec![object]).workloads["default/v1"].as_ref().clone();
         (workload.health, workload.peer.is_some())
     };
-    assert_eq!(of(json!({"tautline.dev/auto-registered": "true"})), (Health::NotReady, false));
-    assert_eq!(of(json!({"tautline.dev/auto-registered": "true", "tautline.dev/peer": "127.0.10.3:15008"})), (Health::Ready, true));
-    assert_eq!(of(json!({})), (Health::Ready, false), "outside the mesh, as its user wrote it");
+    let well = json!({"conditions": [{"type": "Healthy", "status": "True"}]});
+    let known = json!({"tautline.dev/auto-registered": "true", "tautline.dev/peer": "127.0.10.3:15008"});
+    assert_eq!(of(json!({"tautline.dev/auto-registered": "true"}), well.clone()), (Health::NotReady, false));
+    assert_eq!(of(known.clone(), json!({})), (Health::NotReady, true), "its word comes a moment after its entry");
+    assert_eq!(of(known, well), (Health::Ready, true));
+    assert_eq!(of(json!({}), json!({})), (Health::Ready, false), "outside the mesh, as its user wrote it");
 }
 
 #[test]
