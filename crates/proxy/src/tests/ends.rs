@@ -1,5 +1,6 @@
 //! How exchanges end when a side stands still, breaks off, or has no more time.
 
+use super::policy::limit;
 use super::*;
 use crate::http1::BadHead;
 use crate::http1::server::{self, Patience, RequestBody, Service, Timed};
@@ -10,6 +11,7 @@ use http_body::{Body, Frame};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use taut_model::destination::Limits;
 use taut_wire::net::Stream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, timeout};
@@ -252,7 +254,10 @@ fn tls_that_is_cut_without_a_word_ends_no_response() {
             let authority = Authority::new("mesh.local");
             let peer = until_close_peer(&authority, end, go_on.clone()).await;
             let client = Proxy::start("web", LOCAL, Some(authority.issue("web"))).await;
-            client.pin(&Mesh::default().service("reviews", 9080, AppProtocol::Http).workload("reviews", "reviews", Some(peer), LOCAL));
+            let mut mesh = Mesh::default().service("reviews", 9080, AppProtocol::Http).workload("reviews", "reviews", Some(peer), LOCAL);
+            // Connections that are counted are not shared: the peer is spoken to in HTTP/1.
+            mesh.change = Some(|snapshot| limit(snapshot, Limits { max_requests_per_connection: Some(9), ..Limits::default() }));
+            client.pin(&mesh);
             for version in ["1.1", "1.0"] {
                 let (answer, seen) = asked(client.outbound, version, &go_on).await;
                 assert_eq!(seen, whole, "{end:?} {version}: {answer}");

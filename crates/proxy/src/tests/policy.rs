@@ -227,7 +227,7 @@ fn a_try_may_time_out_and_the_next_succeed() {
         })
         .await;
         let per_try = |rule: &mut HttpRule| {
-            rule.retry = retry(1, vec![RetryOn::GatewayError]).map(|retry| Retry { per_try_timeout: Some(Duration::from_millis(20)), ..retry });
+            rule.retry = retry(1, vec![RetryOn::GatewayError]).map(|retry| Retry { per_try_timeout: Some(Duration::from_millis(500)), ..retry });
         };
         let pair = Pair::with_rule(app, per_try).await;
         assert!(get(pair.client.outbound, "/").await.starts_with("HTTP/1.1 200"));
@@ -323,7 +323,7 @@ fn a_mirror_gets_a_copy_and_the_client_does_not_notice() {
 }
 
 /// Limits for `reviews`.
-fn limit(snapshot: &mut Snapshot, limits: Limits) {
+pub fn limit(snapshot: &mut Snapshot, limits: Limits) {
     let destination = Destination {
         origin: Origin::default(),
         host: service_host("reviews", "default"),
