@@ -5,7 +5,7 @@ use super::names::{self, Habit, Known};
 use super::table::STATIC;
 use super::{DEFAULT_TABLE_BYTES, ENTRY_OVERHEAD};
 use bytes::{BufMut, BytesMut};
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::Scheme;
 use http::{Method, StatusCode};
@@ -29,7 +29,6 @@ pub struct Encoder {
     seen: Box<[[Slot; SLOTS]; BUCKETS]>,
     /// The number of the last entry with each known name that the static table lacks.
     names: Box<[u32; names::MOST]>,
-    hashes: RandomState,
     strings: Strings,
 }
 
@@ -106,7 +105,6 @@ impl Encoder {
             newest: 0,
             seen: Box::new([[Slot::default(); SLOTS]; BUCKETS]),
             names: Box::new([0; names::MOST]),
-            hashes: RandomState::default(),
             strings: Strings::Plain,
         }
     }
@@ -155,16 +153,18 @@ impl Encoder {
         }
     }
 
-    /// A slot that leads to an entry is left to it, so that what comes once cannot push out what repeats.
+    /// A slot that leads to an entry is left to it, so that what comes once cannot push out what repeats. The others stand newest
+    /// first, so that two fields of one bucket cannot push out each other for ever. A hash that someone else can foresee is good
+    /// enough: whoever makes fields collide only gets them written out.
     fn sight(&mut self, name: Name<'_>, value: &[u8]) -> Sighting {
-        let mut hasher = self.hashes.build_hasher();
+        let mut hasher = FixedState::default().build_hasher();
         match name.known {
             Some(known) => hasher.write_usize(known.place),
             None => hasher.write(name.text),
         }
         hasher.write(value);
         let hash = hasher.finish();
-        let (bucket, first, hash) = (hash as usize % BUCKETS, hash as usize / BUCKETS % SLOTS, (hash >> 32) as u32);
+        let (bucket, hash) = (hash as usize % BUCKETS, (hash >> 32) as u32);
         let seen = self.seen[bucket];
         if let Some(slot) = seen.iter().position(|slot| slot.hash == hash) {
             return match self.age(seen[slot].number) {
@@ -172,10 +172,10 @@ impl Encoder {
                 _ => Sighting::Again { bucket, slot },
             };
         }
-        let mut slots = (first..first + SLOTS).map(|slot| slot % SLOTS);
-        if let Some(free) = slots.find(|slot| self.age(seen[*slot].number).is_none()) {
+        if let Some(oldest) = seen.iter().rposition(|slot| self.age(slot.number).is_none()) {
+            self.seen[bucket][..=oldest].rotate_right(1);
             // A number that no entry has.
-            self.seen[bucket][free] = Slot { hash, number: self.newest.wrapping_sub(u32::MAX / 2) };
+            self.seen[bucket][0] = Slot { hash, number: self.newest.wrapping_sub(u32::MAX / 2) };
         }
         Sighting::First
     }

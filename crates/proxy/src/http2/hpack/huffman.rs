@@ -137,13 +137,28 @@ fn decode_into(coded: &[u8], out: &mut [u8]) -> Result<usize, &'static str> {
                 continue;
             }
         }
+        // As many short codes as these bits surely hold, without asking after each.
+        if held >= 32
+            && let Some(slots) = out.get_mut(written..).and_then(<[u8]>::first_chunk_mut::<3>)
+        {
+            for slot in slots {
+                let (byte, length) = SHORT_CODES[(bits >> (64 - SHORT)) as usize];
+                *slot = byte;
+                bits <<= length;
+                held -= u32::from(length);
+                written += usize::from(length != 0);
+            }
+        }
         let mut code = SHORT_CODES[(bits >> (64 - SHORT)) as usize];
         if code.1 == 0 {
             code = long_code((bits >> 32) as u32).ok_or("a Huffman-coded string holds EOS")?;
         }
         let length = u32::from(code.1);
         if length > held {
-            break;
+            if rest.is_empty() {
+                break;
+            }
+            continue;
         }
         let Some(slot) = out.get_mut(written) else { break };
         *slot = code.0;

@@ -298,6 +298,22 @@ fn what_repeats_costs_a_byte_and_what_does_not_leaves_the_table_alone() {
 }
 
 #[test]
+fn fields_that_repeat_together_are_all_kept_whatever_they_hash_to() {
+    let mut dice = fastrand::Rng::with_seed(5);
+    for _ in 0..500 {
+        let mut encoder = Encoder::new();
+        let values: Vec<HeaderValue> = (0..8).map(|_| HeaderValue::from_str(&dice.u64(..).to_string()).unwrap()).collect();
+        let sizes = [(); 4].map(|()| {
+            let mut out = BytesMut::new();
+            let mut block = encoder.block(&mut out);
+            values.iter().for_each(|value| block.header(&header::USER_AGENT, value));
+            out.len()
+        });
+        assert_eq!(sizes[3], values.len(), "{values:?} take {sizes:?}");
+    }
+}
+
+#[test]
 fn a_known_request_is_read_and_written_without_allocating() {
     let (mut encoder, mut decoder, mut out) = (Encoder::new(), Decoder::new(4096), BytesMut::with_capacity(4096));
     let headers: http::HeaderMap = [(header::USER_AGENT, "curl/8.5.0"), (header::ACCEPT, "*/*"), (header::CONTENT_LENGTH, "17")]
