@@ -48,6 +48,7 @@ pub mod metadata;
 pub mod mirror;
 mod naming;
 pub mod options;
+mod pages;
 pub mod pool;
 mod process;
 pub mod proxy_protocol;

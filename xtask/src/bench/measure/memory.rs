@@ -4,6 +4,7 @@ use crate::bench::run::{QUIET, Run};
 use crate::bench::system::{Ports, Running, System};
 use crate::bench::table::{Column, Measured, Sheet, column, compared};
 use std::process::Stdio;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 const COLUMNS: [Column; 4] = [
@@ -14,10 +15,11 @@ const COLUMNS: [Column; 4] = [
 ];
 
 const CONNECTIONS: u32 = 1000;
+/// Proxies let go of what a burst has needed; some sooner than others.
+const IDLE: Duration = Duration::from_secs(4);
 
 pub async fn measure(run: &Run) -> Sheet {
-    let note =
-        "VmRSS of freshly started proxies that have served one request; then with 1,000 client connections open that carried one request each.";
+    let note = "VmRSS of freshly started proxies that have served one request, and then of 1,000 client connections that carried one request each and are kept; each once it has been idle for 4 s.";
     let mut sheet = Sheet::new("memory", "Resident memory", note, &COLUMNS);
     for (number, system) in run.systems.iter().enumerate() {
         eprintln!("Memory, {}", system.name());
@@ -32,6 +34,7 @@ pub async fn measure(run: &Run) -> Sheet {
 async fn one(run: &Run, system: &dyn System, ports: &Ports) -> Result<Option<Measured>, String> {
     let running = Running::start(system, &run.site, ports)?;
     run.ready(&running).await?;
+    tokio::time::sleep(IDLE).await;
     let Some((idle_client, idle_server)) = running.resident_mib() else { return Ok(None) };
     let spec = run.load(&["idle", "--to", &running.entries.http1.to_string(), "--count", &CONNECTIONS.to_string()])?;
     let mut command = run.command(&spec);
@@ -41,6 +44,7 @@ async fn one(run: &Run, system: &dyn System, ports: &Ports) -> Result<Option<Mea
     if let Some(output) = load.stdout.as_mut() {
         BufReader::new(output).read_line(&mut line).await.map_err(|error| format!("cannot read from the load generator: {error}"))?;
     }
+    tokio::time::sleep(IDLE).await;
     let held = running.resident_mib();
     let _ = load.start_kill();
     let output = load.wait_with_output().await.map_err(|error| format!("the load generator: {error}"))?;
