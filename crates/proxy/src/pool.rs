@@ -200,7 +200,7 @@ impl Pool {
         for last in [false, true] {
             let (reused, shared) = match slot.free_shared(most) {
                 Some(shared) => (true, shared),
-                None => (false, self.open_shared(slot, target, held.clone()).boxed_local().await?),
+                None => (false, self.open_shared_with_room(slot, target, &held, most).boxed_local().await?),
             };
             shared.served.set(shared.served.get().saturating_add(1));
             let Some(body_now) = body.read() else { return Err(spent()) };
@@ -267,6 +267,27 @@ impl Pool {
         Ok(Box::new(Connection { wire: Wire::new(io), standing, served: 0, most: u32::MAX, permit }))
     }
 
+    /// A new connection. Those who waited for the same one may have taken all of its streams: then another.
+    async fn open_shared_with_room(
+        &self,
+        slot: &Rc<Slot>,
+        target: &Target,
+        held: &Option<Arc<HeldIdentity>>,
+        most: u32,
+    ) -> Result<Rc<Shareable>, Fault> {
+        loop {
+            let shared = self.open_shared(slot, target, held.clone()).await?;
+            let (served, open) = (shared.served.get(), shared.connection.is_open());
+            // One that has carried nothing will not have more room later.
+            if served == 0 || !open || (served < most && shared.connection.room() > 0) {
+                return Ok(shared);
+            }
+            if let Some(free) = slot.free_shared(most) {
+                return Ok(free);
+            }
+        }
+    }
+
     async fn open_shared(&self, slot: &Rc<Slot>, target: &Target, held: Option<Arc<HeldIdentity>>) -> Result<Rc<Shareable>, Fault> {
         let opening = slot.opening.borrow().clone();
         let opening = match opening {
@@ -329,8 +350,9 @@ impl Pool {
 
 async fn open_shared(dialer: &Dialer, target: &Target, held: Option<Arc<HeldIdentity>>) -> Result<Rc<Shareable>, Fault> {
     let io: Io = dialer.dial(target, held).await?;
+    let proven = matches!(target.transport, Transport::Mesh { .. });
     let dialect = if target.spoken == Spoken::Http1Shared { Dialect::Http1 } else { Dialect::Http2 };
-    let (connection, running) = http2::client::Connection::new(io, dialect, limits(dialect, STREAMS, true));
+    let (connection, running) = http2::client::Connection::new(io, dialect, limits(dialect, STREAMS, proven));
     // What ends the connection is told to whoever waits for a response on it.
     tokio::task::spawn_local(running);
     Ok(Rc::new(Shareable { connection, served: Cell::new(0) }))

@@ -4,7 +4,7 @@
 use crate::http2::Protocol;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request, response};
+use http::{HeaderValue, Method, StatusCode, Version, header, request, response};
 
 const WEBSOCKET: &str = "websocket";
 
@@ -26,21 +26,10 @@ pub fn take(head: &mut request::Parts) -> bool {
 /// To an upstream that speaks HTTP/1.1. What says that it is an upgrade is added with the other headers of one hop.
 pub fn to_http1(head: &mut request::Parts, key: [u8; 16]) {
     head.version = Version::HTTP_11;
-    join_cookies(&mut head.headers);
     if let Ok(key) = HeaderValue::from_str(&STANDARD.encode(key)) {
         head.headers.insert(header::SEC_WEBSOCKET_KEY, key);
     }
     head.headers.entry(header::SEC_WEBSOCKET_VERSION).or_insert(HeaderValue::from_static("13"));
-}
-
-/// RFC 9113 section 8.2.3: what HTTP/2 may send in pieces is one field in HTTP/1.1.
-fn join_cookies(headers: &mut HeaderMap) {
-    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if crumbs.len() > 1
-        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
-    {
-        headers.insert(header::COOKIE, whole);
-    }
 }
 
 /// To an upstream that speaks HTTP/2.

@@ -29,6 +29,8 @@ pub struct Wire {
     ended: bool,
     /// Bytes have left since this was last set to false.
     pub(super) wrote: bool,
+    /// All bytes that have left.
+    flushed: u64,
 }
 
 /// Written in this order.
@@ -41,7 +43,16 @@ struct Outbound {
 
 impl Wire {
     pub fn new(io: Io) -> Self {
-        Self { io, inbound: BytesMut::new(), searched: 0, outbound: Outbound::default(), read_size: FIRST_READ, ended: false, wrote: false }
+        Self {
+            io,
+            inbound: BytesMut::new(),
+            searched: 0,
+            outbound: Outbound::default(),
+            read_size: FIRST_READ,
+            ended: false,
+            wrote: false,
+            flushed: 0,
+        }
     }
 
     /// The stream below, with what was read ahead.
@@ -105,6 +116,11 @@ impl Wire {
         self.outbound.text.len() + self.outbound.data.len()
     }
 
+    /// Bytes that have left since the connection was opened.
+    pub(crate) fn flushed(&self) -> u64 {
+        self.flushed
+    }
+
     /// Whether more may be put in before [`Wire::poll_flush`].
     pub(super) fn has_room(&self) -> bool {
         self.outbound.data.is_empty() && self.outbound.text.len() < WRITTEN_AT
@@ -134,6 +150,7 @@ impl Wire {
             }
             self.outbound.advance(written);
             self.wrote = true;
+            self.flushed += written as u64;
         }
         io.poll_flush(cx)
     }

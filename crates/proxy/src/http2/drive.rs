@@ -59,7 +59,7 @@ impl Drive {
                     session.end("the peer does not answer");
                     return INTERVAL;
                 }
-                if !heard && !session.streams.is_empty() && !self.pinged {
+                if !heard && !session.streams.is_empty() && !self.pinged && session.may_ping() {
                     session.ping();
                     self.pinged = true;
                     return ANSWER;
@@ -76,7 +76,7 @@ impl Drive {
                 }
                 idle = session.streams.is_empty();
                 if idle {
-                    session.wire.rest();
+                    session.rest();
                     if session.used.elapsed() >= self.patience.idle {
                         session.leave();
                     }

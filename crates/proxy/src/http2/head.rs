@@ -78,6 +78,9 @@ impl Heard {
         }
         let method = self.method.take().ok_or("the request has no :method")?;
         let (mut parts, ()) = Request::new(()).into_parts();
+        if dialect == Dialect::Http2 {
+            join_cookies(&mut self.headers);
+        }
         let authority = self.authority.take();
         if authority.is_some() {
             // RFC 9113 section 8.3.1: it stands for `Host`.
@@ -139,6 +142,18 @@ impl Heard {
             return Err("trailers have no pseudo-headers");
         }
         Ok(self.headers)
+    }
+}
+
+/// RFC 9113 section 8.2.3: what HTTP/2 may send in pieces is one field to whoever reads it, be it a policy, a route or HTTP/1.1.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    if let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) {
+        let whole: Vec<&[u8]> = [first, second].into_iter().chain(crumbs).map(HeaderValue::as_bytes).collect();
+        if let Ok(mut whole) = HeaderValue::from_bytes(&whole.join(&b"; "[..])) {
+            whole.set_sensitive(true);
+            headers.insert(header::COOKIE, whole);
+        }
     }
 }
 

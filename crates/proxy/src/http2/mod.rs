@@ -18,6 +18,7 @@ pub mod server;
 mod session;
 mod settings;
 mod stream;
+mod turns;
 
 pub use handle::Received;
 pub use stream::Failure;

@@ -47,14 +47,17 @@ where
         loop {
             if !self.piece.is_empty() {
                 let room = ready!(handle.line.run(|session| session.poll_room(handle.id, self.piece.len(), cx))).map_err(|_| Unsent::Stream)?;
-                let end = room == self.piece.len() && self.trailers.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream);
-                self.write(handle, room, end);
-                if end {
+                let last = room == self.piece.len() && self.trailers.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream);
+                self.write(handle, room, last && !self.is_short_after(room));
+                if last {
                     return Poll::Ready(self.ended(handle));
                 }
                 continue;
             }
             if let Some(trailers) = self.trailers.take() {
+                if self.is_short_after(0) {
+                    return Poll::Ready(self.ended(handle));
+                }
                 handle.line.with(|session| {
                     session.write_head(handle.id, true, |encoder, out| head::write_trailers(encoder, out, &trailers));
                 });
@@ -76,7 +79,7 @@ where
                 }
                 None => {
                     ready!(handle.line.run(|session| session.poll_room(handle.id, 0, cx))).map_err(|_| Unsent::Stream)?;
-                    self.write(handle, 0, true);
+                    self.write(handle, 0, !self.is_short_after(0));
                     return Poll::Ready(self.ended(handle));
                 }
             }
@@ -87,6 +90,11 @@ where
         handle.line.with(|session| session.write_data(handle.id, &self.piece[..length], end));
         self.piece.advance(length);
         self.left = self.left.map(|left| left.saturating_sub(length as u64));
+    }
+
+    /// Whether what was announced is more than what there will have been when `length` bytes more are written.
+    fn is_short_after(&self, length: usize) -> bool {
+        self.left.is_some_and(|left| left > length as u64)
     }
 
     /// A body that is shorter than was announced is no whole one.

@@ -7,6 +7,7 @@ use super::hpack::{DecodeError, Decoder, Encoder};
 use super::reason::Reason;
 use super::settings::{LARGEST_WINDOW, Settings};
 use super::stream::{Failure, Stream};
+use super::turns::Turns;
 use super::{Dialect, Limits};
 use crate::http1::{HEAD_BYTES, Wire};
 use crate::io::Io;
@@ -33,6 +34,9 @@ const LARGEST_BACKLOG: usize = 1024 * 1024;
 const MOST_CONTINUATIONS: u32 = 64;
 /// Frames that are looked at before others of this thread have their turn.
 const FRAMES_AT_ONCE: u32 = 1024;
+/// Frames about windows, and questions, that a peer may send for each frame of ours before they count as a flood: clients of gRPC ask
+/// for the round trip's time as often as something comes.
+const REMARKS: u32 = 10;
 /// Streams that a peer is taken to allow before it has said so.
 const STREAMS_AT_FIRST: u32 = 100;
 const LAST_STREAM: u32 = (1 << 31) - 1;
@@ -101,11 +105,13 @@ pub struct Session {
     begun: VecDeque<Begun>,
     refused: Vec<Malformed>,
     /// Streams that wait for room on the connection.
-    waiting: Vec<u32>,
-    /// All that was put into the wire.
-    written: u64,
+    turns: Turns,
+    /// Frames of the peer that are no flood: they may follow from ours.
+    remarks: u32,
     greeted: bool,
     leaving: Leaving,
+    /// The last stream of the peer that it may count on; what was once said only goes down (RFC 9113 section 6.8).
+    promised: u32,
     /// The peer takes no more streams.
     pub dismissed: bool,
     over: Option<Rc<str>>,
@@ -136,15 +142,16 @@ impl Line {
             last: 0,
             peer: Peer { known: false, streams: STREAMS_AT_FIRST, window: INITIAL_WINDOW, frame: FRAME_BYTES, connect_protocol: false },
             window: INITIAL_WINDOW.into(),
-            credit: limits.connection_window.into(),
+            credit: limits.connection_window.max(INITIAL_WINDOW).into(),
             unreleased: 0,
             block: None,
             begun: VecDeque::new(),
             refused: Vec::new(),
-            waiting: Vec::new(),
-            written: 0,
+            turns: Turns::default(),
+            remarks: 0,
             greeted: role == Role::Client,
             leaving: Leaving::No,
+            promised: LAST_STREAM,
             dismissed: false,
             over: None,
             heard: false,
@@ -191,7 +198,10 @@ impl Session {
             }
         }
         frame::write_settings(self.wire.text(), &settings);
-        frame::write_window_update(self.wire.text(), 0, self.limits.connection_window.saturating_sub(INITIAL_WINDOW));
+        let more = self.limits.connection_window.saturating_sub(INITIAL_WINDOW);
+        if more > 0 {
+            frame::write_window_update(self.wire.text(), 0, more);
+        }
     }
 
     /// While it runs, nobody needs to be woken to send what is written.
@@ -224,6 +234,7 @@ impl Session {
                 }
                 Ok(None) => {}
                 Err(error) => {
+                    let error = self.reach(error);
                     self.settle(Err(error));
                     continue;
                 }
@@ -251,6 +262,15 @@ impl Session {
             self.greeted = true;
         }
         frame::parse(&mut self.wire.inbound, FRAME_BYTES)
+    }
+
+    /// A stream that has never been there cannot be reset, nor anything be said within a head or before SETTINGS.
+    fn reach(&self, error: FrameError) -> FrameError {
+        match error {
+            FrameError::Stream(_, _, why) if self.block.is_some() || !self.peer.known => FrameError::Connection(Reason::ProtocolError, why),
+            FrameError::Stream(stream, reason, why) if self.is_idle(stream) => FrameError::Connection(reason, why),
+            error => error,
+        }
     }
 
     /// What a bad frame ends: its stream, or all.
@@ -288,7 +308,8 @@ impl Session {
         }
         let useless = match &frame {
             Frame::Data { data, end, .. } => data.is_empty() && !end,
-            Frame::Headers { .. } | Frame::Continuation { .. } | Frame::WindowUpdate { .. } => false,
+            Frame::Headers { .. } | Frame::Continuation { .. } => false,
+            Frame::WindowUpdate { .. } | Frame::Ping { ack: false, .. } => !self.is_remark(),
             Frame::Reset { .. } => self.role == Role::Server,
             Frame::Settings(_) | Frame::SettingsAck | Frame::Ping { .. } | Frame::GoAway { .. } | Frame::Priority { .. } | Frame::Unknown { .. } => {
                 true
@@ -326,6 +347,12 @@ impl Session {
         }
     }
 
+    fn is_remark(&mut self) -> bool {
+        let left = self.remarks.checked_sub(1);
+        self.remarks = left.unwrap_or_default();
+        left.is_some()
+    }
+
     /// Whether a frame is about a stream that has never been there.
     fn is_idle(&self, stream: u32) -> bool {
         stream > self.last || stream.is_multiple_of(2)
@@ -343,13 +370,14 @@ impl Session {
             // What was on its way when the stream ended.
             None => Ok(0),
             Some(stream) => {
-                let padding = flow_bytes.saturating_sub(data.len() as u32);
-                let taken = stream.take_data(data, flow_bytes, end);
-                stream.unreleased += padding;
-                taken.map(|()| if self.limits.release_on_arrival { 0 } else { flow_bytes - padding })
+                let length = data.len() as u32;
+                stream.take_data(data, flow_bytes, end).map(|kept| if kept { length } else { 0 })
             }
         };
-        self.release_connection(flow_bytes.saturating_sub(*kept.as_ref().unwrap_or(&0)));
+        // Nobody reads the rest: padding, and what comes for a stream that has ended.
+        let unread = flow_bytes.saturating_sub(*kept.as_ref().unwrap_or(&0));
+        self.release_connection(if self.limits.release_on_arrival { flow_bytes } else { unread });
+        self.release_stream(id, unread);
         kept.map(|_| ()).map_err(|(reason, why)| FrameError::Stream(id, reason, why))
     }
 
@@ -382,16 +410,20 @@ impl Session {
             Role::Server if id > self.last => self.begin(id, heard, end, bad),
             Role::Client if self.is_idle(id) => Err(FrameError::Connection(Reason::ProtocolError, "a response to nothing")),
             // It ended while this was on its way.
-            _ if !known => Ok(()),
+            Role::Client if !known => Ok(()),
+            Role::Server if !known => Err(FrameError::Stream(id, Reason::StreamClosed, "a head on a stream that has ended")),
             _ => {
                 if let Some((reason, why)) = bad {
                     return Err(FrameError::Stream(id, reason, why));
                 }
-                let (dialect, role) = (self.dialect, self.role);
+                let dialect = self.dialect;
                 let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
-                let taken = match role == Role::Client && stream.head.is_none() && !stream.answered {
-                    true => heard.into_response(dialect).and_then(|head| stream.take_response(head, end)),
-                    false => heard.into_trailers().and_then(|trailers| stream.take_trailers(trailers, end)),
+                if stream.receive_ended {
+                    return Err(FrameError::Stream(id, Reason::StreamClosed, "a head after the end of the stream"));
+                }
+                let taken = match stream.headed {
+                    false => heard.into_response(dialect).and_then(|head| stream.take_response(head, end)),
+                    true => heard.into_trailers().and_then(|trailers| stream.take_trailers(trailers, end)),
                 };
                 taken.map_err(|why| FrameError::Stream(id, Reason::ProtocolError, why))
             }
@@ -408,7 +440,10 @@ impl Session {
             (Some((_, why)), _) if why == TOO_LARGE => {
                 self.refused.push(why);
                 self.answer_too_large(id, end);
-                return Ok(());
+                return match self.flood.spend(Instant::now()) {
+                    true => Ok(()),
+                    false => Err(FrameError::Connection(Reason::EnhanceYourCalm, "too many heads that are too large")),
+                };
             }
             (Some((reason, why)), _) => {
                 self.refused.push(why);
@@ -420,14 +455,21 @@ impl Session {
             }
             (None, Ok(head)) => head,
         };
-        if self.streams.len() >= self.limits.streams as usize {
+        if self.is_full() {
             return Err(FrameError::Stream(id, Reason::RefusedStream, "more streams than are allowed"));
         }
         let mut stream = Stream::new(self.peer.window.into(), self.limits.stream_window.into());
+        stream.headed = true;
         stream.expect(head.length, end).map_err(|why| FrameError::Stream(id, Reason::ProtocolError, why))?;
         self.streams.insert(id, stream);
         self.begun.push_back(Begun { stream: id, head });
         Ok(())
+    }
+
+    /// Streams that the peer has reset do not count, though they may not be forgotten yet.
+    fn is_full(&self) -> bool {
+        let most = self.limits.streams as usize;
+        self.streams.len() >= most && self.streams.values().filter(|stream| stream.failure.is_none()).count() >= most
     }
 
     /// RFC 6585 section 5, to a client that can do something about it.
@@ -442,7 +484,10 @@ impl Session {
     }
 
     fn take_settings(&mut self, settings: &Settings) -> Result<(), FrameError> {
-        self.peer.known = true;
+        let first = !std::mem::replace(&mut self.peer.known, true);
+        if settings.enable_push == Some(true) && self.role == Role::Client {
+            return Err(FrameError::Connection(Reason::ProtocolError, "a server turns push on (RFC 9113 section 6.5.2)"));
+        }
         if let Some(size) = settings.header_table_size {
             self.encoder.set_max_size(size as usize);
         }
@@ -454,7 +499,6 @@ impl Session {
                 if stream.window > i64::from(LARGEST_WINDOW) {
                     return Err(FrameError::Connection(Reason::FlowControlError, "a window grows too large"));
                 }
-                stream.wake();
             }
         }
         if let Some(frame) = settings.max_frame_size {
@@ -462,7 +506,7 @@ impl Session {
         }
         if let Some(streams) = settings.max_concurrent_streams {
             self.peer.streams = streams;
-        } else if self.peer.streams == STREAMS_AT_FIRST {
+        } else if first {
             self.peer.streams = u32::MAX;
         }
         if let Some(allowed) = settings.enable_connect_protocol {
@@ -481,7 +525,7 @@ impl Session {
             return Err(FrameError::Connection(Reason::ProtocolError, "a reset of a stream that has not begun"));
         }
         if let Some(stream) = self.streams.get_mut(&id) {
-            stream.take_reset(reason);
+            stream.take_reset(reason, self.role == Role::Client);
         }
         Ok(())
     }
@@ -518,9 +562,15 @@ impl Session {
         }
     }
 
-    /// The next request that has begun.
+    /// The next request that has begun. What was reset at once, or with its connection, costs nobody anything (CVE-2023-44487).
     pub fn next_begun(&mut self) -> Option<Begun> {
-        self.begun.pop_front()
+        while let Some(begun) = self.begun.pop_front() {
+            if self.streams.get(&begun.stream).is_some_and(|stream| stream.failure.is_none()) {
+                return Some(begun);
+            }
+            self.forget(begun.stream);
+        }
+        None
     }
 
     /// Why requests were no requests, since this was last asked.
@@ -530,13 +580,13 @@ impl Session {
 
     /// Opens a stream. `None`: the connection takes no more.
     pub fn open(&mut self, method: &Method) -> Option<u32> {
-        if !self.is_open() {
+        if !self.is_open() || self.room() == 0 {
             return None;
         }
         let id = if self.last == 0 { 1 } else { self.last + 2 };
         self.last = id;
         let mut stream = Stream::new(self.peer.window.into(), self.limits.stream_window.into());
-        stream.begins_at = self.written;
+        stream.begins_at = self.wire.flushed() + self.wire.backlog() as u64;
         stream.bodiless = *method == Method::HEAD;
         self.streams.insert(id, stream);
         Some(id)
@@ -576,10 +626,8 @@ impl Session {
 
     fn write_fields(&mut self, id: u32, end: bool, fields: impl FnOnce(&mut Encoder, &mut BytesMut)) {
         let (most, encoder) = (self.peer.frame, &mut self.encoder);
-        let out = self.wire.text();
-        let before = out.len();
-        frame::write_headers(out, id, end, most, |out| fields(encoder, out));
-        self.written += (out.len() - before) as u64;
+        frame::write_headers(self.wire.text(), id, end, most, |out| fields(encoder, out));
+        self.remarks = self.remarks.saturating_add(REMARKS);
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.moved = true;
             stream.send_ended |= end;
@@ -605,7 +653,7 @@ impl Session {
         stream.stuck = true;
         stream.wait(cx);
         if shared <= 0 && !std::mem::replace(&mut stream.waits, true) {
-            self.waiting.push(id);
+            self.turns.wait(id, std::mem::take(&mut stream.served));
         }
         Poll::Pending
     }
@@ -614,9 +662,9 @@ impl Session {
     pub fn write_data(&mut self, id: u32, data: &[u8], end: bool) {
         let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.can_send()) else { return };
         stream.window -= data.len() as i64;
-        (stream.moved, stream.send_ended) = (true, end);
+        (stream.moved, stream.served, stream.send_ended) = (true, true, end);
         self.window -= data.len() as i64;
-        self.written += (data.len() + frame::HEAD_BYTES) as u64;
+        self.remarks = self.remarks.saturating_add(REMARKS);
         let out = self.wire.text();
         frame::write_data_head(out, id, data.len(), end);
         out.extend_from_slice(data);
@@ -636,21 +684,26 @@ impl Session {
             };
         };
         let length = data.len() as u32;
-        stream.unreleased += length;
-        if stream.unreleased >= self.limits.stream_window / 2 && !stream.receive_ended {
-            let released = std::mem::take(&mut stream.unreleased);
-            stream.credit += i64::from(released);
-            frame::write_window_update(self.wire.text(), id, released);
-        }
+        self.release_stream(id, length);
         if !self.limits.release_on_arrival {
             self.release_connection(length);
         }
         Poll::Ready(Some(Ok(data)))
     }
 
+    fn release_stream(&mut self, id: u32, bytes: u32) {
+        let Some(stream) = self.streams.get_mut(&id).filter(|stream| !stream.receive_ended && stream.failure.is_none()) else { return };
+        stream.unreleased += bytes;
+        if stream.unreleased >= self.limits.stream_window / 2 {
+            let released = std::mem::take(&mut stream.unreleased);
+            stream.credit += i64::from(released);
+            frame::write_window_update(self.wire.text(), id, released);
+        }
+    }
+
     fn release_connection(&mut self, bytes: u32) {
         self.unreleased += bytes;
-        if self.unreleased >= self.limits.connection_window / 2 {
+        if self.unreleased >= self.limits.connection_window.max(INITIAL_WINDOW) / 2 {
             let released = std::mem::take(&mut self.unreleased);
             self.credit += i64::from(released);
             frame::write_window_update(self.wire.text(), 0, released);
@@ -672,8 +725,12 @@ impl Session {
         Poll::Ready(())
     }
 
+    /// Nobody is woken for a window that is closed: they would only wait again, and the next flush wake them again.
     fn wake_waiting(&mut self) {
-        for id in self.waiting.drain(..) {
+        if self.window <= 0 {
+            return;
+        }
+        for id in self.turns.all() {
             if let Some(stream) = self.streams.get_mut(&id) {
                 stream.waits = false;
                 stream.wake();
@@ -683,7 +740,7 @@ impl Session {
 
     /// Whether no byte of a stream has left.
     pub fn is_unsent(&self, begins_at: u64) -> bool {
-        self.written - self.wire.backlog() as u64 <= begins_at
+        self.wire.flushed() <= begins_at
     }
 
     /// Ends a stream from this side.
@@ -698,6 +755,9 @@ impl Session {
     /// Nobody has to do with a stream any more.
     pub fn forget(&mut self, id: u32) {
         let Some(stream) = self.streams.remove(&id) else { return };
+        if stream.waits {
+            self.turns.forget(id);
+        }
         let unread: usize = stream.unread();
         if !self.limits.release_on_arrival && unread > 0 {
             self.release_connection(unread as u32);
@@ -722,6 +782,19 @@ impl Session {
         }
     }
 
+    /// Lets go of memory that a connection without streams does not need.
+    pub fn rest(&mut self) {
+        self.wire.rest();
+        self.streams.shrink_to_fit();
+        (self.turns, self.begun) = Default::default();
+    }
+
+    /// Upstreams outside the mesh are not asked: servers of gRPC take questions within five minutes for an attack (`too_many_pings`),
+    /// and the system notices when such a peer is gone.
+    pub fn may_ping(&self) -> bool {
+        self.role == Role::Server || self.limits.trusted
+    }
+
     /// Asks the peer whether it is there.
     pub fn ping(&mut self) {
         frame::write_ping(self.wire.text(), false, PING);
@@ -743,8 +816,13 @@ impl Session {
 
     pub fn say_last(&mut self) {
         self.leaving = Leaving::Said;
+        self.write_last(Reason::NoError, b"");
+    }
+
+    fn write_last(&mut self, reason: Reason, why: &[u8]) {
         let last = if self.role == Role::Server { self.last } else { 0 };
-        frame::write_go_away(self.wire.text(), last, Reason::NoError, b"");
+        self.promised = self.promised.min(last);
+        frame::write_go_away(self.wire.text(), self.promised, reason, why);
     }
 
     /// Whether the connection has nothing left to do.
@@ -759,8 +837,7 @@ impl Session {
     }
 
     fn fail(&mut self, Broken(reason, why): Broken) {
-        let last = if self.role == Role::Server { self.last } else { 0 };
-        frame::write_go_away(self.wire.text(), last, reason, why.as_bytes());
+        self.write_last(reason, why.as_bytes());
         tracing::debug!(%reason, why, "HTTP/2: a peer's connection is closed");
         self.end(why);
     }

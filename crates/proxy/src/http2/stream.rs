@@ -2,13 +2,18 @@
 
 use super::head::{Malformed, ResponseHead};
 use super::reason::Reason;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use http_body::SizeHint;
 use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 use std::task::{Context, Waker};
+
+/// Pieces smaller than this are gathered into ones of about [`GATHERED`]: a peer that sends byte by byte is not to have each of them kept
+/// with the memory that it came in.
+const SMALL: usize = 512;
+const GATHERED: usize = 4096;
 
 /// What ended a stream before its time.
 #[derive(Clone, Debug)]
@@ -52,17 +57,21 @@ pub struct Stream {
     pub receive_ended: bool,
     /// The head of the response, until it is asked for.
     pub head: Option<ResponseHead>,
-    pub answered: bool,
+    /// The head has come: data and trailers may follow.
+    pub headed: bool,
     /// A response to HEAD has a length, and no body.
     pub bodiless: bool,
     data: VecDeque<Bytes>,
+    /// What has come behind that, in small pieces.
+    crumbs: BytesMut,
     pub trailers: Option<HeaderMap>,
     /// Of the length that the head announced, what has not come.
     left: Option<u64>,
     pub failure: Option<Failure>,
     waker: Option<Waker>,
-    /// Waits for room that all streams share.
+    /// Waits for room that all streams share; has written since it last did.
     pub waits: bool,
+    pub served: bool,
     /// There is something to send, and no room.
     pub stuck: bool,
     /// Something has come or gone since it was last looked at; and how often nothing had.
@@ -102,7 +111,7 @@ impl Stream {
     }
 
     fn end(&mut self) -> Result<(), Malformed> {
-        if self.left.is_some_and(|left| left > 0) && !self.bodiless {
+        if self.left.is_some_and(|left| left > 0) {
             return Err("the body is shorter than its Content-Length");
         }
         self.receive_ended = true;
@@ -114,14 +123,14 @@ impl Stream {
             return if end { Err("an interim response ends the stream") } else { Ok(()) };
         }
         self.bodiless |= matches!(head.parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        self.expect(head.length, end)?;
-        (self.head, self.answered, self.moved) = (Some(head), true, true);
+        self.expect(if self.bodiless { Some(0) } else { head.length }, end)?;
+        (self.head, self.headed, self.moved) = (Some(head), true, true);
         self.wake();
         Ok(())
     }
 
     pub fn take_trailers(&mut self, trailers: HeaderMap, end: bool) -> Result<(), Malformed> {
-        if !end || self.receive_ended {
+        if !end {
             return Err("a second head does not end the stream");
         }
         self.end()?;
@@ -130,10 +139,14 @@ impl Stream {
         Ok(())
     }
 
-    pub fn take_data(&mut self, data: Bytes, flow_bytes: u32, end: bool) -> Result<(), (Reason, Malformed)> {
+    /// Whether it is kept, to be read.
+    pub fn take_data(&mut self, data: Bytes, flow_bytes: u32, end: bool) -> Result<bool, (Reason, Malformed)> {
         if self.failure.is_some() {
             // It was reset while this was on its way. Nobody reads it.
-            return Ok(());
+            return Ok(false);
+        }
+        if !self.headed {
+            return Err((Reason::ProtocolError, "data before the response's head"));
         }
         if self.receive_ended {
             return Err((Reason::StreamClosed, "data after the end of the stream"));
@@ -146,19 +159,32 @@ impl Stream {
             *left = left.checked_sub(data.len() as u64).ok_or((Reason::ProtocolError, "the body is longer than its Content-Length"))?;
         }
         self.moved = true;
-        if !data.is_empty() {
-            self.data.push_back(data);
-        }
         if end {
             self.end().map_err(|why| (Reason::ProtocolError, why))?;
         }
+        self.keep(data);
         self.wake();
-        Ok(())
+        Ok(true)
     }
 
-    pub fn take_reset(&mut self, reason: Reason) {
+    fn keep(&mut self, data: Bytes) {
+        if data.len() < SMALL && !self.is_drained() {
+            self.crumbs.extend_from_slice(&data);
+            if self.crumbs.len() >= GATHERED {
+                self.data.push_back(self.crumbs.split().freeze());
+            }
+        } else if !data.is_empty() {
+            if !self.crumbs.is_empty() {
+                self.data.push_back(self.crumbs.split().freeze());
+            }
+            self.data.push_back(data);
+        }
+    }
+
+    /// `by_server`: it may be content with what it has of the request (RFC 9113 section 8.1).
+    pub fn take_reset(&mut self, reason: Reason, by_server: bool) {
         // The whole response has come; the peer does not want the rest of the request.
-        if self.receive_ended && reason == Reason::NoError {
+        if by_server && self.receive_ended && reason == Reason::NoError {
             self.send_ended = true;
             self.wake();
             return;
@@ -172,15 +198,20 @@ impl Stream {
     }
 
     pub fn next_data(&mut self) -> Option<Bytes> {
-        self.data.pop_front()
+        let whole = self.data.pop_front();
+        whole.or_else(|| (!self.crumbs.is_empty()).then(|| std::mem::take(&mut self.crumbs).freeze()))
     }
 
     pub fn unread(&self) -> usize {
-        self.data.iter().map(Bytes::len).sum()
+        self.data.iter().map(Bytes::len).sum::<usize>() + self.crumbs.len()
+    }
+
+    fn is_drained(&self) -> bool {
+        self.data.is_empty() && self.crumbs.is_empty()
     }
 
     pub fn is_read(&self) -> bool {
-        self.receive_ended && self.data.is_empty() && self.trailers.is_none()
+        self.receive_ended && self.is_drained() && self.trailers.is_none()
     }
 
     pub fn size_hint(&self) -> SizeHint {
@@ -200,7 +231,7 @@ impl Stream {
 /// Whether a stream keeps this side waiting: `true` when it is to be given up. Looked at now and then.
 /// `body`: also when what is to come does not.
 pub fn has_stalled(stream: &mut Stream, body: bool, most: u32) -> bool {
-    let waits = stream.stuck || (body && !stream.receive_ended && !stream.send_ended && stream.data.is_empty());
+    let waits = stream.stuck || (body && !stream.receive_ended && !stream.send_ended && stream.is_drained());
     stream.still = if std::mem::take(&mut stream.moved) || !waits { 0 } else { stream.still + 1 };
     stream.still >= most && stream.failure.is_none()
 }
