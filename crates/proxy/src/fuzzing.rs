@@ -31,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("http1_body", http1_body),
     ("http1_request", http1_request),
     ("http1_response", http1_response),
+    ("http2_connection", http2_connection),
     ("http2_frame", http2_frame),
     ("introduction", introduction),
     ("opening", opening),
@@ -103,6 +104,11 @@ pub fn http1_response(bytes: &[u8]) {
     for step in [1, 7] {
         assert_eq!(http1::read_response(bytes, step), whole, "a head reads differently in pieces of {step}");
     }
+}
+
+/// A connection of HTTP/2, from its greeting to its end.
+pub fn http2_connection(bytes: &[u8]) {
+    http2::http2_connection(bytes);
 }
 
 /// Frames of HTTP/2, in any pieces.

@@ -1,5 +1,9 @@
 //! The parsers of this module as fuzzers see them: what they promise for any bytes.
 
+mod connection;
+
+pub use connection::http2_connection;
+
 use super::frame::{self, Frame, FrameError};
 use super::hpack::{DecodeError, Decoder, Encoder, Field};
 use bytes::{BufMut, Bytes, BytesMut};

@@ -413,11 +413,11 @@ impl Session {
             Role::Client if !known => Ok(()),
             Role::Server if !known => Err(FrameError::Stream(id, Reason::StreamClosed, "a head on a stream that has ended")),
             _ => {
+                let dialect = self.dialect;
+                let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.failure.is_none()) else { return Ok(()) };
                 if let Some((reason, why)) = bad {
                     return Err(FrameError::Stream(id, reason, why));
                 }
-                let dialect = self.dialect;
-                let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
                 if stream.receive_ended {
                     return Err(FrameError::Stream(id, Reason::StreamClosed, "a head after the end of the stream"));
                 }
@@ -694,7 +694,7 @@ impl Session {
     fn release_stream(&mut self, id: u32, bytes: u32) {
         let Some(stream) = self.streams.get_mut(&id).filter(|stream| !stream.receive_ended && stream.failure.is_none()) else { return };
         stream.unreleased += bytes;
-        if stream.unreleased >= self.limits.stream_window / 2 {
+        if stream.unreleased >= (self.limits.stream_window / 2).max(1) {
             let released = std::mem::take(&mut stream.unreleased);
             stream.credit += i64::from(released);
             frame::write_window_update(self.wire.text(), id, released);

@@ -1,5 +1,9 @@
 //! Our codec against another implementation: the `h2` crate reads what we write, and we read what it writes.
 
+mod echo;
+mod hostile;
+mod streams;
+
 use super::frame::{self, Frame, PREFACE};
 use super::hpack::{Decoder, Encoder, Field};
 use super::settings::Settings;
