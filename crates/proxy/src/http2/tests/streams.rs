@@ -290,7 +290,8 @@ async fn responses_are_what_they_say() {
     let head = |flags: u8, fields: &[(&str, &str)]| frame(1, 4 | flags, 1, &block(fields));
     let ok = (":status", "200");
     let five = frame(0, 1, 1, b"12345");
-    let rows: Vec<(&str, Method, Vec<u8>, Result<usize, &str>)> = vec![
+    type Row<'a> = (&'a str, Method, Vec<u8>, Result<usize, &'a str>);
+    let rows: Vec<Row<'_>> = vec![
         ("a body", Method::GET, [head(0, &[ok]), five.clone()].concat(), Ok(5)),
         ("interim responses", Method::GET, [head(0, &[(":status", "103")]), head(0, &[ok]), five.clone()].concat(), Ok(5)),
         ("an interim response at the end", Method::GET, head(1, &[(":status", "103")]), Err("an interim response ends the stream")),
