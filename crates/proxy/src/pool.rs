@@ -200,7 +200,7 @@ impl Pool {
         for last in [false, true] {
             let (reused, shared) = match slot.free_shared(most) {
                 Some(shared) => (true, shared),
-                None => (false, self.open_shared(slot, target, held.clone()).boxed_local().await?),
+                None => (false, self.newly_shared(slot, target, held.clone(), most).boxed_local().await?),
             };
             shared.served.set(shared.served.get().saturating_add(1));
             let Some(body_now) = body.read() else { return Err(spent()) };
@@ -215,6 +215,20 @@ impl Pool {
             slot.shared.borrow_mut().retain(|kept| !Rc::ptr_eq(kept, &shared));
         }
         Err(Fault::new(Kind::ResetBeforeRequest, "the connection went away before the request was sent"))
+    }
+
+    /// A connection that was opened now. Others may have waited for it too, and have taken all its room.
+    async fn newly_shared(&self, slot: &Rc<Slot>, target: &Target, held: Option<Arc<HeldIdentity>>, most: u32) -> Result<Rc<Shareable>, Fault> {
+        loop {
+            let opened = self.open_shared(slot, target, held.clone()).await?;
+            // One that the peer ended at once, or that takes nothing, is for the sender to find out.
+            if opened.connection.room() > 0 || opened.connection.is_unused() {
+                return Ok(opened);
+            }
+            if let Some(free) = slot.free_shared(most) {
+                return Ok(free);
+            }
+        }
     }
 
     /// An idle connection, or leave to open one; waits while the cluster has as many as it may.

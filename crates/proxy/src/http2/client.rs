@@ -70,6 +70,11 @@ impl Connection {
         self.0.run(|session| if session.is_open() { session.room() } else { 0 })
     }
 
+    /// Whether it carries nothing.
+    pub fn is_unused(&self) -> bool {
+        self.0.run(|session| session.streams.is_empty())
+    }
+
     pub fn is_open(&self) -> bool {
         self.0.run(|session| session.is_open())
     }
