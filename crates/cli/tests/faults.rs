@@ -144,6 +144,31 @@ fn a_stopped_workload_drains_and_is_forgotten() {
 }
 
 #[test]
+fn the_first_request_to_a_workload_that_is_ready_is_answered() {
+    let mut mesh = Mesh::start();
+    let services: Vec<_> = (2..8_u8).map(|last| (last, format!("details-{last}"))).collect();
+    for (_, name) in &services {
+        let spec = format!("spec: {{ selector: {{ app: {name} }}, ports: [{{ name: http, port: 9080 }}] }}");
+        mesh.apply_text(&format!("apiVersion: v1\nkind: Service\nmetadata: {{ name: {name} }}\n{spec}\n"));
+    }
+    mesh.run(&Member::new("productpage", "v1", 1));
+    mesh.wait_ready(1);
+    let mut client = Connection::open(&mesh.outbound(1)).unwrap();
+    let mut ask = |name: &str| client.get(&format!("http://{name}:9080/details/0"), &format!("{name}:9080"), &[]).unwrap();
+    for (ready, (last, name)) in services.iter().enumerate() {
+        // Its sidecar knows the service, and nobody who serves it.
+        let reply = ask(name);
+        assert!(reply.status == 503 && reply.body.contains("no_endpoint"), "{} {}", reply.status, reply.body);
+        let mut member = Member::new(name, "v1", *last);
+        member.program = [env!("CARGO_BIN_EXE_taut"), "bookstore", "details", "v1", "--address", &mesh.address(*last)].map(str::to_owned).into();
+        mesh.run(&member);
+        mesh.wait_ready(ready + 2);
+        let reply = ask(name);
+        assert_eq!(reply.status, 200, "{name}: {}", reply.body);
+    }
+}
+
+#[test]
 fn a_second_signal_ends_a_program_and_its_sidecar_at_once() {
     let mut mesh = Mesh::start();
     for (name, second, code) in [("first", Signal::SIGTERM, 143), ("second", Signal::SIGINT, 130)] {

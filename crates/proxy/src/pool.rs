@@ -200,7 +200,7 @@ impl Pool {
         for last in [false, true] {
             let (reused, shared) = match slot.free_shared(most) {
                 Some(shared) => (true, shared),
-                None => (false, self.open_shared_with_room(slot, target, &held, most).boxed_local().await?),
+                None => (false, self.newly_shared(slot, target, held.clone(), most).boxed_local().await?),
             };
             shared.served.set(shared.served.get().saturating_add(1));
             let Some(body_now) = body.read() else { return Err(spent()) };
@@ -215,6 +215,21 @@ impl Pool {
             slot.shared.borrow_mut().retain(|kept| !Rc::ptr_eq(kept, &shared));
         }
         Err(Fault::new(Kind::ResetBeforeRequest, "the connection went away before the request was sent"))
+    }
+
+    /// A connection that was opened now. Others may have waited for it too, and have taken all its room.
+    async fn newly_shared(&self, slot: &Rc<Slot>, target: &Target, held: Option<Arc<HeldIdentity>>, most: u32) -> Result<Rc<Shareable>, Fault> {
+        loop {
+            let opened = self.open_shared(slot, target, held.clone()).await?;
+            let served = opened.served.get();
+            // One that the peer ended at once, or that takes nothing, is for the first sender to find out.
+            if served == 0 || (served < most && opened.connection.room() > 0) {
+                return Ok(opened);
+            }
+            if let Some(free) = slot.free_shared(most) {
+                return Ok(free);
+            }
+        }
     }
 
     /// An idle connection, or leave to open one; waits while the cluster has as many as it may.
@@ -265,27 +280,6 @@ impl Pool {
         let standing = Standing::new(slot);
         let io = self.dialer.dial(target, held).await?;
         Ok(Box::new(Connection { wire: Wire::new(io), standing, served: 0, most: u32::MAX, permit }))
-    }
-
-    /// A new connection. Those who waited for the same one may have taken all of its streams: then another.
-    async fn open_shared_with_room(
-        &self,
-        slot: &Rc<Slot>,
-        target: &Target,
-        held: &Option<Arc<HeldIdentity>>,
-        most: u32,
-    ) -> Result<Rc<Shareable>, Fault> {
-        loop {
-            let shared = self.open_shared(slot, target, held.clone()).await?;
-            let (served, open) = (shared.served.get(), shared.connection.is_open());
-            // One that has carried nothing will not have more room later.
-            if served == 0 || !open || (served < most && shared.connection.room() > 0) {
-                return Ok(shared);
-            }
-            if let Some(free) = slot.free_shared(most) {
-                return Ok(free);
-            }
-        }
     }
 
     async fn open_shared(&self, slot: &Rc<Slot>, target: &Target, held: Option<Arc<HeldIdentity>>) -> Result<Rc<Shareable>, Fault> {

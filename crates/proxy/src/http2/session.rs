@@ -184,11 +184,8 @@ impl Line {
 
 impl Session {
     fn greet(&mut self) {
-        let mut settings = Settings {
-            initial_window_size: Some(self.limits.stream_window),
-            max_header_list_size: Some(HEAD_BYTES as u32),
-            ..Settings::default()
-        };
+        let mut settings =
+            Settings { initial_window_size: Some(self.limits.stream_window), max_header_list_size: Some(HEAD_BYTES as u32), ..Settings::default() };
         match self.role {
             Role::Client => {
                 self.wire.text().extend_from_slice(PREFACE);

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use taut_model::destination::Limits;
 use taut_wire::net::Stream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep, timeout};
+use tokio::time::{Instant, Timeout, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Envoy's stream idle timeout.
@@ -85,7 +85,7 @@ fn strangers_are_not_waited_for_either_once_the_response_has_begun_and_stands_st
 /// Sends one frame, and would send more.
 struct Unending {
     first: Option<Bytes>,
-    time: Pin<Box<Sleep>>,
+    time: Pin<Box<Timeout<std::future::Pending<()>>>>,
 }
 
 impl Body for Unending {
@@ -102,7 +102,7 @@ impl Body for Unending {
 
 impl Timed for Unending {
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.time.as_mut().poll(cx)
+        self.time.as_mut().poll(cx).map(drop)
     }
 }
 
@@ -113,7 +113,7 @@ impl Service for Endless {
     type Body = Unending;
 
     async fn call(&self, _: ::http::request::Parts, _: RequestBody, _: Option<Upgrade>) -> Response<Unending> {
-        let time = Box::pin(tokio::time::sleep(Duration::from_secs(1)));
+        let time = Box::pin(timeout(Duration::from_secs(1), std::future::pending()));
         Response::new(Unending { first: Some(vec![b'x'; self.0].into()), time })
     }
 

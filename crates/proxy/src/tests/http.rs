@@ -314,3 +314,34 @@ fn a_message_with_two_lengths_cannot_smuggle_a_request() {
         assert!(pair.server.exchanges().iter().all(|record| *record.path == *"/"));
     });
 }
+
+#[test]
+fn requests_of_many_clients_share_connections_from_the_first_on() {
+    run(async {
+        let (release, waiting) = (Rc::new(tokio::sync::Notify::new()), Rc::new(Cell::new(0)));
+        let (go_on, count) = (release.clone(), waiting.clone());
+        let app = app(move |_| {
+            count.set(count.get() + 1);
+            let go_on = go_on.clone();
+            async move {
+                go_on.notified().await;
+                Response::default()
+            }
+        })
+        .await;
+        let pair = Pair::new(app, AppProtocol::Http).await;
+        let to = pair.client.outbound;
+        // More than fit on two connections, before the first stands.
+        let asking = futures_util::future::join_all((0..300).map(|_| get(to, "/")));
+        let all_there = async {
+            while waiting.get() < 300 {
+                tokio::task::yield_now().await;
+            }
+            release.notify_waiters();
+        };
+        let (answers, ()) = futures_util::future::join(asking, all_there).await;
+        assert!(answers.iter().all(|answer| answer.starts_with("HTTP/1.1 200")), "{:?}", answers.iter().find(|answer| !answer.contains(" 200")));
+        let exchanges = pair.client.exchanges();
+        assert!(exchanges.iter().all(|record| record.attempts.len() == 1), "none was sent twice");
+    });
+}
