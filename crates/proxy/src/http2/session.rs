@@ -155,7 +155,8 @@ impl Line {
             dismissed: false,
             over: None,
             heard: false,
-            flood: Flood::new(limits.trusted),
+            // What an upstream sends was asked for.
+            flood: Flood::new(limits.trusted || role == Role::Client),
             used: Instant::now(),
             unwanted: false,
             runner: None,
