@@ -22,7 +22,7 @@ pub(crate) fn new_path(change: &PathChange, matcher: Option<&Matcher>, dialect: 
         (PathChange::Regex(regex, substitution), _) => regex.replace_all(path, substitution.as_str()).into_owned(),
         (PathChange::Prefix(new), Some(Path::Segments(prefix))) => replace_segments(path, prefix, new),
         (PathChange::Prefix(new), Some(Path::Prefix(prefix))) => replace_prefix(path, prefix, new),
-        (PathChange::Prefix(new), Some(Path::Exact(_) | Path::Regex(..))) => new.clone(),
+        (PathChange::Prefix(new), Some(Path::Exact(_) | Path::Regex(..) | Path::Grpc(_))) => new.clone(),
         (PathChange::Prefix(new), None) => match dialect {
             Dialect::Istio => replace_prefix(path, "/", new),
             Dialect::GatewayApi => replace_segments(path, "/", new),

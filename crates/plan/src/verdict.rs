@@ -38,6 +38,8 @@ pub struct Go {
     pub action: Action,
     /// Injected by a fault, before the action.
     pub delay: Option<Duration>,
+    /// What lets a page of another origin read the response: set on whatever response there is, also on a failure's.
+    pub cors: Option<Box<HeaderChange>>,
     /// The service asked for, for records: fully qualified host (or the authority when unknown).
     pub service_host: Arc<str>,
     /// AUDIT policies that matched.
@@ -74,7 +76,7 @@ pub enum Action {
     },
     Respond {
         status: u16,
-        body: String,
+        body: Vec<u8>,
     },
     /// An injected fault.
     Abort {

@@ -25,7 +25,8 @@ pub async fn serve(engine: &Rc<Engine>, arrival: &Rc<Arrival>, head: Parts, body
 }
 
 async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, Fault> {
-    let go = decide(engine, exchange).await?;
+    let mut go = decide(engine, exchange).await?;
+    exchange.cors = go.cors.take();
     if let Some(delay) = go.delay {
         tokio::time::sleep(delay).await;
     }

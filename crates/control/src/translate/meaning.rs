@@ -1,5 +1,6 @@
 //! What one object means by itself, before objects are put together.
 
+use super::{gateway_api, istio};
 use std::collections::BTreeMap;
 use taut_model::destination::Destination;
 use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
@@ -16,6 +17,11 @@ pub enum Meaning {
     Candidate(Candidate),
     Slice(Slice),
     Route(Route),
+    /// Some of whose rules are in other objects.
+    Root(istio::Root),
+    Delegate(istio::Delegate),
+    /// Bound to ports of Services by their names.
+    Bound(gateway_api::Bound),
     Destination(Destination),
     PeerAuthentication(PeerAuthentication),
     AuthorizationPolicy(AuthorizationPolicy),

@@ -72,7 +72,9 @@ fn meaning(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
         ("gateway.networking.k8s.io", "HTTPRoute") => gateway_api::http_route(reader),
         ("gateway.networking.k8s.io", "GRPCRoute") => gateway_api::grpc_route(reader),
         ("gateway.networking.k8s.io", "ReferenceGrant") => gateway_api::reference_grant(reader),
-        ("gateway.networking.k8s.io", "TCPRoute" | "TLSRoute" | "UDPRoute") => gateway_api::unserved_route(reader),
+        ("gateway.networking.k8s.io", "TLSRoute") => gateway_api::tls_route(reader),
+        ("gateway.networking.k8s.io", "TCPRoute") => gateway_api::tcp_route(reader),
+        ("gateway.networking.k8s.io", "UDPRoute") => gateway_api::unserved_route(reader),
         ("gateway.networking.k8s.io", "Gateway" | "GatewayClass" | "ListenerSet") => not_served(kind.kind),
         ("security.istio.io" | "telemetry.istio.io" | "networking.istio.io" | "gateway.networking.k8s.io" | "extensions.istio.io", _) => {
             reader.unsupported_value("kind", kind.kind, "remove the object");
@@ -92,6 +94,11 @@ struct Assembly<'a> {
     translation: Translation,
     found: registry::Found,
     routes: Vec<(&'a Object, Route)>,
+    bound: Vec<(&'a Object, gateway_api::Bound)>,
+    roots: Vec<(&'a Object, istio::Root)>,
+    delegates: Vec<(&'a Object, istio::Delegate)>,
+    /// VirtualServices that nobody can delegate to, and why.
+    no_delegates: BTreeMap<ObjectRef, &'static str>,
     grants: Vec<Grant>,
 }
 
@@ -103,6 +110,13 @@ impl<'a> Assembly<'a> {
         let refused = problems.iter().any(|problem| problem.severity == Severity::Error);
         if !problems.is_empty() {
             self.translation.findings.entry(object.reference()).or_default().extend(problems);
+        }
+        if object.kind.kind == "VirtualService" {
+            match &meaning {
+                _ if refused => drop(self.no_delegates.insert(object.reference(), "is not accepted")),
+                Meaning::Delegate(_) => {}
+                _ => drop(self.no_delegates.insert(object.reference(), "is not for others to delegate to: it has hosts or gateways of its own")),
+            }
         }
         match refused {
             true => self.fail_closed(object),
@@ -141,6 +155,9 @@ impl<'a> Assembly<'a> {
             Meaning::Candidate(candidate) => self.found.candidates.push(candidate),
             Meaning::Slice(slice) => self.found.slices.push(slice),
             Meaning::Route(route) => self.routes.push((object, route)),
+            Meaning::Root(root) => self.roots.push((object, root)),
+            Meaning::Delegate(delegate) => self.delegates.push((object, delegate)),
+            Meaning::Bound(bound) => self.bound.push((object, bound)),
             Meaning::Destination(destination) => {
                 self.translation.destinations.insert(key(&object.reference()), Arc::new(destination));
             }
@@ -159,10 +176,18 @@ impl<'a> Assembly<'a> {
     }
 
     fn finish(self) -> Translation {
-        let Self { mut translation, found, mut routes, grants } = self;
+        let Self { mut translation, found, mut routes, bound, roots, delegates, no_delegates, grants } = self;
         let registry = registry::assemble(found);
         let known = gateway_api::Known::new(&registry.services, grants);
-        let mut problems: Vec<(ObjectRef, Problem)> = Vec::new();
+        let mut merger = istio::Merger::new(delegates, no_delegates);
+        routes.extend(roots.into_iter().map(|(object, root)| (object, merger.merge(object, root))));
+        let (mut problems, unused) = merger.finish();
+        translation.idle.extend(unused.into_iter().map(|delegate| (delegate, "no VirtualService delegates to it".to_owned())));
+        for (object, bound) in bound {
+            let (route, found) = gateway_api::bind(object, bound, &known);
+            problems.extend(found.into_iter().map(|problem| (object.reference(), problem)));
+            routes.push((object, route));
+        }
         for (object, route) in &mut routes {
             if route.dialect == Dialect::GatewayApi {
                 problems.extend(gateway_api::resolve(object, route, &known).into_iter().map(|problem| (object.reference(), problem)));
@@ -186,7 +211,7 @@ fn spread_patterns<'a>(routes: &mut [(&Object, Route)], hosts: impl Iterator<Ite
     if !routes.iter().any(|(_, route)| route.parents.iter().any(is_pattern)) {
         return;
     }
-    let mut best: BTreeMap<(String, Option<String>), usize> = BTreeMap::new();
+    let mut best: BTreeMap<(String, Vec<String>), usize> = BTreeMap::new();
     for (_, route) in routes.iter().filter(|(_, route)| route.dialect == Dialect::Istio) {
         for parent in &route.parents {
             let (named, strength) = match is_pattern(parent) {
@@ -194,7 +219,7 @@ fn spread_patterns<'a>(routes: &mut [(&Object, Route)], hosts: impl Iterator<Ite
                 false => (vec![parent.host.clone()], usize::MAX),
             };
             for host in named {
-                let best = best.entry((host, route.consumer_namespace.clone())).or_default();
+                let best = best.entry((host, route.consumer_namespaces.clone())).or_default();
                 *best = strength.max(*best);
             }
         }
@@ -202,7 +227,7 @@ fn spread_patterns<'a>(routes: &mut [(&Object, Route)], hosts: impl Iterator<Ite
     for (_, route) in routes.iter_mut() {
         let (patterns, mut parents): (Vec<Parent>, Vec<Parent>) = std::mem::take(&mut route.parents).into_iter().partition(is_pattern);
         for pattern in patterns {
-            let wins = |host: &String| best.get(&(host.clone(), route.consumer_namespace.clone())) == Some(&pattern.host.len());
+            let wins = |host: &String| best.get(&(host.clone(), route.consumer_namespaces.clone())) == Some(&pattern.host.len());
             let covered = hosts.clone().filter(|host| host::matches(&pattern.host, host) && wins(host));
             parents.extend(covered.map(|host| Parent { host: host.clone(), port: pattern.port }));
         }

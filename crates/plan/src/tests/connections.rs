@@ -21,6 +21,7 @@ fn with_an_outside_service(protocol: AppProtocol) -> Plan {
         port: None,
         source_labels: BTreeMap::new(),
         source_namespace: None,
+        destination_subnets: vec![],
         sni: vec!["v2.example.com".into()],
         backends: vec![backend],
     };

@@ -154,8 +154,8 @@ fn who_wins_a_host() {
     let young = all(Dialect::Istio, "young", "2022", "v1");
     let old = all(Dialect::Istio, "old", "2021", "v2");
     let producer = all(Dialect::GatewayApi, "producer", "2020", "v3");
-    let consumer = Route { consumer_namespace: Some("default".into()), ..all(Dialect::GatewayApi, "consumer", "2023", "v1") };
-    let foreign = Route { consumer_namespace: Some("other".into()), ..all(Dialect::GatewayApi, "foreign", "2019", "v2") };
+    let consumer = Route { consumer_namespaces: vec!["default".into()], ..all(Dialect::GatewayApi, "consumer", "2023", "v1") };
+    let foreign = Route { consumer_namespaces: vec!["other".into(), "more".into()], ..all(Dialect::GatewayApi, "foreign", "2019", "v2") };
     let wide = Route { parents: vec![Parent { host: "*".into(), port: None }], ..all(Dialect::Istio, "wide", "2001", "v3") };
     let elsewhere = Route { parents: vec![Parent { host: fqdn("reviews"), port: Some(1) }], ..all(Dialect::GatewayApi, "elsewhere", "2001", "v3") };
     for (routes, want, notes) in [

@@ -2,17 +2,41 @@
 
 mod api;
 mod backend;
+mod connections;
+mod cors;
 mod filters;
 mod matches;
 mod resolve;
 mod rules;
 
-pub use resolve::{Known, resolve};
+pub use resolve::{Known, bind, resolve};
 
 use super::meaning::{Grant, Meaning};
 use super::reader::Reader;
 use taut_model::host::service_host;
-use taut_model::route::{Dialect, HttpRule, Parent, Route};
+use taut_model::route::{Dialect, Parent, Route, RouteProtocol};
+
+/// A route, some of whose parents name a port of the Service.
+pub struct Bound {
+    pub route: Route,
+    pub ports: Vec<NamedPort>,
+}
+
+pub struct NamedPort {
+    /// Position among the route's parents.
+    pub parent: usize,
+    pub name: String,
+    /// Path of the field that says so.
+    pub at: String,
+}
+
+/// What a route says beside where it is attached.
+struct Said {
+    protocol: RouteProtocol,
+    hostnames: Vec<String>,
+    http: Vec<taut_model::route::HttpRule>,
+    tcp: Vec<taut_model::route::TcpRule>,
+}
 
 pub fn http_route(reader: &mut Reader<'_>) -> Meaning {
     if let Some(idle) = for_gateways(reader) {
@@ -22,7 +46,7 @@ pub fn http_route(reader: &mut Reader<'_>) -> Meaning {
     // The API's default: one rule that matches everything and has no backend.
     let rules = spec.rules.unwrap_or_else(|| vec![api::Rule::default()]);
     let rules = rules.into_iter().enumerate().map(|(index, rule)| rules::rule(reader, index, rule, matches::http)).collect();
-    route(reader, &spec.parent_refs, &spec.hostnames, rules)
+    route(reader, &spec.parent_refs, Said { protocol: RouteProtocol::Http, hostnames: spec.hostnames, http: rules, tcp: Vec::new() })
 }
 
 /// Carried as HTTP rules: a gRPC method is the path `/package.Service/Method`.
@@ -33,7 +57,25 @@ pub fn grpc_route(reader: &mut Reader<'_>) -> Meaning {
     let spec: api::Route<api::GrpcMatch> = reader.spec(&[]);
     let rules = spec.rules.unwrap_or_else(|| vec![api::Rule::default()]);
     let rules = rules.into_iter().enumerate().map(|(index, rule)| rules::rule(reader, index, rule, matches::grpc)).collect();
-    route(reader, &spec.parent_refs, &spec.hostnames, rules)
+    route(reader, &spec.parent_refs, Said { protocol: RouteProtocol::Grpc, hostnames: spec.hostnames, http: rules, tcp: Vec::new() })
+}
+
+pub fn tls_route(reader: &mut Reader<'_>) -> Meaning {
+    connection_route(reader, RouteProtocol::Tls)
+}
+
+pub fn tcp_route(reader: &mut Reader<'_>) -> Meaning {
+    connection_route(reader, RouteProtocol::Tcp)
+}
+
+fn connection_route(reader: &mut Reader<'_>, protocol: RouteProtocol) -> Meaning {
+    if let Some(idle) = for_gateways(reader) {
+        return idle;
+    }
+    let spec: api::ConnectionRoute = reader.spec(&[]);
+    let tcp = connections::rules(reader, &spec.hostnames, spec.rules, protocol == RouteProtocol::Tls);
+    // The names are server names, which the rules hold.
+    route(reader, &spec.parent_refs, Said { protocol, hostnames: Vec::new(), http: Vec::new(), tcp })
 }
 
 /// A route of a kind that the mesh does not carry: idle with gateways, refused with Services.
@@ -60,9 +102,8 @@ fn is_gateway(parent: &api::ParentRef) -> bool {
     matches!(parent.kind.as_deref(), None | Some("Gateway" | "ListenerSet" | "XListenerSet"))
 }
 
-fn route(reader: &mut Reader<'_>, parent_refs: &[api::ParentRef], hostnames: &[String], http: Vec<HttpRule>) -> Meaning {
-    let mut parents = Vec::new();
-    let mut namespaces = Vec::new();
+fn route(reader: &mut Reader<'_>, parent_refs: &[api::ParentRef], said: Said) -> Meaning {
+    let (mut parents, mut ports, mut namespaces) = (Vec::new(), Vec::new(), Vec::new());
     for (index, parent) in parent_refs.iter().enumerate().filter(|(_, parent)| !is_gateway(parent)) {
         let at = format!("spec.parentRefs[{index}]");
         match (parent.group.as_deref(), parent.kind.as_deref()) {
@@ -73,8 +114,8 @@ fn route(reader: &mut Reader<'_>, parent_refs: &[api::ParentRef], hostnames: &[S
                 continue;
             }
         }
-        if parent.section_name.is_some() {
-            reader.unsupported_value(&format!("{at}.sectionName"), "the name of a port", "use port with its number");
+        if let Some(name) = parent.section_name.clone() {
+            ports.push(NamedPort { parent: parents.len(), name, at: format!("{at}.sectionName") });
         }
         let namespace = parent.namespace.as_deref().unwrap_or(reader.namespace()).to_owned();
         parents.push(Parent { host: service_host(&parent.name, &namespace), port: reader.port(&format!("{at}.port"), parent.port) });
@@ -85,17 +126,19 @@ fn route(reader: &mut Reader<'_>, parent_refs: &[api::ParentRef], hostnames: &[S
     if foreign > 0 && foreign < namespaces.len() {
         reader.unsupported_value("spec.parentRefs", "Services of this and of another namespace in one route", "write a route for each");
     }
-    Meaning::Route(Route {
+    let route = Route {
         origin: reader.origin(""),
         dialect: Dialect::GatewayApi,
+        protocol: said.protocol,
         parents,
         // A route in a client's namespace speaks for that namespace's clients only (GEP-1426, consumer routes).
-        consumer_namespace: (foreign > 0).then_some(own),
-        hostnames: hostnames.iter().map(|hostname| hostname.to_ascii_lowercase()).collect(),
+        consumer_namespaces: if foreign > 0 { vec![own] } else { Vec::new() },
+        hostnames: said.hostnames.iter().map(|hostname| hostname.to_ascii_lowercase()).collect(),
         created: reader.created(),
-        http,
-        tcp: Vec::new(),
-    })
+        http: said.http,
+        tcp: said.tcp,
+    };
+    if ports.is_empty() { Meaning::Route(route) } else { Meaning::Bound(Bound { route, ports }) }
 }
 
 pub fn reference_grant(reader: &mut Reader<'_>) -> Meaning {

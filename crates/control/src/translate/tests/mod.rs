@@ -1,6 +1,9 @@
 //! Tables from the APIs' texts and the neutral values they must become.
 
 mod assembly;
+mod connections;
+mod cors;
+mod delegates;
 mod gateway_api;
 mod istio_destinations;
 mod istio_routes;

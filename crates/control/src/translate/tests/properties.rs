@@ -17,12 +17,20 @@ const KINDS: &[&str] = &[
     "GRPCRoute",
     "ReferenceGrant",
     "TCPRoute",
+    "TLSRoute",
     "Deployment",
 ];
 
 /// Field names of the APIs, so that what is generated gets past the first field.
 const FIELDS: &[&str] = &[
     "hosts",
+    "delegate",
+    "corsPolicy",
+    "allowOrigins",
+    "cors",
+    "sectionName",
+    "hostnames",
+    "destinationSubnets",
     "http",
     "match",
     "uri",
