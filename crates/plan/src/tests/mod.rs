@@ -2,6 +2,7 @@
 
 mod allocations;
 mod connections;
+mod cors;
 mod inbound;
 mod live;
 mod properties;

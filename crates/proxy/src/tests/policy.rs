@@ -9,7 +9,7 @@ use taut_model::route::{
     Parent, Redirect, RedirectPort, Retry, RetryEndpoints, RetryOn, TextMatch,
 };
 
-fn backend(service: &str) -> Backend {
+pub(super) fn backend(service: &str) -> Backend {
     Backend {
         origin: Origin::default(),
         host: service_host(service, "default"),
@@ -23,7 +23,7 @@ fn backend(service: &str) -> Backend {
 }
 
 /// One rule for all requests to `reviews`.
-fn rule(change: impl FnOnce(&mut HttpRule)) -> Route {
+pub(super) fn rule(change: impl FnOnce(&mut HttpRule)) -> Route {
     let origin =
         Origin { object: ObjectRef::new("VirtualService", "default", "reviews"), generation: 1, path: "spec.http[0]".into(), location: None };
     let mut rule = HttpRule {
@@ -55,7 +55,7 @@ fn rule(change: impl FnOnce(&mut HttpRule)) -> Route {
 }
 
 impl Pair {
-    async fn with_rule(app: SocketAddr, change: impl FnOnce(&mut HttpRule)) -> Self {
+    pub(super) async fn with_rule(app: SocketAddr, change: impl FnOnce(&mut HttpRule)) -> Self {
         let mut pair = Self::new(app, AppProtocol::Http).await;
         pair.mesh = pair.mesh.route(rule(change));
         pair.client.pin(&pair.mesh);
