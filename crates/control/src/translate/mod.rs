@@ -197,7 +197,11 @@ impl<'a> Assembly<'a> {
         for (object, problem) in registry.problems.into_iter().chain(problems) {
             translation.findings.entry(object).or_default().push(problem);
         }
-        translation.routes = routes.into_iter().map(|(object, route)| (key(&object.reference()), Arc::new(route))).collect();
+        for (object, route) in routes {
+            let halves = if route.dialect == Dialect::GatewayApi { gateway_api::halves(object, route) } else { vec![route] };
+            let names = [key(&object.reference()), format!("{}~consumers", key(&object.reference()))];
+            translation.routes.extend(names.into_iter().zip(halves.into_iter().map(Arc::new)));
+        }
         translation.services = registry.services.into_iter().map(|(host, service)| (host, Arc::new(service))).collect();
         translation.workloads = registry.workloads.into_iter().map(|(uid, workload)| (uid, Arc::new(workload))).collect();
         translation

@@ -12,8 +12,9 @@ mod rules;
 pub use resolve::{Known, bind, resolve};
 
 use super::meaning::{Grant, Meaning};
-use super::reader::Reader;
-use taut_model::host::service_host;
+use super::reader::{Reader, code};
+use taut_model::host::{CLUSTER_DOMAIN, service_host};
+use taut_model::object::Object;
 use taut_model::route::{Dialect, Parent, Route, RouteProtocol};
 
 /// A route, some of whose parents name a port of the Service.
@@ -82,7 +83,11 @@ fn connection_route(reader: &mut Reader<'_>, protocol: RouteProtocol) -> Meaning
 pub fn unserved_route(reader: &mut Reader<'_>) -> Meaning {
     for_gateways(reader).unwrap_or_else(|| {
         let kind = reader.object().kind.kind;
-        reader.unsupported_value("spec.parentRefs", format_args!("a {kind} with a Service as parent"), "use a VirtualService with tcp or tls rules");
+        reader.unsupported_value(
+            "spec.parentRefs",
+            format_args!("a {kind} with a Service as parent"),
+            "remove the parent: UDP passes beside the sidecar as it is",
+        );
         Meaning::Nothing
     })
 }
@@ -103,7 +108,7 @@ fn is_gateway(parent: &api::ParentRef) -> bool {
 }
 
 fn route(reader: &mut Reader<'_>, parent_refs: &[api::ParentRef], said: Said) -> Meaning {
-    let (mut parents, mut ports, mut namespaces) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut parents, mut ports) = (Vec::new(), Vec::new());
     for (index, parent) in parent_refs.iter().enumerate().filter(|(_, parent)| !is_gateway(parent)) {
         let at = format!("spec.parentRefs[{index}]");
         match (parent.group.as_deref(), parent.kind.as_deref()) {
@@ -117,28 +122,39 @@ fn route(reader: &mut Reader<'_>, parent_refs: &[api::ParentRef], said: Said) ->
         if let Some(name) = parent.section_name.clone() {
             ports.push(NamedPort { parent: parents.len(), name, at: format!("{at}.sectionName") });
         }
-        let namespace = parent.namespace.as_deref().unwrap_or(reader.namespace()).to_owned();
-        parents.push(Parent { host: service_host(&parent.name, &namespace), port: reader.port(&format!("{at}.port"), parent.port) });
-        namespaces.push(namespace);
+        let namespace = parent.namespace.as_deref().unwrap_or(reader.namespace());
+        parents.push(Parent { host: service_host(&parent.name, namespace), port: reader.port(&format!("{at}.port"), parent.port) });
     }
-    let own = reader.namespace().to_owned();
-    let foreign = namespaces.iter().filter(|namespace| **namespace != own).count();
-    if foreign > 0 && foreign < namespaces.len() {
-        reader.unsupported_value("spec.parentRefs", "Services of this and of another namespace in one route", "write a route for each");
+    if !said.hostnames.is_empty() && !parents.is_empty() {
+        // Hosts are the gateways' of a route that is bound to both.
+        reader.warn(code::NO_EFFECT, "spec.hostnames", "with a Service as parent, hostnames are ignored (GEP-1426): match the header Host instead");
     }
     let route = Route {
         origin: reader.origin(""),
         dialect: Dialect::GatewayApi,
         protocol: said.protocol,
         parents,
-        // A route in a client's namespace speaks for that namespace's clients only (GEP-1426, consumer routes).
-        consumer_namespaces: if foreign > 0 { vec![own] } else { Vec::new() },
-        hostnames: said.hostnames.iter().map(|hostname| hostname.to_ascii_lowercase()).collect(),
+        // Until `halves` knows better.
+        consumer_namespaces: Vec::new(),
+        hostnames: Vec::new(),
         created: reader.created(),
         http: said.http,
         tcp: said.tcp,
     };
     if ports.is_empty() { Meaning::Route(route) } else { Meaning::Bound(Bound { route, ports }) }
+}
+
+/// A route of a Service's own namespace speaks for all its clients (GEP-1426, producer route); attached to a Service of another
+/// namespace it speaks for the clients of its own namespace only (consumer route). One that is attached to both is one of each.
+pub fn halves(object: &Object, route: Route) -> Vec<Route> {
+    let own = format!(".{}.svc.{CLUSTER_DOMAIN}", object.namespace);
+    let (producer, consumer): (Vec<Parent>, Vec<Parent>) = route.parents.iter().cloned().partition(|parent| parent.host.ends_with(&own));
+    let of_consumers = |parents| Route { parents, consumer_namespaces: vec![object.namespace.clone()], ..route.clone() };
+    match (producer.is_empty(), consumer.is_empty()) {
+        (_, true) => vec![route],
+        (true, false) => vec![of_consumers(consumer)],
+        (false, false) => vec![Route { parents: producer, ..route.clone() }, of_consumers(consumer)],
+    }
 }
 
 pub fn reference_grant(reader: &mut Reader<'_>) -> Meaning {

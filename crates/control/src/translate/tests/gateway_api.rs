@@ -181,12 +181,25 @@ fn references_need_a_service_and_across_namespaces_a_grant() {
 #[test]
 fn a_route_beside_the_client_is_for_that_client_s_namespace() {
     let spec = json!({"parentRefs": [{"group": "", "kind": "Service", "name": "reviews", "namespace": "prod"}], "hostnames": ["A.b"], "rules": []});
+    assert_eq!(admit(&named("HTTPRoute", "r", spec.clone()))[0].path, "spec.hostnames", "hostnames are for gateways");
     let route = route_of(named("HTTPRoute", "r", spec));
     assert_eq!(route.consumer_namespaces, ["default"]);
-    assert_eq!((route.parents[0].host.as_str(), route.hostnames.join(" ")), ("reviews.prod.svc.cluster.local", "a.b".to_owned()));
-    let both =
-        json!({"parentRefs": [{"group": "", "kind": "Service", "name": "a", "namespace": "prod"}, {"group": "", "kind": "Service", "name": "b"}]});
-    assert_eq!(admit(&named("HTTPRoute", "r", both))[0].path, "spec.parentRefs");
+    assert_eq!((route.parents[0].host.as_str(), route.hostnames.len()), ("reviews.prod.svc.cluster.local", 0));
+}
+
+#[test]
+fn a_route_beside_its_service_and_a_foreign_one_speaks_for_all_clients_of_the_one_and_its_own_of_the_other() {
+    let parent = |name: &str, namespace: &str| json!({"group": "", "kind": "Service", "name": name, "namespace": namespace});
+    let spec =
+        json!({"parentRefs": [parent("ratings", "prod"), parent("reviews", "default")], "rules": [{"backendRefs": [{"name": "gone", "port": 1}]}]});
+    let translation = translated(vec![service("reviews"), with(service("ratings"), "namespace", json!("prod")), named("HTTPRoute", "r", spec)]);
+    let halves: Vec<_> =
+        translation.routes.iter().map(|(name, route)| (name.as_str(), route.parents[0].host.as_str(), route.consumer_namespaces.join(" "))).collect();
+    assert_eq!(
+        halves,
+        [("HTTPRoute/default/r", REVIEWS, String::new()), ("HTTPRoute/default/r~consumers", "ratings.prod.svc.cluster.local", "default".to_owned())]
+    );
+    assert_eq!(found(&translation, "HTTPRoute", "r"), [("BackendNotFound", "spec.rules[0].backendRefs[0]".to_owned())], "told once");
 }
 
 #[test]

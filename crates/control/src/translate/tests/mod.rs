@@ -4,6 +4,7 @@ mod assembly;
 mod connections;
 mod cors;
 mod delegates;
+mod evaluator;
 mod gateway_api;
 mod istio_destinations;
 mod istio_routes;
