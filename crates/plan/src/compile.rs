@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use taut_model::destination::{Balancer, HashKey};
 use taut_model::origin::Origin;
-use taut_model::route::{Dialect, Parent, PathMatch, Route, TextMatch};
+use taut_model::route::{Dialect, Parent, PathMatch, Route, RouteProtocol, TextMatch};
 use taut_model::service::AppProtocol;
 
 impl Plan {
@@ -189,6 +189,9 @@ impl<'a> Compiler<'a> {
         let (attached, outdone) = of_one_kind(attached, &at);
         let http = winners(&at, &attached, |route| !route.http.is_empty());
         let tcp = winners(&at, &attached, |route| !route.tcp.is_empty());
+        // A TCPRoute is about every connection, so none may turn out to be HTTP, which it would not be asked about.
+        let bytes = tcp.routes.iter().any(|route| (route.route.dialect, route.route.protocol) == (Dialect::GatewayApi, RouteProtocol::Tcp));
+        let protocol = if protocol == AppProtocol::Unknown && bytes { AppProtocol::Tcp } else { protocol };
         let mut shadowed = outdone;
         shadowed.extend(http.shadowed.into_iter().chain(tcp.shadowed).chain(older_connection_rules(&tcp.routes, &at)));
         shadowed.sort();
@@ -389,7 +392,6 @@ fn addresses(snapshot: &Snapshot, clusters: &clusters::Clusters) -> Addresses {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use taut_model::route::RouteProtocol;
 
     /// By looking at every route and every parent.
     fn slowly(routes: &[Compiled<'_>], name: &str, port: Option<u16>) -> Vec<(usize, (bool, usize))> {

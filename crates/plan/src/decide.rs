@@ -195,6 +195,16 @@ impl Plan {
         }
     }
 
+    /// What lets a page of another origin read the answer to a request that is refused; nothing where no rule is about it.
+    pub fn cors_of_refusal(&self, facts: &Facts<'_>) -> Option<Box<HeaderChange>> {
+        let (Direction::Outbound, Some(http), Found::Service(_, table)) = (facts.direction, facts.http, self.sought(facts)) else { return None };
+        let (rule, _) = self.http_rule(facts, table, &mut Silent).ok()?;
+        match share(rule, Some(&http), &mut Silent) {
+            Sharing::Shared(change) | Sharing::Stranger(change) => Some(Box::new(change)),
+            Sharing::NotAsked | Sharing::Preflight(_) | Sharing::StrangersPreflight => None,
+        }
+    }
+
     fn forward<T: Trace>(
         &self,
         facts: &Facts<'_>,

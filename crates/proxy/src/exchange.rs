@@ -63,7 +63,10 @@ async fn decide(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Box<Go>,
                     record.route.clone_from(&go.rule.name);
                     return Ok(go);
                 }
-                Verdict::Refuse(refusal) => return Err(Fault::refused(refusal)),
+                Verdict::Refuse(refusal) => {
+                    exchange.cors = exchange.plan.cors_of_refusal(&exchange.facts());
+                    return Err(Fault::refused(refusal));
+                }
                 Verdict::Ask(_) => {}
             }
         }

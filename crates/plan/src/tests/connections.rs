@@ -155,6 +155,19 @@ fn connections_are_split_by_weight_and_shares_of_nobody_are_refused() {
 }
 
 #[test]
+fn a_tcp_route_declares_an_undeclared_port() {
+    for (declared, sni, want) in [
+        (AppProtocol::Unknown, &[][..], AppProtocol::Tcp),
+        (AppProtocol::Unknown, &["a.example.com"][..], AppProtocol::Unknown),
+        (AppProtocol::Http, &[][..], AppProtocol::Http),
+    ] {
+        let mut snapshot = with_routes(vec![connections("r", "", sni, vec![backend("reviews", Some("v1"), 1)])]);
+        snapshot.services.insert(fqdn("reviews"), Arc::new(service("reviews", 9080, declared)));
+        assert_eq!(Plan::compile(&snapshot).protocol("reviews", 9080), Some(want), "{declared:?} {sni:?}");
+    }
+}
+
+#[test]
 fn a_rule_may_be_about_the_address_that_the_client_dialled() {
     let mut route = connections("r", "", &[], vec![backend("reviews", Some("v1"), 1)]);
     route.tcp[0].destination_subnets = vec!["240.240.0.0/16".into(), "fd00::1".into()];

@@ -120,6 +120,25 @@ fn a_preflight_meets_no_fault_and_a_page_may_read_the_fault_of_its_request() {
 }
 
 #[test]
+fn a_page_may_read_that_its_request_is_refused() {
+    let nobody = HttpRule { cors: Some(cors(|_| ())), ..rule("r", vec![on_path(PathMatch::Prefix("/a".into()))], to("reviews", "v9")) };
+    let plan = Plan::compile(&with_routes(vec![route(Dialect::Istio, "reviews", "", vec![nobody])]));
+    let at = |path: &str, page: &str| Request { path: path.into(), ..from(page) };
+    for (request, want) in [
+        (at("/a", "https://shop.example"), vec![VARY, SHOP, "access-control-expose-headers: x-served-by,x-more"]),
+        (at("/a", "https://evil.example"), vec![VARY]),
+        (at("/b", "https://shop.example"), vec![]),
+        (get("/a"), vec![]),
+    ] {
+        assert!(matches!(plan.decide(&request.facts(), &Rolls::default()), Verdict::Refuse(_)), "{request:?}");
+        let change = plan.cors_of_refusal(&request.facts());
+        let said: Vec<_> =
+            change.iter().flat_map(|change| change.add.iter().chain(&change.set)).map(|(name, value)| format!("{name}: {value}")).collect();
+        assert_eq!(said, want, "{request:?}");
+    }
+}
+
+#[test]
 fn an_explanation_names_the_policy_and_a_bad_pattern_its_place() {
     let plan = plan(cors(|_| ()), None);
     for (request, want) in [

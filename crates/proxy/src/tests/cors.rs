@@ -1,7 +1,7 @@
 //! Pages of other origins, over the wire.
 
 use super::*;
-use taut_model::route::{AbortWith, Allowed, Cors, Credentials, Fault, FaultAbort, HttpRule, StrangersPreflight, TextMatch};
+use taut_model::route::{AbortWith, Allowed, Cors, Credentials, Fault, FaultAbort, HttpAction, HttpRule, StrangersPreflight, TextMatch};
 
 fn shop_only(rule: &mut HttpRule) {
     rule.cors = Some(Cors {
@@ -71,6 +71,13 @@ fn a_page_may_read_that_its_request_failed() {
         let pair = Pair::with_rule(nowhere().await, shop_only).await;
         let answer = ask(&pair.client, "GET", "https://shop.example", "").await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("access-control-allow-origin: https://shop.example\r\n"), "{answer}");
+        let nowhere = |rule: &mut HttpRule| {
+            shop_only(rule);
+            rule.action = HttpAction::Forward(vec![]);
+        };
+        let pair = Pair::with_rule(echo_app().await, nowhere).await;
+        let answer = ask(&pair.client, "GET", "https://shop.example", "").await;
+        assert!(answer.starts_with("HTTP/1.1 500") && answer.contains("access-control-allow-origin: https://shop.example\r\n"), "{answer}");
         let faulty = |rule: &mut HttpRule| {
             shop_only(rule);
             let abort = FaultAbort { percent: 100.0, with: AbortWith::Http(418) };

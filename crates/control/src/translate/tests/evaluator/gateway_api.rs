@@ -41,7 +41,7 @@ fn all_named(conditions: &[Value], value: impl Fn(&str) -> Option<String>) -> bo
 }
 
 /// The rule of the best match, and that match.
-fn best<'a, Rank: Ord>(specs: &'a [Value], holds: impl Fn(&Value) -> bool, rank: impl Fn(&Value) -> Rank) -> Option<(&'a Value, Value)> {
+fn best<Rank: Ord>(specs: &[Value], holds: impl Fn(&Value) -> bool, rank: impl Fn(&Value) -> Rank) -> Option<(&Value, Value)> {
     let mut found = Vec::new();
     for (number, spec) in specs.iter().enumerate() {
         for (position, rule) in list(spec, "rules").iter().enumerate() {
