@@ -21,7 +21,7 @@ pub use refer::references;
 pub use stand_in::{STANDS_IN, stand_in};
 pub use translation::{Settings, Translation, key};
 
-use meaning::{Grant, Meaning};
+use meaning::{Bound, Delegate, Grant, Meaning, Root};
 use reader::Reader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -94,9 +94,9 @@ struct Assembly<'a> {
     translation: Translation,
     found: registry::Found,
     routes: Vec<(&'a Object, Route)>,
-    bound: Vec<(&'a Object, gateway_api::Bound)>,
-    roots: Vec<(&'a Object, istio::Root)>,
-    delegates: Vec<(&'a Object, istio::Delegate)>,
+    bound: Vec<(&'a Object, Bound)>,
+    roots: Vec<(&'a Object, Root)>,
+    delegates: Vec<(&'a Object, Delegate)>,
     /// VirtualServices that nobody can delegate to, and why.
     no_delegates: BTreeMap<ObjectRef, &'static str>,
     grants: Vec<Grant>,

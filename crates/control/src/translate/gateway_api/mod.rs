@@ -11,25 +11,11 @@ mod rules;
 
 pub use resolve::{Known, bind, resolve};
 
-use super::meaning::{Grant, Meaning};
+use super::meaning::{Bound, Grant, Meaning, NamedPort};
 use super::reader::{Reader, code};
 use taut_model::host::{CLUSTER_DOMAIN, service_host};
 use taut_model::object::Object;
 use taut_model::route::{Dialect, Parent, Route, RouteProtocol};
-
-/// A route, some of whose parents name a port of the Service.
-pub struct Bound {
-    pub route: Route,
-    pub ports: Vec<NamedPort>,
-}
-
-pub struct NamedPort {
-    /// Position among the route's parents.
-    pub parent: usize,
-    pub name: String,
-    /// Path of the field that says so.
-    pub at: String,
-}
 
 /// What a route says beside where it is attached.
 struct Said {

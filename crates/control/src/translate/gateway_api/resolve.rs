@@ -1,9 +1,8 @@
 //! Whether the references of a Gateway API route can be followed: the Service is there, and may be referred to.
 
-use super::super::meaning::Grant;
+use super::super::meaning::{Bound, Grant, NamedPort};
 use super::super::reader::{code, problem};
 use super::super::values::nearest;
-use super::{Bound, NamedPort};
 use std::collections::{BTreeMap, BTreeSet};
 use taut_model::host;
 use taut_model::object::Object;

@@ -1,32 +1,13 @@
 //! VirtualServices that leave rules to others: a root says for which requests, a delegate (one without hosts) what becomes of them.
 
-use super::http::Draft;
+use super::http;
+use crate::translate::meaning::{Delegate, Delegation, Draft, Root};
 use crate::translate::reader::{code, problem};
 use std::collections::{BTreeMap, BTreeSet};
 use taut_model::object::Object;
 use taut_model::origin::ObjectRef;
 use taut_model::problem::{Problem, Severity};
 use taut_model::route::{HttpMatch, NamedMatch, PathMatch, Route, TextMatch};
-
-/// A VirtualService with hosts, some of whose rules delegate.
-pub struct Root {
-    /// Without its HTTP rules.
-    pub route: Route,
-    pub rules: Vec<(Draft, Option<Delegation>)>,
-}
-
-pub struct Delegation {
-    pub to: ObjectRef,
-    /// Path of the field that says so.
-    pub at: String,
-}
-
-/// A VirtualService without hosts.
-pub struct Delegate {
-    pub rules: Vec<Draft>,
-    /// Namespaces whose roots may use it; empty: all.
-    pub visible: Vec<String>,
-}
 
 /// Puts roots and delegates together.
 pub struct Merger<'a> {
@@ -48,47 +29,49 @@ impl<'a> Merger<'a> {
         let Root { mut route, rules } = root;
         for (draft, delegation) in rules {
             match delegation {
-                None => route.http.push(draft.finish()),
+                None => route.http.push(http::finish(draft)),
                 Some(delegation) => {
                     let merged = self.delegated(object, &draft, &delegation);
-                    route.http.extend(merged.into_iter().map(Draft::finish));
+                    route.http.extend(merged.into_iter().map(http::finish));
                 }
             }
         }
         route
     }
 
+    /// What a root's rule becomes: its delegate's rules, within its own.
     fn delegated(&mut self, root: &Object, draft: &Draft, delegation: &Delegation) -> Vec<Draft> {
         let Delegation { to, at } = delegation;
-        let because = match self.delegates.get(to) {
-            None => self.others.get(to).copied().unwrap_or("does not exist"),
-            Some((_, delegate)) if !delegate.visible.is_empty() && !delegate.visible.contains(&root.namespace) => "is not exported to this namespace",
-            Some((delegate_object, delegate)) => {
-                self.used.insert(to.clone());
-                let mut merged = Vec::new();
-                for rule in &delegate.rules {
-                    match merge(draft, rule) {
-                        Some(rule) => merged.push(rule),
-                        None => {
-                            let path = &rule.rule.origin.path;
-                            let message = format!(
-                                "{path}: asks for requests that {} {} does not leave to it, so it has no effect there",
-                                root.reference(),
-                                draft.rule.origin.path
-                            );
-                            let help = Some("a delegate's matches must be narrower than its root's".to_owned());
-                            let told = problem(delegate_object, Severity::Warning, code::CONFLICT, path, message, help);
-                            self.problems.push((to.clone(), told));
-                        }
-                    }
-                }
-                return merged;
+        if let Err(because) = self.usable(to, &root.namespace) {
+            let message = format!("{at}: {to} {because}, so this rule has no effect");
+            let help = Some("a delegate is a VirtualService without hosts".to_owned());
+            self.problems.push((root.reference(), problem(root, Severity::Warning, code::UNKNOWN_REFERENCE, at, message, help)));
+            return Vec::new();
+        }
+        self.used.insert(to.clone());
+        let Some((object, delegate)) = self.delegates.get(to) else { return Vec::new() };
+        let mut merged = Vec::new();
+        for rule in &delegate.rules {
+            let within = merge(draft, rule);
+            if within.is_none() {
+                let (path, outer) = (&rule.rule.origin.path, &draft.rule.origin.path);
+                let message = format!("{path}: asks for requests that {} {outer} does not leave to it, so it has no effect there", root.reference());
+                let help = Some("a delegate's matches must be narrower than its root's".to_owned());
+                self.problems.push((to.clone(), problem(object, Severity::Warning, code::CONFLICT, path, message, help)));
             }
-        };
-        let message = format!("{at}: {to} {because}, so this rule has no effect");
-        let help = Some("a delegate is a VirtualService without hosts".to_owned());
-        self.problems.push((root.reference(), problem(root, Severity::Warning, code::UNKNOWN_REFERENCE, at, message, help)));
-        Vec::new()
+            merged.extend(within);
+        }
+        merged
+    }
+
+    /// # Errors
+    /// Why a root in `namespace` cannot delegate to it.
+    fn usable(&self, to: &ObjectRef, namespace: &String) -> Result<(), &'static str> {
+        match self.delegates.get(to) {
+            None => Err(self.others.get(to).copied().unwrap_or("does not exist")),
+            Some((_, delegate)) if delegate.visible.is_empty() || delegate.visible.contains(namespace) => Ok(()),
+            Some(_) => Err("is not exported to this namespace"),
+        }
     }
 
     /// What was found, and the delegates that nobody uses.

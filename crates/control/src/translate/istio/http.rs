@@ -4,35 +4,27 @@ use super::api;
 use super::cors;
 use super::http_action;
 use super::parts::{authority_of, for_mesh, header_change, text_match};
+use crate::translate::meaning::Draft;
 use crate::translate::reader::Reader;
 use crate::translate::values;
 use std::collections::BTreeMap;
 use taut_model::origin::Origin;
 use taut_model::route::{HttpAction, HttpMatch, HttpRule, NamedMatch, PathMatch, PathRewrite, Rewrite, TextMatch};
 
-/// A rule before what follows from it is filled in: a root's rule and its delegate's are merged as they are written.
-#[derive(Clone)]
-pub struct Draft {
-    pub rule: HttpRule,
-    /// The authority that a header change sets.
-    pub set_authority: Option<String>,
-}
-
-impl Draft {
-    pub fn finish(self) -> HttpRule {
-        let Self { mut rule, set_authority } = self;
-        let redirect = match &rule.action {
-            HttpAction::Redirect(redirect) => redirect.path.as_ref(),
-            HttpAction::Forward(_) | HttpAction::Respond(_) => None,
-        };
-        if rule.rewrite.iter().filter_map(|rewrite| rewrite.path.as_ref()).chain(redirect).any(|path| matches!(path, PathRewrite::Prefix(_))) {
-            say_root_prefix(&mut rule.matches, &rule.origin);
-        }
-        rule.rewrite = rewrite_with(rule.rewrite, set_authority);
-        // Istio reads a timeout of zero as none.
-        rule.timeout = rule.timeout.filter(|timeout| !timeout.is_zero());
-        rule
+/// Fills in what follows from what is written.
+pub fn finish(draft: Draft) -> HttpRule {
+    let Draft { mut rule, set_authority } = draft;
+    let redirect = match &rule.action {
+        HttpAction::Redirect(redirect) => redirect.path.as_ref(),
+        HttpAction::Forward(_) | HttpAction::Respond(_) => None,
+    };
+    if rule.rewrite.iter().filter_map(|rewrite| rewrite.path.as_ref()).chain(redirect).any(|path| matches!(path, PathRewrite::Prefix(_))) {
+        say_root_prefix(&mut rule.matches, &rule.origin);
     }
+    rule.rewrite = rewrite_with(rule.rewrite, set_authority);
+    // Istio reads a timeout of zero as none.
+    rule.timeout = rule.timeout.filter(|timeout| !timeout.is_zero());
+    rule
 }
 
 /// `None` when the rule speaks of gateways only.

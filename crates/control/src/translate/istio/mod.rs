@@ -12,7 +12,7 @@ mod security;
 mod service_entry;
 mod virtual_service;
 
-pub use delegates::{Delegate, Merger, Root};
+pub use delegates::Merger;
 pub use destination_rule::destination_rule;
 pub use guard::{guarded, guarded_spec};
 pub use security::{authorization_policy, deny_everything, is_dry_run, peer_authentication, strict};

@@ -1,10 +1,9 @@
 //! VirtualService -> Route: hosts, gateways, visibility, TCP and TLS rules; HTTP rules are in `http`, merging with delegates in `delegates`.
 
 use super::api;
-use super::delegates::{Delegate, Delegation, Root};
 use super::http;
 use super::parts::{backend, for_mesh, weight};
-use crate::translate::meaning::Meaning;
+use crate::translate::meaning::{Delegate, Delegation, Meaning, Root};
 use crate::translate::reader::Reader;
 use crate::translate::values;
 use std::collections::BTreeMap;
@@ -54,7 +53,7 @@ pub fn virtual_service(reader: &mut Reader<'_>) -> Meaning {
     };
     match rules.iter().any(|(_, delegation)| delegation.is_some()) {
         true => Meaning::Root(Root { route, rules }),
-        false => Meaning::Route(Route { http: rules.into_iter().map(|(draft, _)| draft.finish()).collect(), ..route }),
+        false => Meaning::Route(Route { http: rules.into_iter().map(|(draft, _)| http::finish(draft)).collect(), ..route }),
     }
 }
 
