@@ -229,20 +229,17 @@ fn of_one_kind<'a>(attached: Vec<Attached<'a>>, at: &str) -> (Vec<Attached<'a>>,
     (kept, told)
 }
 
-/// Routes of Gateway API win over VirtualServices. Among VirtualServices the one that names the host most closely wins, then the
-/// oldest, as a whole: sidecars do not merge them.
+/// Routes of Gateway API win over VirtualServices. Among VirtualServices the one that names the host most closely wins, then the one for
+/// fewest clients (see [`audience`]), then the oldest, as a whole: sidecars do not merge them.
 fn winners<'a>(at: &str, attached: &[Attached<'a>], relevant: impl Fn(&Route) -> bool) -> Winners<'a> {
     let attached = attached.iter().copied().filter(|(route, _)| relevant(route.route));
     let (gateway, istio): (Vec<_>, Vec<_>) = attached.partition(|(route, _)| route.route.dialect == Dialect::GatewayApi);
-    let closest = istio.iter().map(|(_, closeness)| *closeness).max();
-    // The routes are in order of age, so the first of the closest is the oldest.
-    let (winner, losers): (Vec<_>, Vec<_>) = match istio.iter().position(|(_, closeness)| Some(*closeness) == closest) {
-        Some(position) => istio.into_iter().enumerate().partition(|(at, _)| *at == position),
-        None => Default::default(),
-    };
+    // The routes are in order of age, which this keeps, so the first is the oldest of the best.
+    let mut istio = istio;
+    istio.sort_by_key(|(route, closeness)| (Reverse(*closeness), audience(route.route)));
+    let losers = istio.split_off(istio.len().min(1));
     let strip = |group: Vec<Attached<'a>>| group.into_iter().map(|(route, _)| route).collect::<Vec<_>>();
-    let unnumber = |group: Vec<(usize, Attached<'a>)>| group.into_iter().map(|(_, (route, _))| route).collect::<Vec<_>>();
-    let groups = [strip(gateway), unnumber(winner), unnumber(losers)];
+    let groups = [strip(gateway), strip(istio), strip(losers)];
     let mut groups = groups.into_iter().filter(|group| !group.is_empty());
     let routes = groups.next().unwrap_or_default();
     let loses = |route: &Compiled<'_>| (route.route.origin.clone(), why_it_loses(routes[0].route, at));
@@ -250,12 +247,21 @@ fn winners<'a>(at: &str, attached: &[Attached<'a>], relevant: impl Fn(&Route) ->
     Winners { routes, shadowed }
 }
 
+/// Istio looks first at what a namespace keeps to itself (`exportTo: ["."]`), then at what is exported to it by name, then at what all see.
+fn audience(route: &Route) -> u8 {
+    match route.consumer_namespaces.as_slice() {
+        [only] if *only == route.origin.object.namespace => 0,
+        [_, ..] => 1,
+        [] => 2,
+    }
+}
+
 /// Why a VirtualService loses.
 fn why_it_loses(winner: &Route, at: &str) -> String {
     let name = &winner.origin.object;
     match winner.dialect {
         Dialect::GatewayApi => format!("not used for {at}: {name} is attached to it, and wins over a VirtualService"),
-        Dialect::Istio => format!("not used for {at}: {name} names the same host and is older or names it more closely"),
+        Dialect::Istio => format!("not used for {at}: {name} names the same host, and does so more closely, for fewer clients, or is older"),
     }
 }
 

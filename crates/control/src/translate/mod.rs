@@ -208,14 +208,16 @@ impl<'a> Assembly<'a> {
     }
 }
 
-/// A host pattern stands for the services it covers that no VirtualService names better for the same clients: the most
-/// specific host wins (VirtualService.hosts), so a name before a pattern, and a longer pattern before a shorter one.
+/// A host pattern stands for the services it covers that no VirtualService names better for all of the same clients: the most
+/// specific host wins (VirtualService.hosts), so a name before a pattern, and a longer pattern before a shorter one. Where another
+/// names it better for some of the clients, both are attached, and the plan takes the one for fewer clients.
 fn spread_patterns<'a>(routes: &mut [(&Object, Route)], hosts: impl Iterator<Item = &'a String> + Clone) {
     let is_pattern = |parent: &Parent| parent.host.starts_with('*');
     if !routes.iter().any(|(_, route)| route.parents.iter().any(is_pattern)) {
         return;
     }
-    let mut best: BTreeMap<(String, Vec<String>), usize> = BTreeMap::new();
+    // Host -> clients -> length of the best pattern.
+    let mut best: BTreeMap<String, BTreeMap<&[String], usize>> = BTreeMap::new();
     for (_, route) in routes.iter().filter(|(_, route)| route.dialect == Dialect::Istio) {
         for parent in &route.parents {
             let (named, strength) = match is_pattern(parent) {
@@ -223,18 +225,28 @@ fn spread_patterns<'a>(routes: &mut [(&Object, Route)], hosts: impl Iterator<Ite
                 false => (vec![parent.host.clone()], usize::MAX),
             };
             for host in named {
-                let best = best.entry((host, route.consumer_namespaces.clone())).or_default();
+                let best = best.entry(host).or_default().entry(&route.consumer_namespaces).or_default();
                 *best = strength.max(*best);
             }
         }
     }
-    for (_, route) in routes.iter_mut() {
-        let (patterns, mut parents): (Vec<Parent>, Vec<Parent>) = std::mem::take(&mut route.parents).into_iter().partition(is_pattern);
+    let spread = |route: &Route| -> Vec<Parent> {
+        let (patterns, mut parents): (Vec<Parent>, Vec<Parent>) = route.parents.iter().cloned().partition(is_pattern);
         for pattern in patterns {
-            let wins = |host: &String| best.get(&(host.clone(), route.consumer_namespaces.clone())) == Some(&pattern.host.len());
-            let covered = hosts.clone().filter(|host| host::matches(&pattern.host, host) && wins(host));
+            let better = |clients: &[String], strength: usize| strength > pattern.host.len() && includes(clients, &route.consumer_namespaces);
+            let loses = |host: &String| best.get(host).into_iter().flatten().any(|(clients, strength)| better(clients, *strength));
+            let covered = hosts.clone().filter(|host| host::matches(&pattern.host, host) && !loses(host));
             parents.extend(covered.map(|host| Parent { host: host.clone(), port: pattern.port }));
         }
+        parents
+    };
+    let all: Vec<Vec<Parent>> = routes.iter().map(|(_, route)| spread(route)).collect();
+    for ((_, route), parents) in routes.iter_mut().zip(all) {
         route.parents = parents;
     }
+}
+
+/// Whether clients of these namespaces (none: of all) are more than, or the same as, those of others.
+fn includes(clients: &[String], others: &[String]) -> bool {
+    clients.is_empty() || (!others.is_empty() && others.iter().all(|namespace| clients.contains(namespace)))
 }

@@ -158,11 +158,15 @@ fn who_wins_a_host() {
     let producer = all(Dialect::GatewayApi, "producer", "2020", "v3");
     let consumer = Route { consumer_namespaces: vec!["default".into()], ..all(Dialect::GatewayApi, "consumer", "2023", "v1") };
     let foreign = Route { consumer_namespaces: vec!["other".into(), "more".into()], ..all(Dialect::GatewayApi, "foreign", "2019", "v2") };
+    let own = Route { consumer_namespaces: vec!["default".into()], ..all(Dialect::Istio, "own", "2024", "v1") };
+    let named = Route { consumer_namespaces: vec!["default".into(), "x".into()], ..all(Dialect::Istio, "named", "2023", "v3") };
     let wide = Route { parents: vec![Parent { host: "*".into(), port: None }], ..all(Dialect::Istio, "wide", "2001", "v3") };
     let elsewhere = Route { parents: vec![Parent { host: fqdn("reviews"), port: Some(1) }], ..all(Dialect::GatewayApi, "elsewhere", "2001", "v3") };
     for (routes, want, notes) in [
         (vec![young.clone(), old.clone()], "reviews v2", 1),
         (vec![wide, young.clone()], "reviews v1", 1),
+        (vec![old.clone(), named.clone()], "reviews v3", 1),
+        (vec![old.clone(), named, own], "reviews v1", 2),
         (vec![young.clone(), producer.clone()], "reviews v3", 1),
         (vec![young.clone(), elsewhere], "reviews v1", 0),
         (vec![young.clone(), old, producer.clone(), consumer], "reviews v1", 3),

@@ -289,3 +289,22 @@ fn a_host_pattern_covers_what_nobody_names_better() {
     assert_eq!(hosts("prod"), ["details.prod.svc.cluster.local"]);
     assert_eq!(hosts("reviews"), [REVIEWS]);
 }
+
+#[test]
+fn a_pattern_for_few_clients_gives_way_to_a_name_for_all_and_not_the_other_way_round() {
+    let vs = |name: &str, host: &str, export: Value| {
+        let rules = json!([{"route": [{"destination": {"host": "reviews"}}]}]);
+        named("VirtualService", name, json!({"hosts": [host], "exportTo": export, "http": rules}))
+    };
+    for (of_pattern, of_name, attached) in [
+        (json!(["."]), json!(["*"]), false),
+        (json!(["."]), json!([".", "shop"]), false),
+        (json!(["*"]), json!(["."]), true),
+        (json!([".", "shop"]), json!(["."]), true),
+        (json!(["shop"]), json!(["."]), true),
+    ] {
+        let translation = translated(vec![service("reviews"), vs("pattern", "*", of_pattern.clone()), vs("name", "reviews", of_name.clone())]);
+        let of = |name: &str| translation.routes[&format!("VirtualService/default/{name}")].parents.len();
+        assert_eq!((of("pattern") == 1, of("name")), (attached, 1), "{of_pattern} {of_name}");
+    }
+}
