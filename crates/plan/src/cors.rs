@@ -122,7 +122,7 @@ impl Sharing {
             Self::Shared(_) => Some(format!("pages of {page} may read the response")),
             Self::Preflight(_) => Some(format!("a preflight of {page}: answered here")),
             Self::Stranger(_) => Some(format!("pages of {page} may not read the response")),
-            Self::StrangersPreflight => Some(format!("a preflight of {page}, which is not allowed: refused here")),
+            Self::StrangersPreflight => Some(format!("a preflight of {page}, which is not allowed")),
         }
     }
 }

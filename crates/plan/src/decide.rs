@@ -163,7 +163,11 @@ impl Plan {
         // Before the fault: a preflight is the browser's question to the mesh, and no request of the page's.
         let cors = match sharing {
             Sharing::Preflight(answer) => return go(Action::Respond { status: 200, body: Vec::new() }, None, Some(answer)),
-            Sharing::StrangersPreflight => return go(Action::Respond { status: 403, body: b"this origin is not allowed\n".to_vec() }, None, None),
+            Sharing::StrangersPreflight => {
+                let detail = "pages of this origin may not send this request".to_owned();
+                let origin = rule.cors.as_ref().map(|policy| policy.origin.clone());
+                return refuse(Refusal { side: Side::Client, reason: Reason::OriginNotAllowed, status: 403, origin, detail }, trace);
+            }
             Sharing::Shared(change) | Sharing::Stranger(change) => Some(change),
             Sharing::NotAsked => None,
         };

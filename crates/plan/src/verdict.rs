@@ -143,6 +143,8 @@ pub enum Reason {
     UnknownPort,
     /// A matching HTTPRoute exists but none of its rules matched (Gateway API: 404).
     NoRouteMatched,
+    /// A preflight of a page whose origin the rule's CORS policy does not allow.
+    OriginNotAllowed,
     /// All weights zero or the reference cannot be followed (500).
     BackendUnresolved,
     SubsetUndefined,
@@ -160,6 +162,7 @@ impl Reason {
             Self::UnknownService => "unknown_service",
             Self::UnknownPort => "unknown_port",
             Self::NoRouteMatched => "no_route_matched",
+            Self::OriginNotAllowed => "origin_not_allowed",
             Self::BackendUnresolved => "backend_unresolved",
             Self::SubsetUndefined => "subset_undefined",
             Self::NoEndpoint => "no_endpoint",

@@ -86,7 +86,10 @@ fn a_response_says_who_may_read_it() {
 #[test]
 fn strangers_may_be_turned_away_at_the_preflight_only() {
     let plan = plan(cors(|cors| cors.strangers = StrangersPreflight::Refuse), None);
-    assert_eq!(answered(&plan, &preflight("https://evil.example")), ("respond 403".to_owned(), vec![]));
+    let verdict = plan.decide(&preflight("https://evil.example").facts(), &Rolls::default());
+    let Verdict::Refuse(refusal) = &verdict else { panic!("{verdict:?}") };
+    assert_eq!((short(&verdict).as_str(), refusal.origin.as_ref().unwrap().path.as_str()), ("403 origin_not_allowed", "spec.http[0].corsPolicy"));
+    assert!(plan.cors_of_refusal(&preflight("https://evil.example").facts()).is_none());
     assert_eq!(answered(&plan, &from("https://evil.example")).0, "reviews v1");
 }
 

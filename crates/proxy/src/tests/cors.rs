@@ -41,6 +41,9 @@ fn a_preflight_is_answered_by_the_client_s_proxy_and_reaches_nobody() {
         }
         let answer = ask(&pair.client, "OPTIONS", "https://evil.example", PREFLIGHT).await;
         assert!(answer.starts_with("HTTP/1.1 403") && !answer.contains("access-control-"), "{answer}");
+        assert!(answer.contains("x-taut-reason: origin_not_allowed\r\n"), "{answer}");
+        let refused = pair.client.exchanges().pop().and_then(|record| record.failure).and_then(|failure| failure.origin);
+        assert_eq!(refused.map(|origin| origin.path.clone()).as_deref(), Some("spec.http[0].corsPolicy"));
         // An OPTIONS that is no preflight is the application's.
         let answer = ask(&pair.client, "OPTIONS", "https://shop.example", "").await;
         assert!(answer.contains("OPTIONS /x\n"), "{answer}");
