@@ -5,7 +5,7 @@ use crate::cluster::{Cluster, Transport};
 use crate::cors::Sharing;
 use crate::dice::{chance, mix, weighted};
 use crate::facts::{Direction, Facts, HttpFacts};
-use crate::matching::Asked;
+use crate::matching::{Asked, Matcher};
 use crate::path::{has_dot_segments, host_name, lower, normalise};
 use crate::plan::{Found, Plan, address};
 use crate::rules::cluster_name;
@@ -14,6 +14,7 @@ use crate::trace::{Mark, Silent, Trace};
 use crate::transform::{affinity, location, new_path, with_query};
 use crate::verdict::{Action, Forward, Go, Question, Reason, Refusal, Rolls, Side, Verdict};
 use crate::words;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::host;
@@ -173,22 +174,7 @@ impl Plan {
         };
         let (delay, abort) = fault(rule, dice, trace);
         let matcher = entry.and_then(|entry| entry.matcher.as_deref());
-        let action = match (abort, &rule.action, facts.http) {
-            (Some(action), ..) => Ok(action),
-            (None, RuleAction::Redirect(redirect, change), Some(http)) => {
-                let location = location(redirect, change.as_ref(), matcher, rule.dialect, &http);
-                trace.step(Mark::Chosen, "redirect", || format!("{} to {location}", redirect.status), Some(&rule.plan.origin));
-                Ok(Action::Redirect { status: redirect.status, location })
-            }
-            (None, RuleAction::Respond(response), Some(_)) => {
-                trace.step(Mark::Chosen, "respond", || format!("{} without calling anybody", response.status), Some(&rule.plan.origin));
-                Ok(Action::Respond { status: response.status, body: response.body.clone() })
-            }
-            (None, RuleAction::Forward(shares), _) => self.forward(facts, dice, rule, matcher, shares, trace),
-            // Rules for connections only forward, so this is not reached; if it were, it is refused.
-            (None, ..) => Err(refuse(unusable(rule), trace).into()),
-        };
-        match action {
+        match abort.map_or_else(|| self.act(facts, dice, rule, matcher, trace), Ok) {
             Ok(action) => {
                 if T::LISTENS {
                     tell_headers(&rule.plan.request_headers, &rule.plan.response_headers, &rule.plan.origin, trace);
@@ -199,10 +185,37 @@ impl Plan {
         }
     }
 
+    fn act<T: Trace>(
+        &self,
+        facts: &Facts<'_>,
+        dice: Dice<'_>,
+        rule: &Rule,
+        matcher: Option<&Matcher>,
+        trace: &mut T,
+    ) -> Result<Action, Box<Verdict>> {
+        match (&rule.action, facts.http) {
+            (RuleAction::Redirect(redirect, change), Some(http)) => {
+                let location = location(redirect, change.as_ref(), matcher, rule.dialect, &http);
+                trace.step(Mark::Chosen, "redirect", || format!("{} to {location}", redirect.status), Some(&rule.plan.origin));
+                Ok(Action::Redirect { status: redirect.status, location })
+            }
+            (RuleAction::Respond(response), Some(_)) => {
+                trace.step(Mark::Chosen, "respond", || format!("{} without calling anybody", response.status), Some(&rule.plan.origin));
+                Ok(Action::Respond { status: response.status, body: response.body.clone() })
+            }
+            (RuleAction::Forward(shares), _) => self.forward(facts, dice, rule, matcher, shares, trace),
+            // Rules for connections only forward, so this is not reached; if it were, it is refused.
+            _ => Err(refuse(unusable(rule), trace).into()),
+        }
+    }
+
     /// What lets a page of another origin read the answer to a request that is refused; nothing where no rule is about it.
     pub fn cors_of_refusal(&self, facts: &Facts<'_>) -> Option<Box<HeaderChange>> {
         let (Direction::Outbound, Some(http), Found::Service(_, table)) = (facts.direction, facts.http, self.sought(facts)) else { return None };
-        let (rule, _) = self.http_rule(facts, table, &mut Silent).ok()?;
+        // As it was routed.
+        let path = if has_dot_segments(http.path) { normalise(http.path) } else { Cow::Borrowed(http.path) };
+        let http = HttpFacts { path: &path, ..http };
+        let (rule, _) = self.http_rule(&Facts { http: Some(http), ..*facts }, table, &mut Silent).ok()?;
         match share(rule, Some(&http), &mut Silent) {
             Sharing::Shared(change) | Sharing::Stranger(change) => Some(Box::new(change)),
             Sharing::NotAsked | Sharing::Preflight(_) | Sharing::StrangersPreflight => None,
@@ -214,7 +227,7 @@ impl Plan {
         facts: &Facts<'_>,
         dice: Dice<'_>,
         rule: &Rule,
-        matcher: Option<&crate::matching::Matcher>,
+        matcher: Option<&Matcher>,
         shares: &[Share],
         trace: &mut T,
     ) -> Result<Action, Box<Verdict>> {

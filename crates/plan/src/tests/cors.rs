@@ -129,6 +129,7 @@ fn a_page_may_read_that_its_request_is_refused() {
     let at = |path: &str, page: &str| Request { path: path.into(), ..from(page) };
     for (request, want) in [
         (at("/a", "https://shop.example"), vec![VARY, SHOP, "access-control-expose-headers: x-served-by,x-more"]),
+        (at("/b/../a", "https://shop.example"), vec![VARY, SHOP, "access-control-expose-headers: x-served-by,x-more"]),
         (at("/a", "https://evil.example"), vec![VARY]),
         (at("/b", "https://shop.example"), vec![]),
         (get("/a"), vec![]),
