@@ -5,6 +5,7 @@ mod connections;
 mod cors;
 mod delegates;
 mod evaluator;
+mod fields;
 mod gateway_api;
 mod istio_destinations;
 mod istio_routes;
