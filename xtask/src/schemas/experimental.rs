@@ -9,14 +9,14 @@ const DURATION: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
 
 /// Adds the fields that a schema lacks.
 pub fn add(name: &str, schema: &mut Value) {
-    let fields: &[(&str, fn() -> Value)] = match name {
-        "httproutes.gateway.networking.k8s.io" => &[("retry", retry), ("sessionPersistence", session_persistence)],
-        "grpcroutes.gateway.networking.k8s.io" => &[("sessionPersistence", session_persistence)],
+    let fields = match name {
+        "httproutes.gateway.networking.k8s.io" => vec![("retry", retry()), ("sessionPersistence", session_persistence())],
+        "grpcroutes.gateway.networking.k8s.io" => vec![("sessionPersistence", session_persistence())],
         _ => return,
     };
     let Some(rule) = schema.pointer_mut(RULE).and_then(Value::as_object_mut) else { return };
     for (field, schema) in fields {
-        rule.entry(*field).or_insert_with(schema);
+        rule.entry(field).or_insert(schema);
     }
 }
 
