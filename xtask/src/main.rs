@@ -1,6 +1,7 @@
 //! Project chores: `cargo xtask <chore>`.
 
 mod bench;
+mod features;
 mod fuzz;
 mod load;
 mod proto;
@@ -28,6 +29,12 @@ enum Chore {
     },
     /// Write crates/model/schemas from a directory of CustomResourceDefinitions and JSON Schema documents
     Schemas { directory: PathBuf },
+    /// Write docs/features.md from the table docs/features.yaml
+    Features {
+        /// Change nothing; fail when what is committed is stale
+        #[arg(long)]
+        check: bool,
+    },
     /// Check the house rules: crate edges, module cycles, file and function length, and the like
     Tidy {
         /// Shrink the ratchet list to what is still too long
@@ -70,6 +77,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Proto { check } => proto::run(check),
         Chore::Schemas { directory } => schemas::run(&directory),
+        Chore::Features { check } => features::run(check),
         Chore::Tidy { update } => tidy::run(update),
         Chore::Load { load } => load::run(load),
         Chore::Bench { what: Bench::Proxy(options) } => bench::proxy(&options),

@@ -1,6 +1,7 @@
 //! `cargo xtask schemas DIR`: the schemas of `crates/model/schemas`, from CustomResourceDefinitions (`*.yaml`) and from
 //! JSON Schema documents of Kubernetes' own kinds (`<full name>.json`), as `crates/model/schemas/README.md` describes.
 
+mod experimental;
 mod kubernetes;
 
 use serde_json::{Map, Value, json};
@@ -66,6 +67,7 @@ fn write(target: &Path, name: &str, schema: &Value) -> Result<(), String> {
     {
         *metadata = json!({"type": "object"});
     }
+    experimental::add(name, &mut schema);
     let mut text = String::new();
     print(&schema, 0, &mut text);
     text.push('\n');

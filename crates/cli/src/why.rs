@@ -159,13 +159,14 @@ fn connection(record: &ConnectionRecord) -> Lines {
 }
 
 /// Reasons that come from what was configured: sending the same again changes nothing.
-const REFUSALS: [&str; 8] = [
+const REFUSALS: [&str; 9] = [
     "authorization_denied",
     "mutual_tls_required",
     "not_served_here",
     "unknown_service",
     "unknown_port",
     "no_route_matched",
+    "origin_not_allowed",
     "backend_unresolved",
     "subset_undefined",
 ];

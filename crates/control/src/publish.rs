@@ -3,11 +3,12 @@
 use crate::store::{Event, Store, StoreEvent};
 use crate::translate::{self, Settings, Translation};
 use crate::view::{Index, View};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::object::Object;
 use taut_model::origin::{ObjectRef, Origin};
+use taut_model::route::Route;
 use taut_wire::resource::{Resource, ResourceType, encode, version};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -51,6 +52,7 @@ impl Published {
         self.encode_type(&new.services, &old.services, before, |one| &one.origin, Resource::Service);
         self.encode_type(&new.workloads, &old.workloads, before, |one| &one.origin, Resource::Workload);
         self.encode_type(&new.routes, &old.routes, before, |one| &one.origin, Resource::Route);
+        self.count_delegates(&new.routes);
         self.encode_type(&new.destinations, &old.destinations, before, |one| &one.origin, Resource::Destination);
         self.encode_type(&new.authentications, &old.authentications, before, |one| &one.origin, Resource::PeerAuthentication);
         self.encode_type(&new.authorizations, &old.authorizations, before, |one| &one.origin, Resource::AuthorizationPolicy);
@@ -65,6 +67,17 @@ impl Published {
             (name.clone(), since.unwrap_or(self.version))
         };
         self.workloads_since = self.encoded.get(&of_type).into_iter().flatten().map(since).collect();
+    }
+
+    /// A VirtualService that others delegate to is delivered with theirs.
+    fn count_delegates(&mut self, routes: &BTreeMap<String, Arc<Route>>) {
+        for (name, route) in routes {
+            let others: BTreeSet<&ObjectRef> =
+                route.http.iter().map(|rule| &rule.origin.object).filter(|object| **object != route.origin.object).collect();
+            for object in others {
+                self.made.entry(object.clone()).or_default().push((ResourceType::Route, name.clone()));
+            }
+        }
     }
 
     fn encode_type<T: PartialEq>(

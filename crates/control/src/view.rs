@@ -126,7 +126,7 @@ pub fn view(mesh: &Translation, index: &Index, viewer: &Viewer) -> View {
 }
 
 fn is_for(route: &Route, namespace: &str) -> bool {
-    route.consumer_namespace.as_deref().is_none_or(|consumer| consumer == namespace)
+    route.consumer_namespaces.is_empty() || route.consumer_namespaces.iter().any(|consumer| consumer == namespace)
 }
 
 /// Istio looks a DestinationRule up in the client's namespace, then the service's, then the root namespace.

@@ -11,9 +11,10 @@ use std::time::Duration;
 pub struct Route {
     pub origin: Origin,
     pub dialect: Dialect,
+    pub protocol: RouteProtocol,
     pub parents: Vec<Parent>,
-    /// Clients it applies to. `None`: all. `Some(ns)`: only clients of that namespace (Gateway API consumer route).
-    pub consumer_namespace: Option<String>,
+    /// Namespaces whose clients it applies to; empty: all (Gateway API consumer route, VirtualService `exportTo`).
+    pub consumer_namespaces: Vec<String>,
     /// HTTPRoute `spec.hostnames` (empty: any authority).
     pub hostnames: Vec<String>,
     /// RFC 3339 creation time: the tie-breaker between objects, oldest first, then `namespace/name`.
@@ -27,6 +28,17 @@ pub struct Route {
 pub enum Dialect {
     Istio,
     GatewayApi,
+}
+
+/// What a route speaks of. Of Gateway API's kinds of routes that are attached to one port, only those of the first of these count
+/// (GEP-1426, "Route types").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RouteProtocol {
+    Grpc,
+    #[default]
+    Http,
+    Tls,
+    Tcp,
 }
 
 /// A service (port) that a route is attached to.
@@ -53,6 +65,7 @@ pub struct HttpRule {
     pub retry: Option<Retry>,
     pub fault: Option<Fault>,
     pub mirrors: Vec<Mirror>,
+    pub cors: Option<Cors>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,6 +106,11 @@ pub enum PathMatch {
     Segments(String),
     /// RE2 syntax, matches the whole path.
     Regex(String),
+    /// `/service/method`, two segments; `None`: any.
+    Grpc {
+        service: Option<TextMatch>,
+        method: Option<TextMatch>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,7 +198,7 @@ pub enum RedirectPort {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectResponse {
     pub status: u16,
-    pub body: String,
+    pub body: Vec<u8>,
 }
 
 /// When to try again. Attempts are retries on top of the first try.
@@ -191,6 +209,17 @@ pub struct Retry {
     pub on: Vec<RetryOn>,
     /// Base of the exponential back-off; Istio's is 25 ms, at most ten times that.
     pub backoff: Duration,
+    pub endpoints: RetryEndpoints,
+}
+
+/// Where a retry goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RetryEndpoints {
+    /// To an endpoint that was not tried yet, while there is one: Istio's default.
+    #[default]
+    Others,
+    /// Wherever the balancer says (Istio `retryIgnorePreviousHosts: false`).
+    Any,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -248,6 +277,47 @@ pub struct Mirror {
     pub percent: f64,
 }
 
+/// Which pages of other origins may read responses (the CORS protocol of the Fetch standard). The mesh answers preflights itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cors {
+    /// Where this is written; the others below are the clients' origins.
+    pub origin: Origin,
+    /// An origin is allowed if one of these matches it, or matches the text `*` (as in Envoy).
+    pub allow_origins: Vec<TextMatch>,
+    pub allow_methods: Allowed,
+    pub allow_headers: Allowed,
+    pub expose_headers: Vec<String>,
+    /// How long a preflight's answer may be kept. `None`: as long as the browser likes.
+    pub max_age: Option<Duration>,
+    pub credentials: Credentials,
+    pub strangers: StrangersPreflight,
+}
+
+/// What a preflight's answer allows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Allowed {
+    /// These, as they are written; if there are none, the answer does not say.
+    Listed(Vec<String>),
+    /// Whatever the preflight asks for.
+    Asked,
+}
+
+/// Whether pages may send requests with cookies and the like, and read the responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Credentials {
+    Allowed,
+    Withheld,
+}
+
+/// What becomes of a preflight from an origin that is not allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StrangersPreflight {
+    /// The application answers it: Istio's default.
+    Forward,
+    /// The mesh refuses it.
+    Refuse,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TcpRule {
     pub origin: Origin,
@@ -255,6 +325,8 @@ pub struct TcpRule {
     pub port: Option<u16>,
     pub source_labels: BTreeMap<String, String>,
     pub source_namespace: Option<String>,
+    /// Addresses or CIDR blocks, one of which the client must have dialled. Empty: any.
+    pub destination_subnets: Vec<String>,
     /// For TLS rules: server names, `*` and `*.suffix` allowed. Empty: not a TLS rule.
     pub sni: Vec<String>,
     pub backends: Vec<Backend>,

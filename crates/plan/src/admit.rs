@@ -53,7 +53,7 @@ impl Plan {
         if let Some(path) = &path {
             trace.step(Mark::Info, "path", || format!("becomes {path:?}, as it was authorized"), None);
         }
-        Ok(Go { rule, action: Action::Local { port, path }, delay: None, service_host: self.served_host(own, facts, port), audit })
+        Ok(Go { rule, action: Action::Local { port, path }, delay: None, cors: None, service_host: self.served_host(own, facts, port), audit })
     }
 
     /// Whether plain text is good enough. Envoy would close the connection; here HTTP clients are told (403).

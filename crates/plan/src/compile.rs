@@ -3,6 +3,7 @@
 use crate::by_host::ByHost;
 use crate::cluster::ClusterKey;
 use crate::clusters::{self, specificity};
+use crate::cors;
 use crate::inbound::InboundPlan;
 use crate::plan::Plan;
 use crate::rules::{Matchers, Scope};
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use taut_model::destination::{Balancer, HashKey};
 use taut_model::origin::Origin;
-use taut_model::route::{Dialect, Parent, PathMatch, Route};
+use taut_model::route::{Dialect, Parent, PathMatch, Route, RouteProtocol, TextMatch};
 use taut_model::service::AppProtocol;
 
 impl Plan {
@@ -104,6 +105,9 @@ impl Compiled<'_> {
 
     fn header_names(&self, into: &mut BTreeSet<String>) {
         (0..self.route.http.len()).flat_map(|rule| self.matchers.of(rule)).for_each(|matcher| matcher.header_names(into));
+        if self.route.http.iter().any(|rule| rule.cors.is_some()) {
+            into.extend(cors::REQUEST_HEADERS.map(str::to_owned));
+        }
     }
 }
 
@@ -180,71 +184,130 @@ impl<'a> Compiler<'a> {
 
     fn table(&mut self, name: &str, parents: &[(usize, &'a Parent)], port: Option<u16>, protocol: AppProtocol) -> Table {
         let scope = Scope { snapshot: self.snapshot, clusters: self.clusters, port: port.unwrap_or(0) };
-        let attached: Vec<Attached<'a>> = self.attachments.routes(parents, port).collect();
-        let http = self.winners(name, port, &attached, |route| !route.http.is_empty());
-        let tcp = self.winners(name, port, &attached, |route| !route.tcp.is_empty());
-        let mut shadowed = http.shadowed;
-        shadowed.extend(tcp.shadowed);
+        let at = port.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
+        let attached: Vec<Attached<'a>> = self.attachments.routes(parents, port).filter(|(route, _)| self.concerns_me(route.route)).collect();
+        let (attached, outdone) = of_one_kind(attached, &at);
+        let http = winners(&at, &attached, |route| !route.http.is_empty());
+        let tcp = winners(&at, &attached, |route| !route.tcp.is_empty());
+        // A TCPRoute is about every connection, so none may turn out to be HTTP, which it would not be asked about.
+        let bytes = tcp.routes.iter().any(|route| (route.route.dialect, route.route.protocol) == (Dialect::GatewayApi, RouteProtocol::Tcp));
+        let protocol = if protocol == AppProtocol::Unknown && bytes { AppProtocol::Tcp } else { protocol };
+        let mut shadowed = outdone;
+        shadowed.extend(http.shadowed.into_iter().chain(tcp.shadowed).chain(older_connection_rules(&tcp.routes, &at)));
         shadowed.sort();
         shadowed.dedup();
         self.notes.extend(shadowed.iter().cloned());
         let routes: Vec<Origin> = http.routes.iter().map(|route| route.route.origin.clone()).collect();
-        let tcp = tcp.routes.iter().flat_map(|route| tcp_entries(&scope, route)).collect();
+        let tcp = tcp_entries(&scope, &tcp.routes);
         let fallback = Arc::new(scope.default_rule(name));
         Table { protocol, http: (!routes.is_empty()).then(|| Entries::new(http_entries(&scope, &http.routes))), routes, tcp, shadowed, fallback }
     }
 
-    /// HTTPRoutes win over VirtualServices. Among HTTPRoutes, those of the client's own namespace (consumer routes) win over
-    /// those of the service's owner as a whole (GEP-1426: the two are not merged). Among VirtualServices the one that names
-    /// the host most closely wins, then the oldest, as a whole: sidecars do not merge them.
-    fn winners(&self, name: &str, port: Option<u16>, attached: &[Attached<'a>], relevant: impl Fn(&Route) -> bool) -> Winners<'a> {
-        let own_namespace = self.snapshot.own.as_ref().map(|own| own.namespace.as_str());
-        let for_me = |route: &Route| route.consumer_namespace.is_none() || route.consumer_namespace.as_deref() == own_namespace;
-        let attached = attached.iter().copied().filter(|(route, _)| relevant(route.route) && for_me(route.route));
-        let (gateway, istio): (Vec<_>, Vec<_>) = attached.partition(|(route, _)| route.route.dialect == Dialect::GatewayApi);
-        let (consumer, producer): (Vec<_>, Vec<_>) = gateway.into_iter().partition(|(route, _)| route.route.consumer_namespace.is_some());
-        let closest = istio.iter().map(|(_, closeness)| *closeness).max();
-        // The routes are in order of age, so the first of the closest is the oldest.
-        let (winner, losers): (Vec<_>, Vec<_>) = match istio.iter().position(|(_, closeness)| Some(*closeness) == closest) {
-            Some(position) => istio.into_iter().enumerate().partition(|(at, _)| *at == position),
-            None => Default::default(),
+    fn concerns_me(&self, route: &Route) -> bool {
+        let own_namespace = self.snapshot.own.as_ref().map(|own| &own.namespace);
+        route.consumer_namespaces.is_empty() || own_namespace.is_some_and(|own| route.consumer_namespaces.contains(own))
+    }
+}
+
+/// Among the routes of Gateway API, those of the client's own namespace (consumer routes) win over those of the service's owner as a
+/// whole, and then one kind of routes counts, the most specific (GEP-1426; the two are not merged). The others are told why they lose.
+fn of_one_kind<'a>(attached: Vec<Attached<'a>>, at: &str) -> (Vec<Attached<'a>>, Vec<(Origin, String)>) {
+    let gateway = |route: &Route| route.dialect == Dialect::GatewayApi;
+    let rank = |route: &Route| (route.consumer_namespaces.is_empty(), route.protocol);
+    let Some(winner) = attached.iter().map(|(route, _)| &**route.route).filter(|route| gateway(route)).min_by_key(|route| rank(route)) else {
+        return (attached, Vec::new());
+    };
+    let (kept, outdone): (Vec<_>, Vec<_>) = attached.iter().partition(|(route, _)| !gateway(route.route) || rank(route.route) == rank(winner));
+    let loses = |(route, _): &Attached<'_>| {
+        let because = match route.route.consumer_namespaces.is_empty() == winner.consumer_namespaces.is_empty() {
+            true => "is of a more specific kind, and only one kind of routes counts",
+            false => "of the client's own namespace wins over the routes of the service's owner",
         };
-        let strip = |group: Vec<Attached<'a>>| group.into_iter().map(|(route, _)| route).collect::<Vec<_>>();
-        let unnumber = |group: Vec<(usize, Attached<'a>)>| group.into_iter().map(|(_, (route, _))| route).collect::<Vec<_>>();
-        let groups = [strip(consumer), strip(producer), unnumber(winner), unnumber(losers)];
-        let mut groups = groups.into_iter().filter(|group| !group.is_empty());
-        let routes = groups.next().unwrap_or_default();
-        let at = port.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
-        let loses = |route: &Compiled<'_>| (route.route.origin.clone(), why_it_loses(route.route, routes[0].route, &at));
-        let shadowed = groups.flatten().map(loses).collect();
-        Winners { routes, shadowed }
+        (route.route.origin.clone(), format!("not used for {at}: {} {because}", winner.origin.object))
+    };
+    let told = outdone.iter().map(loses).collect();
+    (kept, told)
+}
+
+/// Routes of Gateway API win over VirtualServices. Among VirtualServices the one that names the host most closely wins, then the one for
+/// fewest clients (see [`audience`]), then the oldest, as a whole: sidecars do not merge them.
+fn winners<'a>(at: &str, attached: &[Attached<'a>], relevant: impl Fn(&Route) -> bool) -> Winners<'a> {
+    let attached = attached.iter().copied().filter(|(route, _)| relevant(route.route));
+    let (gateway, istio): (Vec<_>, Vec<_>) = attached.partition(|(route, _)| route.route.dialect == Dialect::GatewayApi);
+    // The routes are in order of age, which this keeps, so the first is the oldest of the best.
+    let mut istio = istio;
+    istio.sort_by_key(|(route, closeness)| (Reverse(*closeness), audience(route.route)));
+    let losers = istio.split_off(istio.len().min(1));
+    let strip = |group: Vec<Attached<'a>>| group.into_iter().map(|(route, _)| route).collect::<Vec<_>>();
+    let groups = [strip(gateway), strip(istio), strip(losers)];
+    let mut groups = groups.into_iter().filter(|group| !group.is_empty());
+    let routes = groups.next().unwrap_or_default();
+    let loses = |route: &Compiled<'_>| (route.route.origin.clone(), why_it_loses(routes[0].route, at));
+    let shadowed = groups.flatten().map(loses).collect();
+    Winners { routes, shadowed }
+}
+
+/// Istio looks first at what a namespace keeps to itself (`exportTo: ["."]`), then at what is exported to it by name, then at what all see.
+fn audience(route: &Route) -> u8 {
+    match route.consumer_namespaces.as_slice() {
+        [only] if *only == route.origin.object.namespace => 0,
+        [_, ..] => 1,
+        [] => 2,
     }
 }
 
-fn why_it_loses(loser: &Route, winner: &Route, at: &str) -> String {
-    let winner_name = &winner.origin.object;
-    match (loser.dialect, winner.dialect) {
-        (Dialect::Istio, Dialect::GatewayApi) => format!("not used for {at}: {winner_name} is attached to it, and wins over a VirtualService"),
-        (Dialect::GatewayApi, _) => {
-            format!("not used for {at}: {winner_name} of the client's own namespace wins over the routes of the service's owner")
+/// Why a VirtualService loses.
+fn why_it_loses(winner: &Route, at: &str) -> String {
+    let name = &winner.origin.object;
+    match winner.dialect {
+        Dialect::GatewayApi => format!("not used for {at}: {name} is attached to it, and wins over a VirtualService"),
+        Dialect::Istio => format!("not used for {at}: {name} names the same host, and does so more closely, for fewer clients, or is older"),
+    }
+}
+
+/// Routes of Gateway API that have rules for any connection, behind one that has too and is older.
+fn older_connection_rules(routes: &[&Compiled<'_>], at: &str) -> Vec<(Origin, String)> {
+    let takes_all = |route: &&&Compiled<'_>| route.route.dialect == Dialect::GatewayApi && route.route.tcp.iter().any(|rule| rule.sni.is_empty());
+    let mut taking = routes.iter().filter(takes_all);
+    let Some(winner) = taking.next() else { return Vec::new() };
+    let name = &winner.route.origin.object;
+    taking.map(|route| (route.route.origin.clone(), format!("not used for {at}: {name} takes every connection and is older"))).collect()
+}
+
+/// Istio's in the order written; Gateway API's by their server names, the most specific first (TLSRoute `hostnames`), then the oldest.
+fn tcp_entries(scope: &Scope<'_>, routes: &[&Compiled<'_>]) -> Vec<TcpEntry> {
+    let mut entries = Vec::new();
+    for route in routes.iter().map(|route| route.route) {
+        for said in &route.tcp {
+            let rule = Arc::new(scope.tcp_rule(route.dialect, said));
+            let source = || crate::matching::Source { port: said.port, labels: said.source_labels.clone(), namespace: said.source_namespace.clone() };
+            let entry = |sni| TcpEntry { rule: rule.clone(), source: source(), subnets: crate::rules::subnets(said).unwrap_or_default(), sni };
+            let names = said.sni.iter().map(|name| name.to_ascii_lowercase());
+            match route.dialect {
+                Dialect::GatewayApi if !said.sni.is_empty() => entries.extend(names.map(|name| (specificity(&name), entry(vec![name])))),
+                // All alike, so that they stay in their order.
+                _ => entries.push(((false, 0), entry(names.collect()))),
+            }
         }
-        (Dialect::Istio, Dialect::Istio) => format!("not used for {at}: {winner_name} names the same host and is older or names it more closely"),
     }
-}
-
-fn tcp_entries<'a>(scope: &'a Scope<'_>, route: &'a Compiled<'_>) -> impl Iterator<Item = TcpEntry> + 'a {
-    route.route.tcp.iter().map(|rule| TcpEntry {
-        rule: Arc::new(scope.tcp_rule(route.route.dialect, rule)),
-        source: crate::matching::Source { port: rule.port, labels: rule.source_labels.clone(), namespace: rule.source_namespace.clone() },
-        sni: rule.sni.iter().map(|name| name.to_ascii_lowercase()).collect(),
-    })
+    entries.sort_by_key(|(closeness, _)| Reverse(*closeness));
+    entries.into_iter().map(|(_, entry)| entry).collect()
 }
 
 /// Gateway API's precedence (HTTPRoute `matches`): hostname, exact path, regular expression, longest prefix, method, number
 /// of headers, number of query parameters, oldest, namespace and name, then the order written. The API leaves the place of
-/// regular expressions to implementations; here they come between exact paths and prefixes. Smaller sorts first.
-type Precedence<'a> =
-    (Reverse<(bool, usize)>, Reverse<(u8, usize)>, Reverse<bool>, Reverse<usize>, Reverse<usize>, (&'a str, &'a str, &'a str, &'a str), usize, usize);
+/// regular expressions to implementations; here they come between exact paths and prefixes. In place of the path, GRPCRoute has the
+/// length of the service, then that of the method. Smaller sorts first.
+type Precedence<'a> = (
+    Reverse<(bool, usize)>,
+    Reverse<(u8, usize, usize)>,
+    Reverse<bool>,
+    Reverse<usize>,
+    Reverse<usize>,
+    (&'a str, &'a str, &'a str, &'a str),
+    usize,
+    usize,
+);
 
 fn http_entries(scope: &Scope<'_>, routes: &[&Compiled<'_>]) -> Vec<Entry> {
     let mut entries: Vec<(Option<Precedence<'_>>, Entry)> = Vec::new();
@@ -278,11 +341,13 @@ fn hostnames(route: &Route) -> Vec<Option<String>> {
 fn precedence<'a>(route: &'a Compiled<'_>, rule: usize, position: Option<usize>, hostname: Option<&str>) -> Precedence<'a> {
     let said = position.and_then(|position| route.route.http.get(rule)?.matches.get(position));
     let path = match said.and_then(|said| said.path.as_ref()) {
-        Some(PathMatch::Exact(path)) => (3, path.len()),
-        Some(PathMatch::Regex(pattern)) => (2, pattern.len()),
-        Some(PathMatch::Prefix(path) | PathMatch::Segments(path)) => (1, path.len()),
+        Some(PathMatch::Exact(path)) => (3, path.len(), 0),
+        Some(PathMatch::Regex(pattern)) => (2, pattern.len(), 0),
+        Some(PathMatch::Prefix(path) | PathMatch::Segments(path)) => (1, path.len(), 0),
+        // On its own: no other kind of route is attached to the port.
+        Some(PathMatch::Grpc { service, method }) => (0, length(service.as_ref()), length(method.as_ref())),
         // The API's default is the prefix `/`.
-        None => (1, 1),
+        None => (1, 1, 0),
     };
     (
         Reverse(hostname.map_or((false, 0), specificity)),
@@ -294,6 +359,13 @@ fn precedence<'a>(route: &'a Compiled<'_>, rule: usize, position: Option<usize>,
         rule,
         position.unwrap_or(0),
     )
+}
+
+fn length(text: Option<&TextMatch>) -> usize {
+    match text {
+        Some(TextMatch::Exact(text) | TextMatch::Prefix(text) | TextMatch::Regex(text)) => text.len(),
+        Some(TextMatch::Present) | None => 0,
+    }
 }
 
 type Addresses = (BTreeMap<(std::net::IpAddr, u16), String>, BTreeMap<std::net::SocketAddr, Direct>);
@@ -343,8 +415,8 @@ mod tests {
 
     fn route(number: usize, parents: Vec<Parent>) -> Arc<Route> {
         let origin = Origin { object: taut_model::origin::ObjectRef::new("HTTPRoute", "default", number.to_string()), ..Origin::default() };
-        let (dialect, created) = (Dialect::GatewayApi, String::new());
-        Arc::new(Route { origin, dialect, parents, consumer_namespace: None, hostnames: vec![], created, http: vec![], tcp: vec![] })
+        let (dialect, protocol, created) = (Dialect::GatewayApi, RouteProtocol::Http, String::new());
+        Arc::new(Route { origin, dialect, protocol, parents, consumer_namespaces: vec![], hostnames: vec![], created, http: vec![], tcp: vec![] })
     }
 
     proptest! {

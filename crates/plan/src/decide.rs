@@ -2,9 +2,10 @@
 //! answers and that explains: what it looks at, it tells its trace.
 
 use crate::cluster::{Cluster, Transport};
+use crate::cors::Sharing;
 use crate::dice::{chance, mix, weighted};
 use crate::facts::{Direction, Facts, HttpFacts};
-use crate::matching::Asked;
+use crate::matching::{Asked, Matcher};
 use crate::path::{has_dot_segments, host_name, lower, normalise};
 use crate::plan::{Found, Plan, address};
 use crate::rules::cluster_name;
@@ -13,10 +14,12 @@ use crate::trace::{Mark, Silent, Trace};
 use crate::transform::{affinity, location, new_path, with_query};
 use crate::verdict::{Action, Forward, Go, Question, Reason, Refusal, Rolls, Side, Verdict};
 use crate::words;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::host;
 use taut_model::origin::Origin;
+use taut_model::route::HeaderChange;
 
 /// The dice: cast, or left open so that every outcome is told.
 #[derive(Clone, Copy)]
@@ -63,7 +66,7 @@ impl Plan {
                 }
                 let chosen = match facts.http {
                     Some(_) => self.http_rule(facts, table, trace),
-                    None => Ok((self.tcp_rule(facts, table, trace), None)),
+                    None => Ok((self.tcp_rule(facts, found, table, trace), None)),
                 };
                 match chosen {
                     Ok((rule, entry)) => self.apply(facts, dice, rule, entry, &found.host, trace),
@@ -118,12 +121,20 @@ impl Plan {
     }
 
     /// Rules for connections fall back to the service itself when none matches, as Istio's filter chains do.
-    fn tcp_rule<'a, T: Trace>(&self, facts: &Facts<'_>, table: &'a Table, trace: &mut T) -> &'a Arc<Rule> {
+    fn tcp_rule<'a, T: Trace>(&self, facts: &Facts<'_>, found: &HostPlan, table: &'a Table, trace: &mut T) -> &'a Arc<Rule> {
         let sni = facts.sni.map(lower);
+        // Who names a service would have dialled one of its addresses.
+        let of_service = || found.service.iter().flat_map(|service| service.addresses.iter().copied());
+        let dialled = || address(facts.host).into_iter().chain(of_service().filter(|_| address(facts.host).is_none()));
         for entry in &table.tcp {
             let origin = Some(&*entry.rule.plan.origin);
             if let Err(miss) = entry.source.check(facts.port, self.own.as_deref()) {
                 trace.step(Mark::NoMatch, "no match", || miss.describe_source(facts.port, self.own.as_deref()), origin);
+                continue;
+            }
+            if !entry.subnets.is_empty() && !dialled().any(|address| entry.subnets.iter().any(|subnet| subnet.contains(&address))) {
+                let wanted = || entry.subnets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                trace.step(Mark::NoMatch, "no match", || format!("the address dialled is in {}: it is {}", wanted(), facts.host), origin);
                 continue;
             }
             if !entry.sni.is_empty() && !sni.as_deref().is_some_and(|sni| entry.sni.iter().any(|want| host::matches(want, sni))) {
@@ -139,26 +150,75 @@ impl Plan {
     }
 
     fn apply<T: Trace>(&self, facts: &Facts<'_>, dice: Dice<'_>, rule: &Rule, entry: Option<&Entry>, host: &Arc<str>, trace: &mut T) -> Verdict {
+        let sharing = share(rule, facts.http.as_ref(), trace);
+        let go = |action, delay, cors: Option<HeaderChange>| {
+            Verdict::Go(Box::new(Go {
+                rule: rule.plan.clone(),
+                action,
+                delay,
+                cors: cors.map(Box::new),
+                service_host: host.clone(),
+                audit: Vec::new(),
+            }))
+        };
+        // Before the fault: a preflight is the browser's question to the mesh, and no request of the page's.
+        let cors = match sharing {
+            Sharing::Preflight(answer) => return go(Action::Respond { status: 200, body: Vec::new() }, None, Some(answer)),
+            Sharing::StrangersPreflight => {
+                let detail = "pages of this origin may not send this request".to_owned();
+                let origin = rule.cors.as_ref().map(|policy| policy.origin.clone());
+                return refuse(Refusal { side: Side::Client, reason: Reason::OriginNotAllowed, status: 403, origin, detail }, trace);
+            }
+            Sharing::Shared(change) | Sharing::Stranger(change) => Some(change),
+            Sharing::NotAsked => None,
+        };
         let (delay, abort) = fault(rule, dice, trace);
         let matcher = entry.and_then(|entry| entry.matcher.as_deref());
-        let action = match (abort, &rule.action, facts.http) {
-            (Some(action), ..) => Ok(action),
-            (None, RuleAction::Redirect(redirect, change), Some(http)) => {
+        match abort.map_or_else(|| self.act(facts, dice, rule, matcher, trace), Ok) {
+            Ok(action) => {
+                if T::LISTENS {
+                    tell_headers(&rule.plan.request_headers, &rule.plan.response_headers, &rule.plan.origin, trace);
+                }
+                go(action, delay, cors)
+            }
+            Err(verdict) => *verdict,
+        }
+    }
+
+    fn act<T: Trace>(
+        &self,
+        facts: &Facts<'_>,
+        dice: Dice<'_>,
+        rule: &Rule,
+        matcher: Option<&Matcher>,
+        trace: &mut T,
+    ) -> Result<Action, Box<Verdict>> {
+        match (&rule.action, facts.http) {
+            (RuleAction::Redirect(redirect, change), Some(http)) => {
                 let location = location(redirect, change.as_ref(), matcher, rule.dialect, &http);
                 trace.step(Mark::Chosen, "redirect", || format!("{} to {location}", redirect.status), Some(&rule.plan.origin));
                 Ok(Action::Redirect { status: redirect.status, location })
             }
-            (None, RuleAction::Respond(response), Some(_)) => {
+            (RuleAction::Respond(response), Some(_)) => {
                 trace.step(Mark::Chosen, "respond", || format!("{} without calling anybody", response.status), Some(&rule.plan.origin));
                 Ok(Action::Respond { status: response.status, body: response.body.clone() })
             }
-            (None, RuleAction::Forward(shares), _) => self.forward(facts, dice, rule, matcher, shares, trace),
+            (RuleAction::Forward(shares), _) => self.forward(facts, dice, rule, matcher, shares, trace),
             // Rules for connections only forward, so this is not reached; if it were, it is refused.
-            (None, ..) => Err(refuse(unusable(rule), trace).into()),
-        };
-        match action {
-            Ok(action) => Verdict::Go(Box::new(Go { rule: rule.plan.clone(), action, delay, service_host: host.clone(), audit: Vec::new() })),
-            Err(verdict) => *verdict,
+            _ => Err(refuse(unusable(rule), trace).into()),
+        }
+    }
+
+    /// What lets a page of another origin read the answer to a request that is refused; nothing where no rule is about it.
+    pub fn cors_of_refusal(&self, facts: &Facts<'_>) -> Option<Box<HeaderChange>> {
+        let (Direction::Outbound, Some(http), Found::Service(_, table)) = (facts.direction, facts.http, self.sought(facts)) else { return None };
+        // As it was routed.
+        let path = if has_dot_segments(http.path) { normalise(http.path) } else { Cow::Borrowed(http.path) };
+        let http = HttpFacts { path: &path, ..http };
+        let (rule, _) = self.http_rule(&Facts { http: Some(http), ..*facts }, table, &mut Silent).ok()?;
+        match share(rule, Some(&http), &mut Silent) {
+            Sharing::Shared(change) | Sharing::Stranger(change) => Some(Box::new(change)),
+            Sharing::NotAsked | Sharing::Preflight(_) | Sharing::StrangersPreflight => None,
         }
     }
 
@@ -167,7 +227,7 @@ impl Plan {
         facts: &Facts<'_>,
         dice: Dice<'_>,
         rule: &Rule,
-        matcher: Option<&crate::matching::Matcher>,
+        matcher: Option<&Matcher>,
         shares: &[Share],
         trace: &mut T,
     ) -> Result<Action, Box<Verdict>> {
@@ -184,6 +244,7 @@ impl Plan {
         if T::LISTENS {
             tell_cluster(&cluster, trace);
             tell_rule(rule, trace);
+            tell_headers(&share.backend.request_headers, &share.backend.response_headers, &share.backend.origin, trace);
         }
         let rolls = match dice {
             Dice::Cast(rolls) => *rolls,
@@ -212,7 +273,14 @@ impl Plan {
 
     fn passed_through(&self, facts: &Facts<'_>) -> Go {
         let action = Action::Passthrough { host: facts.host.to_owned(), port: facts.port };
-        Go { rule: self.passthrough.clone(), action, delay: None, service_host: facts.host.to_ascii_lowercase().into(), audit: Vec::new() }
+        Go {
+            rule: self.passthrough.clone(),
+            action,
+            delay: None,
+            cors: None,
+            service_host: facts.host.to_ascii_lowercase().into(),
+            audit: Vec::new(),
+        }
     }
 
     /// What to do about a question of [`Plan::decide`] when nobody is there to answer it: a name that looks like one of the
@@ -381,12 +449,30 @@ fn tell_rule<T: Trace>(rule: &Rule, trace: &mut T) {
     let retries = || match (plan.retry.attempts, rule.fault_disarms) {
         (0, true) => "none: a rule with a fault has none".to_owned(),
         (0, false) => "none".to_owned(),
-        (attempts, _) => format!("up to {attempts} on {}", words::retry_on(&plan.retry.on)),
+        (attempts, _) => format!("up to {attempts} on {}{}", words::retry_on(&plan.retry.on), words::retry_limits(&plan.retry)),
     };
     match plan.default_retry {
         true => trace.step(Mark::Info, "retries", retries, Some(&Origin::built_in("retries"))),
         false => trace.step(Mark::Info, "retries", retries, Some(&plan.origin)),
     }
+}
+
+/// Names only: a value may be a secret.
+fn tell_headers<T: Trace>(request: &HeaderChange, response: &HeaderChange, origin: &Origin, trace: &mut T) {
+    for (whose, change) in [("request", request), ("response", response)].into_iter().filter(|(_, change)| !change.is_empty()) {
+        trace.step(Mark::Info, "headers", || format!("of the {whose}: {}", words::header_change(change)), Some(origin));
+    }
+}
+
+fn share<T: Trace>(rule: &Rule, http: Option<&HttpFacts<'_>>, trace: &mut T) -> Sharing {
+    let (Some(policy), Some(http)) = (&rule.cors, http) else { return Sharing::NotAsked };
+    let sharing = policy.judge(http);
+    if T::LISTENS
+        && let Some(told) = sharing.describe(http)
+    {
+        trace.step(Mark::Info, "cors", || told, Some(&policy.origin));
+    }
+    sharing
 }
 
 fn protocol_name(table: &Table) -> String {

@@ -78,6 +78,40 @@ pub(crate) enum Path {
     Prefix(String),
     Segments(String),
     Regex(Regex, String),
+    Grpc(GrpcPath),
+}
+
+/// `/package.Service/Method`
+#[derive(Debug, Clone)]
+pub(crate) struct GrpcPath {
+    service: Option<Text>,
+    method: Option<Text>,
+    /// What every path begins with that this matches, as far as that is fixed.
+    start: Option<String>,
+}
+
+impl GrpcPath {
+    fn compile(service: Option<&TextMatch>, method: Option<&TextMatch>) -> Result<Self, String> {
+        let start = match (service, method) {
+            (Some(TextMatch::Exact(service)), Some(TextMatch::Exact(method))) => Some(format!("/{service}/{method}")),
+            (Some(TextMatch::Exact(service)), _) => Some(format!("/{service}/")),
+            _ => None,
+        };
+        let text = |said: Option<&TextMatch>| said.map(Text::compile).transpose();
+        Ok(Self { service: text(service)?, method: text(method)?, start })
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        let Some((service, method)) = path.strip_prefix('/').and_then(|rest| rest.split_once('/')) else { return false };
+        let fits = |want: &Option<Text>, have: &str| !have.is_empty() && want.as_ref().is_none_or(|want| want.matches(have));
+        !method.contains('/') && fits(&self.service, service) && fits(&self.method, method)
+    }
+
+    fn describe(&self) -> String {
+        let part = |what: &str, text: &Option<Text>| text.as_ref().map(|text| format!("gRPC {what} {}", text.describe()));
+        let parts: Vec<String> = [part("service", &self.service), part("method", &self.method)].into_iter().flatten().collect();
+        if parts.is_empty() { "path is that of a gRPC method".to_owned() } else { parts.join(", ") }
+    }
 }
 
 impl Path {
@@ -88,6 +122,7 @@ impl Path {
             // `/foo/` and `/foo` mean the same (HTTPRoute `PathPrefix`: a trailing slash is ignored).
             PathMatch::Segments(text) => Self::Segments(text.trim_end_matches('/').to_owned()),
             PathMatch::Regex(text) => Self::Regex(whole(text)?, text.clone()),
+            PathMatch::Grpc { service, method } => Self::Grpc(GrpcPath::compile(service.as_ref(), method.as_ref())?),
         })
     }
 
@@ -99,6 +134,7 @@ impl Path {
             Self::Prefix(text) => starts_with(path, text, ignore_case),
             Self::Segments(text) => path.strip_prefix(text.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
             Self::Regex(regex, _) => regex.is_match(path),
+            Self::Grpc(grpc) => grpc.matches(path),
         }
     }
 
@@ -108,6 +144,7 @@ impl Path {
             Self::Exact(text) => Some(Demand::Path(text)),
             Self::Prefix(text) | Self::Segments(text) => Some(Demand::PathStart(text)),
             Self::Regex(..) => None,
+            Self::Grpc(grpc) => grpc.start.as_deref().map(Demand::PathStart),
         }
     }
 
@@ -118,6 +155,7 @@ impl Path {
             Self::Segments(text) if text.is_empty() => "path is under \"/\"".to_owned(),
             Self::Segments(text) => format!("path is {text:?} or under it"),
             Self::Regex(_, text) => format!("path matches /{text}/"),
+            Self::Grpc(grpc) => grpc.describe(),
         }
     }
 }
@@ -154,6 +192,8 @@ mod tests {
     fn paths() {
         let prefix = |p: &str| Path::compile(&PathMatch::Prefix(p.into())).unwrap();
         let segments = |p: &str| Path::compile(&PathMatch::Segments(p.into())).unwrap();
+        let exact = |text: &str| Some(TextMatch::Exact(text.to_owned()));
+        let grpc = |service, method| Path::compile(&PathMatch::Grpc { service, method }).unwrap();
         for (path, value, case, want) in [
             (prefix("/foo"), "/foobar", false, true),
             (prefix("/Foo"), "/foobar", false, false),
@@ -165,6 +205,17 @@ mod tests {
             (segments("/"), "/anything", false, true),
             (segments("/"), "", false, true),
             (prefix("/é"), "/e", true, false),
+            (grpc(exact("a.B"), exact("C")), "/a.B/C", false, true),
+            (grpc(exact("a.B"), None), "/a.B/C", false, true),
+            (grpc(exact("a.B"), None), "/a.B", false, false),
+            (grpc(exact("a.B"), None), "/a.B/C/D", false, false),
+            (grpc(exact("a.B"), None), "/a.Bc/C", false, false),
+            (grpc(None, exact("C")), "/a.B/C", false, true),
+            (grpc(None, exact("C")), "//C", false, false),
+            (grpc(Some(TextMatch::Regex("a|b".to_owned())), None), "/b/C", false, true),
+            (grpc(Some(TextMatch::Regex("a|b".to_owned())), None), "/ba/C", false, false),
+            (grpc(None, None), "/a/b", false, true),
+            (grpc(None, None), "/a/", false, false),
         ] {
             assert_eq!(path.matches(value, case), want, "{path:?} {value}");
         }

@@ -2,7 +2,7 @@
 
 use crate::dice::below;
 use std::time::Duration;
-use taut_model::route::{Retry, RetryOn};
+use taut_model::route::{Retry, RetryEndpoints, RetryOn};
 
 /// Why an attempt failed, as far as it matters for trying again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +30,12 @@ pub enum Failure<'a> {
 /// costs no idempotent request.
 pub fn default_retry() -> Retry {
     let on = vec![RetryOn::ConnectFailure, RetryOn::RefusedStream, RetryOn::Reset, RetryOn::Grpc(14), RetryOn::Grpc(1), RetryOn::Status(503)];
-    Retry { attempts: 2, per_try_timeout: None, on, backoff: Duration::from_millis(25) }
+    Retry { attempts: 2, per_try_timeout: None, on, backoff: Duration::from_millis(25), endpoints: RetryEndpoints::Others }
 }
 
 /// No retries.
 pub(crate) fn never() -> Retry {
-    Retry { attempts: 0, per_try_timeout: None, on: Vec::new(), backoff: Duration::ZERO }
+    Retry { attempts: 0, per_try_timeout: None, on: Vec::new(), backoff: Duration::ZERO, endpoints: RetryEndpoints::Others }
 }
 
 /// Whether the policy names this failure and a second try is safe. Envoy's `5xx`, `gateway-error` and `reset` cover every

@@ -2,12 +2,15 @@
 
 use crate::cluster::{Cluster, ClusterKey};
 use crate::clusters::Clusters;
+use crate::cors::CorsPolicy;
 use crate::matching::Matcher;
 use crate::pattern;
 use crate::retry;
 use crate::snapshot::Snapshot;
 use crate::table::{PathChange, Rule, RuleAction, Share, Target};
 use crate::verdict::{BackendPlan, Reason, Refusal, RulePlan, Side};
+use ipnet::IpNet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use taut_model::host;
 use taut_model::origin::Origin;
@@ -32,6 +35,12 @@ impl Matchers {
             for rewrite in rule.rewrite.iter().filter_map(|rewrite| rewrite.path.as_ref()).chain(redirect) {
                 path_change(rewrite).map_err(|because| at(&rule.origin, because))?;
             }
+            if let Some(cors) = &rule.cors {
+                CorsPolicy::compile(cors).map_err(|because| at(&cors.origin, because))?;
+            }
+        }
+        for rule in &route.tcp {
+            subnets(rule).map_err(|because| at(&rule.origin, because))?;
         }
         Ok(Self(rules))
     }
@@ -78,6 +87,7 @@ impl Scope<'_> {
             authority: rewrite.and_then(|rewrite| rewrite.authority.clone()).or(set_authority),
             fault: rule.fault.clone(),
             mirrors: rule.mirrors.iter().map(|mirror| (self.share(dialect, &mirror.backend), mirror.percent)).collect(),
+            cors: rule.cors.as_ref().and_then(|cors| CorsPolicy::compile(cors).ok()),
         }
     }
 
@@ -216,7 +226,17 @@ fn plain_rule(origin: Origin, dialect: Dialect, shares: Vec<Share>) -> Rule {
         authority: None,
         fault: None,
         mirrors: Vec::new(),
+        cors: None,
     }
+}
+
+/// The addresses that a rule for connections is about.
+pub(crate) fn subnets(rule: &TcpRule) -> Result<Vec<IpNet>, String> {
+    let read = |text: &String| {
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| format!("the destination subnet {text:?} cannot be used: it is neither an address nor a CIDR block"))
+    };
+    rule.destination_subnets.iter().map(read).collect()
 }
 
 pub(crate) fn bare_plan(origin: Origin) -> RulePlan {

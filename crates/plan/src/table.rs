@@ -1,11 +1,13 @@
 //! The compiled forms that decisions read: the rules of one service port, in the order in which they are tried.
 
 use crate::cluster::{Cluster, ClusterKey};
+use crate::cors::CorsPolicy;
 use crate::facts::HttpFacts;
 use crate::index::{AnyOf, Demand, Index, Sought};
 use crate::matching::{Matcher, Source};
 use crate::trace::Trace;
 use crate::verdict::{BackendPlan, Refusal, RulePlan};
+use ipnet::IpNet;
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -87,6 +89,8 @@ impl Entry {
 pub(crate) struct TcpEntry {
     pub(crate) rule: Arc<Rule>,
     pub(crate) source: Source,
+    /// Of the address that the client dialled; empty: any.
+    pub(crate) subnets: Vec<IpNet>,
     pub(crate) sni: Vec<String>,
 }
 
@@ -101,6 +105,7 @@ pub(crate) struct Rule {
     pub(crate) authority: Option<String>,
     pub(crate) fault: Option<Fault>,
     pub(crate) mirrors: Vec<(Share, f64)>,
+    pub(crate) cors: Option<CorsPolicy>,
 }
 
 #[derive(Debug)]

@@ -22,7 +22,7 @@ pub(crate) fn new_path(change: &PathChange, matcher: Option<&Matcher>, dialect: 
         (PathChange::Regex(regex, substitution), _) => regex.replace_all(path, substitution.as_str()).into_owned(),
         (PathChange::Prefix(new), Some(Path::Segments(prefix))) => replace_segments(path, prefix, new),
         (PathChange::Prefix(new), Some(Path::Prefix(prefix))) => replace_prefix(path, prefix, new),
-        (PathChange::Prefix(new), Some(Path::Exact(_) | Path::Regex(..))) => new.clone(),
+        (PathChange::Prefix(new), Some(Path::Exact(_) | Path::Regex(..) | Path::Grpc(_))) => new.clone(),
         (PathChange::Prefix(new), None) => match dialect {
             Dialect::Istio => replace_prefix(path, "/", new),
             Dialect::GatewayApi => replace_segments(path, "/", new),
@@ -36,7 +36,8 @@ pub(crate) fn with_query(path: String, query: &str) -> String {
 }
 
 /// The `Location` of a redirect. Ports that are well known for the scheme are not shown. A port that is to be kept is the
-/// request's; with Istio a new authority brings its own port or none, as in Envoy.
+/// request's; with Istio a new authority brings its own port or none, and a port that is the old scheme's own goes with it, as in
+/// Envoy (`scheme_redirect`).
 pub(crate) fn location(
     redirect: &Redirect,
     change: Option<&PathChange>,
@@ -50,13 +51,18 @@ pub(crate) fn location(
     let port = match redirect.port {
         RedirectPort::Number(port) => port.to_string(),
         RedirectPort::FromScheme => String::new(),
+        RedirectPort::Keep if redirect.authority.is_none() && well_known(http.scheme, asked_port) => String::new(),
         RedirectPort::Keep if own_port.is_empty() && dialect == Dialect::GatewayApi => asked_port.to_owned(),
         RedirectPort::Keep => own_port.to_owned(),
     };
-    let hidden = port.is_empty() || matches!((scheme, port.as_str()), ("http", "80") | ("https", "443"));
+    let hidden = port.is_empty() || well_known(scheme, &port);
     let authority = if hidden { host.to_owned() } else { format!("{host}:{port}") };
     let path = change.map_or_else(|| http.path.to_owned(), |change| new_path(change, matcher, dialect, http.path));
     format!("{scheme}://{authority}{}", with_query(path, http.query))
+}
+
+fn well_known(scheme: &str, port: &str) -> bool {
+    matches!((scheme, port), ("http", "80") | ("https", "443"))
 }
 
 /// The hash to balance by, and the cookie to set when the client should get one.

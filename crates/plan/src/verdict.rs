@@ -38,6 +38,8 @@ pub struct Go {
     pub action: Action,
     /// Injected by a fault, before the action.
     pub delay: Option<Duration>,
+    /// What lets a page of another origin read the response: set on whatever response there is, also on a failure's.
+    pub cors: Option<Box<HeaderChange>>,
     /// The service asked for, for records: fully qualified host (or the authority when unknown).
     pub service_host: Arc<str>,
     /// AUDIT policies that matched.
@@ -74,7 +76,7 @@ pub enum Action {
     },
     Respond {
         status: u16,
-        body: String,
+        body: Vec<u8>,
     },
     /// An injected fault.
     Abort {
@@ -141,6 +143,8 @@ pub enum Reason {
     UnknownPort,
     /// A matching HTTPRoute exists but none of its rules matched (Gateway API: 404).
     NoRouteMatched,
+    /// A preflight of a page whose origin the rule's CORS policy does not allow.
+    OriginNotAllowed,
     /// All weights zero or the reference cannot be followed (500).
     BackendUnresolved,
     SubsetUndefined,
@@ -158,6 +162,7 @@ impl Reason {
             Self::UnknownService => "unknown_service",
             Self::UnknownPort => "unknown_port",
             Self::NoRouteMatched => "no_route_matched",
+            Self::OriginNotAllowed => "origin_not_allowed",
             Self::BackendUnresolved => "backend_unresolved",
             Self::SubsetUndefined => "subset_undefined",
             Self::NoEndpoint => "no_endpoint",

@@ -2,7 +2,7 @@
 
 use taut_model::destination::Balancer;
 use taut_model::origin::Origin;
-use taut_model::route::{AbortWith, RetryOn};
+use taut_model::route::{AbortWith, HeaderChange, Retry, RetryEndpoints, RetryOn};
 
 pub(crate) fn balancer(balancer: &Balancer) -> &'static str {
     match balancer {
@@ -28,6 +28,21 @@ pub(crate) fn retry_on(conditions: &[RetryOn]) -> String {
         RetryOn::Grpc(code) => format!("gRPC {code}"),
     };
     conditions.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+/// What else is said about retries, to go behind their conditions.
+pub(crate) fn retry_limits(retry: &Retry) -> String {
+    let per_try = retry.per_try_timeout.map(|limit| format!(", each try within {limit:?}"));
+    let anywhere = (retry.endpoints == RetryEndpoints::Any).then_some(", also at endpoints tried before");
+    format!("{}{}", per_try.unwrap_or_default(), anywhere.unwrap_or_default())
+}
+
+/// `x-a removed, x-b set, x-c added`
+pub(crate) fn header_change(change: &HeaderChange) -> String {
+    let removed = change.remove.iter().map(|name| format!("{name} removed"));
+    let set = change.set.iter().map(|(name, _)| format!("{name} set"));
+    let added = change.add.iter().map(|(name, _)| format!("{name} added"));
+    removed.chain(set).chain(added).collect::<Vec<_>>().join(", ")
 }
 
 pub(crate) fn abort(with: AbortWith) -> String {

@@ -25,7 +25,8 @@ pub async fn serve(engine: &Rc<Engine>, arrival: &Rc<Arrival>, head: Parts, body
 }
 
 async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, Fault> {
-    let go = decide(engine, exchange).await?;
+    let mut go = decide(engine, exchange).await?;
+    exchange.cors = go.cors.take();
     if let Some(delay) = go.delay {
         tokio::time::sleep(delay).await;
     }
@@ -62,7 +63,10 @@ async fn decide(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Box<Go>,
                     record.route.clone_from(&go.rule.name);
                     return Ok(go);
                 }
-                Verdict::Refuse(refusal) => return Err(Fault::refused(refusal)),
+                Verdict::Refuse(refusal) => {
+                    exchange.cors = exchange.plan.cors_of_refusal(&exchange.facts());
+                    return Err(Fault::refused(refusal));
+                }
                 Verdict::Ask(_) => {}
             }
         }

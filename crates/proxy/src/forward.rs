@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use taut_model::route::RetryEndpoints;
 use taut_observe::text::{Came, Text};
 use taut_plan::Outcome;
 use taut_plan::cluster::{Cluster, Dial, Transport};
@@ -98,7 +99,8 @@ async fn to_cluster(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go, forwa
     }
     let mut tried: Vec<Arc<str>> = Vec::new();
     loop {
-        let picked = InFlight::pick(engine, cluster, forward.hash, &tried);
+        let avoided = if rule.endpoints == RetryEndpoints::Any { &[] } else { &tried[..] };
+        let picked = InFlight::pick(engine, cluster, forward.hash, avoided);
         let mut in_flight = picked.map_err(|none| Fault::new(Kind::NoEndpoint, none.to_string()))?;
         let outcome = one_attempt(engine, exchange, cluster, &mut in_flight, rule.per_try_timeout).await;
 

@@ -13,6 +13,7 @@ use crate::incoming::BoxError;
 use crate::metadata;
 use crate::record::Open;
 use crate::trace;
+use crate::transform;
 use crate::tunnel;
 use crate::upgrade::Upgrade;
 use crate::websocket;
@@ -119,6 +120,7 @@ fn failure(mut exchange: Exchange, fault: &Fault) -> Response<ResponseBody> {
     if exchange.inbound() && exchange.arrival.peer.is_some() {
         headers.extend(exchange.open.engine().introduction.clone().map(|own| (metadata::DESTINATION.clone(), own)));
     }
+    transform::across_origins(&exchange, &mut headers);
     let record = exchange.open.record();
     (record.status, record.grpc_status) = (status.as_u16(), grpc);
     exchange.open.fail(fault);

@@ -120,6 +120,14 @@ pub fn response(engine: &Engine, exchange: &mut Exchange, go: &Go, headers: &mut
         }
     }
     change(headers, &go.rule.response_headers, &mut ignored);
+    across_origins(exchange, headers);
+}
+
+/// Lets a page of another origin read the response, if it may; what the application itself says of that is replaced.
+pub fn across_origins(exchange: &Exchange, headers: &mut HeaderMap) {
+    if let Some(cors) = &exchange.cors {
+        change(headers, cors, &mut None);
+    }
 }
 
 fn strip_hop_by_hop(headers: &mut HeaderMap) {

@@ -75,3 +75,17 @@ async fn the_first_change_is_published_at_once_and_the_rest_together() {
     assert!(more.is_err(), "nothing more is published");
     running.abort();
 }
+
+#[test]
+fn a_virtual_service_that_others_delegate_to_is_delivered_with_theirs() {
+    let route = "apiVersion: networking.istio.io/v1\nkind: VirtualService\n";
+    let root = format!("{route}metadata: {{name: root, namespace: shop}}\nspec: {{hosts: [a], http: [{{delegate: {{name: part}}}}]}}\n");
+    let part =
+        |name: &str| format!("{route}metadata: {{name: {name}, namespace: shop}}\nspec: {{http: [{{route: [{{destination: {{host: a}}}}]}}]}}\n");
+    let yaml = [root, part("part"), part("unused")].join("---\n");
+    let all: Vec<_> = objects(&yaml).into_iter().map(Arc::new).collect();
+    let published = Published::new(&all, 1, &Settings::default(), &Published::default());
+    let made = |name: &str| published.made.get(&ObjectRef::new("VirtualService", "shop", name)).cloned().unwrap_or_default();
+    let of_root = vec![(ResourceType::Route, "VirtualService/shop/root".to_owned())];
+    assert_eq!((made("root"), made("part"), made("unused")), (of_root.clone(), of_root, vec![]));
+}

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use taut_model::destination::Destination;
+use taut_model::origin::ObjectRef;
 use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
-use taut_model::route::Route;
+use taut_model::route::{HttpRule, Route};
 use taut_model::service::{Service, ServicePort};
 use taut_model::workload::Workload;
 
@@ -16,6 +17,11 @@ pub enum Meaning {
     Candidate(Candidate),
     Slice(Slice),
     Route(Route),
+    /// Some of whose rules are in other objects.
+    Root(Root),
+    Delegate(Delegate),
+    /// Bound to ports of Services by their names.
+    Bound(Bound),
     Destination(Destination),
     PeerAuthentication(PeerAuthentication),
     AuthorizationPolicy(AuthorizationPolicy),
@@ -26,6 +32,48 @@ pub enum Meaning {
     Unserved(String),
     /// Read by others only (Namespaces, Secrets, Deployments).
     Nothing,
+}
+
+/// A VirtualService with hosts, some of whose rules delegate.
+pub struct Root {
+    /// Without its HTTP rules.
+    pub route: Route,
+    pub rules: Vec<(Draft, Option<Delegation>)>,
+}
+
+pub struct Delegation {
+    pub to: ObjectRef,
+    /// Path of the field that says so.
+    pub at: String,
+}
+
+/// A VirtualService without hosts.
+pub struct Delegate {
+    pub rules: Vec<Draft>,
+    /// Namespaces whose roots may use it; empty: all.
+    pub visible: Vec<String>,
+}
+
+/// A VirtualService's rule before what follows from it is filled in: a root's rule and its delegate's are merged as they are written.
+#[derive(Clone)]
+pub struct Draft {
+    pub rule: HttpRule,
+    /// The authority that a header change sets.
+    pub set_authority: Option<String>,
+}
+
+/// A route, some of whose parents name a port of their Service.
+pub struct Bound {
+    pub route: Route,
+    pub ports: Vec<NamedPort>,
+}
+
+pub struct NamedPort {
+    /// Position among the route's parents.
+    pub parent: usize,
+    pub name: String,
+    /// Path of the field that says so.
+    pub at: String,
 }
 
 /// A service that may look for its workloads by label.

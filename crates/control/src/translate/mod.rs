@@ -21,7 +21,7 @@ pub use refer::references;
 pub use stand_in::{STANDS_IN, stand_in};
 pub use translation::{Settings, Translation, key};
 
-use meaning::{Grant, Meaning};
+use meaning::{Bound, Delegate, Grant, Meaning, Root};
 use reader::Reader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,7 +72,9 @@ fn meaning(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
         ("gateway.networking.k8s.io", "HTTPRoute") => gateway_api::http_route(reader),
         ("gateway.networking.k8s.io", "GRPCRoute") => gateway_api::grpc_route(reader),
         ("gateway.networking.k8s.io", "ReferenceGrant") => gateway_api::reference_grant(reader),
-        ("gateway.networking.k8s.io", "TCPRoute" | "TLSRoute" | "UDPRoute") => gateway_api::unserved_route(reader),
+        ("gateway.networking.k8s.io", "TLSRoute") => gateway_api::tls_route(reader),
+        ("gateway.networking.k8s.io", "TCPRoute") => gateway_api::tcp_route(reader),
+        ("gateway.networking.k8s.io", "UDPRoute") => gateway_api::unserved_route(reader),
         ("gateway.networking.k8s.io", "Gateway" | "GatewayClass" | "ListenerSet") => not_served(kind.kind),
         ("security.istio.io" | "telemetry.istio.io" | "networking.istio.io" | "gateway.networking.k8s.io" | "extensions.istio.io", _) => {
             reader.unsupported_value("kind", kind.kind, "remove the object");
@@ -92,6 +94,11 @@ struct Assembly<'a> {
     translation: Translation,
     found: registry::Found,
     routes: Vec<(&'a Object, Route)>,
+    bound: Vec<(&'a Object, Bound)>,
+    roots: Vec<(&'a Object, Root)>,
+    delegates: Vec<(&'a Object, Delegate)>,
+    /// VirtualServices that nobody can delegate to, and why.
+    no_delegates: BTreeMap<ObjectRef, &'static str>,
     grants: Vec<Grant>,
 }
 
@@ -103,6 +110,13 @@ impl<'a> Assembly<'a> {
         let refused = problems.iter().any(|problem| problem.severity == Severity::Error);
         if !problems.is_empty() {
             self.translation.findings.entry(object.reference()).or_default().extend(problems);
+        }
+        if object.kind.kind == "VirtualService" {
+            match &meaning {
+                _ if refused => drop(self.no_delegates.insert(object.reference(), "is not accepted")),
+                Meaning::Delegate(_) => {}
+                _ => drop(self.no_delegates.insert(object.reference(), "is not for others to delegate to: it has hosts or gateways of its own")),
+            }
         }
         match refused {
             true => self.fail_closed(object),
@@ -141,6 +155,9 @@ impl<'a> Assembly<'a> {
             Meaning::Candidate(candidate) => self.found.candidates.push(candidate),
             Meaning::Slice(slice) => self.found.slices.push(slice),
             Meaning::Route(route) => self.routes.push((object, route)),
+            Meaning::Root(root) => self.roots.push((object, root)),
+            Meaning::Delegate(delegate) => self.delegates.push((object, delegate)),
+            Meaning::Bound(bound) => self.bound.push((object, bound)),
             Meaning::Destination(destination) => {
                 self.translation.destinations.insert(key(&object.reference()), Arc::new(destination));
             }
@@ -159,10 +176,18 @@ impl<'a> Assembly<'a> {
     }
 
     fn finish(self) -> Translation {
-        let Self { mut translation, found, mut routes, grants } = self;
+        let Self { mut translation, found, mut routes, bound, roots, delegates, no_delegates, grants } = self;
         let registry = registry::assemble(found);
         let known = gateway_api::Known::new(&registry.services, grants);
-        let mut problems: Vec<(ObjectRef, Problem)> = Vec::new();
+        let mut merger = istio::Merger::new(delegates, no_delegates);
+        routes.extend(roots.into_iter().map(|(object, root)| (object, merger.merge(object, root))));
+        let (mut problems, unused) = merger.finish();
+        translation.idle.extend(unused.into_iter().map(|delegate| (delegate, "no VirtualService delegates to it".to_owned())));
+        for (object, bound) in bound {
+            let (route, found) = gateway_api::bind(object, bound, &known);
+            problems.extend(found.into_iter().map(|problem| (object.reference(), problem)));
+            routes.push((object, route));
+        }
         for (object, route) in &mut routes {
             if route.dialect == Dialect::GatewayApi {
                 problems.extend(gateway_api::resolve(object, route, &known).into_iter().map(|problem| (object.reference(), problem)));
@@ -172,21 +197,27 @@ impl<'a> Assembly<'a> {
         for (object, problem) in registry.problems.into_iter().chain(problems) {
             translation.findings.entry(object).or_default().push(problem);
         }
-        translation.routes = routes.into_iter().map(|(object, route)| (key(&object.reference()), Arc::new(route))).collect();
+        for (object, route) in routes {
+            let halves = if route.dialect == Dialect::GatewayApi { gateway_api::halves(object, route) } else { vec![route] };
+            let names = [key(&object.reference()), format!("{}~consumers", key(&object.reference()))];
+            translation.routes.extend(names.into_iter().zip(halves.into_iter().map(Arc::new)));
+        }
         translation.services = registry.services.into_iter().map(|(host, service)| (host, Arc::new(service))).collect();
         translation.workloads = registry.workloads.into_iter().map(|(uid, workload)| (uid, Arc::new(workload))).collect();
         translation
     }
 }
 
-/// A host pattern stands for the services it covers that no VirtualService names better for the same clients: the most
-/// specific host wins (VirtualService.hosts), so a name before a pattern, and a longer pattern before a shorter one.
+/// A host pattern stands for the services it covers that no VirtualService names better for all of the same clients: the most
+/// specific host wins (VirtualService.hosts), so a name before a pattern, and a longer pattern before a shorter one. Where another
+/// names it better for some of the clients, both are attached, and the plan takes the one for fewer clients.
 fn spread_patterns<'a>(routes: &mut [(&Object, Route)], hosts: impl Iterator<Item = &'a String> + Clone) {
     let is_pattern = |parent: &Parent| parent.host.starts_with('*');
     if !routes.iter().any(|(_, route)| route.parents.iter().any(is_pattern)) {
         return;
     }
-    let mut best: BTreeMap<(String, Option<String>), usize> = BTreeMap::new();
+    // Host -> clients -> length of the best pattern.
+    let mut best: BTreeMap<String, BTreeMap<&[String], usize>> = BTreeMap::new();
     for (_, route) in routes.iter().filter(|(_, route)| route.dialect == Dialect::Istio) {
         for parent in &route.parents {
             let (named, strength) = match is_pattern(parent) {
@@ -194,18 +225,28 @@ fn spread_patterns<'a>(routes: &mut [(&Object, Route)], hosts: impl Iterator<Ite
                 false => (vec![parent.host.clone()], usize::MAX),
             };
             for host in named {
-                let best = best.entry((host, route.consumer_namespace.clone())).or_default();
+                let best = best.entry(host).or_default().entry(&route.consumer_namespaces).or_default();
                 *best = strength.max(*best);
             }
         }
     }
-    for (_, route) in routes.iter_mut() {
-        let (patterns, mut parents): (Vec<Parent>, Vec<Parent>) = std::mem::take(&mut route.parents).into_iter().partition(is_pattern);
+    let spread = |route: &Route| -> Vec<Parent> {
+        let (patterns, mut parents): (Vec<Parent>, Vec<Parent>) = route.parents.iter().cloned().partition(is_pattern);
         for pattern in patterns {
-            let wins = |host: &String| best.get(&(host.clone(), route.consumer_namespace.clone())) == Some(&pattern.host.len());
-            let covered = hosts.clone().filter(|host| host::matches(&pattern.host, host) && wins(host));
+            let better = |clients: &[String], strength: usize| strength > pattern.host.len() && includes(clients, &route.consumer_namespaces);
+            let loses = |host: &String| best.get(host).into_iter().flatten().any(|(clients, strength)| better(clients, *strength));
+            let covered = hosts.clone().filter(|host| host::matches(&pattern.host, host) && !loses(host));
             parents.extend(covered.map(|host| Parent { host: host.clone(), port: pattern.port }));
         }
+        parents
+    };
+    let all: Vec<Vec<Parent>> = routes.iter().map(|(_, route)| spread(route)).collect();
+    for ((_, route), parents) in routes.iter_mut().zip(all) {
         route.parents = parents;
     }
+}
+
+/// Whether clients of these namespaces (none: of all) are more than, or the same as, those of others.
+fn includes(clients: &[String], others: &[String]) -> bool {
+    clients.is_empty() || (!others.is_empty() && others.iter().all(|namespace| clients.contains(namespace)))
 }

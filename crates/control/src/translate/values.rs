@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// The longest duration that is accepted; a protobuf duration's own bound (10,000 years).
 const LONGEST_SECONDS: f64 = 315_576_000_000.0;
+/// Of a header that the mesh is to set. Most servers take 8 to 16 KiB for all headers together.
+const LONGEST_HEADER: usize = 16 * 1024;
 
 /// Go's duration syntax, as Istio and Gateway API take it (`7s`, `1.5h`, `1h10m5s3ms`). Zero is a duration.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -43,8 +45,18 @@ pub fn header_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// RFC 9110 section 5.6.2: what names of methods and of headers are.
+pub fn token(text: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    match !text.is_empty() && text.chars().all(allowed) {
+        true => Ok(()),
+        false => Err(format!("{text:?} is not a name: letters, digits and -_ only")),
+    }
+}
+
 pub fn header_value(text: &str) -> Result<(), String> {
     match http::HeaderValue::from_str(text) {
+        _ if text.len() > LONGEST_HEADER => Err(format!("is {} bytes long, and no server takes more than {LONGEST_HEADER}", text.len())),
         Ok(_) => Ok(()),
         Err(_) => Err("is not a header value: visible ASCII characters, spaces and tabs only".to_owned()),
     }
@@ -52,7 +64,9 @@ pub fn header_value(text: &str) -> Result<(), String> {
 
 /// RE2 syntax; what `regex` does not take (look-around, back-references) RE2 does not take either.
 pub fn pattern(text: &str) -> Result<(), String> {
-    let built = regex::RegexBuilder::new(text).size_limit(1 << 20).build();
+    // As the plan builds it: alone first, so that it cannot break out of the group.
+    let build = |pattern: &str| regex::RegexBuilder::new(pattern).size_limit(1 << 20).build();
+    let built = build(text).and_then(|_| build(&format!("^(?:{text})$")));
     built.map(drop).map_err(|error| {
         let reason = error.to_string();
         let last = reason.lines().last().unwrap_or("it cannot be compiled").trim_start_matches("error: ").to_owned();

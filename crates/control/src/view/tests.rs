@@ -70,12 +70,14 @@ fn route(mesh: &mut Translation, name: &str, parent: &str, to: &[&str], mirror: 
         retry: None,
         fault: None,
         mirrors: mirror.iter().map(|host| Mirror { backend: backend(host), percent: 1.0 }).collect(),
+        cors: None,
     };
     let route = Route {
         origin: Origin::default(),
         dialect: Dialect::Istio,
+        protocol: taut_model::route::RouteProtocol::Http,
         parents: vec![Parent { host: parent.to_owned(), port: None }],
-        consumer_namespace: consumer.map(str::to_owned),
+        consumer_namespaces: consumer.map(str::to_owned).into_iter().collect(),
         hostnames: Vec::new(),
         created: String::new(),
         http: vec![rule],

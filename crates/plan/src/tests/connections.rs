@@ -21,6 +21,7 @@ fn with_an_outside_service(protocol: AppProtocol) -> Plan {
         port: None,
         source_labels: BTreeMap::new(),
         source_namespace: None,
+        destination_subnets: vec![],
         sni: vec!["v2.example.com".into()],
         backends: vec![backend],
     };
@@ -85,4 +86,111 @@ fn the_proxy_protocol_is_set_for_a_host_and_for_a_subset_and_stays_on_every_port
         of_reviews.find(|cluster| cluster.key.subset.as_deref() == subset).unwrap().proxy_protocol
     };
     assert_eq!([None, Some("v1"), Some("v2")].map(said), [Some(ProxyProtocol::V1), Some(ProxyProtocol::V1), Some(ProxyProtocol::V2)]);
+}
+
+/// One rule for connections to reviews.
+fn connections(name: &str, created: &str, sni: &[&str], backends: Vec<Backend>) -> Route {
+    let rule = TcpRule {
+        origin: origin("TLSRoute", name, "spec.rules[0]"),
+        port: None,
+        source_labels: BTreeMap::new(),
+        source_namespace: None,
+        destination_subnets: vec![],
+        sni: sni.iter().map(|name| (*name).to_owned()).collect(),
+        backends,
+    };
+    let mut route = route(Dialect::GatewayApi, name, created, vec![]);
+    route.protocol = if sni.is_empty() { RouteProtocol::Tcp } else { RouteProtocol::Tls };
+    route.tcp = vec![rule];
+    route
+}
+
+fn with_connections(routes: Vec<Route>) -> Plan {
+    let mut snapshot = with_routes(routes);
+    snapshot.services.insert(fqdn("reviews"), Arc::new(service("reviews", 9080, AppProtocol::Tls)));
+    Plan::compile(&snapshot)
+}
+
+fn to_reviews<'a>(host: &'a str, sni: Option<&'a str>) -> Facts<'a> {
+    Facts { port: 9080, ..connection(host, sni) }
+}
+
+#[test]
+fn of_server_names_the_most_specific_wins_whatever_the_age() {
+    let ratings = Backend { port: Some(9080), ..backend("ratings", None, 1) };
+    let plan = with_connections(vec![
+        connections("wide", "2001", &["*.example.com"], vec![backend("reviews", Some("v1"), 1)]),
+        connections("narrow", "2002", &["*.eu.example.com", "one.example.com"], vec![backend("reviews", Some("v2"), 1)]),
+        connections("late", "2003", &["one.example.com"], vec![ratings]),
+    ]);
+    for (sni, want) in [
+        (Some("two.example.com"), "reviews v1"),
+        (Some("a.EU.example.com"), "reviews v2"),
+        (Some("one.example.com"), "reviews v2"),
+        (Some("elsewhere.com"), "reviews"),
+        (None, "reviews"),
+    ] {
+        assert_eq!(short(&plan.decide(&to_reviews("reviews", sni), &Rolls::default())), want, "{sni:?}");
+    }
+}
+
+#[test]
+fn connections_are_split_by_weight_and_shares_of_nobody_are_refused() {
+    let gone = Backend { unresolved: Some("no such Service".into()), ..backend("gone", None, 1) };
+    let older = connections("older", "2001", &[], vec![backend("reviews", Some("v1"), 3), gone]);
+    let newer = connections("newer", "2002", &[], vec![backend("reviews", Some("v2"), 1)]);
+    let plan = with_connections(vec![older, newer]);
+    for (roll, want) in [(0, "reviews v1"), (u64::MAX / 2, "reviews v1"), (u64::MAX, "500 backend_unresolved")] {
+        let rolls = Rolls { backend: roll, ..Rolls::default() };
+        assert_eq!(short(&plan.decide(&to_reviews("reviews", None), &rolls)), want, "{roll}");
+    }
+    assert_eq!(plan.notes().len(), 1);
+    assert_eq!(plan.notes()[0].0.object.name, "newer");
+    assert!(plan.notes()[0].1.contains("takes every connection and is older"), "{:?}", plan.notes());
+    for nobody in [vec![], vec![backend("reviews", Some("v1"), 0)], vec![backend("reviews", Some("v9"), 1)]] {
+        let plan = with_connections(vec![connections("r", "", &[], nobody.clone())]);
+        let verdict = plan.decide(&to_reviews("reviews", None), &Rolls::default());
+        assert!(matches!(verdict, Verdict::Refuse(_)), "{nobody:?} {verdict:?}");
+    }
+}
+
+#[test]
+fn a_tcp_route_declares_an_undeclared_port() {
+    for (declared, sni, want) in [
+        (AppProtocol::Unknown, &[][..], AppProtocol::Tcp),
+        (AppProtocol::Unknown, &["a.example.com"][..], AppProtocol::Unknown),
+        (AppProtocol::Http, &[][..], AppProtocol::Http),
+    ] {
+        let mut snapshot = with_routes(vec![connections("r", "", sni, vec![backend("reviews", Some("v1"), 1)])]);
+        snapshot.services.insert(fqdn("reviews"), Arc::new(service("reviews", 9080, declared)));
+        assert_eq!(Plan::compile(&snapshot).protocol("reviews", 9080), Some(want), "{declared:?} {sni:?}");
+    }
+}
+
+#[test]
+fn a_rule_may_be_about_the_address_that_the_client_dialled() {
+    let mut route = connections("r", "", &[], vec![backend("reviews", Some("v1"), 1)]);
+    route.tcp[0].destination_subnets = vec!["240.240.0.0/16".into(), "fd00::1".into()];
+    let addressed = |addresses: [&str; 2]| {
+        let mut snapshot = with_routes(vec![route.clone()]);
+        let mut reviews = service("reviews", 9080, AppProtocol::Tcp);
+        reviews.addresses = addresses.map(|address| address.parse().unwrap()).into();
+        snapshot.services.insert(fqdn("reviews"), Arc::new(reviews));
+        Plan::compile(&snapshot)
+    };
+    for (addresses, host, want) in [
+        (["240.240.0.1", "10.9.9.9"], "240.240.0.1", "reviews v1"),
+        (["240.240.0.1", "10.9.9.9"], "10.9.9.9", "reviews"),
+        (["240.240.0.1", "10.9.9.9"], "reviews", "reviews v1"),
+        (["fd00::1", "fd00::2"], "[fd00::1]", "reviews v1"),
+        (["fd00::1", "fd00::2"], "[fd00::2]", "reviews"),
+        (["10.9.9.8", "10.9.9.9"], "reviews", "reviews"),
+    ] {
+        assert_eq!(short(&addressed(addresses).decide(&to_reviews(host, None), &Rolls::default())), want, "{addresses:?} {host}");
+    }
+    let why = addressed(["10.9.9.8", "10.9.9.9"]).explain(&to_reviews("reviews", None), None).to_string();
+    assert!(why.contains("the address dialled is in 240.240.0.0/16, fd00::1/128: it is reviews"), "{why}");
+    route.tcp[0].destination_subnets = vec!["everywhere".into()];
+    let bad = with_connections(vec![route]);
+    assert!(bad.problems()[0].1.starts_with("spec.rules[0]: the destination subnet \"everywhere\""), "{:?}", bad.problems());
 }

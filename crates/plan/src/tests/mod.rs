@@ -2,6 +2,7 @@
 
 mod allocations;
 mod connections;
+mod cors;
 mod inbound;
 mod live;
 mod properties;
@@ -17,7 +18,9 @@ use taut_model::destination::{Destination, Subset, TrafficPolicy};
 use taut_model::host::service_host;
 use taut_model::identity::Identity;
 use taut_model::origin::{ObjectRef, Origin};
-use taut_model::route::{Backend, Dialect, HeaderChange, HttpAction, HttpMatch, HttpRule, NamedMatch, Parent, PathMatch, Route, TextMatch};
+use taut_model::route::{
+    Backend, Dialect, HeaderChange, HttpAction, HttpMatch, HttpRule, NamedMatch, Parent, PathMatch, Route, RouteProtocol, TextMatch,
+};
 use taut_model::service::{AppProtocol, Place, Resolution, Service, ServicePort};
 use taut_model::workload::{Health, Serves, Workload};
 
@@ -116,6 +119,7 @@ pub(super) fn rule(name: &str, matches: Vec<HttpMatch>, action: HttpAction) -> H
         retry: None,
         fault: None,
         mirrors: Vec::new(),
+        cors: None,
     }
 }
 
@@ -124,8 +128,9 @@ pub(super) fn route(dialect: Dialect, name: &str, created: &str, http: Vec<HttpR
     Route {
         origin: origin(kind, name, ""),
         dialect,
+        protocol: RouteProtocol::Http,
         parents: vec![Parent { host: fqdn("reviews"), port: None }],
-        consumer_namespace: None,
+        consumer_namespaces: Vec::new(),
         hostnames: Vec::new(),
         created: created.into(),
         http,

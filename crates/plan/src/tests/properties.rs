@@ -22,7 +22,8 @@ fn path_match() -> impl Strategy<Value = PathMatch> {
         text().prop_map(PathMatch::Exact),
         text().prop_map(PathMatch::Prefix),
         text().prop_map(PathMatch::Segments),
-        "[ab/]{0,4}|\\(".prop_map(PathMatch::Regex)
+        "[ab/]{0,4}|\\(".prop_map(PathMatch::Regex),
+        (proptest::option::of(text_match()), proptest::option::of(text_match())).prop_map(|(service, method)| PathMatch::Grpc { service, method })
     ]
 }
 

@@ -4,7 +4,9 @@ use super::*;
 use crate::cluster::Transport;
 use std::time::Duration;
 use taut_model::destination::{Balancer, ClientTls, HashKey};
-use taut_model::route::{AbortWith, Fault, FaultAbort, FaultDelay, PathRewrite, Redirect, RedirectPort, Rewrite};
+use taut_model::route::{
+    AbortWith, Fault, FaultAbort, FaultDelay, PathRewrite, Redirect, RedirectPort, Retry, RetryEndpoints, RetryOn, Rewrite, RouteProtocol,
+};
 
 #[test]
 fn without_routes_a_service_gets_its_own_traffic_with_istios_retries() {
@@ -154,13 +156,17 @@ fn who_wins_a_host() {
     let young = all(Dialect::Istio, "young", "2022", "v1");
     let old = all(Dialect::Istio, "old", "2021", "v2");
     let producer = all(Dialect::GatewayApi, "producer", "2020", "v3");
-    let consumer = Route { consumer_namespace: Some("default".into()), ..all(Dialect::GatewayApi, "consumer", "2023", "v1") };
-    let foreign = Route { consumer_namespace: Some("other".into()), ..all(Dialect::GatewayApi, "foreign", "2019", "v2") };
+    let consumer = Route { consumer_namespaces: vec!["default".into()], ..all(Dialect::GatewayApi, "consumer", "2023", "v1") };
+    let foreign = Route { consumer_namespaces: vec!["other".into(), "more".into()], ..all(Dialect::GatewayApi, "foreign", "2019", "v2") };
+    let own = Route { consumer_namespaces: vec!["default".into()], ..all(Dialect::Istio, "own", "2024", "v1") };
+    let named = Route { consumer_namespaces: vec!["default".into(), "x".into()], ..all(Dialect::Istio, "named", "2023", "v3") };
     let wide = Route { parents: vec![Parent { host: "*".into(), port: None }], ..all(Dialect::Istio, "wide", "2001", "v3") };
     let elsewhere = Route { parents: vec![Parent { host: fqdn("reviews"), port: Some(1) }], ..all(Dialect::GatewayApi, "elsewhere", "2001", "v3") };
     for (routes, want, notes) in [
         (vec![young.clone(), old.clone()], "reviews v2", 1),
         (vec![wide, young.clone()], "reviews v1", 1),
+        (vec![old.clone(), named.clone()], "reviews v3", 1),
+        (vec![old.clone(), named, own], "reviews v1", 2),
         (vec![young.clone(), producer.clone()], "reviews v3", 1),
         (vec![young.clone(), elsewhere], "reviews v1", 0),
         (vec![young.clone(), old, producer.clone(), consumer], "reviews v1", 3),
@@ -171,6 +177,88 @@ fn who_wins_a_host() {
         assert_eq!(plan.notes().len(), notes, "{:?}", plan.notes());
         assert!(plan.problems().is_empty());
     }
+}
+
+#[test]
+fn of_the_kinds_of_routes_attached_to_a_port_the_most_specific_counts() {
+    use RouteProtocol::{Grpc, Http, Tcp};
+    let of_kind = |protocol, name: &str, subset: &str, port| {
+        let mut route = route(Dialect::GatewayApi, name, "2020", vec![rule(name, vec![], to("reviews", subset))]);
+        route.protocol = protocol;
+        route.parents[0].port = port;
+        route
+    };
+    let grpc = of_kind(Grpc, "grpc", "v1", None);
+    let http = of_kind(Http, "http", "v2", None);
+    let elsewhere = of_kind(Grpc, "elsewhere", "v1", Some(1));
+    let consumer = Route { consumer_namespaces: vec!["default".into()], ..of_kind(Http, "consumer", "v3", None) };
+    let istio = route(Dialect::Istio, "istio", "2001", vec![rule("istio", vec![], to("ratings", ""))]);
+    for (routes, want, losers) in [
+        (vec![http.clone(), grpc.clone()], "reviews v1", 1),
+        (vec![http.clone(), grpc.clone(), of_kind(Tcp, "tcp", "v3", None)], "reviews v1", 2),
+        (vec![http.clone(), elsewhere], "reviews v2", 0),
+        (vec![http, grpc, consumer, istio], "reviews v3", 3),
+    ] {
+        let plan = Plan::compile(&with_routes(routes));
+        assert_eq!(outcome(&plan, &get("/")), want);
+        assert_eq!(plan.notes().len(), losers, "{:?}", plan.notes());
+        assert!(plan.notes().iter().all(|(_, because)| because.starts_with("not used for reviews.default.svc.cluster.local:9080: ")));
+    }
+}
+
+#[test]
+fn of_grpc_methods_the_longer_service_wins_then_the_longer_method() {
+    let exact = |text: &str| Some(TextMatch::Exact(text.to_owned()));
+    let on = |service, method| on_path(PathMatch::Grpc { service, method });
+    let with_header = |service| HttpMatch { headers: on_header("x", TextMatch::Present).headers, ..on(service, None) };
+    let rules = vec![
+        rule("any", vec![on(None, None)], to("ratings", "")),
+        rule("method", vec![on(None, exact("GetAllOfThem"))], to("reviews", "v1")),
+        rule("service", vec![on(exact("a.B"), None)], to("reviews", "v2")),
+        rule("both", vec![on(exact("a.B"), exact("Get"))], to("reviews", "v3")),
+        rule("header", vec![with_header(exact("a.B"))], to("productpage", "")),
+    ];
+    let plan = Plan::compile(&with_routes(vec![route(Dialect::GatewayApi, "r", "2020", rules)]));
+    for (request, want) in [
+        (get("/c.D/Other"), "ratings"),
+        (get("/c.D/GetAllOfThem"), "reviews v1"),
+        (get("/a.B/GetAllOfThem"), "reviews v2"),
+        (get("/a.B/Get"), "reviews v3"),
+        (get("/a.B/Get").header("x", "1"), "reviews v3"),
+        (get("/a.B/Set").header("x", "1"), "productpage"),
+        (get("/a.B"), "404 no_route_matched"),
+    ] {
+        assert_eq!(outcome(&plan, &request), want, "{}", request.path);
+    }
+    let why = plan.explain(&get("/a.B/Get").facts(), None).to_string();
+    assert!(why.contains("✓ match        gRPC service is \"a.B\", gRPC method is \"Get\""), "{why}");
+}
+
+#[test]
+fn an_explanation_names_the_headers_that_change_and_the_limits_of_tries() {
+    let change = |name: &str| HeaderChange {
+        set: vec![(name.to_owned(), "secret".to_owned())],
+        add: vec![("x-more".to_owned(), "1".to_owned())],
+        remove: vec!["server".to_owned()],
+    };
+    let retry = Retry {
+        per_try_timeout: Some(Duration::from_millis(500)),
+        on: vec![RetryOn::ServerError],
+        endpoints: RetryEndpoints::Any,
+        ..crate::default_retry()
+    };
+    let to_v1 = Backend { response_headers: change("x-backend"), ..backend("reviews", Some("v1"), 1) };
+    let rule = HttpRule { request_headers: change("x-rule"), retry: Some(retry), ..rule("r", vec![], HttpAction::Forward(vec![to_v1])) };
+    let plan = Plan::compile(&with_routes(vec![route(Dialect::Istio, "r", "", vec![rule])]));
+    let why = plan.explain(&get("/").facts(), None).to_string();
+    for want in [
+        "headers      of the request: server removed, x-rule set, x-more added",
+        "headers      of the response: server removed, x-backend set, x-more added",
+        "retries      up to 2 on 5xx, each try within 500ms, also at endpoints tried before",
+    ] {
+        assert!(why.contains(want), "{why}");
+    }
+    assert!(!why.contains("secret"), "{why}");
 }
 
 #[test]

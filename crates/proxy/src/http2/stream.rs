@@ -217,9 +217,10 @@ impl Stream {
     pub fn size_hint(&self) -> SizeHint {
         let there = self.unread() as u64;
         match self.left {
-            _ if self.receive_ended => SizeHint::with_exact(there),
-            Some(left) => SizeHint::with_exact(there + left),
-            None => {
+            _ if self.receive_ended && self.trailers.is_none() => SizeHint::with_exact(there),
+            Some(left) if self.trailers.is_none() => SizeHint::with_exact(there + left),
+            // A length would leave no room for trailers in HTTP/1.
+            _ => {
                 let mut hint = SizeHint::new();
                 hint.set_lower(there);
                 hint

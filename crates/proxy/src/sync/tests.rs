@@ -123,12 +123,14 @@ fn route(name: &str, path: PathMatch) -> Resource {
         retry: None,
         fault: None,
         mirrors: Vec::new(),
+        cors: None,
     };
     Resource::Route(Arc::new(Route {
         origin: origin("VirtualService", name),
         dialect: Dialect::Istio,
+        protocol: taut_model::route::RouteProtocol::Http,
         parents: vec![Parent { host: service_host("ratings", "default"), port: None }],
-        consumer_namespace: None,
+        consumer_namespaces: vec![],
         hostnames: Vec::new(),
         created: String::new(),
         http: vec![rule],

@@ -1,6 +1,7 @@
 //! The data path on real sockets: two proxies with hand-made snapshots and a test authority, no control plane.
 
 mod allocations;
+mod cors;
 mod drain;
 mod dual_stack;
 mod ends;
@@ -14,6 +15,7 @@ mod passthrough;
 mod policy;
 mod proxy_protocol;
 mod replaced;
+mod routes;
 mod tcp;
 mod websocket;
 

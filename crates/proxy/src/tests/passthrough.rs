@@ -134,14 +134,16 @@ fn rule(host: &str, sni: &str, to: &str, port: u16) -> Route {
         port: None,
         source_labels: BTreeMap::new(),
         source_namespace: None,
+        destination_subnets: vec![],
         sni: vec![sni.to_owned()],
         backends: vec![backend],
     };
     Route {
         origin: Origin { object: ObjectRef::new("VirtualService", "default", host), ..Origin::default() },
         dialect: Dialect::Istio,
+        protocol: taut_model::route::RouteProtocol::Http,
         parents: vec![Parent { host: host.to_owned(), port: None }],
-        consumer_namespace: None,
+        consumer_namespaces: vec![],
         hostnames: vec![],
         created: String::new(),
         http: vec![],

@@ -6,10 +6,10 @@ use taut_model::origin::ObjectRef;
 use taut_model::policy::{AuthorizationAction, AuthorizationPolicy, AuthorizationRule, OperationMatch};
 use taut_model::route::{
     AbortWith, Backend, Dialect, DirectResponse, Fault, FaultAbort, FaultDelay, HeaderChange, HttpAction, HttpMatch, HttpRule, Mirror, NamedMatch,
-    Parent, Redirect, RedirectPort, Retry, RetryOn, TextMatch,
+    Parent, Redirect, RedirectPort, Retry, RetryEndpoints, RetryOn, TextMatch,
 };
 
-fn backend(service: &str) -> Backend {
+pub(super) fn backend(service: &str) -> Backend {
     Backend {
         origin: Origin::default(),
         host: service_host(service, "default"),
@@ -23,7 +23,7 @@ fn backend(service: &str) -> Backend {
 }
 
 /// One rule for all requests to `reviews`.
-fn rule(change: impl FnOnce(&mut HttpRule)) -> Route {
+pub(super) fn rule(change: impl FnOnce(&mut HttpRule)) -> Route {
     let origin =
         Origin { object: ObjectRef::new("VirtualService", "default", "reviews"), generation: 1, path: "spec.http[0]".into(), location: None };
     let mut rule = HttpRule {
@@ -38,13 +38,15 @@ fn rule(change: impl FnOnce(&mut HttpRule)) -> Route {
         retry: None,
         fault: None,
         mirrors: vec![],
+        cors: None,
     };
     change(&mut rule);
     Route {
         origin,
         dialect: Dialect::Istio,
+        protocol: taut_model::route::RouteProtocol::Http,
         parents: vec![Parent { host: service_host("reviews", "default"), port: None }],
-        consumer_namespace: None,
+        consumer_namespaces: vec![],
         hostnames: vec![],
         created: String::new(),
         http: vec![rule],
@@ -53,7 +55,7 @@ fn rule(change: impl FnOnce(&mut HttpRule)) -> Route {
 }
 
 impl Pair {
-    async fn with_rule(app: SocketAddr, change: impl FnOnce(&mut HttpRule)) -> Self {
+    pub(super) async fn with_rule(app: SocketAddr, change: impl FnOnce(&mut HttpRule)) -> Self {
         let mut pair = Self::new(app, AppProtocol::Http).await;
         pair.mesh = pair.mesh.route(rule(change));
         pair.client.pin(&pair.mesh);
@@ -62,7 +64,7 @@ impl Pair {
 }
 
 fn retry(attempts: u32, on: Vec<RetryOn>) -> Option<Retry> {
-    Some(Retry { attempts, per_try_timeout: None, on, backoff: Duration::from_millis(1) })
+    Some(Retry { attempts, per_try_timeout: None, on, backoff: Duration::from_millis(1), endpoints: RetryEndpoints::Others })
 }
 
 /// Answers 503 to the first `failures` requests, then 200 with the length of the body.
@@ -283,7 +285,7 @@ fn a_rule_may_answer_by_itself() {
         let answer = get(pair.client.outbound, "/x").await;
         assert!(answer.starts_with("HTTP/1.1 302") && answer.contains("location: http://other/x\r\n"), "{answer}");
 
-        let respond = DirectResponse { status: 200, body: "here".to_owned() };
+        let respond = DirectResponse { status: 200, body: b"here".to_vec() };
         let pair = Pair::with_rule(echo_app().await, |rule| rule.action = HttpAction::Respond(respond)).await;
         let answer = get(pair.client.outbound, "/x").await;
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");

@@ -82,14 +82,19 @@ impl TryFrom<proto::Redirect> for model::Redirect {
 
 impl From<&model::DirectResponse> for proto::DirectResponse {
     fn from(response: &model::DirectResponse) -> Self {
-        Self { status: response.status.into(), body: response.body.clone() }
+        let (body, binary) = match String::from_utf8(response.body.clone()) {
+            Ok(text) => (text, Vec::new()),
+            Err(binary) => (String::new(), binary.into_bytes()),
+        };
+        Self { status: response.status.into(), body, binary }
     }
 }
 
 impl TryFrom<proto::DirectResponse> for model::DirectResponse {
     type Error = Malformed;
     fn try_from(response: proto::DirectResponse) -> Result<Self, Malformed> {
-        Ok(Self { status: short("status", response.status)?, body: response.body })
+        let body = if response.binary.is_empty() { response.body.into_bytes() } else { response.binary };
+        Ok(Self { status: short("status", response.status)?, body })
     }
 }
 
@@ -100,6 +105,7 @@ impl From<&model::Retry> for proto::Retry {
             per_try_timeout: retry.per_try_timeout.map(to_duration),
             on: encoded(&retry.on),
             backoff: Some(to_duration(retry.backoff)),
+            any_endpoint: retry.endpoints == model::RetryEndpoints::Any,
         }
     }
 }
@@ -112,6 +118,7 @@ impl TryFrom<proto::Retry> for model::Retry {
             per_try_timeout: optional_duration("per_try_timeout", retry.per_try_timeout)?,
             on: list("on", retry.on)?,
             backoff: required_duration("backoff", retry.backoff)?,
+            endpoints: if retry.any_endpoint { model::RetryEndpoints::Any } else { model::RetryEndpoints::Others },
         })
     }
 }

@@ -51,6 +51,9 @@ impl From<&model::PathMatch> for proto::PathMatch {
             model::PathMatch::Prefix(text) => By::Prefix(text),
             model::PathMatch::Segments(text) => By::Segments(text),
             model::PathMatch::Regex(text) => By::Regex(text),
+            model::PathMatch::Grpc { service, method } => {
+                By::Grpc(proto::GrpcMethod { service: service.as_ref().map(Into::into), method: method.as_ref().map(Into::into) })
+            }
         };
         Self { by: Some(by) }
     }
@@ -66,6 +69,9 @@ impl TryFrom<proto::PathMatch> for model::PathMatch {
             Some(By::Prefix(text)) => Ok(Self::Prefix(text)),
             Some(By::Segments(text)) => Ok(Self::Segments(text)),
             Some(By::Regex(text)) => Ok(Self::Regex(text)),
+            Some(By::Grpc(grpc)) => {
+                Ok(Self::Grpc { service: optional("grpc.service", grpc.service)?, method: optional("grpc.method", grpc.method)? })
+            }
         }
     }
 }

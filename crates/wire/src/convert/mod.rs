@@ -1,6 +1,7 @@
 //! The neutral model as protobuf and back, field by field. Encoding cannot fail; decoding names the field that is wrong.
 
 mod action;
+mod cors;
 mod destination;
 mod field;
 mod matching;

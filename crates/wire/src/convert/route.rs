@@ -11,11 +11,13 @@ impl From<&model::Route> for proto::Route {
             origin: Some((&route.origin).into()),
             dialect: proto::Dialect::from(route.dialect).into(),
             parents: encoded(&route.parents),
-            consumer_namespace: route.consumer_namespace.clone(),
+            consumer_namespace: None,
             hostnames: route.hostnames.clone(),
             created: route.created.clone(),
             http: encoded(&route.http),
             tcp: encoded(&route.tcp),
+            consumer_namespaces: route.consumer_namespaces.clone(),
+            protocol: proto::RouteProtocol::from(route.protocol).into(),
         }
     }
 }
@@ -26,8 +28,9 @@ impl TryFrom<proto::Route> for model::Route {
         Ok(Self {
             origin: required("origin", route.origin)?,
             dialect: choice::<proto::Dialect, _>("dialect", route.dialect)?,
+            protocol: choice::<proto::RouteProtocol, _>("protocol", route.protocol)?,
             parents: list("parents", route.parents)?,
-            consumer_namespace: route.consumer_namespace,
+            consumer_namespaces: route.consumer_namespace.into_iter().chain(route.consumer_namespaces).collect(),
             hostnames: route.hostnames,
             created: route.created,
             http: list("http", route.http)?,
@@ -53,6 +56,29 @@ impl TryFrom<proto::Dialect> for model::Dialect {
             proto::Dialect::Istio => Ok(Self::Istio),
             proto::Dialect::GatewayApi => Ok(Self::GatewayApi),
         }
+    }
+}
+
+impl From<model::RouteProtocol> for proto::RouteProtocol {
+    fn from(protocol: model::RouteProtocol) -> Self {
+        match protocol {
+            model::RouteProtocol::Grpc => Self::Grpc,
+            model::RouteProtocol::Http => Self::Http,
+            model::RouteProtocol::Tls => Self::Tls,
+            model::RouteProtocol::Tcp => Self::Tcp,
+        }
+    }
+}
+
+impl TryFrom<proto::RouteProtocol> for model::RouteProtocol {
+    type Error = Malformed;
+    fn try_from(protocol: proto::RouteProtocol) -> Result<Self, Malformed> {
+        Ok(match protocol {
+            proto::RouteProtocol::Grpc => Self::Grpc,
+            proto::RouteProtocol::Unspecified | proto::RouteProtocol::Http => Self::Http,
+            proto::RouteProtocol::Tls => Self::Tls,
+            proto::RouteProtocol::Tcp => Self::Tcp,
+        })
     }
 }
 
@@ -83,6 +109,7 @@ impl From<&model::HttpRule> for proto::HttpRule {
             retry: rule.retry.as_ref().map(Into::into),
             fault: rule.fault.as_ref().map(Into::into),
             mirrors: encoded(&rule.mirrors),
+            cors: rule.cors.as_ref().map(Into::into),
         }
     }
 }
@@ -103,6 +130,7 @@ impl TryFrom<proto::HttpRule> for model::HttpRule {
             retry: optional("retry", rule.retry)?,
             fault: optional("fault", rule.fault)?,
             mirrors: list("mirrors", rule.mirrors)?,
+            cors: optional("cors", rule.cors)?,
         })
     }
 }
@@ -195,6 +223,7 @@ impl From<&model::TcpRule> for proto::TcpRule {
             source_namespace: rule.source_namespace.clone(),
             sni: rule.sni.clone(),
             backends: encoded(&rule.backends),
+            destination_subnets: rule.destination_subnets.clone(),
         }
     }
 }
@@ -207,6 +236,7 @@ impl TryFrom<proto::TcpRule> for model::TcpRule {
             port: optional_short("port", rule.port)?,
             source_labels: rule.source_labels,
             source_namespace: rule.source_namespace,
+            destination_subnets: rule.destination_subnets,
             sni: rule.sni,
             backends: list("backends", rule.backends)?,
         })

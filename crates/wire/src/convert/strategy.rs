@@ -125,13 +125,15 @@ fn workload() -> BoxedStrategy<Workload> {
 
 fn route() -> BoxedStrategy<Route> {
     let dialect = prop::sample::select(vec![Dialect::Istio, Dialect::GatewayApi]);
+    let protocol = prop::sample::select(vec![RouteProtocol::Grpc, RouteProtocol::Http, RouteProtocol::Tls, RouteProtocol::Tcp]);
     let parent = (text(), of(any::<u16>())).prop_map(|(host, port)| Parent { host, port });
-    (origin(), dialect, vec(parent, 0..3), of(text()), texts(), text(), vec(http_rule(), 0..3), vec(tcp_rule(), 0..2))
-        .prop_map(|(origin, dialect, parents, consumer_namespace, hostnames, created, http, tcp)| Route {
+    (origin(), (dialect, protocol), vec(parent, 0..3), texts(), texts(), text(), vec(http_rule(), 0..3), vec(tcp_rule(), 0..2))
+        .prop_map(|(origin, (dialect, protocol), parents, consumer_namespaces, hostnames, created, http, tcp)| Route {
             origin,
             dialect,
+            protocol,
             parents,
-            consumer_namespace,
+            consumer_namespaces,
             hostnames,
             created,
             http,
@@ -144,9 +146,9 @@ fn http_rule() -> BoxedStrategy<HttpRule> {
     let rewrite = (of(path_rewrite()), of(text())).prop_map(|(path, authority)| Rewrite { path, authority });
     let mirror = (backend(), percent()).prop_map(|(backend, percent)| Mirror { backend, percent });
     let headers = (header_change(), header_change());
-    let trouble = (of(duration()), of(retry()), of(fault()));
+    let trouble = (of(duration()), of(retry()), of(fault()), of(cors()));
     (origin(), text(), vec(http_match(), 0..2), http_action(), of(rewrite), headers, trouble, vec(mirror, 0..2))
-        .prop_map(|(origin, name, matches, action, rewrite, (request_headers, response_headers), (timeout, retry, fault), mirrors)| HttpRule {
+        .prop_map(|(origin, name, matches, action, rewrite, (request_headers, response_headers), (timeout, retry, fault, cors), mirrors)| HttpRule {
             origin,
             name,
             matches,
@@ -158,8 +160,31 @@ fn http_rule() -> BoxedStrategy<HttpRule> {
             retry,
             fault,
             mirrors,
+            cors,
         })
         .boxed()
+}
+
+fn cors() -> BoxedStrategy<Cors> {
+    let allowed = || prop_oneof![texts().prop_map(Allowed::Listed), Just(Allowed::Asked)];
+    let credentials = prop::sample::select(vec![Credentials::Allowed, Credentials::Withheld]);
+    let strangers = prop::sample::select(vec![StrangersPreflight::Forward, StrangersPreflight::Refuse]);
+    (origin(), vec(text_match(), 0..2), allowed(), allowed(), texts(), of(duration()), credentials, strangers)
+        .prop_map(|(origin, allow_origins, allow_methods, allow_headers, expose_headers, max_age, credentials, strangers)| Cors {
+            origin,
+            allow_origins,
+            allow_methods,
+            allow_headers,
+            expose_headers,
+            max_age,
+            credentials,
+            strangers,
+        })
+        .boxed()
+}
+
+fn text_match() -> impl Strategy<Value = TextMatch> {
+    prop_oneof![text().prop_map(TextMatch::Exact), text().prop_map(TextMatch::Prefix), text().prop_map(TextMatch::Regex), Just(TextMatch::Present),]
 }
 
 fn http_action() -> BoxedStrategy<HttpAction> {
@@ -171,7 +196,7 @@ fn http_action() -> BoxedStrategy<HttpAction> {
         port,
         path,
     });
-    let respond = (any::<u16>(), text()).prop_map(|(status, body)| DirectResponse { status, body });
+    let respond = (any::<u16>(), vec(any::<u8>(), 0..9)).prop_map(|(status, body)| DirectResponse { status, body });
     prop_oneof![vec(backend(), 0..3).prop_map(HttpAction::Forward), redirect.prop_map(HttpAction::Redirect), respond.prop_map(HttpAction::Respond),]
         .boxed()
 }
@@ -203,8 +228,9 @@ fn retry() -> BoxedStrategy<Retry> {
         any::<u16>().prop_map(RetryOn::Status),
         any::<u16>().prop_map(RetryOn::Grpc),
     ];
-    (any::<u32>(), of(duration()), vec(on, 0..4), duration())
-        .prop_map(|(attempts, per_try_timeout, on, backoff)| Retry { attempts, per_try_timeout, on, backoff })
+    let endpoints = prop::sample::select(vec![RetryEndpoints::Others, RetryEndpoints::Any]);
+    (any::<u32>(), of(duration()), vec(on, 0..4), duration(), endpoints)
+        .prop_map(|(attempts, per_try_timeout, on, backoff, endpoints)| Retry { attempts, per_try_timeout, on, backoff, endpoints })
         .boxed()
 }
 
@@ -221,17 +247,10 @@ fn http_match() -> BoxedStrategy<HttpMatch> {
         text().prop_map(PathMatch::Prefix),
         text().prop_map(PathMatch::Segments),
         text().prop_map(PathMatch::Regex),
+        (of(text_match()), of(text_match())).prop_map(|(service, method)| PathMatch::Grpc { service, method }),
     ];
-    let value = || {
-        prop_oneof![
-            text().prop_map(TextMatch::Exact),
-            text().prop_map(TextMatch::Prefix),
-            text().prop_map(TextMatch::Regex),
-            Just(TextMatch::Present),
-        ]
-    };
-    let named = || vec((text(), value()).prop_map(|(name, value)| NamedMatch { name, value }), 0..2);
-    let line = (of(path), any::<bool>(), of(value()), of(value()), of(value()));
+    let named = || vec((text(), text_match()).prop_map(|(name, value)| NamedMatch { name, value }), 0..2);
+    let line = (of(path), any::<bool>(), of(text_match()), of(text_match()), of(text_match()));
     (origin(), line, named(), named(), named(), of(any::<u16>()), labels(), of(text()))
         .prop_map(
             |(
@@ -279,12 +298,13 @@ fn backend() -> BoxedStrategy<Backend> {
 }
 
 fn tcp_rule() -> BoxedStrategy<TcpRule> {
-    (origin(), of(any::<u16>()), labels(), of(text()), texts(), vec(backend(), 0..2))
-        .prop_map(|(origin, port, source_labels, source_namespace, sni, backends)| TcpRule {
+    (origin(), of(any::<u16>()), labels(), of(text()), texts(), texts(), vec(backend(), 0..2))
+        .prop_map(|(origin, port, source_labels, source_namespace, destination_subnets, sni, backends)| TcpRule {
             origin,
             port,
             source_labels,
             source_namespace,
+            destination_subnets,
             sni,
             backends,
         })

@@ -132,6 +132,12 @@ pub struct Route {
     pub http: ::prost::alloc::vec::Vec<HttpRule>,
     #[prost(message, repeated, tag = "8")]
     pub tcp: ::prost::alloc::vec::Vec<TcpRule>,
+    /// With the one of field 4.
+    #[prost(string, repeated, tag = "50")]
+    pub consumer_namespaces: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Unspecified: HTTP.
+    #[prost(enumeration = "RouteProtocol", tag = "51")]
+    pub protocol: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Parent {
@@ -162,6 +168,8 @@ pub struct HttpRule {
     pub fault: ::core::option::Option<Fault>,
     #[prost(message, repeated, tag = "13")]
     pub mirrors: ::prost::alloc::vec::Vec<Mirror>,
+    #[prost(message, optional, tag = "50")]
+    pub cors: ::core::option::Option<Cors>,
     #[prost(oneof = "http_rule::Action", tags = "4, 5, 6")]
     pub action: ::core::option::Option<http_rule::Action>,
 }
@@ -211,7 +219,7 @@ pub struct HttpMatch {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PathMatch {
-    #[prost(oneof = "path_match::By", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "path_match::By", tags = "1, 2, 3, 4, 50")]
     pub by: ::core::option::Option<path_match::By>,
 }
 /// Nested message and enum types in `PathMatch`.
@@ -226,7 +234,16 @@ pub mod path_match {
         Segments(::prost::alloc::string::String),
         #[prost(string, tag = "4")]
         Regex(::prost::alloc::string::String),
+        #[prost(message, tag = "50")]
+        Grpc(super::GrpcMethod),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GrpcMethod {
+    #[prost(message, optional, tag = "1")]
+    pub service: ::core::option::Option<TextMatch>,
+    #[prost(message, optional, tag = "2")]
+    pub method: ::core::option::Option<TextMatch>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TextMatch {
@@ -352,6 +369,9 @@ pub struct DirectResponse {
     pub status: u32,
     #[prost(string, tag = "2")]
     pub body: ::prost::alloc::string::String,
+    /// Instead of `body`, where it is not UTF-8.
+    #[prost(bytes = "vec", tag = "50")]
+    pub binary: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Retry {
@@ -363,6 +383,9 @@ pub struct Retry {
     pub on: ::prost::alloc::vec::Vec<RetryOn>,
     #[prost(message, optional, tag = "4")]
     pub backoff: ::core::option::Option<::prost_types::Duration>,
+    /// Also those that were tried already.
+    #[prost(bool, tag = "50")]
+    pub any_endpoint: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RetryOn {
@@ -424,6 +447,34 @@ pub struct Mirror {
     pub percent: f64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Cors {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(message, repeated, tag = "2")]
+    pub allow_origins: ::prost::alloc::vec::Vec<TextMatch>,
+    #[prost(message, optional, tag = "3")]
+    pub allow_methods: ::core::option::Option<Allowed>,
+    #[prost(message, optional, tag = "4")]
+    pub allow_headers: ::core::option::Option<Allowed>,
+    #[prost(string, repeated, tag = "5")]
+    pub expose_headers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "6")]
+    pub max_age: ::core::option::Option<::prost_types::Duration>,
+    #[prost(bool, tag = "7")]
+    pub credentials: bool,
+    #[prost(bool, tag = "8")]
+    pub refuse_strangers: bool,
+}
+/// Absent: none are listed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Allowed {
+    #[prost(string, repeated, tag = "1")]
+    pub listed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whatever is asked for.
+    #[prost(bool, tag = "2")]
+    pub asked: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TcpRule {
     #[prost(message, optional, tag = "1")]
     pub origin: ::core::option::Option<Origin>,
@@ -437,6 +488,8 @@ pub struct TcpRule {
     pub sni: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "6")]
     pub backends: ::prost::alloc::vec::Vec<Backend>,
+    #[prost(string, repeated, tag = "50")]
+    pub destination_subnets: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Destination {
@@ -840,6 +893,41 @@ impl Health {
             "HEALTH_READY" => Some(Self::Ready),
             "HEALTH_DRAINING" => Some(Self::Draining),
             "HEALTH_NOT_READY" => Some(Self::NotReady),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RouteProtocol {
+    Unspecified = 0,
+    Grpc = 1,
+    Http = 2,
+    Tls = 3,
+    Tcp = 4,
+}
+impl RouteProtocol {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ROUTE_PROTOCOL_UNSPECIFIED",
+            Self::Grpc => "ROUTE_PROTOCOL_GRPC",
+            Self::Http => "ROUTE_PROTOCOL_HTTP",
+            Self::Tls => "ROUTE_PROTOCOL_TLS",
+            Self::Tcp => "ROUTE_PROTOCOL_TCP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ROUTE_PROTOCOL_UNSPECIFIED" => Some(Self::Unspecified),
+            "ROUTE_PROTOCOL_GRPC" => Some(Self::Grpc),
+            "ROUTE_PROTOCOL_HTTP" => Some(Self::Http),
+            "ROUTE_PROTOCOL_TLS" => Some(Self::Tls),
+            "ROUTE_PROTOCOL_TCP" => Some(Self::Tcp),
             _ => None,
         }
     }

@@ -187,12 +187,14 @@ fn route(service: &str, number: usize, matching: HttpMatch) -> Route {
         retry: None,
         fault: None,
         mirrors: Vec::new(),
+        cors: None,
     };
     Route {
         origin,
         dialect: Dialect::GatewayApi,
+        protocol: taut_model::route::RouteProtocol::Http,
         parents: vec![Parent { host: fqdn(service), port: Some(PORT) }],
-        consumer_namespace: None,
+        consumer_namespaces: vec![],
         hostnames: Vec::new(),
         created: "2026-01-01T00:00:00Z".to_owned(),
         http: vec![rule],

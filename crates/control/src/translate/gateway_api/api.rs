@@ -51,6 +51,23 @@ impl<Match: Default> Default for Rule<Match> {
     }
 }
 
+/// A TLSRoute or a TCPRoute.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConnectionRoute {
+    pub parent_refs: Vec<ParentRef>,
+    /// TLSRoute only.
+    pub hostnames: Vec<String>,
+    pub rules: Vec<ConnectionRule>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConnectionRule {
+    pub name: String,
+    pub backend_refs: Vec<BackendRef>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpMatch {
@@ -99,6 +116,19 @@ pub struct Filter {
     pub request_mirror: Option<RequestMirror>,
     pub request_redirect: Option<RequestRedirect>,
     pub url_rewrite: Option<UrlRewrite>,
+    pub cors: Option<Cors>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Cors {
+    pub allow_origins: Vec<String>,
+    pub allow_credentials: bool,
+    pub allow_methods: Vec<String>,
+    pub allow_headers: Vec<String>,
+    pub expose_headers: Vec<String>,
+    /// Seconds.
+    pub max_age: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

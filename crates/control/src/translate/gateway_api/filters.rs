@@ -2,9 +2,10 @@
 
 use super::api;
 use super::backend::backend;
+use super::cors::cors;
 use crate::translate::reader::Reader;
 use crate::translate::values;
-use taut_model::route::{HeaderChange, Mirror, PathRewrite, Redirect, RedirectPort, Rewrite};
+use taut_model::route::{Cors, HeaderChange, Mirror, PathRewrite, Redirect, RedirectPort, Rewrite};
 
 /// All filters of one rule or backend, by what they do.
 #[derive(Default)]
@@ -14,6 +15,7 @@ pub struct Filters {
     pub rewrite: Option<Rewrite>,
     pub redirect: Option<Redirect>,
     pub mirrors: Vec<Mirror>,
+    pub cors: Option<Cors>,
 }
 
 pub fn on_rule(reader: &mut Reader<'_>, at: &str, written: Vec<api::Filter>) -> Filters {
@@ -36,7 +38,7 @@ pub fn on_rule(reader: &mut Reader<'_>, at: &str, written: Vec<api::Filter>) -> 
 /// A backend's own filters: header changes only.
 pub fn on_backend(reader: &mut Reader<'_>, at: &str, written: Vec<api::Filter>) -> Filters {
     for (index, filter) in written.iter().enumerate() {
-        if matches!(filter.r#type.as_str(), "RequestMirror" | "RequestRedirect" | "URLRewrite") {
+        if matches!(filter.r#type.as_str(), "RequestMirror" | "RequestRedirect" | "URLRewrite" | "CORS") {
             let at = format!("{at}.filters[{index}]");
             reader.unsupported_value(&at, format_args!("{} on a backend", filter.r#type), "move it to the rule's filters");
         }
@@ -67,6 +69,7 @@ fn apply(reader: &mut Reader<'_>, at: &str, filter: api::Filter, filters: &mut F
                 filters.rewrite = Some(Rewrite { path, authority: written.hostname });
             })
             .is_none(),
+        "CORS" => filter.cors.map(|written| filters.cors = Some(cors(reader, &format!("{at}.cors"), &written))).is_none(),
         other => {
             reader.unsupported_value(&format!("{at}.type"), format_args!("the filter {other:?}"), "remove it");
             false

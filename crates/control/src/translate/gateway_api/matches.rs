@@ -87,27 +87,20 @@ pub fn grpc(reader: &mut Reader<'_>, at: &str, matching: api::GrpcMatch) -> Http
 }
 
 fn grpc_path(reader: &mut Reader<'_>, at: &str, written: api::GrpcMethod) -> PathMatch {
-    let service = written.service.filter(|service| !service.is_empty());
-    let method = written.method.filter(|method| !method.is_empty());
-    match written.r#type.as_deref().unwrap_or("Exact") {
-        "Exact" => match (service, method) {
-            (Some(service), Some(method)) => PathMatch::Exact(format!("/{service}/{method}")),
-            (Some(service), None) => PathMatch::Segments(format!("/{service}")),
-            (None, Some(method)) => PathMatch::Regex(format!("/[^/]+/{}", regex::escape(&method))),
-            (None, None) => PathMatch::Segments("/".to_owned()),
-        },
-        "RegularExpression" => {
-            for (field, pattern) in [("service", &service), ("method", &method)] {
-                if let Some(pattern) = pattern {
-                    reader.taken(&format!("{at}.{field}"), values::pattern(pattern));
-                }
+    let kind = written.r#type;
+    let mut part = |field: &str, value: Option<String>| {
+        let value = value.filter(|value| !value.is_empty())?;
+        match kind.as_deref().unwrap_or("Exact") {
+            "Exact" => Some(TextMatch::Exact(value)),
+            "RegularExpression" => {
+                reader.taken(&format!("{at}.{field}"), values::pattern(&value));
+                Some(TextMatch::Regex(value))
             }
-            let part = |pattern: Option<String>| pattern.map_or_else(|| "[^/]+".to_owned(), |pattern| format!("(?:{pattern})"));
-            PathMatch::Regex(format!("/{}/{}", part(service), part(method)))
+            other => {
+                reader.unsupported_value(&format!("{at}.type"), other, "use Exact or RegularExpression");
+                Some(TextMatch::Exact(value))
+            }
         }
-        other => {
-            reader.unsupported_value(&format!("{at}.type"), other, "use Exact or RegularExpression");
-            PathMatch::Exact(String::new())
-        }
-    }
+    };
+    PathMatch::Grpc { service: part("service", written.service), method: part("method", written.method) }
 }

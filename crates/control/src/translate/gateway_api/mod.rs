@@ -2,17 +2,28 @@
 
 mod api;
 mod backend;
+mod connections;
+mod cors;
 mod filters;
 mod matches;
 mod resolve;
 mod rules;
 
-pub use resolve::{Known, resolve};
+pub use resolve::{Known, bind, resolve};
 
-use super::meaning::{Grant, Meaning};
-use super::reader::Reader;
-use taut_model::host::service_host;
-use taut_model::route::{Dialect, HttpRule, Parent, Route};
+use super::meaning::{Bound, Grant, Meaning, NamedPort};
+use super::reader::{Reader, code};
+use taut_model::host::{CLUSTER_DOMAIN, service_host};
+use taut_model::object::Object;
+use taut_model::route::{Dialect, Parent, Route, RouteProtocol};
+
+/// What a route says beside where it is attached.
+struct Said {
+    protocol: RouteProtocol,
+    hostnames: Vec<String>,
+    http: Vec<taut_model::route::HttpRule>,
+    tcp: Vec<taut_model::route::TcpRule>,
+}
 
 pub fn http_route(reader: &mut Reader<'_>) -> Meaning {
     if let Some(idle) = for_gateways(reader) {
@@ -22,7 +33,7 @@ pub fn http_route(reader: &mut Reader<'_>) -> Meaning {
     // The API's default: one rule that matches everything and has no backend.
     let rules = spec.rules.unwrap_or_else(|| vec![api::Rule::default()]);
     let rules = rules.into_iter().enumerate().map(|(index, rule)| rules::rule(reader, index, rule, matches::http)).collect();
-    route(reader, &spec.parent_refs, &spec.hostnames, rules)
+    route(reader, &spec.parent_refs, Said { protocol: RouteProtocol::Http, hostnames: spec.hostnames, http: rules, tcp: Vec::new() })
 }
 
 /// Carried as HTTP rules: a gRPC method is the path `/package.Service/Method`.
@@ -33,14 +44,36 @@ pub fn grpc_route(reader: &mut Reader<'_>) -> Meaning {
     let spec: api::Route<api::GrpcMatch> = reader.spec(&[]);
     let rules = spec.rules.unwrap_or_else(|| vec![api::Rule::default()]);
     let rules = rules.into_iter().enumerate().map(|(index, rule)| rules::rule(reader, index, rule, matches::grpc)).collect();
-    route(reader, &spec.parent_refs, &spec.hostnames, rules)
+    route(reader, &spec.parent_refs, Said { protocol: RouteProtocol::Grpc, hostnames: spec.hostnames, http: rules, tcp: Vec::new() })
+}
+
+pub fn tls_route(reader: &mut Reader<'_>) -> Meaning {
+    connection_route(reader, RouteProtocol::Tls)
+}
+
+pub fn tcp_route(reader: &mut Reader<'_>) -> Meaning {
+    connection_route(reader, RouteProtocol::Tcp)
+}
+
+fn connection_route(reader: &mut Reader<'_>, protocol: RouteProtocol) -> Meaning {
+    if let Some(idle) = for_gateways(reader) {
+        return idle;
+    }
+    let spec: api::ConnectionRoute = reader.spec(&[]);
+    let tcp = connections::rules(reader, &spec.hostnames, spec.rules, protocol == RouteProtocol::Tls);
+    // The names are server names, which the rules hold.
+    route(reader, &spec.parent_refs, Said { protocol, hostnames: Vec::new(), http: Vec::new(), tcp })
 }
 
 /// A route of a kind that the mesh does not carry: idle with gateways, refused with Services.
 pub fn unserved_route(reader: &mut Reader<'_>) -> Meaning {
     for_gateways(reader).unwrap_or_else(|| {
         let kind = reader.object().kind.kind;
-        reader.unsupported_value("spec.parentRefs", format_args!("a {kind} with a Service as parent"), "use a VirtualService with tcp or tls rules");
+        reader.unsupported_value(
+            "spec.parentRefs",
+            format_args!("a {kind} with a Service as parent"),
+            "remove the parent: UDP passes beside the sidecar as it is",
+        );
         Meaning::Nothing
     })
 }
@@ -60,9 +93,8 @@ fn is_gateway(parent: &api::ParentRef) -> bool {
     matches!(parent.kind.as_deref(), None | Some("Gateway" | "ListenerSet" | "XListenerSet"))
 }
 
-fn route(reader: &mut Reader<'_>, parent_refs: &[api::ParentRef], hostnames: &[String], http: Vec<HttpRule>) -> Meaning {
-    let mut parents = Vec::new();
-    let mut namespaces = Vec::new();
+fn route(reader: &mut Reader<'_>, parent_refs: &[api::ParentRef], said: Said) -> Meaning {
+    let (mut parents, mut ports) = (Vec::new(), Vec::new());
     for (index, parent) in parent_refs.iter().enumerate().filter(|(_, parent)| !is_gateway(parent)) {
         let at = format!("spec.parentRefs[{index}]");
         match (parent.group.as_deref(), parent.kind.as_deref()) {
@@ -73,29 +105,42 @@ fn route(reader: &mut Reader<'_>, parent_refs: &[api::ParentRef], hostnames: &[S
                 continue;
             }
         }
-        if parent.section_name.is_some() {
-            reader.unsupported_value(&format!("{at}.sectionName"), "the name of a port", "use port with its number");
+        if let Some(name) = parent.section_name.clone() {
+            ports.push(NamedPort { parent: parents.len(), name, at: format!("{at}.sectionName") });
         }
-        let namespace = parent.namespace.as_deref().unwrap_or(reader.namespace()).to_owned();
-        parents.push(Parent { host: service_host(&parent.name, &namespace), port: reader.port(&format!("{at}.port"), parent.port) });
-        namespaces.push(namespace);
+        let namespace = parent.namespace.as_deref().unwrap_or(reader.namespace());
+        parents.push(Parent { host: service_host(&parent.name, namespace), port: reader.port(&format!("{at}.port"), parent.port) });
     }
-    let own = reader.namespace().to_owned();
-    let foreign = namespaces.iter().filter(|namespace| **namespace != own).count();
-    if foreign > 0 && foreign < namespaces.len() {
-        reader.unsupported_value("spec.parentRefs", "Services of this and of another namespace in one route", "write a route for each");
+    if !said.hostnames.is_empty() && !parents.is_empty() {
+        // Hosts are the gateways' of a route that is bound to both.
+        reader.warn(code::NO_EFFECT, "spec.hostnames", "with a Service as parent, hostnames are ignored (GEP-1426): match the header Host instead");
     }
-    Meaning::Route(Route {
+    let route = Route {
         origin: reader.origin(""),
         dialect: Dialect::GatewayApi,
+        protocol: said.protocol,
         parents,
-        // A route in a client's namespace speaks for that namespace's clients only (GEP-1426, consumer routes).
-        consumer_namespace: (foreign > 0).then_some(own),
-        hostnames: hostnames.iter().map(|hostname| hostname.to_ascii_lowercase()).collect(),
+        // Until `halves` knows better.
+        consumer_namespaces: Vec::new(),
+        hostnames: Vec::new(),
         created: reader.created(),
-        http,
-        tcp: Vec::new(),
-    })
+        http: said.http,
+        tcp: said.tcp,
+    };
+    if ports.is_empty() { Meaning::Route(route) } else { Meaning::Bound(Bound { route, ports }) }
+}
+
+/// A route of a Service's own namespace speaks for all its clients (GEP-1426, producer route); attached to a Service of another
+/// namespace it speaks for the clients of its own namespace only (consumer route). One that is attached to both is one of each.
+pub fn halves(object: &Object, route: Route) -> Vec<Route> {
+    let own = format!(".{}.svc.{CLUSTER_DOMAIN}", object.namespace);
+    let (producer, consumer): (Vec<Parent>, Vec<Parent>) = route.parents.iter().cloned().partition(|parent| parent.host.ends_with(&own));
+    let of_consumers = |parents| Route { parents, consumer_namespaces: vec![object.namespace.clone()], ..route.clone() };
+    match (producer.is_empty(), consumer.is_empty()) {
+        (_, true) => vec![route],
+        (true, false) => vec![of_consumers(consumer)],
+        (false, false) => vec![Route { parents: producer, ..route.clone() }, of_consumers(consumer)],
+    }
 }
 
 pub fn reference_grant(reader: &mut Reader<'_>) -> Meaning {

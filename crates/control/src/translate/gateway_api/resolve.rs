@@ -1,6 +1,6 @@
 //! Whether the references of a Gateway API route can be followed: the Service is there, and may be referred to.
 
-use super::super::meaning::Grant;
+use super::super::meaning::{Bound, Grant, NamedPort};
 use super::super::reader::{code, problem};
 use super::super::values::nearest;
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,21 +58,49 @@ impl<'a> Known<'a> {
     }
 }
 
+/// Gives the parents that name a port of their Service its number; one that names none of its ports is attached to nothing.
+pub fn bind(object: &Object, bound: Bound, known: &Known<'_>) -> (Route, Vec<Problem>) {
+    let Bound { mut route, ports } = bound;
+    let mut problems = Vec::new();
+    // From the end, so that the positions of those before stay.
+    for NamedPort { parent: position, name, at } in ports.into_iter().rev() {
+        let Some(parent) = route.parents.get_mut(position) else { continue };
+        let service = known.services.get(&parent.host);
+        let number = service.and_then(|service| service.ports.iter().find(|port| port.name == name)).map(|port| port.number);
+        match number.filter(|number| parent.port.is_none_or(|port| port == *number)) {
+            Some(number) => parent.port = Some(number),
+            None => {
+                let message = match parent.port {
+                    Some(port) => format!("{at}: {} has no port {port} of the name {name:?}, so this parent has no effect", parent.host),
+                    None => format!("{at}: {} has no port of the name {name:?}, so this parent has no effect", parent.host),
+                };
+                let near = service.and_then(|service| nearest(&name, service.ports.iter().map(|port| port.name.as_str())));
+                let help = near.map(|near| format!("did you mean {near:?}?"));
+                problems.push(problem(object, Severity::Warning, code::UNKNOWN_REFERENCE, &at, message, help));
+                route.parents.remove(position);
+            }
+        }
+    }
+    (route, problems)
+}
+
 /// Marks the backends of `route` that cannot be followed: their share of the traffic is answered with 500.
 pub fn resolve(object: &Object, route: &mut Route, known: &Known<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
+    let mut follow = |backend: &mut Backend| {
+        if let Some((code, message, help)) = known.unresolved(object, backend) {
+            let path = backend.origin.path.clone();
+            problems.push(problem(object, Severity::Warning, code, &path, format!("{path}: {message}"), help));
+            backend.unresolved = Some(message);
+        }
+    };
     for rule in &mut route.http {
         let forward = match &mut rule.action {
             HttpAction::Forward(backends) => backends.as_mut_slice(),
             HttpAction::Redirect(_) | HttpAction::Respond(_) => &mut [],
         };
-        for backend in forward.iter_mut().chain(rule.mirrors.iter_mut().map(|mirror| &mut mirror.backend)) {
-            if let Some((code, message, help)) = known.unresolved(object, backend) {
-                let path = backend.origin.path.clone();
-                problems.push(problem(object, Severity::Warning, code, &path, format!("{path}: {message}"), help));
-                backend.unresolved = Some(message);
-            }
-        }
+        forward.iter_mut().chain(rule.mirrors.iter_mut().map(|mirror| &mut mirror.backend)).for_each(&mut follow);
     }
+    route.tcp.iter_mut().flat_map(|rule| &mut rule.backends).for_each(&mut follow);
     problems
 }

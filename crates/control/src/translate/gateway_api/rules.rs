@@ -5,7 +5,8 @@ use super::backend::backend;
 use super::filters::{self, Filters};
 use crate::translate::reader::Reader;
 use crate::translate::retry_on;
-use taut_model::route::{Backend, HttpAction, HttpMatch, HttpRule, PathRewrite, Redirect, Retry, RetryOn};
+use std::time::Duration;
+use taut_model::route::{Backend, HttpAction, HttpMatch, HttpRule, PathRewrite, Redirect, Retry, RetryEndpoints, RetryOn};
 
 /// Retries when a route asks for them and does not say how many; the API leaves it open, this is the mesh's own default.
 const ATTEMPTS: u32 = 2;
@@ -27,6 +28,15 @@ pub fn rule<Match: Default>(
     }
     let filters = filters::on_rule(reader, &at, std::mem::take(&mut rule.filters));
     check_prefixes(reader, &at, &filters, &matches);
+    let timeouts = rule.timeouts.as_ref();
+    let (whole, per_try) =
+        (timeouts.and_then(|timeouts| timeouts.request.as_deref()), timeouts.and_then(|timeouts| timeouts.backend_request.as_deref()));
+    // Zero switches a timeout off (GEP-1742).
+    let timeout = reader.duration(&format!("{at}.timeouts.request"), whole).filter(|timeout| !timeout.is_zero());
+    let per_try = reader.duration(&format!("{at}.timeouts.backendRequest"), per_try).filter(|timeout| !timeout.is_zero());
+    if timeout.is_some_and(|timeout| per_try.is_some_and(|per_try| per_try > timeout)) {
+        reader.invalid(&format!("{at}.timeouts.backendRequest"), "is longer than timeouts.request, which holds for all tries together");
+    }
     let backends = backends(reader, &at, std::mem::take(&mut rule.backend_refs));
     HttpRule {
         origin: reader.origin(&at),
@@ -35,13 +45,11 @@ pub fn rule<Match: Default>(
         rewrite: filters.rewrite,
         request_headers: filters.request_headers,
         response_headers: filters.response_headers,
-        timeout: rule.timeouts.as_ref().and_then(|timeouts| {
-            // Zero switches a timeout off (GEP-1742).
-            reader.duration(&format!("{at}.timeouts.request"), timeouts.request.as_deref()).filter(|timeout| !timeout.is_zero())
-        }),
-        retry: retry(reader, &at, rule.retry.as_ref(), rule.timeouts.as_ref()),
+        timeout,
+        retry: retry(reader, &at, rule.retry.as_ref(), per_try),
         fault: None,
         mirrors: filters.mirrors,
+        cors: filters.cors,
         name: rule.name,
     }
 }
@@ -83,12 +91,11 @@ fn backends(reader: &mut Reader<'_>, at: &str, references: Vec<api::BackendRef>)
 }
 
 /// `timeouts.backendRequest` bounds one try, so it needs a retry policy to stand in: the mesh's default one.
-fn retry(reader: &mut Reader<'_>, at: &str, written: Option<&api::Retry>, timeouts: Option<&api::Timeouts>) -> Option<Retry> {
-    let per_try = timeouts.and_then(|timeouts| timeouts.backend_request.as_deref());
-    let per_try_timeout = reader.duration(&format!("{at}.timeouts.backendRequest"), per_try).filter(|timeout| !timeout.is_zero());
+fn retry(reader: &mut Reader<'_>, at: &str, written: Option<&api::Retry>, per_try_timeout: Option<Duration>) -> Option<Retry> {
     let Some(written) = written else {
         per_try_timeout?;
-        return Some(Retry { attempts: ATTEMPTS, per_try_timeout, on: retry_on::built_in(), backoff: retry_on::BACKOFF });
+        let (on, backoff, endpoints) = (retry_on::built_in(), retry_on::BACKOFF, RetryEndpoints::Others);
+        return Some(Retry { attempts: ATTEMPTS, per_try_timeout, on, backoff, endpoints });
     };
     let at = format!("{at}.retry");
     // "Implementations should retry on connection errors" whatever the codes (GEP-1731).
@@ -104,5 +111,6 @@ fn retry(reader: &mut Reader<'_>, at: &str, written: Option<&api::Retry>, timeou
         per_try_timeout,
         on,
         backoff: reader.positive_duration(&format!("{at}.backoff"), backoff).unwrap_or(retry_on::BACKOFF),
+        endpoints: RetryEndpoints::Others,
     })
 }

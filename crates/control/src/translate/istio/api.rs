@@ -36,6 +36,29 @@ pub struct HttpRoute {
     #[serde(alias = "mirror_percent")]
     pub mirror_percent: Option<i64>,
     pub headers: Headers,
+    pub cors_policy: Option<CorsPolicy>,
+    pub delegate: Option<Delegate>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Delegate {
+    pub name: String,
+    pub namespace: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CorsPolicy {
+    pub allow_origins: Vec<StringMatch>,
+    /// Deprecated, exact texts.
+    pub allow_origin: Vec<String>,
+    pub allow_methods: Vec<String>,
+    pub allow_headers: Vec<String>,
+    pub expose_headers: Vec<String>,
+    pub max_age: Option<String>,
+    pub allow_credentials: bool,
+    pub unmatched_preflights: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -123,6 +146,8 @@ pub struct HttpDirectResponse {
 #[serde(default)]
 pub struct HttpBody {
     pub string: Option<String>,
+    /// Base64.
+    pub bytes: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -204,6 +229,7 @@ pub struct TlsRoute {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct L4Match {
+    pub destination_subnets: Vec<String>,
     pub port: Option<i64>,
     pub source_labels: Labels,
     pub source_namespace: Option<String>,
@@ -214,6 +240,7 @@ pub struct L4Match {
 #[serde(rename_all = "camelCase", default)]
 pub struct TlsMatch {
     pub sni_hosts: Vec<String>,
+    pub destination_subnets: Vec<String>,
     pub port: Option<i64>,
     pub source_labels: Labels,
     pub source_namespace: Option<String>,

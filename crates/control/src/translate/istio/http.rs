@@ -1,19 +1,38 @@
 //! A VirtualService's HTTP rules: what they match, and which headers they change. What they do then is in `http_action`.
 
 use super::api;
+use super::cors;
 use super::http_action;
-use super::parts::{for_mesh, header_change};
+use super::parts::{authority_of, for_mesh, header_change, text_match};
+use crate::translate::meaning::Draft;
 use crate::translate::reader::Reader;
 use crate::translate::values;
 use std::collections::BTreeMap;
-use taut_model::route::{HttpMatch, HttpRule, NamedMatch, PathMatch, Rewrite, TextMatch};
+use taut_model::origin::Origin;
+use taut_model::route::{HttpAction, HttpMatch, HttpRule, NamedMatch, PathMatch, PathRewrite, Rewrite, TextMatch};
+
+/// Fills in what follows from what is written.
+pub fn finish(draft: Draft) -> HttpRule {
+    let Draft { mut rule, set_authority } = draft;
+    let redirect = match &rule.action {
+        HttpAction::Redirect(redirect) => redirect.path.as_ref(),
+        HttpAction::Forward(_) | HttpAction::Respond(_) => None,
+    };
+    if rule.rewrite.iter().filter_map(|rewrite| rewrite.path.as_ref()).chain(redirect).any(|path| matches!(path, PathRewrite::Prefix(_))) {
+        say_root_prefix(&mut rule.matches, &rule.origin);
+    }
+    rule.rewrite = rewrite_with(rule.rewrite, set_authority);
+    // Istio reads a timeout of zero as none.
+    rule.timeout = rule.timeout.filter(|timeout| !timeout.is_zero());
+    rule
+}
 
 /// `None` when the rule speaks of gateways only.
-pub fn rule(reader: &mut Reader<'_>, index: usize, mut rule: api::HttpRoute) -> Option<HttpRule> {
+pub fn rule(reader: &mut Reader<'_>, index: usize, mut rule: api::HttpRoute) -> Option<Draft> {
     let at = format!("spec.http[{index}]");
     let matches = std::mem::take(&mut rule.r#match);
     let restricted = !matches.is_empty();
-    let mut matches: Vec<HttpMatch> = matches
+    let matches: Vec<HttpMatch> = matches
         .into_iter()
         .enumerate()
         .filter(|(_, matching)| for_mesh(&matching.gateways))
@@ -23,33 +42,28 @@ pub fn rule(reader: &mut Reader<'_>, index: usize, mut rule: api::HttpRoute) -> 
     if restricted && matches.is_empty() {
         return None;
     }
-    if http_action::replaces_prefix(&rule) {
-        say_root_prefix(&mut matches, || reader.origin(&at));
-    }
     let (set_authority, request) = authority_of(std::mem::take(&mut rule.headers.request));
-    let rewrite = rewrite_with(http_action::rewrite(reader, &at, rule.rewrite.as_ref()), set_authority);
-    let request_headers = header_change(reader, &format!("{at}.headers.request"), request);
-    let response_headers = header_change(reader, &format!("{at}.headers.response"), std::mem::take(&mut rule.headers.response));
-    Some(HttpRule {
+    let rule = HttpRule {
         origin: reader.origin(&at),
         matches,
+        rewrite: http_action::rewrite(reader, &at, rule.rewrite.as_ref()),
+        request_headers: header_change(reader, &format!("{at}.headers.request"), request),
+        response_headers: header_change(reader, &format!("{at}.headers.response"), std::mem::take(&mut rule.headers.response)),
         action: http_action::action(reader, &at, &mut rule),
-        rewrite,
-        request_headers,
-        response_headers,
-        // Istio reads a timeout of zero as none.
-        timeout: reader.duration(&format!("{at}.timeout"), rule.timeout.as_deref()).filter(|timeout| !timeout.is_zero()),
+        timeout: reader.duration(&format!("{at}.timeout"), rule.timeout.as_deref()),
         retry: rule.retries.as_ref().map(|retries| http_action::retry(reader, &format!("{at}.retries"), retries)),
         fault: rule.fault.as_ref().and_then(|fault| http_action::fault(reader, &format!("{at}.fault"), fault)),
         mirrors: http_action::mirrors(reader, &at, &rule),
+        cors: rule.cors_policy.as_ref().map(|policy| cors::cors(reader, &format!("{at}.corsPolicy"), policy)),
         name: rule.name,
-    })
+    };
+    Some(Draft { rule, set_authority })
 }
 
 /// A prefix is only replaced where one was matched; without a path match Istio matches, and replaces, the prefix `/`.
-fn say_root_prefix(matches: &mut Vec<HttpMatch>, origin: impl FnOnce() -> taut_model::origin::Origin) {
+fn say_root_prefix(matches: &mut Vec<HttpMatch>, origin: &Origin) {
     if matches.is_empty() {
-        matches.push(HttpMatch { origin: origin(), ..HttpMatch::default() });
+        matches.push(HttpMatch { origin: origin.clone(), ..HttpMatch::default() });
     }
     for matching in matches.iter_mut().filter(|matching| matching.path.is_none()) {
         matching.path = Some(PathMatch::Prefix("/".to_owned()));
@@ -84,29 +98,12 @@ fn path(reader: &mut Reader<'_>, at: &str, uri: api::StringMatch) -> Option<Path
 
 /// A match that must name a value: presence means nothing for a method, a scheme, an authority or a path.
 fn required(reader: &mut Reader<'_>, at: &str, text: api::StringMatch) -> Option<TextMatch> {
-    match text_match(reader, at, text)? {
+    match text_match(reader, at, &text)? {
         TextMatch::Present => {
             reader.invalid(at, "names none of exact, prefix and regex");
             None
         }
         found => Some(found),
-    }
-}
-
-/// An empty match asks only that the value is there.
-fn text_match(reader: &mut Reader<'_>, at: &str, text: api::StringMatch) -> Option<TextMatch> {
-    match (text.exact, text.prefix, text.regex) {
-        (None, None, None) => Some(TextMatch::Present),
-        (Some(exact), None, None) => Some(TextMatch::Exact(exact)),
-        (None, Some(prefix), None) => Some(TextMatch::Prefix(prefix)),
-        (None, None, Some(regex)) => {
-            reader.taken(&format!("{at}.regex"), values::pattern(&regex))?;
-            Some(TextMatch::Regex(regex))
-        }
-        _ => {
-            reader.invalid(at, "names more than one of exact, prefix and regex: choose one");
-            None
-        }
     }
 }
 
@@ -116,29 +113,25 @@ fn header_matches(reader: &mut Reader<'_>, at: &str, matches: BTreeMap<String, a
         let at = format!("{at}.{name}");
         if name.starts_with('@') {
             reader.unsupported_value(&at, "matching on JWT claims", "match on a header that the application sets");
-        } else if matches!(name.to_ascii_lowercase().as_str(), ":method" | ":path" | ":scheme" | ":authority") {
-            reader.unsupported_value(&at, "matching a pseudo-header", "use uri, method, scheme or authority");
+        } else if matches!(name.as_str(), ":method" | ":scheme" | ":authority") {
+            usable.insert(name, (at, text));
+        } else if name.eq_ignore_ascii_case(":path") {
+            reader.unsupported_value(&at, "matching the path with its query", "use uri and queryParams");
         } else if let Some(name) = reader.taken(&at, values::header_name(&name)) {
             usable.insert(name, (at, text));
         }
     }
-    usable.into_iter().filter_map(|(name, (at, text))| Some(NamedMatch { name, value: text_match(reader, &at, text)? })).collect()
+    usable.into_iter().filter_map(|(name, (at, text))| Some(NamedMatch { name, value: text_match(reader, &at, &text)? })).collect()
 }
 
 fn named(reader: &mut Reader<'_>, at: &str, matches: BTreeMap<String, api::StringMatch>) -> Vec<NamedMatch> {
     matches
         .into_iter()
         .filter_map(|(name, text)| {
-            let value = text_match(reader, &format!("{at}.{name}"), text)?;
+            let value = text_match(reader, &format!("{at}.{name}"), &text)?;
             Some(NamedMatch { name, value })
         })
         .collect()
-}
-
-/// Setting `Host` (or `:authority`) is Istio's older way to say `rewrite.authority`.
-fn authority_of(mut operations: api::HeaderOperations) -> (Option<String>, api::HeaderOperations) {
-    let name = operations.set.keys().find(|name| matches!(name.to_ascii_lowercase().as_str(), "host" | ":authority")).cloned();
-    (name.and_then(|name| operations.set.remove(&name)), operations)
 }
 
 fn rewrite_with(rewrite: Option<Rewrite>, set_authority: Option<String>) -> Option<Rewrite> {

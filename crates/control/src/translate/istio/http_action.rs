@@ -1,29 +1,34 @@
 //! What a VirtualService's HTTP rule does with a request that it matched: forward, redirect, respond, rewrite, retry, fault, mirror.
 
 use super::api;
-use super::parts::{backend, header_change, weight};
+use super::parts::{authority_of, backend, header_change, weight};
 use crate::translate::reader::{Reader, code};
 use crate::translate::retry_on;
 use crate::translate::values;
+use base64::Engine;
 use std::time::Duration;
 use taut_model::route::{
-    AbortWith, Backend, DirectResponse, Fault, FaultAbort, FaultDelay, HttpAction, Mirror, PathRewrite, Redirect, RedirectPort, Retry, Rewrite,
+    AbortWith, Backend, DirectResponse, Fault, FaultAbort, FaultDelay, HttpAction, Mirror, PathRewrite, Redirect, RedirectPort, Retry,
+    RetryEndpoints, Rewrite,
 };
-
-/// Whether the rule puts another prefix in place of the one that was matched.
-pub fn replaces_prefix(rule: &api::HttpRoute) -> bool {
-    rule.rewrite.as_ref().is_some_and(|rewrite| rewrite.uri.is_some())
-        || rule.redirect.as_ref().is_some_and(|redirect| redirect.prefix_rewrite.is_some())
-}
 
 pub fn action(reader: &mut Reader<'_>, at: &str, rule: &mut api::HttpRoute) -> HttpAction {
     let route = std::mem::take(&mut rule.route);
+    if rule.rewrite.is_some() && (rule.redirect.is_some() || rule.direct_response.is_some()) {
+        reader.invalid(&format!("{at}.rewrite"), "has nothing to rewrite beside redirect or directResponse: nothing is forwarded");
+    }
+    if rule.delegate.is_some() {
+        if !route.is_empty() || rule.redirect.is_some() || rule.direct_response.is_some() {
+            reader.invalid(&format!("{at}.delegate"), "cannot stand beside route, redirect or directResponse: the delegate says those");
+        }
+        return HttpAction::Forward(Vec::new());
+    }
     match (route.is_empty(), &rule.redirect, &rule.direct_response) {
         (false, None, None) => HttpAction::Forward(backends(reader, at, route)),
         (true, Some(redirect), None) => HttpAction::Redirect(redirect_to(reader, &format!("{at}.redirect"), redirect)),
         (true, None, Some(response)) => HttpAction::Respond(respond(reader, &format!("{at}.directResponse"), response)),
         (true, None, None) => {
-            reader.invalid(at, "does nothing: write one of route, redirect and directResponse");
+            reader.invalid(at, "does nothing: write one of route, redirect, directResponse and delegate");
             HttpAction::Forward(Vec::new())
         }
         _ => {
@@ -42,11 +47,10 @@ fn backends(reader: &mut Reader<'_>, at: &str, route: Vec<api::HttpRouteDestinat
             let at = format!("{at}.route[{index}]");
             let weight = weight(reader, &at, share.weight, only);
             let backend = backend(reader, &at, &format!("{at}.destination"), &share.destination, weight);
-            Backend {
-                request_headers: header_change(reader, &format!("{at}.headers.request"), share.headers.request),
-                response_headers: header_change(reader, &format!("{at}.headers.response"), share.headers.response),
-                ..backend
-            }
+            let (set_authority, request) = authority_of(share.headers.request);
+            let mut request_headers = header_change(reader, &format!("{at}.headers.request"), request);
+            request_headers.set.extend(set_authority.map(|authority| ("host".to_owned(), authority)));
+            Backend { request_headers, response_headers: header_change(reader, &format!("{at}.headers.response"), share.headers.response), ..backend }
         })
         .collect()
 }
@@ -104,9 +108,20 @@ fn redirect_port(reader: &mut Reader<'_>, at: &str, redirect: &api::HttpRedirect
 }
 
 fn respond(reader: &mut Reader<'_>, at: &str, response: &api::HttpDirectResponse) -> DirectResponse {
-    let body = response.body.as_ref().and_then(|body| body.string.clone()).unwrap_or_default();
+    let body = match response.body.as_ref().map(|body| (&body.string, &body.bytes)) {
+        None | Some((None, None)) => Vec::new(),
+        Some((Some(text), None)) => text.clone().into_bytes(),
+        Some((None, Some(encoded))) => {
+            let decoded = base64::engine::general_purpose::STANDARD.decode(encoded).map_err(|error| format!("is not base64: {error}"));
+            reader.taken(&format!("{at}.body.bytes"), decoded).unwrap_or_default()
+        }
+        Some((Some(_), Some(_))) => {
+            reader.invalid(&format!("{at}.body"), "names both string and bytes: choose one");
+            Vec::new()
+        }
+    };
     if body.len() > 1 << 20 {
-        reader.invalid(&format!("{at}.body.string"), "is longer than 1 MiB");
+        reader.invalid(&format!("{at}.body"), "is longer than 1 MiB");
     }
     DirectResponse { status: status(reader, &format!("{at}.status"), response.status), body }
 }
@@ -139,9 +154,6 @@ pub fn rewrite(reader: &mut Reader<'_>, at: &str, rewrite: Option<&api::HttpRewr
 }
 
 pub fn retry(reader: &mut Reader<'_>, at: &str, retries: &api::HttpRetry) -> Retry {
-    if retries.retry_ignore_previous_hosts == Some(false) {
-        reader.unsupported_value(&format!("{at}.retryIgnorePreviousHosts"), "false", "remove it: endpoints already tried are avoided");
-    }
     let on = match retries.retry_on.as_deref().filter(|on| !on.trim().is_empty()) {
         None => retry_on::built_in(),
         Some(written) => retry_on::parse(reader, &format!("{at}.retryOn"), written),
@@ -151,6 +163,10 @@ pub fn retry(reader: &mut Reader<'_>, at: &str, retries: &api::HttpRetry) -> Ret
         per_try_timeout: reader.positive_duration(&format!("{at}.perTryTimeout"), retries.per_try_timeout.as_deref()),
         on,
         backoff: reader.positive_duration(&format!("{at}.backoff"), retries.backoff.as_deref()).unwrap_or(retry_on::BACKOFF),
+        endpoints: match retries.retry_ignore_previous_hosts {
+            Some(false) => RetryEndpoints::Any,
+            Some(true) | None => RetryEndpoints::Others,
+        },
     }
 }
 

@@ -1,6 +1,8 @@
 //! Istio's networking and security resources, translated; `api` is their shape, the others their meaning.
 
 mod api;
+mod cors;
+mod delegates;
 mod destination_rule;
 mod guard;
 mod http;
@@ -10,6 +12,7 @@ mod security;
 mod service_entry;
 mod virtual_service;
 
+pub use delegates::Merger;
 pub use destination_rule::destination_rule;
 pub use guard::{guarded, guarded_spec};
 pub use security::{authorization_policy, deny_everything, is_dry_run, peer_authentication, strict};

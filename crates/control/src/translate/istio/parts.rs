@@ -4,7 +4,7 @@ use super::api;
 use crate::translate::reader::Reader;
 use crate::translate::values;
 use std::collections::BTreeMap;
-use taut_model::route::{Backend, HeaderChange};
+use taut_model::route::{Backend, HeaderChange, TextMatch};
 
 /// The name of the gateway that stands for all sidecars.
 pub const MESH: &str = "mesh";
@@ -39,6 +39,29 @@ pub fn backend(reader: &mut Reader<'_>, origin: &str, at: &str, destination: &ap
         response_headers: HeaderChange::default(),
         unresolved: None,
     }
+}
+
+/// An empty match asks only that the value is there.
+pub fn text_match(reader: &mut Reader<'_>, at: &str, text: &api::StringMatch) -> Option<TextMatch> {
+    match (&text.exact, &text.prefix, &text.regex) {
+        (None, None, None) => Some(TextMatch::Present),
+        (Some(exact), None, None) => Some(TextMatch::Exact(exact.clone())),
+        (None, Some(prefix), None) => Some(TextMatch::Prefix(prefix.clone())),
+        (None, None, Some(regex)) => {
+            reader.taken(&format!("{at}.regex"), values::pattern(regex))?;
+            Some(TextMatch::Regex(regex.clone()))
+        }
+        _ => {
+            reader.invalid(at, "names more than one of exact, prefix and regex: choose one");
+            None
+        }
+    }
+}
+
+/// Setting `Host` (or `:authority`) is Istio's older way to say `rewrite.authority`.
+pub fn authority_of(mut operations: api::HeaderOperations) -> (Option<String>, api::HeaderOperations) {
+    let name = operations.set.keys().find(|name| matches!(name.to_ascii_lowercase().as_str(), "host" | ":authority")).cloned();
+    (name.and_then(|name| operations.set.remove(&name)), operations)
 }
 
 pub fn header_change(reader: &mut Reader<'_>, at: &str, operations: api::HeaderOperations) -> HeaderChange {

@@ -1,12 +1,14 @@
-//! VirtualService -> Route: hosts, gateways, visibility, TCP and TLS rules; HTTP rules are in `http`.
+//! VirtualService -> Route: hosts, gateways, visibility, TCP and TLS rules; HTTP rules are in `http`, merging with delegates in `delegates`.
 
 use super::api;
 use super::http;
 use super::parts::{backend, for_mesh, weight};
-use crate::translate::meaning::Meaning;
+use crate::translate::meaning::{Delegate, Delegation, Meaning, Root};
 use crate::translate::reader::Reader;
+use crate::translate::values;
 use std::collections::BTreeMap;
-use taut_model::route::{Backend, Dialect, Parent, Route, TcpRule};
+use taut_model::origin::ObjectRef;
+use taut_model::route::{Backend, Dialect, Parent, Route, RouteProtocol, TcpRule};
 
 /// Names for statistics and logs, and a switch whose only effect is on localities, by which the mesh does not hold back retries.
 const HARMLESS: &[&str] = &["spec.http[].match[].statPrefix", "spec.http[].match[].name", "spec.http[].retries.retryRemoteLocalities"];
@@ -17,12 +19,20 @@ pub fn virtual_service(reader: &mut Reader<'_>) -> Meaning {
         return Meaning::Idle(format!("bound to gateways only ({}), which this version does not serve", gateways.join(", ")));
     }
     let spec: api::VirtualService = reader.spec(HARMLESS);
-    let consumer_namespace = visibility(reader, &spec.export_to);
+    let Some(consumer_namespaces) = visibility(reader, &spec.export_to) else {
+        return Meaning::Idle("exportTo is \"~\", so nobody sees it".to_owned());
+    };
     if spec.hosts.is_empty() {
-        reader.invalid("spec.hosts", "names no host: write the service that this is about");
+        return delegate(reader, spec, consumer_namespaces);
     }
     let parents = spec.hosts.iter().enumerate().filter_map(|(index, host)| parent(reader, index, host)).collect();
-    let http = spec.http.into_iter().enumerate().filter_map(|(index, rule)| http::rule(reader, index, rule)).collect();
+    let mut rules = Vec::new();
+    for (index, mut rule) in spec.http.into_iter().enumerate() {
+        let delegation = rule.delegate.take().map(|to| delegation(reader, index, &to));
+        // `http` is told that there is one by an empty one.
+        rule.delegate = delegation.as_ref().map(|_| api::Delegate::default());
+        rules.extend(http::rule(reader, index, rule).map(|draft| (draft, delegation)));
+    }
     let mut tcp = Vec::new();
     for (index, rule) in spec.tls.into_iter().enumerate() {
         tls_rules(reader, index, rule, &mut tcp);
@@ -30,16 +40,51 @@ pub fn virtual_service(reader: &mut Reader<'_>) -> Meaning {
     for (index, rule) in spec.tcp.into_iter().enumerate() {
         tcp_rules(reader, index, rule, &mut tcp);
     }
-    Meaning::Route(Route {
+    let route = Route {
         origin: reader.origin(""),
         dialect: Dialect::Istio,
+        protocol: RouteProtocol::Http,
         parents,
-        consumer_namespace,
+        consumer_namespaces,
         hostnames: Vec::new(),
         created: reader.created(),
-        http,
+        http: Vec::new(),
         tcp,
-    })
+    };
+    match rules.iter().any(|(_, delegation)| delegation.is_some()) {
+        true => Meaning::Root(Root { route, rules }),
+        false => Meaning::Route(Route { http: rules.into_iter().map(|(draft, _)| http::finish(draft)).collect(), ..route }),
+    }
+}
+
+fn delegation(reader: &mut Reader<'_>, index: usize, to: &api::Delegate) -> Delegation {
+    let at = format!("spec.http[{index}].delegate");
+    if to.name.is_empty() {
+        reader.invalid(&format!("{at}.name"), "is missing: name the VirtualService that says what becomes of these requests");
+    }
+    let namespace = if to.namespace.is_empty() { reader.namespace() } else { &to.namespace };
+    Delegation { to: ObjectRef::new("VirtualService", namespace, to.name.as_str()), at }
+}
+
+/// A VirtualService without hosts: rules for others to delegate to, one level deep, so that there is no way round in a circle.
+fn delegate(reader: &mut Reader<'_>, spec: api::VirtualService, visible: Vec<String>) -> Meaning {
+    if spec.http.is_empty() {
+        reader.invalid("spec.hosts", "names no host: write the service that this is about, or http rules for others to delegate to");
+    }
+    for (field, written) in [("gateways", !spec.gateways.is_empty()), ("tls", !spec.tls.is_empty()), ("tcp", !spec.tcp.is_empty())] {
+        if written {
+            reader.invalid(&format!("spec.{field}"), "cannot be in a VirtualService without hosts: only http rules are delegated");
+        }
+    }
+    let mut rules = Vec::new();
+    for (index, rule) in spec.http.into_iter().enumerate() {
+        if rule.delegate.is_some() {
+            reader
+                .invalid(&format!("spec.http[{index}].delegate"), "is in a delegate already (no hosts), and only one level of delegates is allowed");
+        }
+        rules.extend(http::rule(reader, index, rule));
+    }
+    Meaning::Delegate(Delegate { rules, visible })
 }
 
 /// Read first and alone, so that a gateway's own fields are nobody's problem.
@@ -49,17 +94,16 @@ struct Gateways {
     gateways: Vec<String>,
 }
 
-/// `exportTo` as the namespace whose clients see the object; `None`: all of them.
-fn visibility(reader: &mut Reader<'_>, export_to: &[String]) -> Option<String> {
-    let own = reader.namespace();
-    match export_to {
-        [] => None,
-        [only] if only == "*" => None,
-        [only] if only == "." || only == own => Some(own.to_owned()),
-        _ => {
-            reader.unsupported_value("spec.exportTo", export_to.join(", "), "use \".\" (this namespace) or \"*\" (all)");
-            None
-        }
+/// `exportTo` as the namespaces whose clients see the object; empty: all. `None`: nobody does.
+fn visibility(reader: &Reader<'_>, export_to: &[String]) -> Option<Vec<String>> {
+    let named = export_to.iter().filter(|namespace| *namespace != "~");
+    let mut namespaces: Vec<String> =
+        named.map(|namespace| if namespace == "." { reader.namespace().to_owned() } else { namespace.clone() }).collect();
+    namespaces.sort();
+    namespaces.dedup();
+    match export_to.is_empty() || namespaces.iter().any(|namespace| namespace == "*") {
+        true => Some(Vec::new()),
+        false => Some(namespaces).filter(|namespaces| !namespaces.is_empty()),
     }
 }
 
@@ -87,6 +131,7 @@ fn tcp_rules(reader: &mut Reader<'_>, index: usize, rule: api::TcpRoute, rules: 
             port: None,
             source_labels: BTreeMap::new(),
             source_namespace: None,
+            destination_subnets: Vec::new(),
             sni: Vec::new(),
             backends,
         });
@@ -99,6 +144,7 @@ fn tcp_rules(reader: &mut Reader<'_>, index: usize, rule: api::TcpRoute, rules: 
             port: reader.port(&format!("{at}.port"), matching.port),
             source_labels: matching.source_labels,
             source_namespace: matching.source_namespace,
+            destination_subnets: subnets(reader, &at, matching.destination_subnets),
             sni: Vec::new(),
             backends: backends.clone(),
         });
@@ -126,10 +172,18 @@ fn tls_rules(reader: &mut Reader<'_>, index: usize, rule: api::TlsRoute, rules: 
             port: reader.port(&format!("{at}.port"), matching.port),
             source_labels: matching.source_labels,
             source_namespace: matching.source_namespace,
+            destination_subnets: subnets(reader, &at, matching.destination_subnets),
             sni: matching.sni_hosts.iter().map(|name| name.to_ascii_lowercase()).collect(),
             backends: backends.clone(),
         });
     }
+}
+
+fn subnets(reader: &mut Reader<'_>, at: &str, written: Vec<String>) -> Vec<String> {
+    for (index, subnet) in written.iter().enumerate() {
+        reader.taken(&format!("{at}.destinationSubnets[{index}]"), values::ip_block(subnet));
+    }
+    written
 }
 
 fn l4_backends(reader: &mut Reader<'_>, at: &str, route: Vec<api::L4Destination>) -> Vec<Backend> {

@@ -19,15 +19,32 @@ pub fn check(translation: &Translation, notes: &mut Notes<'_>) {
         attached.sort_by_key(|(route, _)| (&route.created, &route.origin.object.namespace, &route.origin.object.name));
         duplicates(host, &attached, notes);
         across_dialects(host, &attached, notes);
+        kinds(host, &attached, notes);
+    }
+}
+
+/// Of several kinds of routes of Gateway API for one port, the most specific counts (GEP-1426). Consumer routes come first anyway.
+fn kinds(host: &str, attached: &[(&Route, &Parent)], notes: &mut Notes<'_>) {
+    let attached: Vec<_> = attached.iter().filter(|(route, _)| route.dialect == Dialect::GatewayApi).collect();
+    for (loser, at) in &attached {
+        let beats = |(winner, there): &&&(&Route, &Parent)| {
+            let together = at.port.is_none() || there.port.is_none() || at.port == there.port;
+            winner.protocol < loser.protocol && winner.consumer_namespaces == loser.consumer_namespaces && together
+        };
+        if let Some((winner, there)) = attached.iter().find(beats) {
+            let port = there.port.or(at.port);
+            let place = port.map_or_else(|| host.to_owned(), |port| format!("{host} port {port}"));
+            tell(&place, "spec.parentRefs", winner, loser, "is of a more specific kind", notes);
+        }
     }
 }
 
 /// Two VirtualServices for one host and the same clients: the oldest wins.
 fn duplicates(host: &str, attached: &[(&Route, &Parent)], notes: &mut Notes<'_>) {
-    let mut holders: BTreeMap<&Option<String>, &Route> = BTreeMap::new();
+    let mut holders: BTreeMap<&[String], &Route> = BTreeMap::new();
     for (route, _) in attached.iter().filter(|(route, _)| route.dialect == Dialect::Istio) {
-        match holders.get(&route.consumer_namespace) {
-            None => drop(holders.insert(&route.consumer_namespace, route)),
+        match holders.get(route.consumer_namespaces.as_slice()) {
+            None => drop(holders.insert(&route.consumer_namespaces, route)),
             Some(winner) if winner.origin.object != route.origin.object => {
                 tell(host, "spec.hosts", winner, route, "is older", notes);
             }

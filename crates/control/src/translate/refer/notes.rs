@@ -25,7 +25,11 @@ impl<'a> Notes<'a> {
     pub fn add(&mut self, severity: Severity, code: &'static str, about: &ObjectRef, path: &str, message: String, help: Option<String>) {
         if let Some(object) = self.objects.get(about) {
             let found = problem(object, severity, code, path, message, help);
-            self.found.entry(about.clone()).or_default().push(found);
+            let all = self.found.entry(about.clone()).or_default();
+            // A delegate is looked at once for every root.
+            if !all.contains(&found) {
+                all.push(found);
+            }
         }
     }
 

@@ -4,31 +4,31 @@ use super::super::reader::code;
 use super::super::values::nearest;
 use super::notes::Notes;
 use super::world::World;
-use taut_model::origin::ObjectRef;
+use taut_model::origin::Origin;
 use taut_model::route::{Backend, Dialect, HttpAction, HttpMatch, HttpRule, PathMatch, Route};
+use taut_model::service::Service;
 
 pub fn check(world: &World<'_>, route: &Route, notes: &mut Notes<'_>) {
-    let about = &route.origin.object;
     parents(world, route, notes);
     for rule in &route.http {
         if let HttpAction::Forward(backends) = &rule.action {
             for backend in backends {
-                self::backend(world, about, backend, notes);
+                self::backend(world, backend, notes);
             }
-            weights(about, &rule.origin.path, backends, notes);
+            weights(&rule.origin, backends, notes);
         }
         for mirror in &rule.mirrors {
-            backend(world, about, &mirror.backend, notes);
+            backend(world, &mirror.backend, notes);
         }
     }
     for rule in &route.tcp {
         for backend in &rule.backends {
-            self::backend(world, about, backend, notes);
+            self::backend(world, backend, notes);
         }
-        weights(about, &rule.origin.path, &rule.backends, notes);
+        weights(&rule.origin, &rule.backends, notes);
     }
     if route.dialect == Dialect::Istio {
-        unreachable(about, &route.http, notes);
+        unreachable(&route.http, notes);
     }
 }
 
@@ -51,17 +51,32 @@ fn parents(world: &World<'_>, route: &Route, notes: &mut Notes<'_>) {
                 let message = format!("{field}: {} has no port {port}, so this has no effect", parent.host);
                 notes.warn(code::UNKNOWN_REFERENCE, about, field, message, Some(ports(service)));
             }
-            (Some(_), _) => {}
+            (Some(service), port) => connections_only(route, service, port, notes),
         }
     }
 }
 
-fn ports(service: &taut_model::service::Service) -> String {
+/// Rules for connections mean nothing to a port that speaks HTTP.
+fn connections_only(route: &Route, service: &Service, port: Option<u16>, notes: &mut Notes<'_>) {
+    if !route.http.is_empty() || route.tcp.is_empty() {
+        return;
+    }
+    let mut ports = service.ports.iter().filter(|known| port.is_none_or(|port| known.number == port)).peekable();
+    if ports.peek().is_some() && ports.all(|port| port.protocol.is_http()) {
+        let message = format!("{} speaks HTTP, so rules for connections have no effect", service.host);
+        let help = Some("give the port the appProtocol tcp or tls, or write a route for HTTP".to_owned());
+        notes.warn(code::NO_EFFECT, &route.origin.object, "spec", message, help);
+    }
+}
+
+fn ports(service: &Service) -> String {
     let numbers: Vec<String> = service.ports.iter().map(|port| port.number.to_string()).collect();
     format!("its ports are {}", numbers.join(", "))
 }
 
-fn backend(world: &World<'_>, about: &ObjectRef, backend: &Backend, notes: &mut Notes<'_>) {
+/// A backend may be of another object than its route: of a delegate.
+fn backend(world: &World<'_>, backend: &Backend, notes: &mut Notes<'_>) {
+    let about = &backend.origin.object;
     // Said already, with Gateway API's own reason.
     if backend.unresolved.is_some() {
         return;
@@ -83,7 +98,8 @@ fn backend(world: &World<'_>, about: &ObjectRef, backend: &Backend, notes: &mut 
 }
 
 /// Many rules share one list of backends (a TCP rule per match), so this may be said of each.
-fn weights(about: &ObjectRef, path: &str, backends: &[Backend], notes: &mut Notes<'_>) {
+fn weights(origin: &Origin, backends: &[Backend], notes: &mut Notes<'_>) {
+    let (about, path) = (&origin.object, &origin.path);
     if !backends.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
         let message = format!("{path}: the weights add up to 0, so nothing gets this traffic and it is answered with an error");
         notes.warn(code::NO_EFFECT, about, path, message, Some("give at least one destination a weight".to_owned()));
@@ -91,13 +107,14 @@ fn weights(about: &ObjectRef, path: &str, backends: &[Backend], notes: &mut Note
 }
 
 /// In a VirtualService the first match wins, so nothing behind a rule that matches everything is ever reached.
-fn unreachable(about: &ObjectRef, rules: &[HttpRule], notes: &mut Notes<'_>) {
+fn unreachable(rules: &[HttpRule], notes: &mut Notes<'_>) {
     let catch_all = |rule: &HttpRule| rule.matches.is_empty() || rule.matches.iter().any(matches_everything);
     let Some(first) = rules.iter().position(catch_all) else { return };
     for rule in &rules[first + 1..] {
-        let path = &rule.origin.path;
-        let message = format!("{path}: never reached, since {} matches every request before it", rules[first].origin.path);
-        notes.warn(code::UNREACHABLE, about, path, message, Some("move the rule that matches everything to the end".to_owned()));
+        let (path, before) = (&rule.origin.path, &rules[first].origin);
+        let whose = if before.object == rule.origin.object { String::new() } else { format!(" of {}", before.object) };
+        let message = format!("{path}: never reached, since {}{whose} matches every request before it", before.path);
+        notes.warn(code::UNREACHABLE, &rule.origin.object, path, message, Some("move the rule that matches everything to the end".to_owned()));
     }
 }
 
@@ -106,7 +123,7 @@ fn matches_everything(matching: &HttpMatch) -> bool {
         None => true,
         Some(PathMatch::Prefix(prefix)) => prefix == "/" || prefix.is_empty(),
         Some(PathMatch::Regex(pattern)) => pattern == ".*" || pattern == "/.*",
-        Some(PathMatch::Exact(_) | PathMatch::Segments(_)) => false,
+        Some(PathMatch::Exact(_) | PathMatch::Segments(_) | PathMatch::Grpc { .. }) => false,
     };
     let unrestricted = HttpMatch { origin: matching.origin.clone(), path: None, ignore_path_case: false, ..HttpMatch::default() };
     any_path && HttpMatch { path: None, ignore_path_case: false, ..matching.clone() } == unrestricted

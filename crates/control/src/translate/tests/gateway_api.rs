@@ -8,7 +8,7 @@ fn routed(kind: &str, rule: Value) -> HttpRule {
     let parent = json!([{"group": "", "kind": "Service", "name": "reviews", "port": 9080}]);
     let route = route_of(named(kind, "r", json!({"parentRefs": parent, "rules": [rule]})));
     assert_eq!(route.parents, [Parent { host: REVIEWS.to_owned(), port: Some(9080) }]);
-    assert_eq!((route.dialect, route.consumer_namespace.as_deref()), (Dialect::GatewayApi, None));
+    assert_eq!((route.dialect, route.consumer_namespaces.is_empty()), (Dialect::GatewayApi, true));
     route.http[0].clone()
 }
 
@@ -93,6 +93,7 @@ fn timeouts_and_retries() {
         per_try_timeout: Some(Duration::from_secs(2)),
         on: vec![ConnectFailure, RefusedStream, Reset, Status(500), Status(503)],
         backoff: Duration::from_millis(100),
+        endpoints: RetryEndpoints::Others,
     };
     assert_eq!(rule.retry, Some(want));
     let rule = routed("HTTPRoute", json!({"timeouts": {"request": "0s", "backendRequest": "2s"}}));
@@ -101,17 +102,51 @@ fn timeouts_and_retries() {
 }
 
 #[test]
-fn grpc_methods_are_paths() {
-    for (method, want) in [
-        (json!({"service": "a.B", "method": "C"}), PathMatch::Exact("/a.B/C".to_owned())),
-        (json!({"service": "a.B"}), PathMatch::Segments("/a.B".to_owned())),
-        (json!({"method": "C"}), PathMatch::Regex("/[^/]+/C".to_owned())),
-        (json!({"type": "RegularExpression", "service": "a|b", "method": "C.*"}), PathMatch::Regex("/(?:a|b)/(?:C.*)".to_owned())),
+fn grpc_methods_keep_their_service_and_their_method() {
+    let exact = |text: &str| Some(TextMatch::Exact(text.to_owned()));
+    let regex = |text: &str| Some(TextMatch::Regex(text.to_owned()));
+    for (method, service, name) in [
+        (json!({"service": "a.B", "method": "C"}), exact("a.B"), exact("C")),
+        (json!({"service": "a.B"}), exact("a.B"), None),
+        (json!({"method": "C"}), None, exact("C")),
+        (json!({"type": "RegularExpression", "service": "a|b", "method": "C.*"}), regex("a|b"), regex("C.*")),
+        (json!({"type": "RegularExpression", "service": "", "method": "C.*"}), None, regex("C.*")),
     ] {
         let rule = routed("GRPCRoute", json!({"matches": [{"method": method}]}));
-        assert_eq!(rule.matches[0].path, Some(want), "{method}");
+        assert_eq!(rule.matches[0].path, Some(PathMatch::Grpc { service, method: name }), "{method}");
     }
-    assert_eq!(routed("GRPCRoute", json!({})).matches[0].path, Some(PathMatch::Segments("/".to_owned())));
+    assert_eq!(routed("GRPCRoute", json!({})).matches[0].path, Some(PathMatch::Grpc { service: None, method: None }));
+}
+
+#[test]
+fn a_parent_may_name_its_port() {
+    let service = || named("Service", "reviews", json!({"ports": [{"name": "http", "port": 9080}, {"name": "admin", "port": 9090}]}));
+    let bound = |parent: Value| {
+        let mut parents = vec![json!({"group": "", "kind": "Service", "name": "reviews", "port": 1})];
+        parents.insert(0, parent);
+        let route = named("HTTPRoute", "r", json!({"parentRefs": parents, "rules": []}));
+        assert_eq!(errors(&admit(&route)), Vec::<&Problem>::new());
+        let translation = translated(vec![service(), route]);
+        let ports: Vec<_> = translation.routes["HTTPRoute/default/r"].parents.iter().map(|parent| parent.port).collect();
+        (ports, findings(&translation, "HTTPRoute", "r").iter().map(|problem| problem.message.clone()).collect::<Vec<_>>())
+    };
+    let reviews = |name: &str, port: Value| json!({"group": "", "kind": "Service", "name": "reviews", "sectionName": name, "port": port});
+    assert_eq!(bound(reviews("admin", json!(null))).0, [Some(9090), Some(1)]);
+    assert_eq!(bound(reviews("admin", json!(9090))).0, [Some(9090), Some(1)]);
+    for (name, port) in [("admin", json!(9080)), ("admn", json!(null))] {
+        let (ports, told) = bound(reviews(name, port));
+        assert_eq!(ports, [Some(1)], "never wider than it reads");
+        assert!(told[0].starts_with("spec.parentRefs[0].sectionName: reviews.default.svc.cluster.local has no port"), "{told:?}");
+    }
+}
+
+#[test]
+fn of_two_kinds_of_routes_the_more_specific_counts_and_both_are_told() {
+    let spec = || json!({"parentRefs": [{"group": "", "kind": "Service", "name": "reviews"}], "rules": [{}]});
+    let translation = translated(vec![service("reviews"), named("HTTPRoute", "web", spec()), named("GRPCRoute", "grpc", spec())]);
+    let about = |kind, name| findings(&translation, kind, name).iter().map(|problem| (problem.code, problem.severity)).collect::<Vec<_>>();
+    assert_eq!(about("HTTPRoute", "web"), [("Conflicted", Severity::Warning)]);
+    assert_eq!(about("GRPCRoute", "grpc"), [("Conflicted", Severity::Info)]);
 }
 
 /// A route in namespace `default` whose one backend is in another namespace or unknown; what became of it.
@@ -146,18 +181,31 @@ fn references_need_a_service_and_across_namespaces_a_grant() {
 #[test]
 fn a_route_beside_the_client_is_for_that_client_s_namespace() {
     let spec = json!({"parentRefs": [{"group": "", "kind": "Service", "name": "reviews", "namespace": "prod"}], "hostnames": ["A.b"], "rules": []});
+    assert_eq!(admit(&named("HTTPRoute", "r", spec.clone()))[0].path, "spec.hostnames", "hostnames are for gateways");
     let route = route_of(named("HTTPRoute", "r", spec));
-    assert_eq!(route.consumer_namespace.as_deref(), Some("default"));
-    assert_eq!((route.parents[0].host.as_str(), route.hostnames.join(" ")), ("reviews.prod.svc.cluster.local", "a.b".to_owned()));
-    let both =
-        json!({"parentRefs": [{"group": "", "kind": "Service", "name": "a", "namespace": "prod"}, {"group": "", "kind": "Service", "name": "b"}]});
-    assert_eq!(admit(&named("HTTPRoute", "r", both))[0].path, "spec.parentRefs");
+    assert_eq!(route.consumer_namespaces, ["default"]);
+    assert_eq!((route.parents[0].host.as_str(), route.hostnames.len()), ("reviews.prod.svc.cluster.local", 0));
+}
+
+#[test]
+fn a_route_beside_its_service_and_a_foreign_one_speaks_for_all_clients_of_the_one_and_its_own_of_the_other() {
+    let parent = |name: &str, namespace: &str| json!({"group": "", "kind": "Service", "name": name, "namespace": namespace});
+    let spec =
+        json!({"parentRefs": [parent("ratings", "prod"), parent("reviews", "default")], "rules": [{"backendRefs": [{"name": "gone", "port": 1}]}]});
+    let translation = translated(vec![service("reviews"), with(service("ratings"), "namespace", json!("prod")), named("HTTPRoute", "r", spec)]);
+    let halves: Vec<_> =
+        translation.routes.iter().map(|(name, route)| (name.as_str(), route.parents[0].host.as_str(), route.consumer_namespaces.join(" "))).collect();
+    assert_eq!(
+        halves,
+        [("HTTPRoute/default/r", REVIEWS, String::new()), ("HTTPRoute/default/r~consumers", "ratings.prod.svc.cluster.local", "default".to_owned())]
+    );
+    assert_eq!(found(&translation, "HTTPRoute", "r"), [("BackendNotFound", "spec.rules[0].backendRefs[0]".to_owned())], "told once");
 }
 
 #[test]
 fn gateways_and_what_else_is_not_served_is_idle() {
     for (kind, spec) in [
-        ("HTTPRoute", json!({"parentRefs": [{"name": "edge"}], "rules": [{"filters": [{"type": "CORS", "cors": {}}]}]})),
+        ("HTTPRoute", json!({"parentRefs": [{"name": "edge"}], "rules": [{"filters": [{"type": "ExtensionRef", "extensionRef": {}}]}]})),
         ("TCPRoute", json!({"parentRefs": [{"name": "edge"}]})),
         ("Gateway", json!({"listeners": []})),
         ("GatewayClass", json!({})),

@@ -15,7 +15,7 @@ fn every_match_kind_is_carried() {
         "name": "first", "statPrefix": "x",
         "uri": {"prefix": "/api"}, "ignoreUriCase": true,
         "scheme": {"exact": "http"}, "method": {"regex": "GET|HEAD"}, "authority": {"prefix": "shop."},
-        "headers": {"End-User": {"exact": "jason"}, "x-any": {}, "x-re": {"regex": "^a.*"}},
+        "headers": {"End-User": {"exact": "jason"}, "x-any": {}, "x-re": {"regex": "^a.*"}, ":method": {"exact": "GET"}},
         "withoutHeaders": {"x-old": {"prefix": "1"}},
         "queryParams": {"Page": {"exact": "1"}},
         "port": 9080, "sourceLabels": {"app": "productpage"}, "sourceNamespace": "shop",
@@ -28,6 +28,7 @@ fn every_match_kind_is_carried() {
         scheme: Some(TextMatch::Exact("http".to_owned())),
         authority: Some(TextMatch::Prefix("shop.".to_owned())),
         headers: vec![
+            named_match(":method", TextMatch::Exact("GET".to_owned())),
             named_match("end-user", TextMatch::Exact("jason".to_owned())),
             named_match("x-any", TextMatch::Present),
             named_match("x-re", TextMatch::Regex("^a.*".to_owned())),
@@ -57,7 +58,7 @@ fn weights_subsets_ports_and_headers_reach_the_backends() {
     let rule = http_rule(json!({
         "headers": {"request": {"set": {"X-A": "1", "Host": "other"}, "add": {"x-b": "100%%"}, "remove": ["X-C"]}},
         "route": [
-            {"destination": {"host": "reviews", "subset": "v1", "port": {"number": 9080}}, "weight": 80, "headers": {"response": {"set": {"x-d": "2"}}}},
+            {"destination": {"host": "reviews", "subset": "v1", "port": {"number": 9080}}, "weight": 80, "headers": {"response": {"set": {"x-d": "2"}}, "request": {"set": {":authority": "v1.reviews"}}}},
             {"destination": {"host": "reviews.prod.svc.cluster.local"}, "weight": 20},
             {"destination": {"host": "reviews.prod.svc"}},
         ],
@@ -67,6 +68,7 @@ fn weights_subsets_ports_and_headers_reach_the_backends() {
     let prod = "reviews.prod.svc.cluster.local";
     assert_eq!(shares, [(REVIEWS, Some("v1"), Some(9080), 80), (prod, None, None, 20), (prod, None, None, 0)]);
     assert_eq!(backends[0].response_headers.set, [("x-d".to_owned(), "2".to_owned())]);
+    assert_eq!(backends[0].request_headers.set, [("host".to_owned(), "v1.reviews".to_owned())], "the plan makes it the authority");
     assert_eq!(backends[1].origin.path, "spec.http[0].route[1]");
     let change = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
     assert_eq!(rule.request_headers, HeaderChange { set: change("x-a", "1"), add: change("x-b", "100%"), remove: vec!["x-c".to_owned()] });
@@ -114,9 +116,11 @@ fn redirects_keep_or_choose_their_port() {
 #[test]
 fn direct_responses_and_timeouts() {
     let rule = http_rule(json!({"directResponse": {"status": 503, "body": {"string": "closed"}}, "timeout": "1.5s"}));
-    assert_eq!(rule.action, HttpAction::Respond(DirectResponse { status: 503, body: "closed".to_owned() }));
+    assert_eq!(rule.action, HttpAction::Respond(DirectResponse { status: 503, body: b"closed".to_vec() }));
     assert_eq!(rule.timeout, Some(Duration::from_millis(1500)));
     assert_eq!(http_rule(json!({"timeout": "0s"})).timeout, None);
+    let rule = http_rule(json!({"directResponse": {"status": 200, "body": {"bytes": "AP8="}}}));
+    assert_eq!(rule.action, HttpAction::Respond(DirectResponse { status: 200, body: vec![0, 255] }));
 }
 
 #[test]
@@ -147,8 +151,13 @@ fn retries_name_their_conditions() {
             Status(429),
         ],
         backoff: Duration::from_millis(10),
+        endpoints: RetryEndpoints::Others,
     };
     assert_eq!(retry.retry, Some(want));
+    for (written, want) in [(json!(false), RetryEndpoints::Any), (json!(true), RetryEndpoints::Others), (json!(null), RetryEndpoints::Others)] {
+        let retry = http_rule(json!({"retries": {"attempts": 1, "retryIgnorePreviousHosts": written}})).retry.unwrap();
+        assert_eq!(retry.endpoints, want, "{written}");
+    }
     let short = http_rule(json!({"retries": {"attempts": 1}})).retry.unwrap();
     assert_eq!((short.on, short.backoff), (vec![ConnectFailure, RefusedStream, Grpc(14), Grpc(1)], Duration::from_millis(25)));
 }
@@ -238,11 +247,26 @@ fn rules_for_gateways_never_turn_into_rules_for_everybody() {
 #[test]
 fn visibility_and_age_are_kept() {
     let spec = |export: Value| json!({"hosts": ["reviews"], "exportTo": export, "http": [{"route": [{"destination": {"host": "reviews"}}]}]});
-    for (export, want) in [(json!(["*"]), None), (json!(["."]), Some("default")), (json!(["default"]), Some("default")), (json!([]), None)] {
+    let none: &[&str] = &[];
+    for (export, want) in [
+        (json!(["*"]), none),
+        (json!(["."]), &["default"]),
+        (json!(["default"]), &["default"]),
+        (json!(["shop", ".", "shop"]), &["default", "shop"]),
+        (json!(["shop", "~"]), &["shop"]),
+        (json!(["shop", "*"]), none),
+        (json!([]), none),
+    ] {
         let object = with(named("VirtualService", "reviews", spec(export.clone())), "creationTimestamp", json!("2026-01-02T03:04:05Z"));
         let route = route_of(object);
-        assert_eq!((route.consumer_namespace.as_deref(), route.created.as_str()), (want, "2026-01-02T03:04:05Z"), "{export}");
+        assert_eq!(
+            (route.consumer_namespaces.as_slice(), route.created.as_str()),
+            (&want.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()[..], "2026-01-02T03:04:05Z"),
+            "{export}"
+        );
     }
+    let nobody = translated(vec![named("VirtualService", "reviews", spec(json!(["~"])))]);
+    assert!(nobody.routes.is_empty() && nobody.idle[&ObjectRef::new("VirtualService", "default", "reviews")].contains("nobody sees it"));
 }
 
 #[test]
@@ -264,4 +288,23 @@ fn a_host_pattern_covers_what_nobody_names_better() {
     assert_eq!(hosts("all"), ["ratings.default.svc.cluster.local"]);
     assert_eq!(hosts("prod"), ["details.prod.svc.cluster.local"]);
     assert_eq!(hosts("reviews"), [REVIEWS]);
+}
+
+#[test]
+fn a_pattern_for_few_clients_gives_way_to_a_name_for_all_and_not_the_other_way_round() {
+    let vs = |name: &str, host: &str, export: Value| {
+        let rules = json!([{"route": [{"destination": {"host": "reviews"}}]}]);
+        named("VirtualService", name, json!({"hosts": [host], "exportTo": export, "http": rules}))
+    };
+    for (of_pattern, of_name, attached) in [
+        (json!(["."]), json!(["*"]), false),
+        (json!(["."]), json!([".", "shop"]), false),
+        (json!(["*"]), json!(["."]), true),
+        (json!([".", "shop"]), json!(["."]), true),
+        (json!(["shop"]), json!(["."]), true),
+    ] {
+        let translation = translated(vec![service("reviews"), vs("pattern", "*", of_pattern.clone()), vs("name", "reviews", of_name.clone())]);
+        let of = |name: &str| translation.routes[&format!("VirtualService/default/{name}")].parents.len();
+        assert_eq!((of("pattern") == 1, of("name")), (attached, 1), "{of_pattern} {of_name}");
+    }
 }

@@ -1,6 +1,11 @@
 //! Tables from the APIs' texts and the neutral values they must become.
 
 mod assembly;
+mod connections;
+mod cors;
+mod delegates;
+mod evaluator;
+mod fields;
 mod gateway_api;
 mod istio_destinations;
 mod istio_routes;

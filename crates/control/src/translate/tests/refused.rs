@@ -36,8 +36,21 @@ fn check(cases: Vec<((&'static str, Value), &str)>) {
 #[test]
 fn virtual_service_fields() {
     check(vec![
-        (forwarding("corsPolicy", json!({"allowCredentials": true})), "spec.http[0].corsPolicy"),
-        (virtual_service(json!({"delegate": {"name": "x"}})), "spec.http[0].delegate"),
+        (forwarding("corsPolicy", json!({"allowOrigins": [{"regex": "("}]})), "spec.http[0].corsPolicy.allowOrigins[0].regex"),
+        (forwarding("corsPolicy", json!({"allowOrigins": [{}]})), "spec.http[0].corsPolicy.allowOrigins[0]"),
+        (forwarding("corsPolicy", json!({"allowMethods": ["GET", "a b"]})), "spec.http[0].corsPolicy.allowMethods[1]"),
+        (forwarding("corsPolicy", json!({"maxAge": "never"})), "spec.http[0].corsPolicy.maxAge"),
+        (forwarding("corsPolicy", json!({"unmatchedPreflights": "DROP"})), "spec.http[0].corsPolicy.unmatchedPreflights"),
+        (forwarding("delegate", json!({"name": "x"})), "spec.http[0].delegate"),
+        (virtual_service(json!({"delegate": {"namespace": "x"}})), "spec.http[0].delegate.name"),
+        (("VirtualService", json!({"http": [{"delegate": {"name": "reviews"}}]})), "spec.http[0].delegate"),
+        (("VirtualService", json!({"http": [{"route": [{"destination": {"host": "a"}}]}], "tcp": [{}]})), "spec.tcp"),
+        (("VirtualService", json!({"http": [{"route": [{"destination": {"host": "a"}}]}], "gateways": ["mesh"]})), "spec.gateways"),
+        (virtual_service(json!({"redirect": {"uri": "/"}, "rewrite": {"uri": "/"}})), "spec.http[0].rewrite"),
+        (forwarding("headers", json!({"request": {"set": {"x": "y".repeat(1 << 20)}}})), "spec.http[0].headers.request.set.x"),
+        (forwarding("match", json!([{"uri": {"regex": "(a{1000}){1000}"}}])), "spec.http[0].match[0].uri.regex"),
+        (forwarding("match", json!([{"headers": {"x": {"regex": "a)|(b"}}}])), "spec.http[0].match[0].headers.x.regex"),
+        (forwarding("rewrite", json!({"uriRegexRewrite": {"match": "(?<=x)", "rewrite": ""}})), "spec.http[0].rewrite.uriRegexRewrite.match"),
         (
             forwarding("match", json!([{"headers": {"@request.auth.claims.sub": {"exact": "a"}}}])),
             "spec.http[0].match[0].headers.@request.auth.claims.sub",
@@ -54,24 +67,30 @@ fn virtual_service_fields() {
         (forwarding("fault", json!({"abort": {"httpStatus": 500, "percentage": {"value": 101}}})), "spec.http[0].fault.abort.percentage.value"),
         (forwarding("retries", json!({"attempts": 1, "retryOn": "5xx,retriable-headers"})), "spec.http[0].retries.retryOn"),
         (forwarding("retries", json!({"attempts": -1})), "spec.http[0].retries.attempts"),
-        (forwarding("retries", json!({"attempts": 1, "retryIgnorePreviousHosts": false})), "spec.http[0].retries.retryIgnorePreviousHosts"),
         (forwarding("timeout", json!("soon")), "spec.http[0].timeout"),
         (forwarding("headers", json!({"request": {"set": {"x": "%REQ(y)%"}}})), "spec.http[0].headers.request.set.x"),
         (forwarding("headers", json!({"response": {"remove": [":status"]}})), "spec.http[0].headers.response.remove[0]"),
         (forwarding("redirect", json!({"uri": "/"})), "spec.http[0]"),
         (forwarding("mirrorPercentage", json!({"value": 5})), "spec.http[0].mirrorPercentage"),
         (virtual_service(json!({"redirect": {"redirectCode": 200}})), "spec.http[0].redirect.redirectCode"),
-        (virtual_service(json!({"directResponse": {"status": 200, "body": {"bytes": "AA=="}}})), "spec.http[0].directResponse.body.bytes"),
+        (virtual_service(json!({"directResponse": {"status": 200, "body": {"bytes": "?"}}})), "spec.http[0].directResponse.body.bytes"),
+        (virtual_service(json!({"directResponse": {"status": 200, "body": {"bytes": "AA==", "string": ""}}})), "spec.http[0].directResponse.body"),
         (virtual_service(json!({})), "spec.http[0]"),
         (("VirtualService", json!({"hosts": ["a*b"]})), "spec.hosts[0]"),
         (("VirtualService", json!({"hosts": []})), "spec.hosts"),
-        (("VirtualService", json!({"hosts": ["a"], "exportTo": ["other"]})), "spec.exportTo"),
         (
             (
                 "VirtualService",
-                json!({"hosts": ["a"], "tcp": [{"match": [{"destinationSubnets": ["10.0.0.0/8"]}], "route": [{"destination": {"host": "a"}}]}]}),
+                json!({"hosts": ["a"], "tcp": [{"match": [{"destinationSubnets": ["10.0.0.0/99"]}], "route": [{"destination": {"host": "a"}}]}]}),
             ),
-            "spec.tcp[0].match[0].destinationSubnets",
+            "spec.tcp[0].match[0].destinationSubnets[0]",
+        ),
+        (
+            (
+                "VirtualService",
+                json!({"hosts": ["a"], "tcp": [{"match": [{"sourceSubnet": "10.0.0.0/8"}], "route": [{"destination": {"host": "a"}}]}]}),
+            ),
+            "spec.tcp[0].match[0].sourceSubnet",
         ),
         (("VirtualService", json!({"hosts": ["a"], "tls": [{"route": [{"destination": {"host": "a"}}]}]})), "spec.tls[0].match"),
         (
@@ -134,7 +153,29 @@ fn gateway_api_fields() {
     check(vec![
         (http_route(json!({"sessionPersistence": {"type": "Cookie"}})), "spec.rules[0].sessionPersistence"),
         (filter(json!({"type": "ExtensionRef"})), "spec.rules[0].filters[0].type"),
-        (filter(json!({"type": "CORS", "cors": {}})), "spec.rules[0].filters[0].cors"),
+        (filter(json!({"type": "CORS"})), "spec.rules[0].filters[0]"),
+        (filter(json!({"type": "CORS", "cors": {"allowOrigins": ["a.b"]}})), "spec.rules[0].filters[0].cors.allowOrigins[0]"),
+        (filter(json!({"type": "CORS", "cors": {"maxAge": 0}})), "spec.rules[0].filters[0].cors.maxAge"),
+        (
+            http_route(json!({"backendRefs": [{"name": "reviews", "port": 1, "filters": [{"type": "CORS", "cors": {}}]}]})),
+            "spec.rules[0].backendRefs[0].filters[0]",
+        ),
+        (
+            http_route(json!({"backendRefs": [{"name": "reviews", "port": 1, "filters": [{"type": "ExtensionRef"}]}]})),
+            "spec.rules[0].backendRefs[0].filters[0].type",
+        ),
+        (http_route(json!({"timeouts": {"request": "1s", "backendRequest": "2s"}})), "spec.rules[0].timeouts.backendRequest"),
+        (
+            http_route(json!({"matches": [{"headers": [{"name": "a", "type": "RegularExpression", "value": "("}]}]})),
+            "spec.rules[0].matches[0].headers[0].value",
+        ),
+        (
+            (
+                "GRPCRoute",
+                json!({"parentRefs": [{"group": "", "kind": "Service", "name": "a"}], "rules": [{"matches": [{"method": {"type": "RegularExpression", "service": "("}}]}]}),
+            ),
+            "spec.rules[0].matches[0].method.service",
+        ),
         (filter(json!({"type": "URLRewrite"})), "spec.rules[0].filters[0]"),
         (
             filter(json!({"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "Host", "value": "x"}]}})),
@@ -154,9 +195,13 @@ fn gateway_api_fields() {
         ),
         (http_route(json!({"timeouts": {"request": "1d"}})), "spec.rules[0].timeouts.request"),
         (http_route(json!({"retry": {"codes": [200]}})), "spec.rules[0].retry.codes[0]"),
-        (parent(json!({"group": "", "kind": "Service", "name": "a", "sectionName": "http"})), "spec.parentRefs[0].sectionName"),
         (parent(json!({"group": "networking.istio.io", "kind": "ServiceEntry", "name": "a"})), "spec.parentRefs[0]"),
-        (("TCPRoute", json!({"parentRefs": [{"group": "", "kind": "Service", "name": "a"}]})), "spec.parentRefs"),
+        (("UDPRoute", json!({"parentRefs": [{"group": "", "kind": "Service", "name": "a"}]})), "spec.parentRefs"),
+        (("TLSRoute", json!({"parentRefs": [{"group": "", "kind": "Service", "name": "a"}], "rules": [{}]})), "spec.hostnames"),
+        (
+            ("TLSRoute", json!({"parentRefs": [{"group": "", "kind": "Service", "name": "a"}], "hostnames": ["10.0.0.1"], "rules": [{}]})),
+            "spec.hostnames[0]",
+        ),
         (("BackendTLSPolicy", json!({})), "kind"),
     ]);
 }
@@ -218,11 +263,22 @@ fn policy_fields() {
 
 #[test]
 fn a_refusal_carries_its_place_in_the_file() {
-    let mut object = named("VirtualService", "reviews", forwarding("corsPolicy", json!({})).1);
+    let mut object = named("VirtualService", "reviews", forwarding("fault", json!({"delay": {"exponentialDelay": "1s"}})).1);
     let place = taut_model::origin::Location { file: "reviews.yaml".to_owned(), line: 12, column: 5 };
-    object.places = Some(Arc::new([("spec.http[0].corsPolicy".to_owned(), place.clone())].into()));
+    object.places = Some(Arc::new([("spec.http[0].fault.delay.exponentialDelay".to_owned(), place.clone())].into()));
     let problems = admit(&object);
-    assert_eq!(problems[0].location, Some(place));
+    assert_eq!(problems[0].location, Some(place.clone()));
     assert_eq!(problems[0].code, "UnsupportedValue");
-    assert!(problems[0].message.starts_with("spec.http[0].corsPolicy is not supported yet: remove it, or"), "{}", problems[0].message);
+    assert!(
+        problems[0].message.starts_with("spec.http[0].fault.delay.exponentialDelay is not supported yet: remove it, or"),
+        "{}",
+        problems[0].message
+    );
+    // A pattern that would take a proxy's memory is told with its line too.
+    let blows_up = forwarding("match", json!([{"uri": {"regex": "((a{100}){100}){100}"}}])).1;
+    let mut object = named("VirtualService", "reviews", blows_up);
+    object.places = Some(Arc::new([("spec.http[0].match[0].uri.regex".to_owned(), place.clone())].into()));
+    let problems = admit(&object);
+    assert_eq!((problems[0].location.clone(), problems[0].code), (Some(place), "InvalidValue"));
+    assert!(problems[0].message.contains("is not a regular expression"), "{}", problems[0].message);
 }
