@@ -5,6 +5,7 @@ use crate::facts::Facts;
 use crate::path::normalise;
 use crate::plan::Plan;
 use crate::principal::Principal;
+use crate::rate::Due;
 use crate::trace::{Mark, Trace};
 use crate::verdict::{Action, Go, Reason, Refusal, RulePlan, Side, Verdict};
 use crate::words::names;
@@ -48,12 +49,13 @@ impl Plan {
             path: &path,
         };
         let (rule, audit) = self.authorize(&visit, trace)?;
+        let limits = self.limits_on(&visit, facts, trace)?;
         trace.step(Mark::Chosen, "let in", || format!("to the application on port {port}"), Some(&rule.origin));
         let path = facts.http.filter(|http| http.path != path).map(|_| path.into_owned());
         if let Some(path) = &path {
             trace.step(Mark::Info, "path", || format!("becomes {path:?}, as it was authorized"), None);
         }
-        Ok(Go { rule, action: Action::Local { port, path }, delay: None, service_host: self.served_host(own, facts, port), audit })
+        Ok(Go { rule, action: Action::Local { port, path }, delay: None, service_host: self.served_host(own, facts, port), audit, limits })
     }
 
     /// Whether plain text is good enough. Envoy would close the connection; here HTTP clients are told (403).
@@ -99,6 +101,26 @@ impl Plan {
             return Err(refusal(Some(first.origin.clone()), format!("no ALLOW policy matched: {names}")));
         }
         Ok((inbound.open.clone(), audit))
+    }
+
+    /// The limits that the exchange falls under. One of nothing needs no counting.
+    fn limits_on<T: Trace>(&self, visit: &Visit<'_>, facts: &Facts<'_>, trace: &mut T) -> Result<Vec<Due>, Box<Refusal>> {
+        let mut limits = Vec::new();
+        let address = facts.peer.client.or(facts.peer.address);
+        for limit in &self.inbound.limits {
+            let Some(due) = limit.due(visit, address) else {
+                trace.step(Mark::NoMatch, "limit", || format!("{limit}: not for this"), Some(&limit.origin));
+                continue;
+            };
+            if limit.requests == 0 {
+                let detail = format!("{} allows no request", limit.name);
+                let (reason, origin) = (Reason::RateLimited, Some(limit.origin.clone()));
+                return Err(Box::new(Refusal { side: Side::Client, reason, status: 429, origin, detail }));
+            }
+            trace.step(Mark::Match, "limit", || format!("{limit}: counts, if there is room"), Some(&limit.origin));
+            limits.push(due);
+        }
+        Ok(limits)
     }
 
     /// The service that an exchange is for: the one that the peer named, else one that the workload serves on this port.

@@ -37,6 +37,12 @@ impl Source {
         Self((!incoming.is_end_stream()).then(|| Rc::new(RefCell::new(State { incoming: Some(incoming), ..State::empty() }))))
     }
 
+    /// A body that is there as a whole.
+    pub fn of(bytes: Bytes) -> Self {
+        let whole = || State { kept: vec![bytes.clone()], ..State::empty() };
+        Self((!bytes.is_empty()).then(|| Rc::new(RefCell::new(whole()))))
+    }
+
     /// Has the body read as `into` makes it. Before anything of it is read.
     pub fn translate(&self, into: impl FnOnce(Incoming) -> Incoming) {
         if let Some(state) = &self.0 {

@@ -6,6 +6,7 @@ use crate::fault::{Fault, Kind};
 use crate::forward::{self, Answer, switches_protocol};
 use crate::incoming::Incoming;
 use crate::learn::{learn, not_learned};
+use crate::limiter;
 use crate::mirror;
 use crate::respond::{self, ResponseBody};
 use crate::transform;
@@ -26,6 +27,7 @@ pub async fn serve(engine: &Rc<Engine>, arrival: &Rc<Arrival>, head: Parts, body
 
 async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, Fault> {
     let go = decide(engine, exchange).await?;
+    limiter::admit(engine, &go)?;
     if let Some(delay) = go.delay {
         tokio::time::sleep(delay).await;
     }

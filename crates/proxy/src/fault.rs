@@ -2,6 +2,7 @@
 //! Which status a fault becomes is decided in `respond`, not here.
 
 use std::borrow::Cow;
+use std::time::Duration;
 use taut_model::origin::Origin;
 use taut_model::route::AbortWith;
 use taut_plan::verdict::{Reason, Refusal, Side};
@@ -73,11 +74,23 @@ pub enum Kind {
         with: AbortWith,
         origin: Box<Origin>,
     },
+    /// Inbound: a RateLimit has no room.
+    RateLimited(Box<Exhausted>),
     ClientLeft,
     /// The client's request body broke off.
     ClientBroke,
     /// The drain limit or the idle limit ended the connection.
     Closed,
+}
+
+/// A limit without room, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exhausted {
+    pub origin: Origin,
+    pub name: String,
+    pub requests: u32,
+    pub interval: Duration,
+    pub wait: Duration,
 }
 
 impl Fault {
@@ -99,7 +112,13 @@ impl Fault {
             Kind::Timeout | Kind::PerTryTimeout | Kind::BadResponse | Kind::Reported { .. } | Kind::PeerRefused { .. } => Side::Upstream,
             Kind::NoEndpoint | Kind::NameNotFound | Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::PeerUntrusted => Side::Upstream,
             Kind::AppUnreachable | Kind::RefusedStream | Kind::ResetBeforeRequest | Kind::Reset | Kind::ResponseBroken => Side::Upstream,
-            Kind::BadRequest | Kind::MethodNotAllowed | Kind::ClientLeft | Kind::ClientBroke | Kind::HandshakeFailed | Kind::LateHttp => Side::Client,
+            Kind::RateLimited(_)
+            | Kind::BadRequest
+            | Kind::MethodNotAllowed
+            | Kind::ClientLeft
+            | Kind::ClientBroke
+            | Kind::HandshakeFailed
+            | Kind::LateHttp => Side::Client,
         }
     }
 
@@ -131,6 +150,7 @@ impl Fault {
             Kind::MethodNotAllowed => "method_not_allowed",
             Kind::Loop => "loop_detected",
             Kind::Injected { .. } => "fault_injected",
+            Kind::RateLimited(_) => Reason::RateLimited.name(),
             Kind::ClientLeft => "client_left",
             Kind::ClientBroke => "client_body_broken",
             Kind::Closed => "closed",
@@ -158,6 +178,7 @@ impl Fault {
         match &self.kind {
             Kind::Refused { origin, .. } => origin.as_deref(),
             Kind::Injected { origin, .. } => Some(origin),
+            Kind::RateLimited(exhausted) => Some(&exhausted.origin),
             _ => None,
         }
     }

@@ -26,6 +26,7 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
+use taut_model::destination::Origination;
 use taut_model::identity::Identity;
 use taut_plan::cluster::{Dial, Transport};
 use taut_plan::{Cluster, ClusterKey, Live};
@@ -67,7 +68,7 @@ struct Key {
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Secured {
     Mesh(Arc<Identity>, Arc<str>),
-    Tls(Arc<str>, Vec<String>),
+    Tls(Arc<str>, Arc<Origination>),
     Plain,
 }
 
@@ -103,8 +104,8 @@ struct Connection {
     wire: Wire,
     standing: Standing,
     served: u32,
-    /// How many exchanges it may carry.
-    most: u32,
+    opened: Instant,
+    bounds: Bounds,
     permit: Option<Permit>,
 }
 
@@ -114,6 +115,7 @@ struct Http2 {
     /// Streams that the peer allows at the same time (its SETTINGS).
     allowed: Rc<Cell<usize>>,
     served: Cell<u32>,
+    opened: Instant,
     used: Cell<Instant>,
 }
 
@@ -134,7 +136,7 @@ impl Loan for Connection {
     }
 
     fn give_back(self: Box<Self>) {
-        if self.served >= self.most {
+        if self.served >= self.bounds.requests || self.opened.elapsed() >= self.bounds.age {
             return;
         }
         let Some(slot) = self.standing.0.upgrade() else { return };
@@ -167,7 +169,7 @@ impl Pool {
     ) -> Result<(Response<Incoming>, Option<Lease>), Fault> {
         let slot = self.slot(target, held.as_deref());
         match target.spoken {
-            Spoken::Http2 => self.send_http2(&slot, target, held, head, body, most_requests(cluster)).await,
+            Spoken::Http2 => self.send_http2(&slot, target, held, head, body, Bounds::of(cluster)).await,
             _ => self.send_http1(&slot, target, held, head, body, cluster).await,
         }
     }
@@ -189,7 +191,7 @@ impl Pool {
             };
             let Some(body_now) = body.read() else { return Err(spent()) };
             connection.served = connection.served.saturating_add(1);
-            connection.most = most_requests(cluster);
+            connection.bounds = Bounds::of(cluster);
             let unanswered = match client::send(connection, head, body_now).await {
                 Ok(response) => return Ok((response.map(Incoming::Http1Response), None)),
                 Err(unanswered) => unanswered,
@@ -210,11 +212,11 @@ impl Pool {
         held: Option<Arc<HeldIdentity>>,
         head: &http::request::Parts,
         body: &Source,
-        most: u32,
+        bounds: Bounds,
     ) -> Result<(Response<Incoming>, Option<Lease>), Fault> {
         // A connection may be on its way out (GOAWAY) without having said so yet: one more try with another.
         for last in [false, true] {
-            let connection = match slot.free_http2(most) {
+            let connection = match slot.free_http2(bounds) {
                 Some(connection) => connection,
                 None => self.open_http2(slot, target, held.clone()).boxed_local().await?,
             };
@@ -285,7 +287,7 @@ impl Pool {
         // Counts from here, so that others see that one is on its way.
         let standing = Standing::new(slot);
         let io = self.dialer.dial(target, held).await?;
-        Ok(Box::new(Connection { wire: Wire::new(io), standing, served: 0, most: u32::MAX, permit }))
+        Ok(Box::new(Connection { wire: Wire::new(io), standing, served: 0, opened: Instant::now(), bounds: Bounds::of(None), permit }))
     }
 
     async fn open_http2(&self, slot: &Rc<Slot>, target: &Target, held: Option<Arc<HeldIdentity>>) -> Result<Rc<Http2>, Fault> {
@@ -317,7 +319,7 @@ impl Pool {
     fn slot(&self, target: &Target, held: Option<&HeldIdentity>) -> Rc<Slot> {
         let (secured, serial) = match &target.transport {
             Transport::Mesh { expect, server_name } => (Secured::Mesh(expect.clone(), server_name.clone()), held.map_or(0, |held| held.serial)),
-            Transport::Tls { server_name, subject_alt_names } => (Secured::Tls(server_name.clone(), subject_alt_names.clone()), 0),
+            Transport::Tls { server_name, origination } => (Secured::Tls(server_name.clone(), origination.clone()), 0),
             Transport::Plain => (Secured::Plain, 0),
         };
         let key = Key { address: target.address.clone(), secured, spoken: target.spoken, serial, preface: target.preface };
@@ -371,7 +373,7 @@ async fn open_shared(dialer: &Dialer, target: &Target, held: Option<Arc<HeldIden
         }
         polled
     }));
-    Ok(Rc::new(Http2 { sender, streams: Cell::new(0), allowed, served: Cell::new(0), used: Cell::new(Instant::now()) }))
+    Ok(Rc::new(Http2 { sender, streams: Cell::new(0), allowed, served: Cell::new(0), opened: Instant::now(), used: Cell::new(Instant::now()) }))
 }
 
 impl Slot {
@@ -386,17 +388,19 @@ impl Slot {
             if since.elapsed() >= self.idle_timeout {
                 // Those below have been idle for longer.
                 idle.clear();
-            } else if connection.wire.is_quiet() {
+            } else if connection.wire.is_quiet() && connection.opened.elapsed() < connection.bounds.age {
                 return Some(connection);
             }
         }
         None
     }
 
-    fn free_http2(&self, most: u32) -> Option<Rc<Http2>> {
+    fn free_http2(&self, bounds: Bounds) -> Option<Rc<Http2>> {
         let mut connections = self.http2.borrow_mut();
-        connections.retain(|connection| !connection.sender.is_closed() && connection.served.get() < most);
-        let room = |connection: &&Rc<Http2>| connection.streams.get() < connection.allowed.get().min(STREAMS);
+        connections.retain(|connection| {
+            !connection.sender.is_closed() && connection.served.get() < bounds.requests && connection.opened.elapsed() < bounds.age
+        });
+        let room = |connection: &&Rc<Http2>| connection.streams.get() < connection.allowed.get().min(bounds.streams);
         connections.iter().find(room).cloned()
     }
 }
@@ -425,8 +429,21 @@ enum Room {
     New(Option<Permit>),
 }
 
-fn most_requests(cluster: Option<&Arc<Cluster>>) -> u32 {
-    cluster.and_then(|cluster| cluster.limits.max_requests_per_connection).filter(|most| *most > 0).unwrap_or(u32::MAX)
+/// What one connection of a cluster may be used for.
+#[derive(Clone, Copy)]
+struct Bounds {
+    requests: u32,
+    streams: usize,
+    age: Duration,
+}
+
+impl Bounds {
+    fn of(cluster: Option<&Arc<Cluster>>) -> Self {
+        let limits = cluster.map(|cluster| &cluster.limits);
+        let requests = limits.and_then(|limits| limits.max_requests_per_connection).filter(|most| *most > 0).unwrap_or(u32::MAX);
+        let streams = limits.and_then(|limits| limits.max_streams).map_or(STREAMS, |most| (most as usize).clamp(1, STREAMS));
+        Self { requests, streams, age: limits.and_then(|limits| limits.max_connection_age).unwrap_or(Duration::MAX) }
+    }
 }
 
 fn spent() -> Fault {

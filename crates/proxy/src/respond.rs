@@ -9,6 +9,7 @@ use crate::grpc;
 use crate::grpc_web::{self, Format};
 use crate::http1::head;
 use crate::incoming::BoxError;
+use crate::limiter;
 use crate::metadata;
 use crate::record::Open;
 use crate::trace;
@@ -23,6 +24,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use taut_model::route::AbortWith;
+use taut_plan::verdict::Reason;
 use tokio::time::{Instant, Sleep};
 
 /// What the client is sent. It holds the record, which ends with it.
@@ -116,6 +118,9 @@ fn failure(mut exchange: Exchange, fault: &Fault) -> Response<ResponseBody> {
     if exchange.inbound() && exchange.arrival.peer.is_some() {
         headers.extend(exchange.open.engine().introduction.clone().map(|own| (metadata::DESTINATION.clone(), own)));
     }
+    if let Kind::RateLimited(exhausted) = &fault.kind {
+        limiter::tell(&mut headers, exhausted);
+    }
     let record = exchange.open.record();
     (record.status, record.grpc_status) = (status.as_u16(), grpc);
     exchange.open.fail(fault);
@@ -134,6 +139,7 @@ fn status(fault: &Fault) -> StatusCode {
         Kind::BadResponse | Kind::NameNotFound => StatusCode::BAD_GATEWAY,
         Kind::BadRequest | Kind::ClientBroke | Kind::ClientLeft => StatusCode::BAD_REQUEST,
         Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Kind::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
         Kind::Loop => StatusCode::LOOP_DETECTED,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -143,6 +149,8 @@ fn status(fault: &Fault) -> StatusCode {
 fn grpc_code(fault: &Fault) -> u16 {
     match status(fault).as_u16() {
         _ if matches!(fault.kind, Kind::Timeout | Kind::PerTryTimeout) => 4,
+        // RESOURCE_EXHAUSTED, as Envoy has it for limits.
+        _ if matches!(fault.kind, Kind::RateLimited(_) | Kind::Refused { reason: Reason::RateLimited, .. }) => 8,
         400 => 13,
         401 => 16,
         403 => 7,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use taut_model::destination::Destination;
 use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
+use taut_model::rate_limit::RateLimit;
 use taut_model::route::Route;
 use taut_model::service::{Service, ServicePort};
 use taut_model::workload::Workload;
@@ -17,8 +18,12 @@ pub enum Meaning {
     Slice(Slice),
     Route(Route),
     Destination(Destination),
+    /// What is said beside DestinationRules, about one or more hosts.
+    Additions(Vec<Destination>),
     PeerAuthentication(PeerAuthentication),
     AuthorizationPolicy(AuthorizationPolicy),
+    RateLimit(RateLimit),
+    Node(Node),
     Grant(Grant),
     /// Without meaning for mesh traffic, and why.
     Idle(String),
@@ -77,6 +82,13 @@ pub struct Slice {
     pub endpoints: Vec<Workload>,
     /// Port name -> number; a single port may have the empty name.
     pub ports: BTreeMap<String, u16>,
+}
+
+/// A machine, by the name that endpoints give it, and where it stands.
+pub struct Node {
+    pub name: String,
+    /// `region/zone`, empty if not known.
+    pub locality: String,
 }
 
 /// A namespace that lets others refer to its Services.

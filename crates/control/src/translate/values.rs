@@ -50,6 +50,23 @@ pub fn header_value(text: &str) -> Result<(), String> {
     }
 }
 
+/// A cookie's name (RFC 6265 section 4.1.1: a token).
+pub fn cookie_name(text: &str) -> Result<(), String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match !text.is_empty() && text.bytes().all(is_token) {
+        true => Ok(()),
+        false => Err(format!("{text:?} is not a cookie's name: letters, digits and some signs, no spaces, no = and ;")),
+    }
+}
+
+/// The path or another attribute of a cookie: whatever does not end it.
+pub fn cookie_text(text: &str) -> Result<(), String> {
+    match text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b';') {
+        true => Ok(()),
+        false => Err(format!("{text:?} cannot stand in a cookie: visible ASCII characters without ;")),
+    }
+}
+
 /// RE2 syntax; what `regex` does not take (look-around, back-references) RE2 does not take either.
 pub fn pattern(text: &str) -> Result<(), String> {
     let built = regex::RegexBuilder::new(text).size_limit(1 << 20).build();

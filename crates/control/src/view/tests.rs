@@ -21,6 +21,8 @@ fn service(mesh: &mut Translation, host: &str, namespace: &str) {
         place: Place::Mesh,
         resolution: Resolution::Static,
         addresses: Vec::new(),
+        distribution: Default::default(),
+        affinity: Default::default(),
     };
     mesh.services.insert(host.to_owned(), Arc::new(service));
 }

@@ -146,6 +146,8 @@ impl Mesh {
             place: Place::Mesh,
             resolution: Resolution::Static,
             addresses: vec![],
+            distribution: Default::default(),
+            affinity: Default::default(),
         });
         self
     }
@@ -191,6 +193,7 @@ impl Mesh {
             destinations: BTreeMap::new(),
             authentications: BTreeMap::new(),
             authorizations: BTreeMap::new(),
+            limits: BTreeMap::new(),
             policies_complete: true,
         };
         if let Some(change) = self.change {

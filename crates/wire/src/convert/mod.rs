@@ -2,10 +2,14 @@
 
 mod action;
 mod destination;
+#[cfg(test)]
+mod destinations;
 mod field;
 mod matching;
 mod origin;
 mod policy;
+mod preference;
+mod rate_limit;
 mod route;
 mod service;
 #[cfg(test)]

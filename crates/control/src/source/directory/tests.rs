@@ -170,7 +170,7 @@ async fn a_new_rule_that_is_refused_keeps_its_demand_for_tls() {
     let directory = desk.open();
     says(&directory, "StandsIn", "DestinationRule shop/one");
     let rule = &desk.translated().destinations["DestinationRule/shop/one"];
-    let simple = taut_model::destination::ClientTls::Simple { sni: None, subject_alt_names: Vec::new() };
+    let simple = taut_model::destination::ClientTls::Simple(Default::default());
     assert_eq!((rule.policy.tls.as_ref(), rule.policy.ports.len(), rule.host.as_str()), (Some(&simple), 1, "pay.example"));
     assert!(rule.origin.path.contains("not accepted"), "{}", rule.origin);
 }

@@ -4,9 +4,11 @@ mod api;
 mod backend;
 mod filters;
 mod matches;
+mod policies;
 mod resolve;
 mod rules;
 
+pub use policies::{backend_tls_policy, backend_traffic_policy};
 pub use resolve::{Known, resolve};
 
 use super::meaning::{Grant, Meaning};
