@@ -91,6 +91,8 @@ fn destination(mesh: &mut Translation, name: &str, host: &str, namespace: &str) 
         origin: Origin::default(),
         host: host.to_owned(),
         namespace: namespace.to_owned(),
+        role: Default::default(),
+        clients: Default::default(),
         policy: TrafficPolicy::default(),
         subsets: Vec::new(),
     };

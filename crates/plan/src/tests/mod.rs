@@ -2,7 +2,9 @@
 
 mod allocations;
 mod connections;
+mod destinations;
 mod inbound;
+mod limits;
 mod live;
 mod properties;
 mod routing;

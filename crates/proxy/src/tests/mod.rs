@@ -1,6 +1,7 @@
 //! The data path on real sockets: two proxies with hand-made snapshots and a test authority, no control plane.
 
 mod allocations;
+mod destinations;
 mod drain;
 mod dual_stack;
 mod grpc;
@@ -9,6 +10,7 @@ mod hosts;
 mod http;
 mod identity;
 mod learned;
+mod limits;
 mod passthrough;
 mod policy;
 mod proxy_protocol;
