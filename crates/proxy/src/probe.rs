@@ -68,7 +68,10 @@ fn look(engine: &Rc<Engine>, watched: &mut HashMap<Key, Watched>, asking: &mut A
         return;
     }
     follow(engine, watched, &in_use, now);
-    for (key, one) in watched.iter_mut().filter(|(_, one)| !one.being_asked && one.checked.is_due(now)) {
+    // Without a certificate a peer cannot be asked, and that is not its fault.
+    let certified = engine.current.identity().is_some();
+    let askable = |one: &Watched| certified || !matches!(one.endpoint.transport, Transport::Mesh { .. });
+    for (key, one) in watched.iter_mut().filter(|(_, one)| !one.being_asked && one.checked.is_due(now) && askable(one)) {
         if asking.len() >= MOST {
             break;
         }

@@ -26,6 +26,7 @@ use meaning::{Grant, Meaning};
 use reader::Reader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use taut_model::destination::Destination;
 use taut_model::host;
 use taut_model::object::Object;
 use taut_model::origin::ObjectRef;
@@ -125,12 +126,19 @@ impl<'a> Assembly<'a> {
             ("tautline.dev", "RateLimit") => {
                 self.translation.limits.insert(key(&object.reference()), Arc::new(tautline::refuse_everything(object)));
             }
+            ("gateway.networking.k8s.io", "BackendTLSPolicy") => self.add(object, gateway_api::guarded_backends(object)),
             ("networking.istio.io", "DestinationRule") => {
                 let guarded = istio::guarded(object).map(|destination| (key(&object.reference()), Arc::new(destination)));
                 self.translation.destinations.extend(guarded);
             }
             _ => {}
         }
+    }
+
+    fn add(&mut self, object: &Object, additions: Vec<Destination>) {
+        let name = key(&object.reference());
+        let named = additions.into_iter().enumerate().map(|(index, one)| (format!("{name}/{index}"), Arc::new(one)));
+        self.translation.destinations.extend(named);
     }
 
     fn authentication(&mut self, object: &Object, policy: PeerAuthentication) {
@@ -154,11 +162,7 @@ impl<'a> Assembly<'a> {
             Meaning::Destination(destination) => {
                 self.translation.destinations.insert(key(&object.reference()), Arc::new(destination));
             }
-            Meaning::Additions(additions) => {
-                let name = key(&object.reference());
-                let named = additions.into_iter().enumerate().map(|(index, one)| (format!("{name}/{index}"), Arc::new(one)));
-                self.translation.destinations.extend(named);
-            }
+            Meaning::Additions(additions) => self.add(object, additions),
             Meaning::RateLimit(limit) => drop(self.translation.limits.insert(key(&object.reference()), Arc::new(limit))),
             Meaning::PeerAuthentication(policy) => self.authentication(object, policy),
             Meaning::AuthorizationPolicy(policy) => self.authorization(object, policy),

@@ -1,7 +1,7 @@
 //! What is stored for an object that may not be stored itself: the stricter thing under the same names, marked as such.
 
-use super::istio;
 use super::reader::Reader;
+use super::{gateway_api, istio};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use taut_model::object::Object;
@@ -39,6 +39,7 @@ pub fn stand_in(refused: &Object, because: &str) -> Option<Object> {
             let nothing = json!({"limits": [{"name": "not accepted", "requests": 0}]});
             selecting(istio::selector(refused), nothing)
         }
+        ("gateway.networking.k8s.io", "BackendTLSPolicy") => gateway_api::guarded_backends_spec(refused),
         ("networking.istio.io", "DestinationRule") => istio::guarded_spec(refused)?,
         _ => return None,
     };

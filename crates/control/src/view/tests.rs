@@ -166,6 +166,29 @@ fn a_consumer_route_is_seen_from_its_own_namespace_only() {
 }
 
 #[test]
+fn a_rule_is_seen_by_the_clients_it_chooses() {
+    let mut mesh = Translation::default();
+    service(&mut mesh, "reviews", "a");
+    for uid in ["a/web", "a/other", "b/web"] {
+        workload(&mut mesh, uid, &[]);
+    }
+    Arc::make_mut(mesh.workloads.get_mut("a/web").unwrap()).labels.insert("app".to_owned(), "web".to_owned());
+    destination(&mut mesh, "all", "reviews", "a");
+    destination(&mut mesh, "pattern", "*views", "a");
+    for (name, namespaces, labels) in [("exported", &["b"][..], &[][..]), ("nobody", &["~"], &[]), ("chosen", &[], &[("app", "web")])] {
+        destination(&mut mesh, name, "reviews", "a");
+        let clients = &mut Arc::make_mut(mesh.destinations.get_mut(name).unwrap()).clients;
+        clients.namespaces = namespaces.iter().map(|one| (*one).to_owned()).collect();
+        clients.labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    }
+    let index = Index::new(&mesh);
+    for (uid, want) in [("a/web", &["all", "chosen", "pattern"][..]), ("a/other", &["all", "pattern"]), ("b/web", &["all", "exported", "pattern"])] {
+        let seen = view(&mesh, &index, &viewer(uid, &["reviews"]));
+        assert_eq!(names(&seen.destinations), want, "{uid}");
+    }
+}
+
+#[test]
 fn a_workload_that_serves_nothing_and_asks_for_nothing_gets_itself_and_policies() {
     let mut mesh = bookstore();
     workload(&mut mesh, "shop/idle", &[]);

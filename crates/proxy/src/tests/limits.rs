@@ -33,7 +33,9 @@ fn one_too_many_is_answered_429_and_told_when_to_come_back() {
         pair.server.pin(&pair.mesh);
         let refused = get(pair.client.outbound, "/").await;
         assert!(refused.starts_with("HTTP/1.1 429 Too Many Requests\r\n"), "{refused}");
-        for header in ["retry-after: 20\r\n", "ratelimit: \"default/reviews each\";r=0;t=20\r\n", "ratelimit-policy: \"default/reviews each\";q=3;w=60\r\n"] {
+        for header in
+            ["retry-after: 20\r\n", "ratelimit: \"default/reviews each\";r=0;t=20\r\n", "ratelimit-policy: \"default/reviews each\";q=3;w=60\r\n"]
+        {
             assert!(refused.contains(header), "{refused}");
         }
         assert!(refused.contains("x-taut-reason: rate_limited\r\n"), "{refused}");

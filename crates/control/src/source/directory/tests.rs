@@ -153,7 +153,7 @@ async fn a_file_with_what_the_mesh_cannot_do_keeps_its_last_good_version() {
     let desk = Desk::new();
     desk.rule("a.yaml", "one", "reviews");
     let mut directory = desk.open();
-    let unsupported = "  trafficPolicy: {outlierDetection: {splitExternalLocalOriginErrors: true}}\n";
+    let unsupported = "  trafficPolicy: {outlierDetection: {consecutiveErrors: 1}}\n";
     desk.write("a.yaml", &format!("{}{unsupported}", RULE.replace("NAME", "one").replace("HOST", "ratings")));
     directory.refresh(true);
     assert_eq!(desk.host("one").as_deref(), Some("reviews"));

@@ -8,7 +8,7 @@ mod policies;
 mod resolve;
 mod rules;
 
-pub use policies::{backend_tls_policy, backend_traffic_policy};
+pub use policies::{backend_tls_policy, backend_traffic_policy, guarded_backends, guarded_backends_spec};
 pub use resolve::{Known, resolve};
 
 use super::meaning::{Grant, Meaning};

@@ -4,8 +4,11 @@ use super::api;
 use crate::translate::meaning::Meaning;
 use crate::translate::reader::Reader;
 use crate::translate::values;
+use serde_json::{Value, json};
 use taut_model::destination::{ClientTls, Destination, Origination, Persistence, SessionMark, TrafficPolicy};
 use taut_model::host::service_host;
+use taut_model::object::Object;
+use taut_model::origin::Origin;
 
 /// The name of a session's cookie or header where users give it none.
 const SESSION: &str = "taut-session";
@@ -92,6 +95,25 @@ pub fn backend_tls_policy(reader: &mut Reader<'_>) -> Meaning {
     let origination = Origination { sni: Some(validation.hostname), subject_alt_names: names, ..Origination::default() };
     let policy = TrafficPolicy { tls: Some(ClientTls::Simple(origination)), ..TrafficPolicy::default() };
     additions(reader, &spec.target_refs, &policy)
+}
+
+/// In place of a BackendTLSPolicy that is not accepted: its targets are reached over the mesh's own mutual TLS, or not at all.
+pub fn guarded_backends(object: &Object) -> Vec<Destination> {
+    let policy = TrafficPolicy { tls: Some(ClientTls::Mesh), ..TrafficPolicy::default() };
+    let origin = Origin { path: "(not accepted, so mutual TLS is demanded)".to_owned(), location: object.location(""), ..object.origin("") };
+    let host = |name: &String| service_host(name, &object.namespace);
+    target_names(object).iter().map(|name| Destination::addition(origin.clone(), host(name), policy.clone())).collect()
+}
+
+/// The `spec` of a policy with the targets of `object`.
+pub fn guarded_backends_spec(object: &Object) -> Value {
+    let targets: Vec<Value> = target_names(object).iter().map(|name| json!({"group": "", "kind": "Service", "name": name})).collect();
+    json!({"targetRefs": targets, "validation": {"hostname": "not-accepted", "wellKnownCACertificates": "System"}})
+}
+
+fn target_names(object: &Object) -> Vec<String> {
+    let targets = object.value["spec"]["targetRefs"].as_array().into_iter().flatten();
+    targets.filter_map(|target| target["name"].as_str().filter(|name| !name.is_empty()).map(str::to_owned)).collect()
 }
 
 fn additions(reader: &mut Reader<'_>, targets: &[api::PolicyTarget], policy: &TrafficPolicy) -> Meaning {

@@ -4,6 +4,7 @@ mod assembly;
 mod gateway_api;
 mod istio_destinations;
 mod istio_routes;
+mod own_kinds;
 mod properties;
 mod refer;
 mod refused;
@@ -52,7 +53,7 @@ pub fn named(kind: &str, name: &str, spec: Value) -> Object {
         "Telemetry" => "telemetry.istio.io/v1",
         "Deployment" => "apps/v1",
         "EndpointSlice" => "discovery.k8s.io/v1",
-        "Service" | "ServiceAccount" | "Pod" => "v1",
+        "Service" | "ServiceAccount" | "Pod" | "Node" => "v1",
         _ => "gateway.networking.k8s.io/v1",
     };
     object(json!({"apiVersion": api, "kind": kind, "metadata": {"name": name}, "spec": spec}))
