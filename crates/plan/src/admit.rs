@@ -107,8 +107,9 @@ impl Plan {
     fn limits_on<T: Trace>(&self, visit: &Visit<'_>, facts: &Facts<'_>, trace: &mut T) -> Result<Vec<Due>, Box<Refusal>> {
         let mut limits = Vec::new();
         let address = facts.peer.client.or(facts.peer.address);
-        for limit in &self.inbound.limits {
-            let Some(due) = limit.due(visit, address) else {
+        for counted in &self.inbound.limits {
+            let limit = &counted.limit;
+            let Some(due) = counted.due(visit, address) else {
                 trace.step(Mark::NoMatch, "limit", || format!("{limit}: not for this"), Some(&limit.origin));
                 continue;
             };

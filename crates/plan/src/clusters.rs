@@ -93,13 +93,8 @@ impl<'a> Settings<'a> {
 
 /// Fills in what is not said yet. A demand for TLS also stands where a rule switches TLS off.
 fn add(base: &mut TrafficPolicy, addition: &TrafficPolicy) {
-    let fill = |base: &TrafficPolicy| TrafficPolicy {
-        retry_budget: base.retry_budget.clone().or_else(|| addition.retry_budget.clone()),
-        health_check: base.health_check.clone().or_else(|| addition.health_check.clone()),
-        persistence: base.persistence.clone().or_else(|| addition.persistence.clone()),
-        ..base.clone()
-    };
-    *base = fill(base);
+    base.health_check = base.health_check.take().or_else(|| addition.health_check.clone());
+    base.persistence = base.persistence.take().or_else(|| addition.persistence.clone());
     if addition.tls.is_some() && matches!(base.tls, None | Some(ClientTls::Disable)) {
         base.tls.clone_from(&addition.tls);
     }

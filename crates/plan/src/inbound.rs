@@ -1,8 +1,8 @@
 //! What inbound decisions are made from, compiled: the mTLS modes and the policies that concern the workload beside this proxy.
 
 use crate::authorization::Policy;
+use crate::counting::{self, Counted};
 use crate::policies::Policies;
-use crate::rate::{self, Limit};
 use crate::rules::bare_plan;
 use crate::snapshot::Snapshot;
 use crate::verdict::RulePlan;
@@ -23,7 +23,7 @@ pub(crate) struct InboundPlan {
     pub(crate) deny: Policies,
     pub(crate) audit: Policies,
     pub(crate) allow: Policies,
-    pub(crate) limits: Vec<Arc<Limit>>,
+    pub(crate) limits: Vec<Counted>,
     /// The hosts that the workload serves.
     pub(crate) served: Vec<Arc<str>>,
     pub(crate) own_address: Option<IpAddr>,
@@ -50,7 +50,7 @@ impl InboundPlan {
             deny: Policies::new(AuthorizationAction::Deny, deny),
             audit: Policies::new(AuthorizationAction::Audit, audit),
             allow: Policies::new(AuthorizationAction::Allow, allow),
-            limits: rate::compile(snapshot, problems),
+            limits: counting::compile(snapshot, problems),
             served: own.iter().flat_map(|own| &own.serves).map(|serves| serves.host.as_str().into()).collect(),
             own_address: own.and_then(|own| own.address.parse().ok()),
             meshed: meshed(snapshot),

@@ -14,6 +14,7 @@ mod by_host;
 pub mod cluster;
 mod clusters;
 mod compile;
+mod counting;
 mod decide;
 mod dice;
 mod explain;

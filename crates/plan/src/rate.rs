@@ -1,21 +1,16 @@
-//! Request limits: which of them a request falls under, and whether each has room. Pure: buckets are the caller's, and so is the time.
+//! Request limits and their buckets: whether there is room for one more. Pure: the buckets are the caller's, and so is the time. Which
+//! requests a limit is about is `counting`'s to say.
 //!
 //! A bucket is the generic cell rate algorithm (ITU-T I.371): one time per bucket, the moment at which it will be full again. It lets
 //! `burst` requests through at once and one more every `interval / requests`.
 
-use crate::authorization::{Policy, Visit};
-use crate::dice::stable_hash;
-use crate::snapshot::Snapshot;
 use foldhash::fast::FixedState;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::origin::Origin;
-use taut_model::policy::{AuthorizationAction, AuthorizationPolicy, ROOT_NAMESPACE};
 use taut_model::rate_limit::{Per, RequestLimit};
-use taut_model::workload::Workload;
 
 /// Keys (clients, header values) of one limit that have a bucket of their own at the same time; any more share one.
 pub const MOST_KEYS: usize = 10_000;
@@ -31,8 +26,7 @@ pub struct Limit {
     pub requests: u32,
     pub interval: Duration,
     pub burst: u32,
-    per: Per,
-    matching: Policy,
+    pub(crate) per: Per,
 }
 
 /// A limit that a request falls under, and which of its buckets.
@@ -62,25 +56,8 @@ impl fmt::Display for Limit {
     }
 }
 
-/// The limits that concern the workload beside this proxy, in the order of their objects' names.
-pub(crate) fn compile(snapshot: &Snapshot, problems: &mut Vec<(Origin, String)>) -> Vec<Arc<Limit>> {
-    let Some(own) = snapshot.own.as_deref() else { return Vec::new() };
-    let concerns = |namespace: &str, own: &Workload| namespace == own.namespace || namespace == ROOT_NAMESPACE;
-    let here = snapshot.limits.values().filter(|limit| concerns(&limit.namespace, own) && own.has_labels(&limit.selector));
-    here.flat_map(|limit| limit.limits.iter().map(|one| Arc::new(Limit::compile(one, &snapshot.trust_domain, problems))).collect::<Vec<_>>())
-        .collect()
-}
-
 impl Limit {
-    fn compile(said: &RequestLimit, trust_domain: &str, problems: &mut Vec<(Origin, String)>) -> Self {
-        // What cannot be read matches: a limit never lets more through than it reads.
-        let matching = AuthorizationPolicy {
-            origin: said.origin.clone(),
-            namespace: String::new(),
-            selector: Default::default(),
-            action: AuthorizationAction::Deny,
-            rules: vec![said.matching.clone()],
-        };
+    pub(crate) fn new(said: &RequestLimit) -> Self {
         let object = &said.origin.object;
         Self {
             origin: said.origin.clone(),
@@ -89,32 +66,7 @@ impl Limit {
             interval: said.interval,
             burst: said.burst.max(1),
             per: said.per.clone(),
-            matching: Policy::compile(&matching, trust_domain, problems),
         }
-    }
-
-    pub(crate) fn header_names(&self, into: &mut BTreeSet<String>) {
-        self.matching.header_names(into);
-        if let Per::Header(name) = &self.per {
-            into.insert(name.to_ascii_lowercase());
-        }
-    }
-
-    /// `address`: of the client, where it proves no identity.
-    pub(crate) fn due(self: &Arc<Self>, visit: &Visit<'_>, address: Option<IpAddr>) -> Option<Due> {
-        if !self.matching.rules.iter().any(|rule| rule.matches(visit, true)) {
-            return None;
-        }
-        let key = match &self.per {
-            Per::Workload => 0,
-            Per::Client => match (visit.identity, address) {
-                (Some(identity), _) => stable_hash(identity.to_string().as_bytes()),
-                (None, Some(address)) => stable_hash(address.to_canonical().to_string().as_bytes()),
-                (None, None) => 0,
-            },
-            Per::Header(name) => visit.http.and_then(|http| http.header(name)).map_or(0, |value| stable_hash(value.as_bytes())),
-        };
-        Some(Due { limit: self.clone(), key })
     }
 
     /// Between two requests at the limit's rate. `None` for a limit of nothing.
@@ -178,8 +130,8 @@ impl Buckets {
     }
 
     /// Forgets limits that are gone.
-    pub fn retain(&mut self, limits: &[Arc<Limit>]) {
-        self.0.retain(|name, _| limits.iter().any(|limit| limit.name == *name));
+    pub fn retain<'a>(&mut self, limits: impl Iterator<Item = &'a Arc<Limit>> + Clone) {
+        self.0.retain(|name, _| limits.clone().any(|limit| limit.name == *name));
     }
 
     fn of(&mut self, limit: &Limit) -> &mut Keyed {

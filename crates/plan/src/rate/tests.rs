@@ -3,11 +3,12 @@
 use super::*;
 use proptest::prelude::*;
 use taut_model::policy::AuthorizationRule;
+use taut_model::rate_limit::RequestLimit;
 
 fn limit(requests: u32, interval: Duration, burst: u32) -> Arc<Limit> {
     let matching = AuthorizationRule { origin: Origin::default(), from: vec![], to: vec![], when: vec![] };
     let said = RequestLimit { origin: Origin::default(), name: "a".into(), requests, interval, burst, per: Per::Client, matching };
-    Arc::new(Limit::compile(&said, "mesh.local", &mut Vec::new()))
+    Arc::new(Limit::new(&said))
 }
 
 fn due(limit: &Arc<Limit>, key: u64) -> [Due; 1] {
@@ -50,7 +51,7 @@ fn a_request_that_is_refused_costs_nothing() {
         assert_eq!((&*full.limit.name, full.wait), ("narrow", SECOND));
     }
     assert_eq!((0..200).filter(|_| buckets.take(&due(&wide, 1), SECOND).is_ok()).count(), 99);
-    buckets.retain(&[wide]);
+    buckets.retain([&wide].into_iter());
     assert!(buckets.take(&both[1..], SECOND).is_ok());
 }
 
