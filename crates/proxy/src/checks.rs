@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use taut_plan::ClusterKey;
 use taut_plan::health::Unwell;
+use tokio::sync::Notify;
 
 /// A service that was not used for this long is not asked about any more.
 const KEPT: Duration = Duration::from_secs(300);
@@ -19,6 +20,7 @@ pub struct Checks {
     version: AtomicU64,
     /// When each was used last, by host and port.
     used: Mutex<BTreeMap<(Arc<str>, u16), Duration>>,
+    noted: Notify,
 }
 
 impl Checks {
@@ -40,7 +42,13 @@ impl Checks {
     pub fn note_used(&self, keys: Vec<ClusterKey>, now: Duration) {
         if !keys.is_empty() {
             self.used.lock().extend(keys.into_iter().map(|key| ((key.host, key.port), now)));
+            self.noted.notify_one();
         }
+    }
+
+    /// Resolves when traffic was noted since the last time.
+    pub async fn in_use_again(&self) {
+        self.noted.notified().await;
     }
 
     /// The services that are in use, as clusters without a subset.

@@ -15,7 +15,7 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 use http::{HeaderValue, Method, Request, Response, Version, header};
 use http_body_util::{BodyExt, Limited};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use taut_plan::ClusterKey;
 use taut_plan::cluster::{Cluster, Endpoint, Transport};
 use taut_plan::health::{Checked, Unwell};
 
-/// How often it is looked at what is in use and who is due.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often it is looked at what is in use and who is due, at least and at most.
+const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// Questions under way at the same time.
 const MOST: usize = 64;
 /// `grpc.health.v1.HealthCheckResponse` has a few bytes.
@@ -49,24 +49,31 @@ pub async fn run(engine: &Rc<Engine>, worker: usize) {
     if worker != 0 {
         std::future::pending::<()>().await;
     }
-    let mut watched: HashMap<Key, Watched> = HashMap::new();
+    let mut watched: BTreeMap<Key, Watched> = BTreeMap::new();
     let mut asking: Asking = FuturesUnordered::new();
     loop {
         tokio::select! {
             biased;
             Some((key, answer)) = asking.next() => take(engine, &mut watched, &key, answer),
-            () = tokio::time::sleep(LOOK) => look(engine, &mut watched, &mut asking),
+            () = due(engine, &watched) => look(engine, &mut watched, &mut asking),
         }
     }
 }
 
+/// Resolves when there is something to look at. A proxy that has nobody to ask sleeps.
+async fn due(engine: &Engine, watched: &BTreeMap<Key, Watched>) {
+    if watched.is_empty() {
+        return engine.current.checks().in_use_again().await;
+    }
+    let now = engine.world.now();
+    let next = watched.values().filter(|one| !one.being_asked).map(|one| one.checked.due().saturating_sub(now)).min();
+    tokio::time::sleep(next.unwrap_or(LOOK.1).clamp(LOOK.0, LOOK.1)).await;
+}
+
 /// Follows what is in use, and asks who is due.
-fn look(engine: &Rc<Engine>, watched: &mut HashMap<Key, Watched>, asking: &mut Asking) {
+fn look(engine: &Rc<Engine>, watched: &mut BTreeMap<Key, Watched>, asking: &mut Asking) {
     let now = engine.world.now();
     let in_use = engine.current.checks().in_use(now);
-    if in_use.is_empty() && watched.is_empty() {
-        return;
-    }
     follow(engine, watched, &in_use, now);
     // Without a certificate a peer cannot be asked, and that is not its fault.
     let certified = engine.current.identity().is_some();
@@ -86,9 +93,9 @@ fn look(engine: &Rc<Engine>, watched: &mut HashMap<Key, Watched>, asking: &mut A
 }
 
 /// Endpoints that have gone, and those of services that are not in use, are forgotten; new ones begin.
-fn follow(engine: &Engine, watched: &mut HashMap<Key, Watched>, in_use: &[ClusterKey], now: Duration) {
+fn follow(engine: &Engine, watched: &mut BTreeMap<Key, Watched>, in_use: &[ClusterKey], now: Duration) {
     let plan = engine.current.plan();
-    let mut there = HashMap::with_capacity(watched.len());
+    let mut there = BTreeMap::new();
     for cluster in in_use.iter().filter_map(|key| plan.cluster(key)) {
         let Some(check) = &cluster.health_check else { continue };
         for endpoint in &cluster.endpoints {
@@ -108,7 +115,7 @@ fn follow(engine: &Engine, watched: &mut HashMap<Key, Watched>, in_use: &[Cluste
     }
 }
 
-fn take(engine: &Engine, watched: &mut HashMap<Key, Watched>, key: &Key, answer: Result<(), String>) {
+fn take(engine: &Engine, watched: &mut BTreeMap<Key, Watched>, key: &Key, answer: Result<(), String>) {
     let Some(one) = watched.get_mut(key) else { return };
     one.being_asked = false;
     let (now, roll) = (engine.world.now(), engine.dice().u64(..));
@@ -122,7 +129,7 @@ fn take(engine: &Engine, watched: &mut HashMap<Key, Watched>, key: &Key, answer:
     publish(engine, watched);
 }
 
-fn publish(engine: &Engine, watched: &HashMap<Key, Watched>) {
+fn publish(engine: &Engine, watched: &BTreeMap<Key, Watched>) {
     let mut unwell = Unwell::default();
     for ((key, uid), _) in watched.iter().filter(|(_, one)| !one.checked.is_well()) {
         unwell.insert(key, uid.clone());

@@ -4,9 +4,11 @@ use super::meaning::{Meaning, Node, Offer, OfferedPort, Slice, Target};
 use super::reader::{Reader, code};
 use super::registry::NODE_NAME;
 use super::translation::Settings;
+use super::values;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use taut_model::destination::{Destination, Persistence, SessionMark, TrafficPolicy};
 use taut_model::host::service_host;
 use taut_model::identity::Identity;
 use taut_model::service::{Affinity, AppProtocol, Distribution, Place, Resolution, Service, ServicePort};
@@ -14,6 +16,8 @@ use taut_model::workload::{Health, Serves, Workload};
 
 /// The label by which an EndpointSlice names its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+const SESSION_COOKIE: &str = "istio.io/persistent-session";
+const SESSION_HEADER: &str = "istio.io/persistent-session-header";
 const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
 
 /// The part of a Service that says something about mesh traffic; the rest speaks to kube-proxy and cloud load balancers.
@@ -68,7 +72,27 @@ pub fn service(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
         affinity: if spec.session_affinity.as_deref() == Some("ClientIP") { Affinity::ClientAddress } else { Affinity::None },
     };
     let offer = Offer { service, selector: spec.selector, ports, created: reader.created() };
-    Meaning::Offers { offers: vec![offer], endpoints }
+    let additions = persistence(reader).map(|said| {
+        let policy = TrafficPolicy { persistence: Some(said), ..TrafficPolicy::default() };
+        Destination::addition(reader.origin(""), offer.service.host.clone(), policy)
+    });
+    Meaning::Offers { offers: vec![offer], endpoints, additions: additions.into_iter().collect() }
+}
+
+/// Istio's labels for sessions: a cookie's name, with a path behind a colon if it has one, or a header's name.
+fn persistence(reader: &mut Reader<'_>) -> Option<Persistence> {
+    let labels = &reader.object().value["metadata"]["labels"];
+    let by = if let Some(cookie) = labels[SESSION_COOKIE].as_str() {
+        let (name, path) = cookie.split_once(':').unwrap_or((cookie, ""));
+        let at = format!("metadata.labels.{SESSION_COOKIE}");
+        reader.taken(&at, values::cookie_name(name))?;
+        reader.taken(&at, values::cookie_text(path))?;
+        SessionMark::Cookie { name: name.to_owned(), path: path.to_owned(), ttl: None }
+    } else {
+        let header = labels[SESSION_HEADER].as_str()?;
+        SessionMark::Header(reader.taken(&format!("metadata.labels.{SESSION_HEADER}"), values::header_name(header))?)
+    };
+    Some(Persistence { origin: reader.origin("metadata.labels"), by })
 }
 
 /// `spec.trafficDistribution`, or Istio's annotation. It is a hint: one that is not known is told, and changes nothing.

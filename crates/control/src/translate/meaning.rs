@@ -13,6 +13,8 @@ pub enum Meaning {
     Offers {
         offers: Vec<Offer>,
         endpoints: Vec<Workload>,
+        /// What a Service's labels add to its destination.
+        additions: Vec<Destination>,
     },
     Candidate(Candidate),
     Slice(Slice),

@@ -151,7 +151,8 @@ impl<'a> Assembly<'a> {
 
     fn accept(&mut self, object: &'a Object, meaning: Meaning) {
         match meaning {
-            Meaning::Offers { offers, endpoints } => {
+            Meaning::Offers { offers, endpoints, additions } => {
+                self.add(object, additions);
                 self.found.offers.extend(offers);
                 self.found.endpoints.extend(endpoints);
             }

@@ -151,7 +151,7 @@ pub fn service_entry(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
             created: created.clone(),
         })
         .collect();
-    Meaning::Offers { offers, endpoints }
+    Meaning::Offers { offers, endpoints, additions: Vec::new() }
 }
 
 fn place(reader: &mut Reader<'_>, written: Option<&str>) -> Place {

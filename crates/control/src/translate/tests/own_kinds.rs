@@ -149,6 +149,15 @@ fn services_say_which_endpoints_they_prefer() {
         (Distribution::SameNode, Affinity::None)
     );
     assert_eq!(said(json!({}), istio("PreferSameZone")).0, Distribution::SameZone);
+    let sessions = |labels: Value| {
+        let translation = translated(vec![with(named("Service", "reviews", json!({})), "labels", labels)]);
+        translation.destinations.get("Service/default/reviews/0").map(|addition| addition.policy.persistence.clone().unwrap().by)
+    };
+    let cookie = |name: &str, path: &str| Some(SessionMark::Cookie { name: name.to_owned(), path: path.to_owned(), ttl: None });
+    assert_eq!(sessions(json!({})), None);
+    assert_eq!(sessions(json!({"istio.io/persistent-session": "s"})), cookie("s", ""));
+    assert_eq!(sessions(json!({"istio.io/persistent-session": "s:/shop"})), cookie("s", "/shop"));
+    assert_eq!(sessions(json!({"istio.io/persistent-session-header": "X-S"})), Some(SessionMark::Header("x-s".to_owned())));
     let strange = named("Service", "reviews", json!({"trafficDistribution": "PreferMoon"}));
     assert_eq!(admit(&strange)[0].code, "NoEffect");
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use taut_model::destination::TrafficPolicy;
 use taut_model::read;
 
 const KINDS: &[&str] = &[
@@ -18,6 +19,11 @@ const KINDS: &[&str] = &[
     "ReferenceGrant",
     "TCPRoute",
     "Deployment",
+    "Node",
+    "BackendTLSPolicy",
+    "XBackendTrafficPolicy",
+    "RateLimit",
+    "HealthCheck",
 ];
 
 /// Field names of the APIs, so that what is generated gets past the first field.
@@ -81,6 +87,30 @@ const FIELDS: &[&str] = &[
     "tcp",
     "tls",
     "sniHosts",
+    "limits",
+    "requests",
+    "interval",
+    "burst",
+    "per",
+    "header",
+    "to",
+    "operation",
+    "targetRefs",
+    "expectedStatuses",
+    "sessionPersistence",
+    "cookie",
+    "validation",
+    "hostname",
+    "localityLbSetting",
+    "distribute",
+    "failover",
+    "failoverPriority",
+    "warmup",
+    "duration",
+    "outlierDetection",
+    "connectionPool",
+    "portLevelSettings",
+    "exportTo",
 ];
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -113,7 +143,11 @@ proptest! {
         object.value["metadata"]["annotations"] = other;
         let refused = !errors(&admit(&object)).is_empty();
         let translation = translated(vec![service("reviews"), object]);
-        prop_assert!(!refused || (translation.routes.is_empty() && translation.destinations.is_empty()));
+        // Of what is refused a demand for TLS may stay, and a limit of nothing.
+        let is_guard = |rule: &TrafficPolicy| *rule == TrafficPolicy { tls: rule.tls.clone(), ports: rule.ports.clone(), ..TrafficPolicy::default() };
+        let guards = translation.destinations.values().all(|one| is_guard(&one.policy) && one.subsets.is_empty());
+        let limits = translation.limits.values().flat_map(|limit| &limit.limits).all(|limit| limit.requests == 0);
+        prop_assert!(!refused || (translation.routes.is_empty() && guards && limits));
     }
 }
 
