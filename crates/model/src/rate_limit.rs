@@ -1,4 +1,4 @@
-//! How many requests a workload takes, of whom and for what (kind RateLimit).
+//! How many requests a workload takes, of whom and for what, and how large (kind RateLimit).
 
 use crate::origin::Origin;
 use crate::policy::AuthorizationRule;
@@ -13,6 +13,19 @@ pub struct RateLimit {
     /// Empty: the whole namespace (or mesh, in the root namespace).
     pub selector: BTreeMap<String, String>,
     pub limits: Vec<RequestLimit>,
+    pub sizes: Vec<SizeLimit>,
+}
+
+/// Bodies that are longer are not carried to their end. Of several that a request falls under the smallest holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SizeLimit {
+    pub origin: Origin,
+    pub name: String,
+    /// Bytes.
+    pub max_request: Option<u64>,
+    pub max_response: Option<u64>,
+    /// As for a [`RequestLimit`].
+    pub matching: AuthorizationRule,
 }
 
 /// A request must have room in every limit that it matches.

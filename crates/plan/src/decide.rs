@@ -12,7 +12,7 @@ use crate::rules::cluster_name;
 use crate::table::{Entry, HostPlan, Rule, RuleAction, Share, Table, Target};
 use crate::trace::{Mark, Silent, Trace};
 use crate::transform::{affinity, location, new_path, with_query};
-use crate::verdict::{Action, Forward, Go, Question, Reason, Refusal, Rolls, Side, Verdict};
+use crate::verdict::{Action, Forward, Go, Question, Reason, Refusal, Rolls, Side, Sizes, Verdict};
 use crate::words;
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,6 +165,7 @@ impl Plan {
                 service_host: host.clone(),
                 audit: Vec::new(),
                 limits: Vec::new(),
+                sizes: Sizes::default(),
             })),
             Err(verdict) => *verdict,
         }
@@ -250,6 +251,7 @@ impl Plan {
             service_host: facts.host.to_ascii_lowercase().into(),
             audit: Vec::new(),
             limits: Vec::new(),
+            sizes: Sizes::default(),
         }
     }
 

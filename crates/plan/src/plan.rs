@@ -70,7 +70,7 @@ impl Plan {
 
     /// The limits of the workload beside this proxy.
     pub fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> + Clone {
-        self.inbound.limits.iter().map(|counted| &counted.limit)
+        self.inbound.limits.counted.iter().map(|counted| &counted.limit)
     }
 
     pub fn cluster(&self, key: &ClusterKey) -> Option<&Arc<Cluster>> {

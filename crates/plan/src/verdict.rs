@@ -45,6 +45,15 @@ pub struct Go {
     pub audit: Vec<Origin>,
     /// Inbound: the limits that must have room for it.
     pub limits: Vec<Due>,
+    /// Inbound: how large it and its response may be.
+    pub sizes: Sizes,
+}
+
+/// The most bytes that a body may have, and what says so.
+#[derive(Clone, Debug, Default)]
+pub struct Sizes {
+    pub request: Option<(u64, Origin)>,
+    pub response: Option<(u64, Origin)>,
 }
 
 /// What all exchanges of one rule share.

@@ -25,8 +25,10 @@ struct State {
     /// Bytes passed on that were not kept: the body cannot be sent again.
     lost: bool,
     keep: bool,
-    /// The client broke off.
+    /// The client broke off, or said too much.
     broken: bool,
+    /// The most bytes that it may have.
+    most: u64,
     bytes: u64,
     /// The attempt that reads now; bodies of earlier ones end with an error.
     reader: u32,
@@ -94,6 +96,22 @@ impl Source {
         self.0.as_ref().map_or(0, |state| state.borrow().bytes)
     }
 
+    /// From here on ends in an error once more than `most` bytes were read. A body that announces more is not begun: `false`.
+    pub fn bound(&self, most: u64) -> bool {
+        let Some(state) = &self.0 else { return true };
+        let mut state = state.borrow_mut();
+        state.most = most;
+        state.incoming.as_ref().is_none_or(|incoming| incoming.size_hint().lower() <= most)
+    }
+
+    /// Whether more was said than [`Source::bound`] allows.
+    pub fn is_too_large(&self) -> bool {
+        self.0.as_ref().is_some_and(|state| {
+            let state = state.borrow();
+            state.bytes > state.most
+        })
+    }
+
     pub fn broken(&self) -> bool {
         self.0.as_ref().is_some_and(|state| state.borrow().broken)
     }
@@ -101,7 +119,18 @@ impl Source {
 
 impl State {
     fn empty() -> Self {
-        Self { incoming: None, kept: Vec::new(), kept_bytes: 0, trailers: None, lost: false, keep: false, broken: false, bytes: 0, reader: 0 }
+        Self {
+            incoming: None,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            trailers: None,
+            lost: false,
+            keep: false,
+            broken: false,
+            most: u64::MAX,
+            bytes: 0,
+            reader: 0,
+        }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -121,6 +150,10 @@ impl State {
         match frame.into_data() {
             Ok(data) => {
                 self.bytes += data.len() as u64;
+                if self.bytes > self.most {
+                    (self.broken, self.incoming) = (true, None);
+                    return Poll::Ready(Some(Err("the request body is longer than a limit allows".into())));
+                }
                 self.remember(&data);
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }

@@ -28,6 +28,7 @@ pub async fn serve(engine: &Rc<Engine>, arrival: &Rc<Arrival>, head: Parts, body
 async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, Fault> {
     let go = decide(engine, exchange).await?;
     limiter::admit(engine, &go)?;
+    limiter::bound(exchange, &go)?;
     if let Some(delay) = go.delay {
         tokio::time::sleep(delay).await;
     }
@@ -35,7 +36,8 @@ async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, F
     transform::request(engine, exchange, &go)?;
     let answer = forward::attempts(engine, exchange, &go).await;
     mirror::send(engine, exchange, &go);
-    let mut answer = answer?;
+    let mut answer = answer.map_err(|fault| limiter::blame(exchange, &go, fault))?;
+    limiter::measure(&answer.response, &go)?;
     let switching = switches_protocol(&answer.response);
     let from_mesh = answer.from_mesh;
     transform::response(engine, exchange, &go, answer.response.headers_mut(), switching, from_mesh);

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
+use taut_model::origin::Origin;
 use taut_observe::names::{PASSTHROUGH, UNKNOWN};
 use taut_observe::record::{Edge, ExchangeRecord, Party, Protocol, Reporter};
 use taut_observe::text::{Moment, Text};
@@ -182,6 +183,8 @@ pub struct Exchange {
     pub grpc: bool,
     /// The client speaks gRPC-Web, and is to be answered in it.
     pub web: Option<grpc_web::Format>,
+    /// The most bytes that the response may have, and what says so.
+    pub largest_response: Option<(u64, Origin)>,
     pub open: Open,
 }
 
@@ -277,7 +280,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
     };
     let evidence = Evidence { plan: plan.clone(), facts, rolls };
     let open = Open::new(engine, record, evidence, body.clone());
-    Exchange { arrival: arrival.clone(), head, body, upgrade, plan, rolls, authority, host, port, grpc, web: None, open }
+    Exchange { arrival: arrival.clone(), head, body, upgrade, plan, rolls, authority, host, port, grpc, web: None, largest_response: None, open }
 }
 
 /// Removes the headers that only proxies of the mesh may set, after reading what a peer's proxy said in them.

@@ -76,6 +76,10 @@ pub enum Kind {
     },
     /// Inbound: a RateLimit has no room.
     RateLimited(Box<Exhausted>),
+    /// Inbound: the request's body is longer than a RateLimit allows.
+    RequestTooLarge(Box<Origin>),
+    /// Inbound: the response's body is.
+    ResponseTooLarge(Box<Origin>),
     ClientLeft,
     /// The client's request body broke off.
     ClientBroke,
@@ -109,10 +113,16 @@ impl Fault {
             Kind::NotLearned | Kind::Overflow | Kind::NoIdentity | Kind::NoSystemRoots | Kind::Loop | Kind::Injected { .. } | Kind::Closed => {
                 Side::Mesh
             }
-            Kind::Timeout | Kind::PerTryTimeout | Kind::BadResponse | Kind::Reported { .. } | Kind::PeerRefused { .. } => Side::Upstream,
+            Kind::ResponseTooLarge(_)
+            | Kind::Timeout
+            | Kind::PerTryTimeout
+            | Kind::BadResponse
+            | Kind::Reported { .. }
+            | Kind::PeerRefused { .. } => Side::Upstream,
             Kind::NoEndpoint | Kind::NameNotFound | Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::PeerUntrusted => Side::Upstream,
             Kind::AppUnreachable | Kind::RefusedStream | Kind::ResetBeforeRequest | Kind::Reset | Kind::ResponseBroken => Side::Upstream,
             Kind::RateLimited(_)
+            | Kind::RequestTooLarge(_)
             | Kind::BadRequest
             | Kind::MethodNotAllowed
             | Kind::ClientLeft
@@ -151,6 +161,8 @@ impl Fault {
             Kind::Loop => "loop_detected",
             Kind::Injected { .. } => "fault_injected",
             Kind::RateLimited(_) => Reason::RateLimited.name(),
+            Kind::RequestTooLarge(_) => "request_too_large",
+            Kind::ResponseTooLarge(_) => "response_too_large",
             Kind::ClientLeft => "client_left",
             Kind::ClientBroke => "client_body_broken",
             Kind::Closed => "closed",
@@ -166,6 +178,8 @@ impl Fault {
                 | Kind::Timeout
                 | Kind::PerTryTimeout
                 | Kind::BadResponse
+                | Kind::RequestTooLarge(_)
+                | Kind::ResponseTooLarge(_)
                 | Kind::Reported { .. }
                 | Kind::ClientLeft
                 | Kind::ClientBroke
@@ -179,6 +193,7 @@ impl Fault {
             Kind::Refused { origin, .. } => origin.as_deref(),
             Kind::Injected { origin, .. } => Some(origin),
             Kind::RateLimited(exhausted) => Some(&exhausted.origin),
+            Kind::RequestTooLarge(origin) | Kind::ResponseTooLarge(origin) => Some(origin),
             _ => None,
         }
     }

@@ -1,10 +1,14 @@
-//! Holds what comes in to the limits of its workload. The buckets are the whole proxy's: a limit is not a limit per thread. Only what
+//! Holds what comes in to the limits of its workload, in number and in size. The buckets are the whole proxy's: a limit is not a limit per thread. Only what
 //! falls under a limit takes their lock.
 
 use crate::engine::Engine;
+use crate::facts::Exchange;
 use crate::fault::{Exhausted, Fault, Kind};
-use http::{HeaderMap, HeaderValue, header};
+use crate::forward::Content;
+use http::{HeaderMap, HeaderValue, Response, header};
+use http_body::Body;
 use std::time::Duration;
+use taut_model::origin::Origin;
 use taut_plan::rate::{Full, Limit};
 use taut_plan::verdict::Go;
 
@@ -26,6 +30,46 @@ fn exhausted(full: &Full) -> Fault {
     Fault::new(Kind::RateLimited(Box::new(exhausted)), detail)
 }
 
+/// Holds the bodies of an exchange to their sizes.
+///
+/// # Errors
+/// The request announces a body that is too large.
+pub fn bound(exchange: &mut Exchange, go: &Go) -> Result<(), Fault> {
+    exchange.largest_response.clone_from(&go.sizes.response);
+    match &go.sizes.request {
+        Some((most, origin)) if !exchange.body.bound(*most) => Err(request_too_large(*most, origin)),
+        _ => Ok(()),
+    }
+}
+
+/// What is the matter with an exchange that failed, if its request has turned out to be too large.
+pub fn blame(exchange: &Exchange, go: &Go, fault: Fault) -> Fault {
+    match &go.sizes.request {
+        Some((most, origin)) if exchange.body.is_too_large() => request_too_large(*most, origin),
+        _ => fault,
+    }
+}
+
+/// # Errors
+/// The response announces a body that is too large.
+pub fn measure(response: &Response<Content>, go: &Go) -> Result<(), Fault> {
+    let Some((most, origin)) = &go.sizes.response else { return Ok(()) };
+    let announced = match response.body() {
+        Content::Here(bytes) => bytes.len() as u64,
+        Content::Upstream(incoming) => incoming.size_hint().lower(),
+    };
+    if announced > *most { Err(response_too_large(*most, origin.clone())) } else { Ok(()) }
+}
+
+fn request_too_large(most: u64, origin: &Origin) -> Fault {
+    Fault::new(Kind::RequestTooLarge(Box::new(origin.clone())), format!("the request's body is longer than the {most} bytes that {origin} allows"))
+}
+
+pub fn response_too_large(most: u64, origin: Origin) -> Fault {
+    let detail = format!("the response's body is longer than the {most} bytes that {origin} allows");
+    Fault::new(Kind::ResponseTooLarge(Box::new(origin)), detail)
+}
+
 /// Tells the client how long to wait: `Retry-After`, and the fields of draft-ietf-httpapi-ratelimit-headers.
 pub fn tell(headers: &mut HeaderMap, exhausted: &Exhausted) {
     let Exhausted { name, requests, interval, wait, .. } = exhausted;
@@ -42,7 +86,6 @@ pub fn tell(headers: &mut HeaderMap, exhausted: &Exhausted) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use taut_model::origin::Origin;
 
     #[test]
     fn a_client_is_told_how_long_to_wait() {

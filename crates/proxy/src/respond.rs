@@ -23,6 +23,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use taut_model::origin::Origin;
 use taut_model::route::AbortWith;
 use taut_plan::verdict::Reason;
 use tokio::time::{Instant, Sleep};
@@ -35,6 +36,8 @@ pub struct ResponseBody {
     hold: Hold,
     /// What the client reads instead of gRPC.
     web: Option<Format>,
+    /// The most bytes that it may have, and what says so.
+    most: Option<(u64, Origin)>,
 }
 
 /// Turns what came of an exchange into the response. The application that asked learns the request id, for `taut why`.
@@ -79,7 +82,9 @@ fn respond(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answer, 
                 let detail = format!("reported by the peer's proxy with status {}", record.status);
                 exchange.open.fail(&Fault::new(Kind::Reported { reason: reason.chars().take(64).collect() }, detail));
             }
-            Response::from_parts(head, ResponseBody::new(content, answer.deadline, Some(exchange.open), answer.hold))
+            let mut body = ResponseBody::new(content, answer.deadline, Some(exchange.open), answer.hold);
+            body.most = exchange.largest_response;
+            Response::from_parts(head, body)
         }
         Err(fault) => failure(exchange, &fault),
     }
@@ -135,8 +140,9 @@ fn status(fault: &Fault) -> StatusCode {
     match &fault.kind {
         Kind::Refused { status, .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
         Kind::Injected { with: AbortWith::Http(status), .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+        Kind::RequestTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::Timeout | Kind::PerTryTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Kind::BadResponse | Kind::NameNotFound => StatusCode::BAD_GATEWAY,
+        Kind::BadResponse | Kind::NameNotFound | Kind::ResponseTooLarge(_) => StatusCode::BAD_GATEWAY,
         Kind::BadRequest | Kind::ClientBroke | Kind::ClientLeft => StatusCode::BAD_REQUEST,
         Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Kind::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -149,8 +155,14 @@ fn status(fault: &Fault) -> StatusCode {
 fn grpc_code(fault: &Fault) -> u16 {
     match status(fault).as_u16() {
         _ if matches!(fault.kind, Kind::Timeout | Kind::PerTryTimeout) => 4,
-        // RESOURCE_EXHAUSTED, as Envoy has it for limits.
-        _ if matches!(fault.kind, Kind::RateLimited(_) | Kind::Refused { reason: Reason::RateLimited, .. }) => 8,
+        // RESOURCE_EXHAUSTED, as Envoy has it for limits, and gRPC for messages that are too large.
+        _ if matches!(
+            fault.kind,
+            Kind::RateLimited(_) | Kind::RequestTooLarge(_) | Kind::ResponseTooLarge(_) | Kind::Refused { reason: Reason::RateLimited, .. }
+        ) =>
+        {
+            8
+        }
         400 => 13,
         401 => 16,
         403 => 7,
@@ -205,7 +217,7 @@ impl ResponseBody {
 
     fn new(content: Content, deadline: Option<Instant>, open: Option<Open>, hold: Hold) -> Self {
         let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-        let mut body = Self { content: Some(content), deadline, open, hold, web: None };
+        let mut body = Self { content: Some(content), deadline, open, hold, web: None, most: None };
         // A response without a body may never be polled; the record then waits for nothing but the drop.
         if let Some(Content::Upstream(incoming)) = &body.content
             && incoming.is_end_stream()
@@ -269,7 +281,12 @@ impl Body for ResponseBody {
         match frame {
             Some(Ok(frame)) => {
                 if let (Some(data), Some(open)) = (frame.data_ref(), &mut body.open) {
-                    open.record().response_bytes += data.len() as u64;
+                    let record = open.record();
+                    record.response_bytes += data.len() as u64;
+                    if let Some((most, origin)) = body.most.take_if(|(most, _)| record.response_bytes > *most) {
+                        body.failed(&limiter::response_too_large(most, origin));
+                        return Poll::Ready(Some(Err("the response is longer than a limit allows".into())));
+                    }
                 }
                 if let Some(trailers) = frame.trailers_ref() {
                     let trailers = trailers.clone();

@@ -4,7 +4,7 @@ use super::*;
 use crate::rate::Buckets;
 use std::time::Duration;
 use taut_model::policy::{AuthorizationRule, Condition, ConditionKey, OperationMatch, SourceMatch};
-use taut_model::rate_limit::{Per, RateLimit, RequestLimit};
+use taut_model::rate_limit::{Per, RateLimit, RequestLimit, SizeLimit};
 
 fn matching() -> AuthorizationRule {
     AuthorizationRule { origin: origin("RateLimit", "r", "spec.limits[0]"), from: vec![], to: vec![], when: vec![] }
@@ -15,9 +15,22 @@ fn limit(requests: u32, per: Per, matching: AuthorizationRule) -> RequestLimit {
     RequestLimit { origin, name: "one".into(), requests, interval, burst: requests.max(1), per, matching }
 }
 
+/// Of requests to /big, and a narrower one for all.
+fn sizes() -> Vec<SizeLimit> {
+    let to = |path: &str| AuthorizationRule { to: vec![OperationMatch { paths: vec![path.into()], ..OperationMatch::default() }], ..matching() };
+    let size = |name: &str, max_request, max_response, matching| SizeLimit {
+        origin: origin("RateLimit", "r", name),
+        name: name.into(),
+        max_request,
+        max_response,
+        matching,
+    };
+    vec![size("big", Some(100), Some(7), to("/big")), size("all", Some(10), None, matching()), size("small", Some(1), Some(1), to("/small"))]
+}
+
 fn limited(selector: &[(&str, &str)], limits: Vec<RequestLimit>) -> Plan {
     let mut snapshot = bookstore();
-    let limit = RateLimit { origin: origin("RateLimit", "r", ""), namespace: "default".into(), selector: labels(selector), limits };
+    let limit = RateLimit { origin: origin("RateLimit", "r", ""), namespace: "default".into(), selector: labels(selector), limits, sizes: sizes() };
     snapshot.limits.insert("RateLimit/default/r".into(), Arc::new(limit));
     Plan::compile(&snapshot)
 }
@@ -98,4 +111,22 @@ fn why_names_every_limit_that_a_request_falls_under() {
         told.contains("✓ limit        5 requests per 60s for each client: counts, if there is room  RateLimit default/r@1 spec.limits[0]"),
         "{told}"
     );
+}
+
+#[test]
+fn the_smallest_size_of_all_that_match_holds() {
+    let plan = limited(&[], vec![]);
+    let identity = Identity::new("mesh.local", "default", "a");
+    let host = fqdn("productpage");
+    let peer = Peer { identity: Some(&identity), address: None, client: None };
+    let sizes = |http: Option<HttpFacts<'_>>| {
+        let facts = Facts { direction: Direction::Inbound, host: &host, port: 9080, http, peer, sni: None };
+        let Verdict::Go(go) = plan.decide(&facts, &Rolls::default()) else { panic!("not let in") };
+        (go.sizes.request.map(|(most, _)| most), go.sizes.response.map(|(most, _)| most))
+    };
+    for (path, want) in [("/big", (Some(10), Some(7))), ("/x", (Some(10), None)), ("/small", (Some(1), Some(1)))] {
+        let request = get(path);
+        assert_eq!(sizes(Some(request.http())), want, "{path}");
+    }
+    assert_eq!(sizes(None), (None, None));
 }

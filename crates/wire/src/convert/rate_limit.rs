@@ -11,6 +11,7 @@ impl From<&model::RateLimit> for proto::RateLimit {
             namespace: limit.namespace.clone(),
             selector: limit.selector.clone(),
             limits: encoded(&limit.limits),
+            sizes: encoded(&limit.sizes),
         }
     }
 }
@@ -23,6 +24,7 @@ impl TryFrom<proto::RateLimit> for model::RateLimit {
             namespace: limit.namespace,
             selector: limit.selector,
             limits: list("limits", limit.limits)?,
+            sizes: list("sizes", limit.sizes)?,
         })
     }
 }
@@ -68,6 +70,31 @@ impl TryFrom<proto::RequestLimit> for model::RequestLimit {
             interval,
             burst: limit.burst,
             per,
+            matching: required("matching", limit.matching)?,
+        })
+    }
+}
+
+impl From<&model::SizeLimit> for proto::SizeLimit {
+    fn from(limit: &model::SizeLimit) -> Self {
+        Self {
+            origin: Some((&limit.origin).into()),
+            name: limit.name.clone(),
+            max_request: limit.max_request,
+            max_response: limit.max_response,
+            matching: Some((&limit.matching).into()),
+        }
+    }
+}
+
+impl TryFrom<proto::SizeLimit> for model::SizeLimit {
+    type Error = Malformed;
+    fn try_from(limit: proto::SizeLimit) -> Result<Self, Malformed> {
+        Ok(Self {
+            origin: required("origin", limit.origin)?,
+            name: limit.name,
+            max_request: limit.max_request,
+            max_response: limit.max_response,
             matching: required("matching", limit.matching)?,
         })
     }

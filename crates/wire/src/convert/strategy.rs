@@ -303,8 +303,10 @@ fn rate_limit() -> BoxedStrategy<RateLimit> {
     let interval = duration().prop_filter("an interval has a length", |interval| !interval.is_zero());
     let limit = (origin(), text(), any::<u32>(), interval, any::<u32>(), per, authorization_rule())
         .prop_map(|(origin, name, requests, interval, burst, per, matching)| RequestLimit { origin, name, requests, interval, burst, per, matching });
-    (origin(), text(), labels(), vec(limit, 0..3))
-        .prop_map(|(origin, namespace, selector, limits)| RateLimit { origin, namespace, selector, limits })
+    let size = (origin(), text(), of(any::<u64>()), of(any::<u64>()), authorization_rule())
+        .prop_map(|(origin, name, max_request, max_response, matching)| SizeLimit { origin, name, max_request, max_response, matching });
+    (origin(), text(), labels(), vec(limit, 0..3), vec(size, 0..2))
+        .prop_map(|(origin, namespace, selector, limits, sizes)| RateLimit { origin, namespace, selector, limits, sizes })
         .boxed()
 }
 

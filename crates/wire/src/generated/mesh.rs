@@ -906,6 +906,21 @@ pub struct RateLimit {
     pub selector: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "4")]
     pub limits: ::prost::alloc::vec::Vec<RequestLimit>,
+    #[prost(message, repeated, tag = "5")]
+    pub sizes: ::prost::alloc::vec::Vec<SizeLimit>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SizeLimit {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, optional, tag = "3")]
+    pub max_request: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub max_response: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "5")]
+    pub matching: ::core::option::Option<AuthorizationRule>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RequestLimit {

@@ -2,12 +2,14 @@
 
 use crate::translate::istio::api::{Condition, From, To, WorkloadSelector};
 use serde::Deserialize;
+use serde_json::Value;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct RateLimit {
     pub selector: WorkloadSelector,
     pub limits: Vec<RequestLimit>,
+    pub sizes: Vec<SizeLimit>,
 }
 
 /// `from`, `to` and `when` are those of an AuthorizationPolicy's rule.
@@ -20,6 +22,18 @@ pub struct RequestLimit {
     pub burst: Option<i64>,
     pub per: Option<String>,
     pub header: Option<String>,
+    pub from: Option<Vec<From>>,
+    pub to: Option<Vec<To>>,
+    pub when: Vec<Condition>,
+}
+
+/// Sizes are numbers of bytes, or texts such as `10Mi`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SizeLimit {
+    pub name: Option<String>,
+    pub max_request: Option<Value>,
+    pub max_response: Option<Value>,
     pub from: Option<Vec<From>>,
     pub to: Option<Vec<To>>,
     pub when: Vec<Condition>,

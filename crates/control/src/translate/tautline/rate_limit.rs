@@ -5,10 +5,11 @@ use crate::translate::istio::{api::Rule, authorization_rule, selector, stand_in}
 use crate::translate::meaning::Meaning;
 use crate::translate::reader::{Reader, code};
 use crate::translate::values;
+use serde_json::Value;
 use std::time::Duration;
 use taut_model::object::Object;
 use taut_model::policy::AuthorizationRule;
-use taut_model::rate_limit::{Per, RateLimit, RequestLimit};
+use taut_model::rate_limit::{Per, RateLimit, RequestLimit, SizeLimit};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// A bucket is a time; one that takes longer to fill says nothing about traffic.
@@ -16,8 +17,8 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 pub fn rate_limit(reader: &mut Reader<'_>) -> Meaning {
     let spec: api::RateLimit = reader.spec(&[]);
-    if spec.limits.is_empty() {
-        reader.invalid("spec.limits", "names no limit");
+    if spec.limits.is_empty() && spec.sizes.is_empty() {
+        reader.invalid("spec.limits", "names no limit, and neither does spec.sizes");
     }
     let limits: Vec<RequestLimit> = spec.limits.into_iter().enumerate().map(|(index, written)| limit(reader, index, written)).collect();
     for (index, limit) in limits.iter().enumerate() {
@@ -30,6 +31,7 @@ pub fn rate_limit(reader: &mut Reader<'_>) -> Meaning {
         namespace: reader.namespace().to_owned(),
         selector: spec.selector.match_labels,
         limits,
+        sizes: spec.sizes.into_iter().enumerate().map(|(index, written)| size(reader, index, written)).collect(),
     })
 }
 
@@ -39,7 +41,7 @@ pub fn refuse_everything(object: &Object) -> RateLimit {
     let matching = AuthorizationRule { origin: origin.clone(), from: Vec::new(), to: Vec::new(), when: Vec::new() };
     let name = "not accepted".to_owned();
     let all = RequestLimit { origin: origin.clone(), name, requests: 0, interval: INTERVAL, burst: 1, per: Per::Workload, matching };
-    RateLimit { origin, namespace: object.namespace.clone(), selector: selector(object), limits: vec![all] }
+    RateLimit { origin, namespace: object.namespace.clone(), selector: selector(object), limits: vec![all], sizes: Vec::new() }
 }
 
 fn limit(reader: &mut Reader<'_>, index: usize, written: api::RequestLimit) -> RequestLimit {
@@ -71,6 +73,19 @@ fn limit(reader: &mut Reader<'_>, index: usize, written: api::RequestLimit) -> R
         per,
         matching,
     }
+}
+
+fn size(reader: &mut Reader<'_>, index: usize, written: api::SizeLimit) -> SizeLimit {
+    let at = format!("spec.sizes[{index}]");
+    if written.max_request.is_none() && written.max_response.is_none() {
+        reader.invalid(&at, "limits nothing: name maxRequest or maxResponse");
+    }
+    let mut bytes = |field: &str, written: Option<Value>| written.and_then(|written| reader.taken(&format!("{at}.{field}"), values::bytes(&written)));
+    let (max_request, max_response) = (bytes("maxRequest", written.max_request), bytes("maxResponse", written.max_response));
+    let rule = Rule { from: written.from, to: written.to, when: written.when };
+    let matching = authorization_rule(reader, &at, rule);
+    let name = written.name.filter(|name| !name.is_empty()).unwrap_or_else(|| format!("size {index}"));
+    SizeLimit { origin: reader.origin(&at), name, max_request, max_response, matching }
 }
 
 fn per(reader: &mut Reader<'_>, at: &str, written: Option<&str>, header: Option<String>) -> Per {

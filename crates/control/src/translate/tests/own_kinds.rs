@@ -29,6 +29,11 @@ fn a_rate_limit_in_full_and_by_default() {
     assert_eq!((&free.matching.from[0].namespaces[..], &free.matching.to[0].paths[..]), (&["shop".to_owned()][..], &["/a*".to_owned()][..]));
     assert_eq!(free.matching.when[0].key, ConditionKey::RequestHeader("x-plan".to_owned()));
     assert_eq!((&each.per, each.origin.path.as_str()), (&Per::Client, "spec.limits[2]"));
+    let sizes = json!({"sizes": [{"maxRequest": "1Mi"}, {"name": "down", "maxResponse": 10, "to": [{"operation": {"methods": ["GET"]}}]}]});
+    let translation = translated(vec![named("RateLimit", "s", sizes)]);
+    let [up, down] = &translation.limits["RateLimit/default/s"].sizes[..] else { panic!("two sizes") };
+    assert_eq!((up.name.as_str(), up.max_request, up.max_response), ("size 0", Some(1 << 20), None));
+    assert_eq!((down.max_request, down.max_response, &down.matching.to[0].methods[..]), (None, Some(10), &["GET".to_owned()][..]));
 }
 
 #[test]

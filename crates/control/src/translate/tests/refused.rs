@@ -215,6 +215,9 @@ fn kinds_of_our_own() {
     check(vec![
         (("RateLimit", json!({})), "spec.limits"),
         (limit(json!({})), "spec.limits[0].requests"),
+        (("RateLimit", json!({"sizes": [{}]})), "spec.sizes[0]"),
+        (("RateLimit", json!({"sizes": [{"maxRequest": "1 MB"}]})), "spec.sizes[0].maxRequest"),
+        (("RateLimit", json!({"sizes": [{"maxResponse": -1}]})), "spec.sizes[0].maxResponse"),
         (limit(json!({"requests": -1})), "spec.limits[0].requests"),
         (limit(json!({"requests": 1, "burst": 0})), "spec.limits[0].burst"),
         (limit(json!({"requests": 1, "interval": "0s"})), "spec.limits[0].interval"),
