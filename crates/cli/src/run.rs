@@ -46,6 +46,9 @@ pub struct Arguments {
     /// Label, e.g. version=v2. May be given again
     #[arg(short, long = "label", value_name = "KEY=VALUE", value_parser = pair)]
     labels: Vec<(String, String)>,
+    /// Where this machine stands, so that traffic can stay near: eu/eu-1
+    #[arg(long, value_name = "REGION[/ZONE[/SUBZONE]]", default_value = "", hide_default_value = true, env = "TAUT_LOCALITY")]
+    locality: String,
     /// Where the program listens
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     address: IpAddr,
@@ -179,7 +182,7 @@ fn options(arguments: &Arguments, sidecar: IpAddr) -> Options {
         labels,
         address: arguments.address,
         ports: arguments.ports.clone(),
-        locality: String::new(),
+        locality: arguments.locality.clone(),
     };
     let upstream =
         |(host, port, listen): &(String, u16, Option<SocketAddr>)| Upstream { host: host.clone(), port: *port, listen: listen.unwrap_or(at(*port)) };

@@ -56,6 +56,7 @@ impl Published {
         self.encode_type(&new.destinations, &old.destinations, before, |one| &one.origin, Resource::Destination);
         self.encode_type(&new.authentications, &old.authentications, before, |one| &one.origin, Resource::PeerAuthentication);
         self.encode_type(&new.authorizations, &old.authorizations, before, |one| &one.origin, Resource::AuthorizationPolicy);
+        self.encode_type(&new.limits, &old.limits, before, |one| &one.origin, Resource::RateLimit);
         self.translation = new;
     }
 
@@ -122,6 +123,7 @@ pub fn names(view: &View, of_type: ResourceType) -> &std::collections::BTreeSet<
         ResourceType::Destination => &view.destinations,
         ResourceType::PeerAuthentication => &view.authentications,
         ResourceType::AuthorizationPolicy => &view.authorizations,
+        ResourceType::RateLimit => &view.limits,
     }
 }
 

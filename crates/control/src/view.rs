@@ -29,6 +29,7 @@ pub struct View {
     pub destinations: BTreeSet<String>,
     pub authentications: BTreeSet<String>,
     pub authorizations: BTreeSet<String>,
+    pub limits: BTreeSet<String>,
 }
 
 /// Lookup tables over one translation.
@@ -39,6 +40,7 @@ pub struct Index {
     destinations: Hosted,
     authentications: BTreeMap<String, BTreeSet<String>>,
     authorizations: BTreeMap<String, BTreeSet<String>>,
+    limits: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Resource names by the host they are about; wildcards apart.
@@ -82,6 +84,9 @@ impl Index {
         for (name, policy) in &mesh.authorizations {
             index.authorizations.entry(policy.namespace.clone()).or_default().insert(name.clone());
         }
+        for (name, limit) in &mesh.limits {
+            index.limits.entry(limit.namespace.clone()).or_default().insert(name.clone());
+        }
         index
     }
 }
@@ -107,7 +112,7 @@ pub fn view(mesh: &Translation, index: &Index, viewer: &Viewer) -> View {
         }
         view.workloads.extend(index.workloads.get(host).into_iter().flatten().cloned());
         for name in index.destinations.about(host) {
-            if mesh.destinations.get(name).is_some_and(|rule| applies(rule, mesh, host, &viewer.namespace)) {
+            if mesh.destinations.get(name).is_some_and(|rule| applies(rule, mesh, host, viewer)) {
                 view.destinations.insert(name.clone());
             }
         }
@@ -121,6 +126,7 @@ pub fn view(mesh: &Translation, index: &Index, viewer: &Viewer) -> View {
     for namespace in [viewer.namespace.as_str(), ROOT_NAMESPACE] {
         view.authentications.extend(index.authentications.get(namespace).into_iter().flatten().cloned());
         view.authorizations.extend(index.authorizations.get(namespace).into_iter().flatten().cloned());
+        view.limits.extend(index.limits.get(namespace).into_iter().flatten().cloned());
     }
     view
 }
@@ -129,11 +135,15 @@ fn is_for(route: &Route, namespace: &str) -> bool {
     route.consumer_namespaces.is_empty() || route.consumer_namespaces.iter().any(|consumer| consumer == namespace)
 }
 
-/// Istio looks a DestinationRule up in the client's namespace, then the service's, then the root namespace.
-fn applies(rule: &Destination, mesh: &Translation, host: &str, namespace: &str) -> bool {
-    rule.namespace == namespace
+/// Istio looks a DestinationRule up in the client's namespace, then the service's, then the root namespace. A rule may choose its
+/// clients: by namespace, and by label among those of its own namespace.
+fn applies(rule: &Destination, mesh: &Translation, host: &str, viewer: &Viewer) -> bool {
+    let near = rule.namespace == viewer.namespace
         || rule.namespace == ROOT_NAMESPACE
-        || mesh.services.get(host).is_some_and(|service| service.namespace == rule.namespace)
+        || mesh.services.get(host).is_some_and(|service| service.namespace == rule.namespace);
+    let clients = &rule.clients;
+    let chosen = || rule.namespace == viewer.namespace && mesh.workloads.get(&viewer.uid).is_some_and(|own| own.has_labels(&clients.labels));
+    near && (clients.namespaces.is_empty() || clients.namespaces.contains(&viewer.namespace)) && (clients.labels.is_empty() || chosen())
 }
 
 /// The hosts that traffic under this route can go to.

@@ -184,6 +184,7 @@ fn snapshot(published: &Published, trust_domain: &str, own: &Arc<Workload>, host
         destinations: pick(&mesh.destinations, &view.destinations),
         authentications: pick(&mesh.authentications, &view.authentications),
         authorizations: pick(&mesh.authorizations, &view.authorizations),
+        limits: pick(&mesh.limits, &view.limits),
         routes,
         policies_complete: true,
     }

@@ -11,8 +11,37 @@ pub struct Destination {
     pub host: String,
     /// The namespace of the object: a client's own namespace wins over the service's.
     pub namespace: String,
+    pub role: Role,
+    pub clients: Clients,
     pub policy: TrafficPolicy,
     pub subsets: Vec<Subset>,
+}
+
+impl Destination {
+    /// What the object behind `origin` adds to the rules for a host of its own namespace, for all clients.
+    pub fn addition(origin: Origin, host: String, policy: TrafficPolicy) -> Self {
+        let namespace = origin.object.namespace.clone();
+        Self { origin, host, namespace, role: Role::Addition, clients: Clients::default(), policy, subsets: Vec::new() }
+    }
+}
+
+/// How an object stands to others about the same host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// One of them wins (DestinationRule).
+    #[default]
+    Rule,
+    /// Fills in what the winning rule does not say (HealthCheck, XBackendTrafficPolicy).
+    Addition,
+}
+
+/// The clients that an object speaks to; by default all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clients {
+    /// Of these namespaces (`exportTo`); empty: of all.
+    pub namespaces: Vec<String>,
+    /// With these labels (`workloadSelector`); empty: all.
+    pub labels: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +62,11 @@ pub struct TrafficPolicy {
     pub retry_budget: Option<RetryBudget>,
     /// What endpoints are told about the client; nothing if not set.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Which endpoints are near. Together with `balancer` and `warm_up` it is one setting: whoever says one of the three says all.
+    pub locality: Option<LocalityPolicy>,
+    pub warm_up: Option<WarmUp>,
+    pub health_check: Option<HealthCheck>,
+    pub persistence: Option<Persistence>,
     /// Port-level settings replace the destination-level ones as a whole (Istio: "fields omitted are not inherited").
     pub ports: Vec<(u16, TrafficPolicy)>,
 }
@@ -67,7 +101,87 @@ pub enum HashKey {
         name: String,
         path: String,
         ttl: Option<Duration>,
+        /// More attributes of the cookie that is set, such as `SameSite` and its value (which may be empty).
+        attributes: Vec<(String, String)>,
     },
+}
+
+/// Istio's `localityLbSetting`. Localities are `region/zone/subzone`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalityPolicy {
+    /// No locality is nearer than another.
+    pub disabled: bool,
+    pub distribute: Vec<Distribute>,
+    /// Region, and the region to fail over to.
+    pub failover: Vec<(String, String)>,
+    /// Labels, most important first: the more of them an endpoint shares with the client, the nearer it is.
+    pub failover_priority: Vec<LabelMatch>,
+}
+
+/// How the traffic of one locality is shared out. Both sides may end in `*`, or be it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Distribute {
+    pub from: String,
+    /// Localities and their weights. What is not named gets nothing.
+    pub to: Vec<(String, u32)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelMatch {
+    pub name: String,
+    /// `None`: the client's own value.
+    pub value: Option<String>,
+}
+
+/// New endpoints start with a part of their share, which grows over `duration` (Envoy's slow start).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WarmUp {
+    pub duration: Duration,
+    /// Istio's default: 10.
+    pub minimum_percent: f64,
+    /// 1 (the default) grows evenly, more grows faster at first. Above 0.
+    pub aggression: f64,
+}
+
+/// Endpoints are asked by their clients' proxies whether they are well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    pub origin: Origin,
+    pub probe: Probe,
+    pub interval: Duration,
+    pub timeout: Duration,
+    /// Failures in a row after which an endpoint gets nothing new; at least 1.
+    pub unhealthy_after: u32,
+    /// Successes in a row after which it gets traffic again; at least 1.
+    pub healthy_after: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probe {
+    /// The port takes a connection.
+    Tcp,
+    /// `GET path` is answered with one of these statuses, first to last.
+    Http { path: String, statuses: Vec<(u16, u16)> },
+    /// gRPC's health checking protocol: `service` (empty: the whole server) is SERVING.
+    Grpc { service: String },
+}
+
+/// Clients that show the mark of an earlier response reach the endpoint of that response, as long as it is there and well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Persistence {
+    pub origin: Origin,
+    pub by: SessionMark,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionMark {
+    Cookie {
+        name: String,
+        path: String,
+        /// `None`: the client drops it with its session.
+        ttl: Option<Duration>,
+    },
+    Header(String),
 }
 
 /// Circuit limits. `None` is no limit (Istio's default is 2^32-1).
@@ -82,8 +196,23 @@ pub struct Limits {
     pub max_requests_per_connection: Option<u32>,
     /// Istio's default: 10 s.
     pub connect_timeout: Option<Duration>,
-    /// Istio's default: 1 h.
+    /// Of HTTP connections. Istio's default: 1 h.
     pub idle_timeout: Option<Duration>,
+    /// Of TCP connections, where it differs.
+    pub tcp_idle_timeout: Option<Duration>,
+    /// Streams of one HTTP/2 connection at the same time.
+    pub max_streams: Option<u32>,
+    /// No request begins on a connection that is older, and a TCP connection ends.
+    pub max_connection_age: Option<Duration>,
+    pub keepalive: Option<Keepalive>,
+}
+
+/// TCP's own probes of idle connections; what is not set is the system's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Keepalive {
+    pub time: Option<Duration>,
+    pub interval: Option<Duration>,
+    pub probes: Option<u32>,
 }
 
 /// Istio's names and defaults: 5 consecutive, every 10 s, ejected 30 s x times ejected, at most 10 %, panic at 0 %.
@@ -97,6 +226,11 @@ pub struct OutlierPolicy {
     pub base_ejection: Duration,
     pub max_ejection_percent: u32,
     pub min_health_percent: u32,
+    /// Failures to get an answer at all (no connection, reset, timeout) are counted apart, and this many in a row eject; 0 switches
+    /// it off. `None`: they count as gateway errors (Istio's `splitExternalLocalOriginErrors: false`).
+    pub local_origin_failures: Option<u32>,
+    /// The statuses that count as 5xx; empty: 500 to 599.
+    pub error_statuses: Vec<u16>,
 }
 
 impl Default for OutlierPolicy {
@@ -108,6 +242,8 @@ impl Default for OutlierPolicy {
             base_ejection: Duration::from_secs(30),
             max_ejection_percent: 10,
             min_health_percent: 0,
+            local_origin_failures: None,
+            error_statuses: Vec::new(),
         }
     }
 }
@@ -117,10 +253,30 @@ impl Default for OutlierPolicy {
 pub enum ClientTls {
     /// No TLS from the mesh. Refused by a STRICT peer.
     Disable,
-    /// TLS with the server's name checked against the system's roots; `sni` defaults to the host.
-    Simple { sni: Option<String>, subject_alt_names: Vec<String> },
+    /// TLS to a server that is not of the mesh.
+    Simple(Origination),
     /// The mesh's own mutual TLS.
     Mesh,
+}
+
+/// TLS that the client's proxy begins: the server's name is checked, and its certificate against roots.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Origination {
+    /// `None`: the host.
+    pub sni: Option<String>,
+    /// Names of which the server must prove one; empty: the server name.
+    pub subject_alt_names: Vec<String>,
+    /// A PEM file beside the proxy; `None`: the system's roots.
+    pub roots: Option<String>,
+    /// What the client proves itself with, if anything.
+    pub certificate: Option<CertificateFiles>,
+}
+
+/// PEM files beside the proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CertificateFiles {
+    pub chain: String,
+    pub key: String,
 }
 
 /// Version of the PROXY protocol that endpoints are told the client's address in, before anything else is sent.

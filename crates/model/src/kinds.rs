@@ -215,6 +215,11 @@ pub static KINDS: &[Kind] = &[
         ..row(GATEWAY_API, &["v1"], "BackendTLSPolicy", "backendtlspolicies", "backendtlspolicy")
     },
     Kind {
+        short_names: &["xbtrafficpolicy"],
+        categories: GATEWAY_API_CATEGORIES,
+        ..row("gateway.networking.x-k8s.io", &["v1alpha1"], "XBackendTrafficPolicy", "xbackendtrafficpolicies", "xbackendtrafficpolicy")
+    },
+    Kind {
         short_names: &["vs"],
         categories: ISTIO_NETWORKING_CATEGORIES,
         columns: &[("Gateways", ".spec.gateways", "string"), ("Hosts", ".spec.hosts", "string")],
@@ -275,6 +280,18 @@ pub static KINDS: &[Kind] = &[
         namespaced: false,
         columns: &[("Trust Domain", ".spec.trustDomain", "string")],
         ..row("tautline.dev", &["v1alpha1"], "MeshSettings", "meshsettings", "meshsettings")
+    },
+    Kind {
+        short_names: &["rl"],
+        categories: &["tautline"],
+        columns: &[("Requests", ".spec.limits[*].requests", "string"), ("Interval", ".spec.limits[*].interval", "string")],
+        ..row("tautline.dev", &["v1alpha1"], "RateLimit", "ratelimits", "ratelimit")
+    },
+    Kind {
+        short_names: &["hc"],
+        categories: &["tautline"],
+        columns: &[("Targets", ".spec.targetRefs[*].name", "string"), ("Interval", ".spec.interval", "string")],
+        ..row("tautline.dev", &["v1alpha1"], "HealthCheck", "healthchecks", "healthcheck")
     },
 ];
 

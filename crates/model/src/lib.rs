@@ -2,7 +2,7 @@
 //!
 //! Two layers live here. *Input* (`tree`, `schema`, `kinds`, `problem`, `merge`) reads the YAML and JSON that users write, in
 //! the dialect they write it, and says what is wrong with it. *Meaning* (`service`, `workload`, `route`, `destination`,
-//! `policy`) is the one neutral model that every dialect is translated into and everything downstream works on.
+//! `policy`, `rate_limit`) is the one neutral model that every dialect is translated into and everything downstream works on.
 
 pub mod destination;
 pub mod host;
@@ -14,6 +14,7 @@ pub mod origin;
 pub mod path;
 pub mod policy;
 pub mod problem;
+pub mod rate_limit;
 pub mod read;
 pub mod route;
 pub mod schema;

@@ -17,6 +17,28 @@ pub struct Service {
     pub resolution: Resolution,
     /// Virtual addresses that clients may dial instead of the name.
     pub addresses: Vec<IpAddr>,
+    /// Which endpoints a client is to prefer, unless a destination says more.
+    pub distribution: Distribution,
+    /// Whether a client address keeps its endpoint (`sessionAffinity: ClientIP`), unless a destination names a balancer.
+    pub affinity: Affinity,
+}
+
+/// Kubernetes' `trafficDistribution`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Distribution {
+    #[default]
+    Any,
+    /// PreferClose, PreferSameZone.
+    SameZone,
+    SameNode,
+}
+
+/// Kubernetes' `sessionAffinity`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Affinity {
+    #[default]
+    None,
+    ClientAddress,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -42,6 +42,8 @@ const TABLE: &[(&str, &str)] = &[
     ("bad_response", "UPE"),
     // UO: upstream overflow (circuit breaking).
     ("overflow", "UO"),
+    // RL: rate limited locally.
+    ("rate_limited", "RL"),
     // FI: fault injected. DI: delay injected.
     ("fault_injected", "FI"),
     ("delay_injected", "DI"),

@@ -16,6 +16,8 @@ pub const CONNECTED: &str = "taut_control_plane_connected";
 pub const PLAN_VERSION: &str = "taut_plan_version";
 pub const CONNECTIONS_OPEN: &str = "taut_connections_open";
 pub const RETRIES: &str = "taut_retries_total";
+pub const RATE_LIMITED: &str = "taut_rate_limited_total";
+pub const ENDPOINTS_UNWELL: &str = "taut_endpoints_failing_checks";
 pub const MIRRORS_DROPPED: &str = "taut_mirrors_dropped_total";
 pub const SERIES_OVERFLOW: &str = "taut_metric_series_overflow_total";
 pub const ACCESS_LOG_DROPPED: &str = "taut_access_log_dropped_total";
@@ -62,6 +64,8 @@ pub mod label {
     pub const CONNECTION_SECURITY_POLICY: &str = "connection_security_policy";
     /// Upper bound of a histogram's bucket.
     pub const LE: &str = "le";
+    /// The limit of a RateLimit: `namespace/name limit`.
+    pub const LIMIT: &str = "limit";
     pub const FAMILY: &str = "family";
     pub const VERSION: &str = "version";
 }

@@ -5,8 +5,9 @@ use crate::facts::Facts;
 use crate::path::normalise;
 use crate::plan::Plan;
 use crate::principal::Principal;
+use crate::rate::Due;
 use crate::trace::{Mark, Trace};
-use crate::verdict::{Action, Go, Reason, Refusal, RulePlan, Side, Verdict};
+use crate::verdict::{Action, Go, Reason, Refusal, RulePlan, Side, Sizes, Verdict};
 use crate::words::names;
 use std::sync::Arc;
 use taut_model::origin::Origin;
@@ -48,12 +49,23 @@ impl Plan {
             path: &path,
         };
         let (rule, audit) = self.authorize(&visit, trace)?;
+        let limits = self.limits_on(&visit, facts, trace)?;
+        let sizes = self.sizes_of(&visit, trace);
         trace.step(Mark::Chosen, "let in", || format!("to the application on port {port}"), Some(&rule.origin));
         let path = facts.http.filter(|http| http.path != path).map(|_| path.into_owned());
         if let Some(path) = &path {
             trace.step(Mark::Info, "path", || format!("becomes {path:?}, as it was authorized"), None);
         }
-        Ok(Go { rule, action: Action::Local { port, path }, delay: None, cors: None, service_host: self.served_host(own, facts, port), audit })
+        Ok(Go {
+            rule,
+            action: Action::Local { port, path },
+            delay: None,
+            cors: None,
+            service_host: self.served_host(own, facts, port),
+            audit,
+            limits,
+            sizes,
+        })
     }
 
     /// Whether plain text is good enough. Envoy would close the connection; here HTTP clients are told (403).
@@ -99,6 +111,43 @@ impl Plan {
             return Err(refusal(Some(first.origin.clone()), format!("no ALLOW policy matched: {names}")));
         }
         Ok((inbound.open.clone(), audit))
+    }
+
+    /// The limits that the exchange falls under. One of nothing needs no counting.
+    fn limits_on<T: Trace>(&self, visit: &Visit<'_>, facts: &Facts<'_>, trace: &mut T) -> Result<Vec<Due>, Box<Refusal>> {
+        let mut limits = Vec::new();
+        let address = facts.peer.client.or(facts.peer.address);
+        for counted in &self.inbound.limits.counted {
+            let limit = &counted.limit;
+            let Some(due) = counted.due(visit, address) else {
+                trace.step(Mark::NoMatch, "limit", || format!("{limit}: not for this"), Some(&limit.origin));
+                continue;
+            };
+            if limit.requests == 0 {
+                let detail = format!("{} allows no request", limit.name);
+                let (reason, origin) = (Reason::RateLimited, Some(limit.origin.clone()));
+                return Err(Box::new(Refusal { side: Side::Client, reason, status: 429, origin, detail }));
+            }
+            trace.step(Mark::Match, "limit", || format!("{limit}: counts, if there is room"), Some(&limit.origin));
+            limits.push(due);
+        }
+        Ok(limits)
+    }
+
+    /// The smallest of the limits on sizes. Connections have none.
+    fn sizes_of<T: Trace>(&self, visit: &Visit<'_>, trace: &mut T) -> Sizes {
+        let mut sizes = Sizes::default();
+        for sized in self.inbound.limits.sized.iter().filter(|sized| visit.http.is_some() && sized.matches(visit)) {
+            let limit = &sized.limit;
+            for (what, most, known) in [("request", limit.max_request, &mut sizes.request), ("response", limit.max_response, &mut sizes.response)] {
+                let Some(most) = most else { continue };
+                trace.step(Mark::Match, "size", || format!("a {what} of at most {most} bytes"), Some(&limit.origin));
+                if known.as_ref().is_none_or(|(smallest, _)| most < *smallest) {
+                    *known = Some((most, limit.origin.clone()));
+                }
+            }
+        }
+        sizes
     }
 
     /// The service that an exchange is for: the one that the peer named, else one that the workload serves on this port.

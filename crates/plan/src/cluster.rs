@@ -1,10 +1,12 @@
 //! A cluster: one (host, port, subset) that requests can be sent to, with its endpoints and its settings, immutable.
 
 use crate::balance::table::HashTable;
+use crate::locality::Places;
+use crate::session::Sessions;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use taut_model::destination::{Balancer, Limits, OutlierPolicy, ProxyProtocol, RetryBudget};
+use taut_model::destination::{Balancer, HealthCheck, Limits, Origination, OutlierPolicy, ProxyProtocol, RetryBudget, WarmUp};
 use taut_model::identity::Identity;
 use taut_model::origin::Origin;
 use taut_model::service::AppProtocol;
@@ -32,9 +34,18 @@ pub struct Cluster {
     pub outlier: Option<OutlierPolicy>,
     pub retry_budget: RetryBudget,
     pub connect_timeout: Duration,
+    /// Of HTTP connections.
     pub idle_timeout: Duration,
+    pub tcp_idle_timeout: Duration,
     /// How endpoints are told the client's address, before anything else is sent.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Which endpoints are near.
+    pub places: Places,
+    pub warm_up: Option<WarmUp>,
+    /// How clients' proxies find out whether endpoints are well.
+    pub health_check: Option<Arc<HealthCheck>>,
+    /// Clients that come back reach the endpoint they had.
+    pub sessions: Option<Sessions>,
     /// The settings above came from here (DestinationRule), if from anywhere.
     pub origin: Option<Origin>,
     /// For consistent hashing: built on first use, shared by all threads.
@@ -66,10 +77,10 @@ pub enum Transport {
         expect: Arc<Identity>,
         server_name: Arc<str>,
     },
-    /// TLS to a server outside the mesh, verified against the system's roots.
+    /// TLS to a server outside the mesh.
     Tls {
         server_name: Arc<str>,
-        subject_alt_names: Vec<String>,
+        origination: Arc<Origination>,
     },
     Plain,
 }

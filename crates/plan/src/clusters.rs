@@ -2,21 +2,24 @@
 
 use crate::by_host::ByHost;
 use crate::cluster::{Cluster, ClusterKey, Dial, Endpoint, Transport};
+use crate::locality::{Places, places};
+use crate::session::Sessions;
 use crate::snapshot::Snapshot;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use taut_model::destination::{Balancer, ClientTls, Destination, Subset, TrafficPolicy};
+use taut_model::destination::{Balancer, ClientTls, Destination, HashKey, Role, Subset, TrafficPolicy};
 use taut_model::identity::Identity;
 use taut_model::origin::Origin;
 use taut_model::policy::ROOT_NAMESPACE;
-use taut_model::service::{Place, Resolution, Service, ServicePort};
+use taut_model::service::{Affinity, Place, Resolution, Service, ServicePort};
 use taut_model::workload::{Health, Serves, Workload};
 
 /// Istio's defaults.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+const RING_SIZE: u64 = 1024;
 
 pub(crate) type Clusters = BTreeMap<ClusterKey, Built>;
 
@@ -44,14 +47,16 @@ pub(crate) fn build(snapshot: &Snapshot) -> Clusters {
     let settings = Settings::of(snapshot);
     for service in snapshot.services.values() {
         let (destinations, subsets) = settings_for(&settings, service, own_namespace);
+        let additions = settings.additions(service);
         let host: Arc<str> = service.host.as_str().into();
         for port in &service.ports {
             let mut workloads = serving.get(&(service.host.as_str(), port.number)).cloned().unwrap_or_default();
             workloads.sort_by(|a, b| a.uid.cmp(&b.uid));
             workloads.dedup_by(|a, b| a.uid == b.uid);
-            let base = destinations.first().map_or_else(TrafficPolicy::default, |d| overlay(&TrafficPolicy::default(), &d.policy, port.number));
+            let mut base = destinations.first().map_or_else(TrafficPolicy::default, |d| overlay(&TrafficPolicy::default(), &d.policy, port.number));
+            additions.iter().for_each(|addition| add(&mut base, &overlay(&TrafficPolicy::default(), &addition.policy, port.number)));
             let origin = destinations.first().map(|d| d.origin.clone());
-            let whole = Wanted { service, port, host: &host, workloads: &workloads };
+            let whole = Wanted { service, port, host: &host, workloads: &workloads, own: snapshot.own.as_deref() };
             let cluster = whole.cluster(None, &base, origin.clone());
             built.insert(cluster.cluster.key.clone(), cluster);
             for subset in &subsets {
@@ -76,6 +81,23 @@ impl<'a> Settings<'a> {
         let by_host = |destinations: Vec<&'a Destination>| ByHost::new(destinations.into_iter().map(|one| (one.host.as_str(), one)));
         Self(namespaces.into_iter().map(|(namespace, destinations)| (namespace, by_host(destinations))).collect())
     }
+
+    /// What is said beside the rules in the service's own namespace, by name.
+    fn additions(&self, service: &Service) -> Vec<&'a Destination> {
+        let Some(there) = self.0.get(service.namespace.as_str()) else { return Vec::new() };
+        let mut found: Vec<&Destination> = there.covering(&service.host).filter(|one| one.role == Role::Addition).collect();
+        found.sort_by(|a, b| a.origin.object.cmp(&b.origin.object));
+        found
+    }
+}
+
+/// Fills in what is not said yet. A demand for TLS also stands where a rule switches TLS off.
+fn add(base: &mut TrafficPolicy, addition: &TrafficPolicy) {
+    base.health_check = base.health_check.take().or_else(|| addition.health_check.clone());
+    base.persistence = base.persistence.take().or_else(|| addition.persistence.clone());
+    if addition.tls.is_some() && matches!(base.tls, None | Some(ClientTls::Disable)) {
+        base.tls.clone_from(&addition.tls);
+    }
 }
 
 /// The destinations that hold for a service as seen from `own_namespace`, and their subsets. Namespaces are asked in Istio's
@@ -84,7 +106,11 @@ impl<'a> Settings<'a> {
 fn settings_for<'a>(settings: &Settings<'a>, service: &Service, own_namespace: &str) -> (Vec<&'a Destination>, Vec<&'a Subset>) {
     for namespace in [own_namespace, service.namespace.as_str(), ROOT_NAMESPACE] {
         let Some(there) = settings.0.get(namespace) else { continue };
-        let mut found: Vec<&Destination> = there.covering(&service.host).collect();
+        let mut found: Vec<&Destination> = there.covering(&service.host).filter(|one| one.role == Role::Rule).collect();
+        // A rule for chosen workloads (all that are here have been chosen) wins over one for everybody.
+        if found.iter().any(|one| !one.clients.labels.is_empty()) {
+            found.retain(|one| !one.clients.labels.is_empty());
+        }
         let Some(best) = found.iter().map(|d| specificity(&d.host)).max() else { continue };
         found.retain(|d| specificity(&d.host) == best);
         found.sort_by(|a, b| a.origin.object.cmp(&b.origin.object));
@@ -105,17 +131,24 @@ pub(crate) fn specificity(pattern: &str) -> (bool, usize) {
 }
 
 /// What `above` sets wins over `below`, setting by setting; then its settings for the port replace all of them, set or not
-/// (Istio: "fields omitted are not inherited"). The retry budget and the PROXY protocol have no port level, so they
-/// stay.
+/// (Istio: "fields omitted are not inherited"). What has no port level stays.
 fn overlay(below: &TrafficPolicy, above: &TrafficPolicy, port: u16) -> TrafficPolicy {
     let retry_budget = above.retry_budget.clone().or_else(|| below.retry_budget.clone());
     let proxy_protocol = above.proxy_protocol.or(below.proxy_protocol);
+    let health_check = above.health_check.clone().or_else(|| below.health_check.clone());
+    let persistence = above.persistence.clone().or_else(|| below.persistence.clone());
     if let Some((_, at_port)) = above.ports.iter().find(|(number, _)| *number == port) {
         let retry_budget = at_port.retry_budget.clone().or(retry_budget);
-        return TrafficPolicy { retry_budget, proxy_protocol, ports: Vec::new(), ..at_port.clone() };
+        return TrafficPolicy { retry_budget, proxy_protocol, health_check, persistence, ports: Vec::new(), ..at_port.clone() };
     }
+    let says_load_balancer = above.balancer.is_some() || above.locality.is_some() || above.warm_up.is_some();
+    let balancing = if says_load_balancer { above } else { below };
     TrafficPolicy {
-        balancer: above.balancer.clone().or_else(|| below.balancer.clone()),
+        balancer: balancing.balancer.clone(),
+        locality: balancing.locality.clone(),
+        warm_up: balancing.warm_up.clone(),
+        health_check,
+        persistence,
         limits: above.limits.clone().or_else(|| below.limits.clone()),
         outlier: above.outlier.clone().or_else(|| below.outlier.clone()),
         tls: above.tls.clone().or_else(|| below.tls.clone()),
@@ -131,6 +164,8 @@ struct Wanted<'a> {
     host: &'a Arc<str>,
     /// Ready, by uid.
     workloads: &'a [&'a Arc<Workload>],
+    /// The client.
+    own: Option<&'a Workload>,
 }
 
 impl Wanted<'_> {
@@ -146,26 +181,44 @@ impl Wanted<'_> {
             }
         }
         let limits = policy.limits.clone().unwrap_or_default();
+        let there: Vec<&Workload> = endpoints.iter().map(|endpoint: &Arc<Endpoint>| &*endpoint.workload).collect();
+        let judged = policy.outlier.is_some() || policy.health_check.is_some();
+        let places = places(self.own, &there, policy.locality.as_ref(), self.service.distribution, judged);
+        let uids = there.iter().map(|workload| workload.uid.as_str());
+        let sessions = policy.persistence.as_ref().map(|said| Sessions::new(said, self.host, self.port.number, uids));
+        let idle_timeout = limits.idle_timeout.unwrap_or(IDLE_TIMEOUT);
         let cluster = Cluster {
             key: ClusterKey { host: self.host.clone(), port: self.port.number, subset: subset.map(|subset| subset.name.as_str().into()) },
             protocol: self.port.protocol,
             service_namespace: self.service.namespace.clone(),
             service_name: self.service.name.clone(),
             endpoints,
-            balancer: policy.balancer.clone().unwrap_or(Balancer::LeastRequest),
+            balancer: policy.balancer.clone().unwrap_or_else(|| self.usual_balancer()),
             outlier: policy.outlier.clone(),
             retry_budget: policy.retry_budget.clone().unwrap_or_default(),
             connect_timeout: limits.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
-            idle_timeout: limits.idle_timeout.unwrap_or(IDLE_TIMEOUT),
+            idle_timeout,
+            tcp_idle_timeout: limits.tcp_idle_timeout.unwrap_or(idle_timeout),
             limits,
             proxy_protocol: policy.proxy_protocol,
+            places,
+            warm_up: policy.warm_up.clone(),
+            health_check: policy.health_check.clone().map(Arc::new),
+            sessions,
             origin,
             table: Default::default(),
         };
         let passthrough = self.service.resolution == Resolution::Passthrough
             || (self.service.resolution == Resolution::Dns && self.workloads.is_empty() && self.service.host.starts_with('*'));
-        let demands_tls = matches!(policy.tls, Some(ClientTls::Simple { .. } | ClientTls::Mesh));
+        let demands_tls = matches!(policy.tls, Some(ClientTls::Simple(_) | ClientTls::Mesh));
         Built { cluster: Arc::new(cluster), without_peer, passthrough, demands_tls }
+    }
+
+    fn usual_balancer(&self) -> Balancer {
+        match self.service.affinity {
+            Affinity::None => Balancer::LeastRequest,
+            Affinity::ClientAddress => Balancer::RingHash { key: HashKey::SourceIp, min_size: RING_SIZE },
+        }
     }
 
     /// A service resolved by DNS that lists no endpoints stands for its own name.
@@ -198,9 +251,9 @@ impl Wanted<'_> {
         let peer = workload.peer.filter(|_| self.service.place == Place::Mesh);
         let (address, transport) = match (tls, peer) {
             (Some(ClientTls::Disable), _) | (None, None) => direct(Transport::Plain),
-            (Some(ClientTls::Simple { sni, subject_alt_names }), _) => direct(Transport::Tls {
-                server_name: sni.as_deref().unwrap_or(&self.service.host).into(),
-                subject_alt_names: subject_alt_names.clone(),
+            (Some(ClientTls::Simple(origination)), _) => direct(Transport::Tls {
+                server_name: origination.sni.as_deref().unwrap_or(&self.service.host).into(),
+                origination: Arc::new(origination.clone()),
             }),
             (Some(ClientTls::Mesh), None) => return None,
             (Some(ClientTls::Mesh) | None, Some(peer)) => {
@@ -233,7 +286,13 @@ pub(crate) fn only(cluster: &Cluster, endpoint: &Arc<Endpoint>) -> Cluster {
         retry_budget: cluster.retry_budget.clone(),
         connect_timeout: cluster.connect_timeout,
         idle_timeout: cluster.idle_timeout,
+        tcp_idle_timeout: cluster.tcp_idle_timeout,
         proxy_protocol: cluster.proxy_protocol,
+        // A client that dials one endpoint has chosen.
+        places: Places::Alike,
+        warm_up: None,
+        health_check: None,
+        sessions: None,
         origin: cluster.origin.clone(),
         table: Default::default(),
     }

@@ -50,6 +50,7 @@ impl Plan {
         let mut headers_used = inbound.header_names();
         routes.iter().for_each(|route| route.header_names(&mut headers_used));
         clusters.values().for_each(|built| balancer_headers(&built.cluster.balancer, &mut headers_used));
+        headers_used.extend(clusters.values().filter_map(|built| built.cluster.sessions.as_ref()).map(|sessions| sessions.header_name()));
         let mut namespaces: BTreeSet<String> = snapshot.services.values().map(|service| service.namespace.clone()).collect();
         namespaces.extend(snapshot.workloads.values().chain(&snapshot.own).map(|workload| workload.namespace.clone()));
         Plan {

@@ -5,6 +5,7 @@ use crate::cluster::{Cluster, Transport};
 use crate::cors::Sharing;
 use crate::dice::{chance, mix, weighted};
 use crate::facts::{Direction, Facts, HttpFacts};
+use crate::locality::Places;
 use crate::matching::{Asked, Matcher};
 use crate::path::{has_dot_segments, host_name, lower, normalise};
 use crate::plan::{Found, Plan, address};
@@ -12,7 +13,7 @@ use crate::rules::cluster_name;
 use crate::table::{Entry, HostPlan, Rule, RuleAction, Share, Table, Target};
 use crate::trace::{Mark, Silent, Trace};
 use crate::transform::{affinity, location, new_path, with_query};
-use crate::verdict::{Action, Forward, Go, Question, Reason, Refusal, Rolls, Side, Verdict};
+use crate::verdict::{Action, Forward, Go, Question, Reason, Refusal, Rolls, Side, Sizes, Verdict};
 use crate::words;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -159,6 +160,8 @@ impl Plan {
                 cors: cors.map(Box::new),
                 service_host: host.clone(),
                 audit: Vec::new(),
+                limits: Vec::new(),
+                sizes: Sizes::default(),
             }))
         };
         // Before the fault: a preflight is the browser's question to the mesh, and no request of the page's.
@@ -231,7 +234,12 @@ impl Plan {
         shares: &[Share],
         trace: &mut T,
     ) -> Result<Action, Box<Verdict>> {
-        let Some(share) = choose(rule, shares, dice, trace) else { return Err(refuse(unusable(rule), trace).into()) };
+        let back = facts.http.and_then(|http| came_back(shares, &http));
+        let chosen = match back {
+            Some((share, _)) => Some(share),
+            None => choose(rule, shares, dice, trace),
+        };
+        let Some(share) = chosen else { return Err(refuse(unusable(rule), trace).into()) };
         let cluster = match &share.target {
             Target::Cluster(cluster) => cluster.clone(),
             Target::Passthrough => {
@@ -241,6 +249,15 @@ impl Plan {
             Target::Unknown(host) => return Err(ask(vec![host.clone()], trace).into()),
             Target::Refused(refusal) => return Err(refuse((**refusal).clone(), trace).into()),
         };
+        if let (Some((share, position)), Some(sessions)) = (back, &cluster.sessions) {
+            let uid = cluster.endpoints.get(position).map_or("", |endpoint| &endpoint.workload.uid);
+            trace.step(
+                Mark::Chosen,
+                "session",
+                || format!("{} of {} says {uid}, which it goes to while that is well", sessions.describe(), share.label),
+                Some(&sessions.origin),
+            );
+        }
         if T::LISTENS {
             tell_cluster(&cluster, trace);
             tell_rule(rule, trace);
@@ -262,7 +279,16 @@ impl Plan {
         }
         let mirrors = mirrors(rule, dice, trace).map_err(|unknown| Box::new(ask(vec![unknown], trace)))?;
         let backend = share.backend.clone();
-        Ok(Action::Forward(Forward { cluster, backend, path_and_query, authority, hash: affinity.hash, set_cookie: affinity.set_cookie, mirrors }))
+        Ok(Action::Forward(Forward {
+            cluster,
+            backend,
+            path_and_query,
+            authority,
+            hash: affinity.hash,
+            set_cookie: affinity.set_cookie,
+            resumed: back.map(|(_, position)| position),
+            mirrors,
+        }))
     }
 
     /// ALLOW_ANY, Istio's default: what is not of the mesh is dialled as the client named it.
@@ -280,6 +306,8 @@ impl Plan {
             cors: None,
             service_host: facts.host.to_ascii_lowercase().into(),
             audit: Vec::new(),
+            limits: Vec::new(),
+            sizes: Sizes::default(),
         }
     }
 
@@ -359,6 +387,15 @@ fn fault<T: Trace>(rule: &Rule, dice: Dice<'_>, trace: &mut T) -> (Option<Durati
     (delay.map(|delay| delay.duration), abort.map(|abort| Action::Abort { with: abort.with, origin: fault.origin.clone() }))
 }
 
+/// The share that a client has been at before, and the position of its endpoint there. It stays there however traffic is split (GEP-1619),
+/// as long as the share gets any.
+fn came_back<'a>(shares: &'a [Share], http: &HttpFacts<'_>) -> Option<(&'a Share, usize)> {
+    shares.iter().filter(|share| share.weight > 0).find_map(|share| match &share.target {
+        Target::Cluster(cluster) => Some((share, cluster.sessions.as_ref()?.resumed(http)?)),
+        _ => None,
+    })
+}
+
 /// `None` when all weights are zero. With open dice, tells all and returns the heaviest.
 fn choose<'a, T: Trace>(rule: &Rule, shares: &'a [Share], dice: Dice<'_>, trace: &mut T) -> Option<&'a Share> {
     let weights = shares.iter().map(|share| u64::from(share.weight));
@@ -435,6 +472,19 @@ fn tell_cluster<T: Trace>(cluster: &Cluster, trace: &mut T) {
     }
     if let Some(outlier) = &cluster.outlier {
         trace.step(Mark::Info, "ejection", || format!("after {} consecutive 5xx for {:?}", outlier.consecutive_5xx, outlier.base_ejection), origin);
+    }
+    if !matches!(cluster.places, Places::Alike) {
+        trace.step(Mark::Info, "locality", || words::places(&cluster.places), origin);
+    }
+    if let Some(warm_up) = &cluster.warm_up {
+        let how = || format!("new endpoints start at {} % of their share and have all of it after {:?}", warm_up.minimum_percent, warm_up.duration);
+        trace.step(Mark::Info, "warm-up", how, origin);
+    }
+    if let Some(check) = &cluster.health_check {
+        trace.step(Mark::Info, "checked", || words::health_check(check), Some(&check.origin));
+    }
+    if let Some(sessions) = &cluster.sessions {
+        trace.step(Mark::Info, "sessions", || format!("kept by {}", sessions.describe()), Some(&sessions.origin));
     }
 }
 

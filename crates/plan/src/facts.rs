@@ -67,4 +67,11 @@ impl<'a> HttpFacts<'a> {
         let first = values.next()?;
         Some(values.fold(first, |all, next| Cow::Owned(format!("{all},{next}"))))
     }
+
+    /// RFC 6265 section 4.2: the first cookie of that name; clients may send several header lines (HTTP/2 does).
+    pub(crate) fn cookie(&self, name: &str) -> Option<String> {
+        let lines = self.headers.get_all("cookie").iter().filter_map(|line| line.to_str().ok());
+        let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"').to_owned())
+    }
 }

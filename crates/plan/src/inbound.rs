@@ -1,6 +1,7 @@
 //! What inbound decisions are made from, compiled: the mTLS modes and the policies that concern the workload beside this proxy.
 
 use crate::authorization::Policy;
+use crate::counting::Limits;
 use crate::policies::Policies;
 use crate::rules::bare_plan;
 use crate::snapshot::Snapshot;
@@ -22,6 +23,7 @@ pub(crate) struct InboundPlan {
     pub(crate) deny: Policies,
     pub(crate) audit: Policies,
     pub(crate) allow: Policies,
+    pub(crate) limits: Limits,
     /// The hosts that the workload serves.
     pub(crate) served: Vec<Arc<str>>,
     pub(crate) own_address: Option<IpAddr>,
@@ -48,6 +50,7 @@ impl InboundPlan {
             deny: Policies::new(AuthorizationAction::Deny, deny),
             audit: Policies::new(AuthorizationAction::Audit, audit),
             allow: Policies::new(AuthorizationAction::Allow, allow),
+            limits: Limits::compile(snapshot, problems),
             served: own.iter().flat_map(|own| &own.serves).map(|serves| serves.host.as_str().into()).collect(),
             own_address: own.and_then(|own| own.address.parse().ok()),
             meshed: meshed(snapshot),
@@ -58,6 +61,7 @@ impl InboundPlan {
     pub(crate) fn header_names(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         self.deny.iter().chain(self.audit.iter()).chain(self.allow.iter()).for_each(|policy| policy.header_names(&mut names));
+        self.limits.header_names(&mut names);
         names
     }
 }

@@ -3,23 +3,29 @@
 
 use crate::balance::peak_ewma::PeakEwma;
 use crate::balance::table::Kind;
-use crate::balance::{Usable, random, round_robin, two_choices};
+use crate::balance::{Usable, random, round_robin, two_choices, warm_up};
 use crate::cluster::{Cluster, ClusterKey, Endpoint};
+use crate::health::Unwell;
 use crate::limits::{Counters, Overflow};
+use crate::locality::{Places, roll_of};
 use crate::outlier::{Outlier, Sign, may_eject, panics};
 use crate::plan::Plan;
 use foldhash::fast::FixedState;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use taut_model::destination::Balancer;
+use taut_model::destination::{Balancer, OutlierPolicy};
 
 #[derive(Debug)]
 pub struct Live {
     clusters: HashMap<ClusterKey, ClusterLive, FixedState>,
     /// Limits are for the whole proxy; each of this many workers keeps its part.
     workers: u32,
+    /// What fails its health checks.
+    unwell: Arc<Unwell>,
+    /// Clusters whose endpoints are to be checked, used since they were last taken.
+    to_check: HashSet<ClusterKey, FixedState>,
 }
 
 #[derive(Debug, Default)]
@@ -28,6 +34,8 @@ struct ClusterLive {
     endpoints: HashMap<Arc<str>, EndpointLive, FixedState>,
     /// No ejection, and no avoidance of an unreachable endpoint, lasts longer than this.
     ejections_end: Duration,
+    /// No endpoint warms up for longer than this.
+    warm_ups_end: Duration,
 }
 
 #[derive(Debug)]
@@ -38,6 +46,8 @@ struct EndpointLive {
     /// Of smooth round robin.
     purse: i64,
     unreachable: Unreachable,
+    /// When it was first heard of, or was well again.
+    since: Duration,
 }
 
 /// An endpoint that refused connections is left alone for a while, as long as there are others: it may be gone before the control
@@ -62,7 +72,8 @@ impl Unreachable {
 
 impl EndpointLive {
     fn new(now: Duration) -> Self {
-        Self { in_flight: 0, latency: PeakEwma::new(now), outlier: Outlier::default(), purse: 0, unreachable: Unreachable::default() }
+        let (outlier, unreachable) = Default::default();
+        Self { in_flight: 0, latency: PeakEwma::new(now), outlier, purse: 0, unreachable, since: now }
     }
 }
 
@@ -75,16 +86,22 @@ pub struct Picked {
 }
 
 /// The cluster has no endpoint that may be used now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoEndpoint {
     pub total: usize,
     /// How many of them are ejected.
     pub ejected: usize,
+    /// The rest is in places that this client sends nothing to.
+    pub elsewhere: usize,
 }
 
 impl fmt::Display for NoEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no endpoint may be used: {} of {} are ejected after failures in a row", self.ejected, self.total)
+        write!(f, "no endpoint may be used: {} of {} are ejected after failures in a row", self.ejected, self.total)?;
+        match self.elsewhere {
+            0 => Ok(()),
+            _ => write!(f, ", and {} are in localities that localityLbSetting.distribute gives no weight", self.elsewhere),
+        }
     }
 }
 impl std::error::Error for NoEndpoint {}
@@ -105,10 +122,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    fn sign(self) -> Sign {
+    fn sign(self, policy: &OutlierPolicy) -> Sign {
+        let counts = |status: u16| policy.error_statuses.is_empty() || policy.error_statuses.contains(&status);
         match self {
-            Self::Status { status: 502..=504, .. } | Self::ConnectFailed | Self::Reset | Self::TimedOut => Sign::GatewayError,
-            Self::Status { status: 500..=599, .. } => Sign::ServerError,
+            Self::ConnectFailed | Self::Reset | Self::TimedOut => Sign::NoAnswer,
+            Self::Status { status: status @ 502..=504, .. } if counts(status) => Sign::GatewayError,
+            Self::Status { status: status @ 500..=599, .. } if counts(status) => Sign::ServerError,
+            Self::Status { status, .. } if policy.error_statuses.contains(&status) => Sign::ServerError,
             Self::Status { .. } => Sign::Good,
             Self::Cancelled => Sign::Neutral,
         }
@@ -129,17 +149,49 @@ impl Live {
 
     /// For one of `workers` workers, which share the limits of each cluster evenly.
     pub fn for_workers(workers: u32) -> Self {
-        Self { clusters: HashMap::default(), workers: workers.max(1) }
+        Self { clusters: HashMap::default(), workers: workers.max(1), unwell: Arc::default(), to_check: HashSet::default() }
     }
 
-    /// Call when a new plan is pinned: drops the state of clusters and endpoints that are gone.
-    pub fn retain(&mut self, plan: &Plan) {
+    /// Call when a new plan is pinned: drops the state of clusters and endpoints that are gone, and begins to warm up those that are
+    /// new.
+    pub fn retain(&mut self, plan: &Plan, now: Duration) {
         self.clusters.retain(|key, live| {
             let Some(cluster) = plan.clusters.get(key) else { return false };
             let uids: std::collections::HashSet<&str> = cluster.endpoints.iter().map(|endpoint| endpoint.workload.uid.as_str()).collect();
             live.endpoints.retain(|uid, _| uids.contains(&**uid));
             true
         });
+        self.to_check.retain(|key| plan.clusters.contains_key(key));
+        for cluster in plan.clusters.values() {
+            let Some(policy) = &cluster.warm_up else { continue };
+            let live = self.cluster(&cluster.key);
+            for endpoint in &cluster.endpoints {
+                if live.state(endpoint).is_none() {
+                    live.uid(endpoint, now);
+                    live.warm_ups_end = live.warm_ups_end.max(now + policy.duration);
+                }
+            }
+        }
+    }
+
+    /// What fails its health checks from now on. What passes them again warms up again.
+    pub fn judge(&mut self, unwell: Arc<Unwell>, plan: &Plan, now: Duration) {
+        let before = std::mem::replace(&mut self.unwell, unwell);
+        for (key, live) in &mut self.clusters {
+            let Some(cluster) = plan.clusters.get(key) else { continue };
+            for (uid, state) in &mut live.endpoints {
+                if before.contains(key, uid) && !self.unwell.contains(key, uid) {
+                    state.since = now;
+                    let window = cluster.warm_up.as_ref().map_or(Duration::ZERO, |policy| policy.duration);
+                    live.warm_ups_end = live.warm_ups_end.max(now + window);
+                }
+            }
+        }
+    }
+
+    /// Clusters with health checks that were used since the last call.
+    pub fn take_to_check(&mut self) -> Vec<ClusterKey> {
+        self.to_check.drain().collect()
     }
 
     /// Counts a request, until `finish_request`.
@@ -191,17 +243,31 @@ impl Live {
         tried: &[Arc<str>],
         roll: &mut dyn FnMut() -> u64,
     ) -> Result<Picked, NoEndpoint> {
+        let unwell = self.unwell_of(cluster);
         let live = self.cluster(&cluster.key);
-        let usable = live.usable(cluster, now, tried);
-        let ejected = || cluster.endpoints.iter().filter(|endpoint| live.is_ejected(endpoint, now)).count();
-        let nothing = NoEndpoint { total: cluster.endpoints.len(), ejected: if usable.len() == 0 { ejected() } else { 0 } };
+        let health = Health { now, unwell: unwell.as_deref(), tried };
+        let usable = live.usable(cluster, &health, hash, roll);
+        let nothing = if usable.len() == 0 { live.nothing(cluster, now) } else { NoEndpoint::default() };
         let position = live.choose(cluster, &usable, now, hash, roll).ok_or(nothing)?;
-        let endpoint = cluster.endpoints.get(position).ok_or(nothing)?;
-        let uid = live.uid(endpoint, now);
-        if let Some(state) = live.endpoints.get_mut(&uid) {
-            state.in_flight = state.in_flight.saturating_add(1);
+        live.take(cluster, position, now).ok_or(nothing)
+    }
+
+    /// The endpoint at `position`, if it may be used: one that a client comes back to. Counts a request on it, until `report`.
+    pub fn resume(&mut self, cluster: &Cluster, position: usize, now: Duration, tried: &[Arc<str>]) -> Option<Picked> {
+        let unwell = self.unwell_of(cluster);
+        let live = self.cluster(&cluster.key);
+        let health = Health { now, unwell: unwell.as_deref(), tried };
+        let sorted = live.sorted(cluster, &health).is_none_or(|sorted| sorted.best.binary_search(&position).is_ok());
+        if sorted { live.take(cluster, position, now) } else { None }
+    }
+
+    /// `None`: nothing of the cluster fails a check.
+    fn unwell_of(&mut self, cluster: &Cluster) -> Option<Arc<Unwell>> {
+        cluster.health_check.as_ref()?;
+        if !self.to_check.contains(&cluster.key) {
+            self.to_check.insert(cluster.key.clone());
         }
-        Ok(Picked { endpoint: endpoint.clone(), uid })
+        self.unwell.concerns(&cluster.key).then(|| self.unwell.clone())
     }
 
     pub fn report(&mut self, cluster: &Cluster, picked: &Picked, now: Duration, outcome: Outcome) {
@@ -222,7 +288,7 @@ impl Live {
         }
         let Some(policy) = &cluster.outlier else { return };
         // What was under way when an endpoint was ejected must not eject it again.
-        if state.outlier.ejected(now).is_some() || !state.outlier.count(outcome.sign(), policy) {
+        if state.outlier.ejected(now).is_some() || !state.outlier.count(outcome.sign(policy), policy) {
             return;
         }
         let out = cluster.endpoints.iter().filter(|endpoint| live.is_ejected(endpoint, now)).count();
@@ -257,6 +323,23 @@ impl Live {
     }
 }
 
+/// What one pick looks at.
+struct Health<'a> {
+    now: Duration,
+    /// `None`: no endpoint of the cluster fails its checks.
+    unwell: Option<&'a Unwell>,
+    /// Endpoints of earlier attempts.
+    tried: &'a [Arc<str>],
+}
+
+/// Positions, ascending.
+struct Sorted {
+    /// Neither ejected nor failing checks nor unreachable.
+    well: Vec<usize>,
+    /// The best that there is to choose from.
+    best: Vec<usize>,
+}
+
 impl ClusterLive {
     fn state(&self, endpoint: &Endpoint) -> Option<&EndpointLive> {
         self.endpoints.get(endpoint.workload.uid.as_str())
@@ -277,31 +360,70 @@ impl ClusterLive {
         uid
     }
 
-    /// Not ejected, reachable and not tried; else not ejected and not tried; else not ejected; else none, or all in a panic.
-    fn usable(&self, cluster: &Cluster, now: Duration, tried: &[Arc<str>]) -> Usable {
-        let all = Usable::All(cluster.endpoints.len());
-        if tried.is_empty() && now >= self.ejections_end {
-            return all;
+    /// Counts a request on an endpoint.
+    fn take(&mut self, cluster: &Cluster, position: usize, now: Duration) -> Option<Picked> {
+        let endpoint = cluster.endpoints.get(position)?;
+        let uid = self.uid(endpoint, now);
+        if let Some(state) = self.endpoints.get_mut(&uid) {
+            state.in_flight = state.in_flight.saturating_add(1);
         }
-        let positions = cluster.endpoints.iter().enumerate();
-        let mut healthy: Vec<usize> = positions.filter(|(_, endpoint)| !self.is_ejected(endpoint, now)).map(|(position, _)| position).collect();
+        Some(Picked { endpoint: endpoint.clone(), uid })
+    }
+
+    fn nothing(&self, cluster: &Cluster, now: Duration) -> NoEndpoint {
+        let total = cluster.endpoints.len();
+        let ejected = cluster.endpoints.iter().filter(|endpoint| self.is_ejected(endpoint, now)).count();
+        let placed: usize = cluster.places.iter().map(|place| place.positions.len()).sum();
+        let elsewhere = if matches!(cluster.places, Places::Shared(_)) { total - placed.min(total) } else { 0 };
+        NoEndpoint { total, ejected, elsewhere }
+    }
+
+    /// The endpoints by how well they are. `None`: all are well, and none was tried.
+    fn sorted(&self, cluster: &Cluster, health: &Health<'_>) -> Option<Sorted> {
+        if health.tried.is_empty() && health.now >= self.ejections_end && health.unwell.is_none() {
+            return None;
+        }
+        let at = |position: &usize| cluster.endpoints.get(*position);
+        let mut healthy: Vec<usize> = (0..cluster.endpoints.len()).collect();
+        healthy.retain(|position| at(position).is_some_and(|endpoint| !self.is_ejected(endpoint, health.now)));
         if cluster.outlier.as_ref().is_some_and(|policy| panics(policy, healthy.len(), cluster.endpoints.len())) {
             healthy = (0..cluster.endpoints.len()).collect();
         }
-        let fresh =
-            |position: &usize| cluster.endpoints.get(*position).is_some_and(|endpoint| !tried.iter().any(|uid| **uid == *endpoint.workload.uid));
-        let untried: Vec<usize> = healthy.iter().copied().filter(fresh).collect();
-        let reachable = |position: &usize| {
-            cluster.endpoints.get(*position).and_then(|endpoint| self.state(endpoint)).is_none_or(|state| state.unreachable.until <= now)
-        };
-        let good: Vec<usize> = untried.iter().copied().filter(reachable).collect();
-        let best = [good, untried, healthy].into_iter().find(|positions| !positions.is_empty());
-        Usable::Some(best.unwrap_or_default())
+        // Where every check fails, it may be the checks that are broken.
+        if let Some(unwell) = health.unwell {
+            let passes = |position: &usize| at(position).is_some_and(|endpoint| !unwell.contains(&cluster.key, &endpoint.workload.uid));
+            if healthy.iter().any(passes) {
+                healthy.retain(passes);
+            }
+        }
+        let is_fresh = |position: &usize| at(position).is_some_and(|one| !health.tried.iter().any(|uid| **uid == *one.workload.uid));
+        let is_reachable = |position: &usize| at(position).and_then(|one| self.state(one)).is_none_or(|state| state.unreachable.until <= health.now);
+        let well: Vec<usize> = healthy.iter().copied().filter(is_reachable).collect();
+        let fresh: Vec<usize> = healthy.iter().copied().filter(is_fresh).collect();
+        let good: Vec<usize> = well.iter().copied().filter(is_fresh).collect();
+        let best = [good, fresh, healthy].into_iter().find(|positions| !positions.is_empty()).unwrap_or_default();
+        Some(Sorted { well, best })
     }
 
-    fn choose(&mut self, cluster: &Cluster, usable: &Usable, now: Duration, hash: Option<u64>, roll: &mut dyn FnMut() -> u64) -> Option<usize> {
+    /// Not ejected, passing its checks, reachable and not tried; else not tried; else not ejected; else none, or all in a panic. Of
+    /// those, the ones in the place that the exchange goes to.
+    fn usable<'c>(&self, cluster: &'c Cluster, health: &Health<'_>, hash: Option<u64>, roll: &mut dyn FnMut() -> u64) -> Usable<'c> {
+        // A key stays in its place.
+        let roll = || hash.map_or_else(roll, roll_of);
+        match (self.sorted(cluster, health), &cluster.places) {
+            (None, Places::Alike) => Usable::All(cluster.endpoints.len()),
+            (None, places) => places.usual(roll).map_or(Usable::Some(Vec::new()), |place| Usable::Place(&place.positions)),
+            (Some(sorted), Places::Alike) => Usable::Some(sorted.best),
+            (Some(Sorted { well, best }), places) => {
+                let is_in = |set: &[usize], position: usize| set.binary_search(&position).is_ok();
+                Usable::Some(places.pick(|position| is_in(&well, position), |position| is_in(&best, position), roll()))
+            }
+        }
+    }
+
+    fn choose(&mut self, cluster: &Cluster, usable: &Usable<'_>, now: Duration, hash: Option<u64>, roll: &mut dyn FnMut() -> u64) -> Option<usize> {
         let endpoints = &cluster.endpoints;
-        let weight = |position: usize| endpoints.get(position).map_or(1, |endpoint| endpoint.weight.max(1));
+        let weight = |position: usize| self.weight(cluster, position, now);
         let state = |position: usize| endpoints.get(position).and_then(|endpoint| self.state(endpoint));
         // One more than is in flight: the cost with this request on top.
         let load = |position: usize| (state(position).map_or(0.0, |state| f64::from(state.in_flight)) + 1.0) / f64::from(weight(position));
@@ -319,9 +441,26 @@ impl ClusterLive {
         table.find(hash.unwrap_or_else(roll), |position| usable.contains(position))
     }
 
-    fn next_in_turn(&mut self, cluster: &Cluster, usable: &Usable, now: Duration) -> Option<usize> {
+    /// The share of an endpoint beside the others, while it warms up too.
+    fn weight(&self, cluster: &Cluster, position: usize, now: Duration) -> u32 {
+        let Some(endpoint) = cluster.endpoints.get(position) else { return 1 };
+        let own = endpoint.weight.max(1);
+        let Some(policy) = &cluster.warm_up else { return own };
+        let age = match self.state(endpoint) {
+            Some(state) if now < self.warm_ups_end => now.saturating_sub(state.since),
+            _ => policy.duration,
+        };
+        warm_up::weight(own, warm_up::part(policy, age))
+    }
+
+    fn next_in_turn(&mut self, cluster: &Cluster, usable: &Usable<'_>, now: Duration) -> Option<usize> {
         let endpoints = &cluster.endpoints;
-        let weight = |position: usize| endpoints.get(position).map_or(1, |endpoint| endpoint.weight.max(1));
+        let weights: HashMap<usize, u32, FixedState> = match &cluster.warm_up {
+            Some(_) => usable.positions().iter().map(|position| (*position, self.weight(cluster, *position, now))).collect(),
+            None => HashMap::default(),
+        };
+        let own = |position: usize| endpoints.get(position).map_or(1, |endpoint| endpoint.weight.max(1));
+        let weight = |position: usize| weights.get(&position).copied().unwrap_or_else(|| own(position));
         round_robin(usable, weight, |position, change| {
             let Some(endpoint) = endpoints.get(position) else { return i64::MIN };
             let uid = self.uid(endpoint, now);

@@ -13,8 +13,10 @@ pub(crate) enum Sign {
     Good,
     /// 5xx that is not a gateway error.
     ServerError,
-    /// 502, 503, 504, no connection, reset, timeout: counts as both.
+    /// 502, 503, 504: counts as both.
     GatewayError,
+    /// No connection, reset, timeout: counts as a gateway error, or apart if the policy splits them.
+    NoAnswer,
     /// Says nothing, as when the client left.
     Neutral,
 }
@@ -23,6 +25,7 @@ pub(crate) enum Sign {
 pub(crate) struct Outlier {
     server_errors: u32,
     gateway_errors: u32,
+    without_answer: u32,
     /// Times ejected, less one for every healthy interval since.
     times: u32,
     until: Option<Duration>,
@@ -31,22 +34,31 @@ pub(crate) struct Outlier {
 impl Outlier {
     /// Counts; returns whether a limit is reached, so that the endpoint should be ejected.
     pub(crate) fn count(&mut self, sign: Sign, policy: &OutlierPolicy) -> bool {
+        let reached = |count: u32, limit: u32| limit > 0 && count >= limit;
         match sign {
             Sign::Neutral => return false,
+            Sign::NoAnswer if policy.local_origin_failures.is_some() => {
+                self.without_answer = self.without_answer.saturating_add(1);
+                return reached(self.without_answer, policy.local_origin_failures.unwrap_or(0));
+            }
             Sign::Good => {
-                (self.server_errors, self.gateway_errors) = (0, 0);
+                (self.server_errors, self.gateway_errors, self.without_answer) = (0, 0, 0);
                 return false;
             }
             Sign::ServerError => {
                 self.server_errors = self.server_errors.saturating_add(1);
-                self.gateway_errors = 0;
+                (self.gateway_errors, self.without_answer) = (0, 0);
             }
             Sign::GatewayError => {
                 self.server_errors = self.server_errors.saturating_add(1);
                 self.gateway_errors = self.gateway_errors.saturating_add(1);
+                self.without_answer = 0;
+            }
+            Sign::NoAnswer => {
+                self.server_errors = self.server_errors.saturating_add(1);
+                self.gateway_errors = self.gateway_errors.saturating_add(1);
             }
         }
-        let reached = |count: u32, limit: u32| limit > 0 && count >= limit;
         reached(self.server_errors, policy.consecutive_5xx) || reached(self.gateway_errors, policy.consecutive_gateway_errors)
     }
 
@@ -58,7 +70,7 @@ impl Outlier {
         self.times = self.times.saturating_sub(u32::try_from(intervals).unwrap_or(u32::MAX)).saturating_add(1);
         let time = policy.base_ejection.saturating_mul(self.times).min(MAX_EJECTION.max(policy.base_ejection));
         let until = now.saturating_add(time);
-        (self.server_errors, self.gateway_errors, self.until) = (0, 0, Some(until));
+        *self = Self { times: self.times, until: Some(until), ..Self::default() };
         until
     }
 
@@ -87,17 +99,27 @@ mod tests {
     #[test]
     fn limits_in_a_row() {
         let policy = OutlierPolicy { consecutive_5xx: 3, consecutive_gateway_errors: 2, ..OutlierPolicy::default() };
-        use Sign::{GatewayError, Good, Neutral, ServerError};
+        use Sign::{GatewayError, Good, Neutral, NoAnswer, ServerError};
         for (signs, want) in [
             (&[ServerError, ServerError, ServerError][..], true),
             (&[ServerError, ServerError, Good, ServerError], false),
             (&[ServerError, Neutral, ServerError, ServerError], true),
-            (&[GatewayError, GatewayError], true),
+            (&[GatewayError, NoAnswer], true),
             (&[GatewayError, ServerError], false),
             (&[GatewayError, ServerError, GatewayError], true),
         ] {
             let mut outlier = Outlier::default();
             assert_eq!(signs.iter().map(|sign| outlier.count(*sign, &policy)).last(), Some(want), "{signs:?}");
+        }
+        let split = OutlierPolicy { local_origin_failures: Some(2), consecutive_gateway_errors: 1, ..policy.clone() };
+        for (signs, want) in [
+            (&[NoAnswer, NoAnswer][..], true),
+            (&[NoAnswer, Good, NoAnswer], false),
+            (&[NoAnswer, ServerError, NoAnswer], false),
+            (&[NoAnswer, GatewayError], true),
+        ] {
+            let mut outlier = Outlier::default();
+            assert_eq!(signs.iter().map(|sign| outlier.count(*sign, &split)).last(), Some(want), "{signs:?}");
         }
         let off = OutlierPolicy { consecutive_5xx: 0, ..OutlierPolicy::default() };
         let mut outlier = Outlier::default();

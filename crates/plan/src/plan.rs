@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cluster, ClusterKey};
 use crate::inbound::InboundPlan;
+use crate::rate::Limit;
 use crate::table::{Direct, HostPlan, Table};
 use crate::verdict::RulePlan;
 use foldhash::fast::FixedState;
@@ -65,6 +66,15 @@ impl Plan {
     /// Per object: where it is accepted, but another wins over it.
     pub fn notes(&self) -> &[(Origin, String)] {
         &self.notes
+    }
+
+    /// The limits of the workload beside this proxy.
+    pub fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> + Clone {
+        self.inbound.limits.counted.iter().map(|counted| &counted.limit)
+    }
+
+    pub fn cluster(&self, key: &ClusterKey) -> Option<&Arc<Cluster>> {
+        self.clusters.get(key)
     }
 
     /// Every cluster that a request could be sent to, by key.

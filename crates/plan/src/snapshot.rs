@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use taut_model::destination::Destination;
 use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
+use taut_model::rate_limit::RateLimit;
 use taut_model::route::Route;
 use taut_model::service::Service;
 use taut_model::workload::Workload;
@@ -25,6 +26,7 @@ pub struct Snapshot {
     pub destinations: BTreeMap<String, Arc<Destination>>,
     pub authentications: BTreeMap<String, Arc<PeerAuthentication>>,
     pub authorizations: BTreeMap<String, Arc<AuthorizationPolicy>>,
+    pub limits: BTreeMap<String, Arc<RateLimit>>,
     /// Whether the control plane has sent every policy that concerns `own`. Until then inbound is refused: fail closed.
     pub policies_complete: bool,
 }

@@ -83,7 +83,7 @@ pub(crate) fn affinity(cluster: &Cluster, facts: &Facts<'_>, own: Option<&Worklo
         }
         (HashKey::Header(name), Some(http)) => http.header(&lower(name)).map(|value| of_text(&value)),
         (HashKey::Query(name), Some(http)) => query_value(http.query, name).map(|value| of_text(&value)),
-        (HashKey::Cookie { name, path, ttl }, Some(http)) => match (cookie(http, name), ttl) {
+        (HashKey::Cookie { name, path, ttl, attributes }, Some(http)) => match (http.cookie(name), ttl) {
             // A cookie of ours holds the hash itself.
             (Some(value), _) if value.len() == 16 => Some(u64::from_str_radix(&value, 16).unwrap_or_else(|_| of_text(&value))),
             (Some(value), _) => Some(of_text(&value)),
@@ -91,17 +91,19 @@ pub(crate) fn affinity(cluster: &Cluster, facts: &Facts<'_>, own: Option<&Worklo
             (None, Some(ttl)) => {
                 let path = if path.is_empty() { String::new() } else { format!("; Path={path}") };
                 let age = if ttl.is_zero() { String::new() } else { format!("; Max-Age={}", ttl.as_secs()) };
-                return Affinity { hash: Some(roll), set_cookie: Some(format!("{name}={roll:016x}{age}{path}; HttpOnly")) };
+                let mut cookie = format!("{name}={roll:016x}{age}{path}; HttpOnly");
+                for (attribute, value) in attributes {
+                    cookie.push_str("; ");
+                    cookie.push_str(attribute);
+                    if !value.is_empty() {
+                        cookie.push('=');
+                        cookie.push_str(value);
+                    }
+                }
+                return Affinity { hash: Some(roll), set_cookie: Some(cookie) };
             }
         },
         (_, None) => None,
     };
     Affinity { hash, set_cookie: None }
-}
-
-/// RFC 6265 section 4.2: the first cookie of that name; clients may send several header lines (HTTP/2 does).
-fn cookie(http: &HttpFacts<'_>, name: &str) -> Option<String> {
-    let lines = http.headers.get_all("cookie").iter().filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"').to_owned())
 }

@@ -1,6 +1,7 @@
 //! What a decision says: go (and how), ask (and what), or refuse (and why).
 
 use crate::cluster::Cluster;
+use crate::rate::Due;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::origin::Origin;
@@ -44,6 +45,17 @@ pub struct Go {
     pub service_host: Arc<str>,
     /// AUDIT policies that matched.
     pub audit: Vec<Origin>,
+    /// Inbound: the limits that must have room for it.
+    pub limits: Vec<Due>,
+    /// Inbound: how large it and its response may be.
+    pub sizes: Sizes,
+}
+
+/// The most bytes that a body may have, and what says so.
+#[derive(Clone, Debug, Default)]
+pub struct Sizes {
+    pub request: Option<(u64, Origin)>,
+    pub response: Option<(u64, Origin)>,
 }
 
 /// What all exchanges of one rule share.
@@ -103,8 +115,20 @@ pub struct Forward {
     /// Cookie to set on the response for cookie hashing, when the client sent none: a whole `Set-Cookie` value, ready to
     /// send. The cookie's own value is `hash` as 16 hexadecimal digits.
     pub set_cookie: Option<String>,
+    /// The position of the endpoint that the client has been at before.
+    pub resumed: Option<usize>,
     /// Copies to send.
     pub mirrors: Vec<Arc<Cluster>>,
+}
+
+impl Forward {
+    /// What a client of the endpoint `uid` must be told, so that it is known when it comes back: a response header's name and value.
+    /// `None` where sessions are not kept, and for a client that shows that mark already.
+    pub fn session_mark(&self, uid: &str) -> Option<(String, String)> {
+        let sessions = self.cluster.sessions.as_ref()?;
+        let position = self.cluster.endpoints.iter().position(|endpoint| endpoint.workload.uid == uid)?;
+        if self.resumed == Some(position) { None } else { sessions.told(position) }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -154,6 +178,8 @@ pub enum Reason {
     PoliciesNotReceived,
     /// Inbound: this workload does not serve that port.
     NotServedHere,
+    /// Inbound: a RateLimit has no room.
+    RateLimited,
 }
 
 impl Reason {
@@ -170,6 +196,7 @@ impl Reason {
             Self::AuthorizationDenied => "authorization_denied",
             Self::PoliciesNotReceived => "policies_not_received",
             Self::NotServedHere => "not_served_here",
+            Self::RateLimited => "rate_limited",
         }
     }
 }

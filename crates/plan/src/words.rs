@@ -1,6 +1,7 @@
 //! Words for what explanations mention: balancers, retry conditions, aborts, lists of objects.
 
-use taut_model::destination::Balancer;
+use crate::locality::{Place, Places};
+use taut_model::destination::{Balancer, HealthCheck, Probe};
 use taut_model::origin::Origin;
 use taut_model::route::{AbortWith, HeaderChange, Retry, RetryEndpoints, RetryOn};
 
@@ -50,6 +51,30 @@ pub(crate) fn abort(with: AbortWith) -> String {
         AbortWith::Http(status) => status.to_string(),
         AbortWith::Grpc(code) => format!("gRPC {code}"),
     }
+}
+
+/// `nearest first: 2 in the same zone, 1 in other regions`
+pub(crate) fn places(places: &Places) -> String {
+    let counted = |(weight, place): (Option<u32>, &Place)| {
+        let weight = weight.map_or_else(String::new, |weight| format!(" (weight {weight})"));
+        format!("{} in {}{weight}", place.positions.len(), place.name)
+    };
+    let list = |all: Vec<String>| if all.is_empty() { "no endpoint".to_owned() } else { all.join(", ") };
+    match places {
+        Places::Alike => "all alike".to_owned(),
+        Places::Ranked(places) => format!("nearest first: {}", list(places.iter().map(|place| counted((None, place))).collect())),
+        Places::Shared(places) => format!("shared out to {}", list(places.iter().map(|(weight, place)| counted((Some(*weight), place))).collect())),
+    }
+}
+
+pub(crate) fn health_check(check: &HealthCheck) -> String {
+    let probe = match &check.probe {
+        Probe::Tcp => "a TCP connection".to_owned(),
+        Probe::Http { path, .. } => format!("GET {path}"),
+        Probe::Grpc { service } if service.is_empty() => "gRPC health of the server".to_owned(),
+        Probe::Grpc { service } => format!("gRPC health of {service}"),
+    };
+    format!("by {probe} every {:?}; left out after {} failures", check.interval, check.unhealthy_after)
 }
 
 /// The objects by name, as many as a sentence holds: a refusal must not cost more the more of them there are.

@@ -95,6 +95,17 @@ impl Admin {
             Sample::gauge(names::PLAN_VERSION, "Version of the plan that is pinned.", current.plan_version() as f64),
             Sample::counter(names::ACCESS_LOG_DROPPED, "Access log lines that were lost.", self.sink.access_log_dropped() as f64),
         ];
+        let unwell = current.checks().unwell().iter().count();
+        samples.push(Sample::gauge(names::ENDPOINTS_UNWELL, "Endpoints that fail the health checks of this proxy.", unwell as f64));
+        let limited = current.limited();
+        let limits: Vec<_> = limited.iter().map(|(name, count)| ([(label::LIMIT, &**name)], *count as f64)).collect();
+        samples.extend(limits.iter().map(|(labels, value)| Sample {
+            name: names::RATE_LIMITED,
+            help: "Requests that found no room in a RateLimit.",
+            kind: Kind::Counter,
+            labels,
+            value: *value,
+        }));
         samples.extend(expires.map(|left| Sample::gauge(names::CERTIFICATE_EXPIRY, "Seconds until the certificate expires.", left)));
         samples.extend(process.resident_bytes.map(|bytes| Sample::gauge(names::PROCESS_MEMORY, "Resident memory.", bytes as f64)));
         samples.extend(process.cpu.map(|cpu| Sample::counter(names::PROCESS_CPU, "User and system CPU time.", cpu.as_secs_f64())));

@@ -30,6 +30,9 @@ pub struct Story {
     pub received_bytes: u64,
     pub sent_bytes: u64,
     pub idle_ms: u64,
+    /// Until it has been open for as long as it may, if there is such a limit.
+    #[serde(default)]
+    pub left_ms: Option<u64>,
     /// The end of what a client has said of its first line, if it may still turn out to speak HTTP.
     #[serde(default)]
     pub first_line: Option<Vec<u8>>,

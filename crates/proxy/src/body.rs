@@ -26,8 +26,10 @@ struct State {
     /// Bytes passed on that were not kept: the body cannot be sent again.
     lost: bool,
     keep: bool,
-    /// The client broke off: what it did.
+    /// The client broke off, or said too much: what it did.
     broken: Option<Kind>,
+    /// The most bytes that it may have.
+    most: u64,
     bytes: u64,
     /// The attempt that reads now; bodies of earlier ones end with an error.
     reader: u32,
@@ -36,6 +38,12 @@ struct State {
 impl Source {
     pub fn new(incoming: Incoming) -> Self {
         Self((!incoming.is_end_stream()).then(|| Rc::new(RefCell::new(State { incoming: Some(incoming), ..State::empty() }))))
+    }
+
+    /// A body that is there as a whole.
+    pub fn of(bytes: Bytes) -> Self {
+        let whole = || State { kept: vec![bytes.clone()], ..State::empty() };
+        Self((!bytes.is_empty()).then(|| Rc::new(RefCell::new(whole()))))
     }
 
     /// Has the body read as `into` makes it. Before anything of it is read.
@@ -89,6 +97,22 @@ impl Source {
         self.0.as_ref().map_or(0, |state| state.borrow().bytes)
     }
 
+    /// From here on ends in an error once more than `most` bytes were read. A body that announces more is not begun: `false`.
+    pub fn bound(&self, most: u64) -> bool {
+        let Some(state) = &self.0 else { return true };
+        let mut state = state.borrow_mut();
+        state.most = most;
+        state.incoming.as_ref().is_none_or(|incoming| incoming.size_hint().lower() <= most)
+    }
+
+    /// Whether more was said than [`Source::bound`] allows.
+    pub fn is_too_large(&self) -> bool {
+        self.0.as_ref().is_some_and(|state| {
+            let state = state.borrow();
+            state.bytes > state.most
+        })
+    }
+
     /// What the client did, if its body broke off.
     pub fn broken(&self) -> Option<Kind> {
         self.0.as_ref().and_then(|state| state.borrow().broken.clone())
@@ -97,7 +121,18 @@ impl Source {
 
 impl State {
     fn empty() -> Self {
-        Self { incoming: None, kept: Vec::new(), kept_bytes: 0, trailers: None, lost: false, keep: false, broken: None, bytes: 0, reader: 0 }
+        Self {
+            incoming: None,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            trailers: None,
+            lost: false,
+            keep: false,
+            broken: None,
+            most: u64::MAX,
+            bytes: 0,
+            reader: 0,
+        }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -118,6 +153,10 @@ impl State {
         match frame.into_data() {
             Ok(data) => {
                 self.bytes += data.len() as u64;
+                if self.bytes > self.most {
+                    (self.broken, self.incoming) = (Some(Kind::ClientBroke), None);
+                    return Poll::Ready(Some(Err("the request body is longer than a limit allows".into())));
+                }
                 self.remember(&data);
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }

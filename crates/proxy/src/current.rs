@@ -1,6 +1,7 @@
 //! What the data path reads: the plan, the identity, and whether to leave. One per proxy, shared by its workers.
 
 use crate::bequest::Heir;
+use crate::checks::Checks;
 use crate::identity::HeldIdentity;
 use crate::options::OwnWorkload;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use taut_model::route::{Backend, HttpAction, Route};
+use taut_plan::rate::{Buckets, Due, Full};
 use taut_plan::{ClusterKey, Plan, Snapshot};
 use tokio::sync::{mpsc, watch};
 
@@ -43,6 +45,8 @@ pub struct Current {
     wanted: mpsc::UnboundedSender<Vec<String>>,
     used: Mutex<BTreeSet<String>>,
     ejected: Mutex<BTreeMap<usize, Vec<Ejected>>>,
+    checks: Checks,
+    buckets: Mutex<Buckets>,
 }
 
 /// A workload (by uid) that a worker has taken out of a cluster's balancing, until this time since the start of the world.
@@ -71,6 +75,8 @@ impl Current {
             wanted,
             used: Mutex::default(),
             ejected: Mutex::default(),
+            checks: Checks::default(),
+            buckets: Mutex::default(),
         };
         (Arc::new(current), receiver)
     }
@@ -227,6 +233,7 @@ impl Current {
     /// Pins a new plan and wakes whoever waits in [`Current::learn`].
     pub fn pin(&self, snapshot: Arc<Snapshot>, plan: Arc<Plan>) {
         let version = snapshot.version;
+        self.buckets.lock().retain(plan.limits());
         self.plan.store(plan);
         self.plan_version.store(version, Ordering::Release);
         self.snapshot.store(snapshot);
@@ -248,6 +255,22 @@ impl Current {
     /// What one worker has ejected, from `Live::ejected`, for `/config`; replaces what it said before.
     pub fn set_ejected(&self, worker: usize, ejected: Vec<Ejected>) {
         self.ejected.lock().insert(worker, ejected);
+    }
+
+    /// The health of endpoints, as far as it is checked.
+    pub fn checks(&self) -> &Checks {
+        &self.checks
+    }
+
+    /// # Errors
+    /// A limit that has no room; then nothing was taken.
+    pub fn take_from_buckets(&self, due: &[Due], now: Duration) -> Result<(), Full> {
+        self.buckets.lock().take(due, now)
+    }
+
+    /// How many requests each limit has refused.
+    pub fn limited(&self) -> Vec<(Arc<str>, u64)> {
+        self.buckets.lock().refused()
     }
 
     /// What any worker has ejected.

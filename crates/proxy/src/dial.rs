@@ -11,9 +11,11 @@ use rustls_pki_types::ServerName;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use taut_model::destination::Keepalive;
 use taut_plan::cluster::{Cluster, Dial, Endpoint, Transport};
 use taut_wire::net::Stream;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 /// How long a connection that only one client can use is kept idle for it: clients come and go.
@@ -30,6 +32,7 @@ pub struct Target {
     pub idle_timeout: Duration,
     /// Sent before anything else. The connection is this one client's then.
     pub preface: Option<Preface>,
+    pub keepalive: Option<Keepalive>,
 }
 
 impl Target {
@@ -38,7 +41,9 @@ impl Target {
         let preface = cluster.proxy_protocol.map(|version| Preface { version, ends });
         let idle_timeout = if preface.is_some() { cluster.idle_timeout.min(ONE_CLIENT_IDLE) } else { cluster.idle_timeout };
         let connect_timeout = cluster.connect_timeout;
-        Self { address: endpoint.address.clone(), transport: endpoint.transport.clone(), spoken, connect_timeout, idle_timeout, preface }
+        let keepalive = cluster.limits.keepalive.clone();
+        let (address, transport) = (endpoint.address.clone(), endpoint.transport.clone());
+        Self { address, transport, spoken, connect_timeout, idle_timeout, preface, keepalive }
     }
 }
 
@@ -70,8 +75,8 @@ impl Dialer {
                 let config = self.tls.client(&held, expect, target.spoken).map_err(|error| untrusted(target, &error))?;
                 self.secure(target, config, server_name).await
             }
-            Transport::Tls { server_name, subject_alt_names } => {
-                let config = self.tls.outside(target.spoken, subject_alt_names).map_err(|error| untrusted(target, &error))?;
+            Transport::Tls { server_name, origination } => {
+                let config = self.tls.outside(target.spoken, origination).map_err(|error| untrusted(target, &error))?;
                 let Some(config) = config else {
                     let why = "no system roots found to check the server's certificate against: install ca-certificates or set SSL_CERT_FILE";
                     return Err(Fault::new(Kind::NoSystemRoots, why));
@@ -105,6 +110,9 @@ impl Dialer {
             None => Fault::new(Kind::NameNotFound, format!("{} has no address", shown(&target.address))),
             Some((address, error)) => Fault::new(Kind::ConnectFailed, format!("connect to {address}: {error}")),
         })?;
+        if let (Some(keepalive), Stream::Tcp(socket)) = (&target.keepalive, &stream) {
+            keep_alive(socket, keepalive);
+        }
         if let Some(preface) = &target.preface {
             let written = stream.write_all(&preface.encode()).await;
             written.map_err(|error| Fault::new(Kind::ConnectFailed, format!("PROXY protocol header to {}: {error}", shown(&target.address))))?;
@@ -116,6 +124,15 @@ impl Dialer {
         let resolved = self.world.network.resolve(name, port).await;
         resolved.map_err(|error| Fault::new(Kind::NameNotFound, format!("{name} cannot be resolved: {error}")))
     }
+}
+
+/// A system that does not let a socket be asked so is no reason to refuse the connection.
+fn keep_alive(socket: &TcpStream, wanted: &Keepalive) {
+    let mut probes = socket2::TcpKeepalive::new();
+    probes = wanted.time.map_or(probes.clone(), |time| probes.clone().with_time(time));
+    probes = wanted.interval.map_or(probes.clone(), |interval| probes.clone().with_interval(interval));
+    probes = wanted.probes.map_or(probes.clone(), |count| probes.clone().with_retries(count));
+    let _ = socket2::SockRef::from(socket).set_tcp_keepalive(&probes);
 }
 
 /// Whether a connection to `address` arrives at a listener bound to `own`. A listener bound to every address has all of this

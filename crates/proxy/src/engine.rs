@@ -22,7 +22,7 @@ use std::sync::Arc;
 use taut_model::host;
 use taut_model::workload::Workload;
 use taut_observe::record::Party;
-use taut_plan::verdict::Rolls;
+use taut_plan::verdict::{Forward, Rolls};
 use taut_plan::{Cluster, Live, NoEndpoint, Outcome, Overflow, Picked, Plan};
 use tokio::sync::watch;
 
@@ -42,6 +42,8 @@ pub struct Engine {
     live: Rc<RefCell<Live>>,
     /// The plan that `live` was last fitted to.
     live_version: Cell<u64>,
+    /// The version of the health checks' findings that `live` has.
+    judged: Cell<u64>,
     dice: RefCell<fastrand::Rng>,
     noted: RefCell<Noted>,
     introductions: RefCell<Introductions>,
@@ -70,6 +72,7 @@ impl Engine {
             dialer,
             live,
             live_version: Cell::new(0),
+            judged: Cell::new(0),
             dice,
             noted: RefCell::default(),
             introductions: RefCell::default(),
@@ -85,8 +88,12 @@ impl Engine {
     pub fn pin(&self) -> Arc<Plan> {
         let plan = self.current.plan();
         if self.live_version.replace(plan.version()) != plan.version() {
-            self.live.borrow_mut().retain(&plan);
+            self.live.borrow_mut().retain(&plan, self.world.now());
             self.names.borrow_mut().forget();
+        }
+        let checks = self.current.checks();
+        if self.judged.replace(checks.version()) != checks.version() {
+            self.live.borrow_mut().judge(checks.unwell(), &plan, self.world.now());
         }
         plan
     }
@@ -249,6 +256,16 @@ impl InFlight {
         let mut roll = || engine.dice().u64(..);
         let picked = engine.live().pick(cluster, now, hash, tried, &mut roll)?;
         Ok(Self { engine: engine.clone(), cluster: cluster.clone(), picked, outcome: Outcome::Cancelled })
+    }
+
+    /// The endpoint that the client has been at before, else one that the balancer picks.
+    pub fn resume(engine: &Rc<Engine>, forward: &Forward, tried: &[Arc<str>]) -> Result<Self, NoEndpoint> {
+        let (cluster, now) = (&forward.cluster, engine.world.now());
+        let resumed = forward.resumed.and_then(|position| engine.live().resume(cluster, position, now, tried));
+        match resumed {
+            Some(picked) => Ok(Self { engine: engine.clone(), cluster: cluster.clone(), picked, outcome: Outcome::Cancelled }),
+            None => Self::pick(engine, cluster, forward.hash, tried),
+        }
     }
 
     pub fn ended(&mut self, outcome: Outcome) {

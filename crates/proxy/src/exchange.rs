@@ -6,6 +6,7 @@ use crate::fault::{Fault, Kind};
 use crate::forward::{self, Answer, switches_protocol};
 use crate::incoming::Incoming;
 use crate::learn::{learn, not_learned};
+use crate::limiter;
 use crate::mirror;
 use crate::respond::{self, ResponseBody};
 use crate::transform;
@@ -27,6 +28,8 @@ pub async fn serve(engine: &Rc<Engine>, arrival: &Rc<Arrival>, head: Parts, body
 async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, Fault> {
     let mut go = decide(engine, exchange).await?;
     exchange.cors = go.cors.take();
+    limiter::admit(engine, &go)?;
+    limiter::bound(exchange, &go)?;
     if let Some(delay) = go.delay {
         tokio::time::sleep(delay).await;
     }
@@ -34,7 +37,8 @@ async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, F
     transform::request(engine, exchange, &go)?;
     let answer = forward::attempts(engine, exchange, &go).await;
     mirror::send(engine, exchange, &go);
-    let mut answer = answer?;
+    let mut answer = answer.map_err(|fault| limiter::blame(exchange, &go, fault))?;
+    limiter::measure(&answer.response, &go)?;
     let switching = switches_protocol(&answer.response);
     let from_mesh = answer.from_mesh;
     transform::response(engine, exchange, &go, answer.response.headers_mut(), switching, from_mesh);

@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
+use taut_model::origin::Origin;
 use taut_model::route::HeaderChange;
 use taut_observe::names::{PASSTHROUGH, UNKNOWN};
 use taut_observe::record::{Edge, ExchangeRecord, Party, Protocol, Reporter};
@@ -185,6 +186,8 @@ pub struct Exchange {
     pub web: Option<grpc_web::Format>,
     /// What lets a page of another origin read the response, whatever it is.
     pub cors: Option<Box<HeaderChange>>,
+    /// The most bytes that the response may have, and what says so.
+    pub largest_response: Option<(u64, Origin)>,
     pub open: Open,
 }
 
@@ -280,7 +283,8 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
     };
     let evidence = Evidence { plan: plan.clone(), facts, rolls };
     let open = Open::new(engine, record, evidence, body.clone());
-    Exchange { arrival: arrival.clone(), head, body, upgrade, plan, rolls, authority, host, port, grpc, web: None, cors: None, open }
+    let (web, cors, largest_response) = (None, None, None);
+    Exchange { arrival: arrival.clone(), head, body, upgrade, plan, rolls, authority, host, port, grpc, web, cors, largest_response, open }
 }
 
 /// Removes the headers that only proxies of the mesh may set, after reading what a peer's proxy said in them.

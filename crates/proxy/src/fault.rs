@@ -2,6 +2,7 @@
 //! Which status a fault becomes is decided in `respond`, not here.
 
 use std::borrow::Cow;
+use std::time::Duration;
 use taut_model::origin::Origin;
 use taut_model::route::AbortWith;
 use taut_plan::verdict::{Reason, Refusal, Side};
@@ -73,6 +74,12 @@ pub enum Kind {
         with: AbortWith,
         origin: Box<Origin>,
     },
+    /// Inbound: a RateLimit has no room.
+    RateLimited(Box<Exhausted>),
+    /// Inbound: the request's body is longer than a RateLimit allows.
+    RequestTooLarge(Box<Origin>),
+    /// Inbound: the response's body is.
+    ResponseTooLarge(Box<Origin>),
     ClientLeft,
     /// The client's request body broke off.
     ClientBroke,
@@ -80,6 +87,16 @@ pub enum Kind {
     ClientStalled,
     /// The drain limit or the idle limit ended the connection.
     Closed,
+}
+
+/// A limit without room, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exhausted {
+    pub origin: Origin,
+    pub name: String,
+    pub requests: u32,
+    pub interval: Duration,
+    pub wait: Duration,
 }
 
 impl Fault {
@@ -98,11 +115,16 @@ impl Fault {
             Kind::NotLearned | Kind::Overflow | Kind::NoIdentity | Kind::NoSystemRoots | Kind::Loop | Kind::Injected { .. } | Kind::Closed => {
                 Side::Mesh
             }
-            Kind::Timeout | Kind::PerTryTimeout | Kind::BadResponse | Kind::Reported { .. } | Kind::PeerRefused { .. } => Side::Upstream,
+            Kind::ResponseTooLarge(_)
+            | Kind::Timeout
+            | Kind::PerTryTimeout
+            | Kind::BadResponse
+            | Kind::Reported { .. }
+            | Kind::PeerRefused { .. } => Side::Upstream,
             Kind::NoEndpoint | Kind::NameNotFound | Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::PeerUntrusted => Side::Upstream,
             Kind::AppUnreachable | Kind::RefusedStream | Kind::ResetBeforeRequest | Kind::Reset | Kind::ResponseBroken => Side::Upstream,
-            Kind::BadRequest | Kind::MethodNotAllowed | Kind::ClientLeft | Kind::ClientBroke | Kind::ClientStalled => Side::Client,
-            Kind::HandshakeFailed | Kind::LateHttp => Side::Client,
+            Kind::RateLimited(_) | Kind::RequestTooLarge(_) | Kind::BadRequest | Kind::MethodNotAllowed => Side::Client,
+            Kind::ClientLeft | Kind::ClientBroke | Kind::ClientStalled | Kind::HandshakeFailed | Kind::LateHttp => Side::Client,
         }
     }
 
@@ -134,6 +156,9 @@ impl Fault {
             Kind::MethodNotAllowed => "method_not_allowed",
             Kind::Loop => "loop_detected",
             Kind::Injected { .. } => "fault_injected",
+            Kind::RateLimited(_) => Reason::RateLimited.name(),
+            Kind::RequestTooLarge(_) => "request_too_large",
+            Kind::ResponseTooLarge(_) => "response_too_large",
             Kind::ClientLeft => "client_left",
             Kind::ClientBroke => "client_body_broken",
             Kind::ClientStalled => "client_body_stalled",
@@ -150,6 +175,8 @@ impl Fault {
                 | Kind::Timeout
                 | Kind::PerTryTimeout
                 | Kind::BadResponse
+                | Kind::RequestTooLarge(_)
+                | Kind::ResponseTooLarge(_)
                 | Kind::Reported { .. }
                 | Kind::ClientLeft
                 | Kind::ClientBroke
@@ -163,6 +190,8 @@ impl Fault {
         match &self.kind {
             Kind::Refused { origin, .. } => origin.as_deref(),
             Kind::Injected { origin, .. } => Some(origin),
+            Kind::RateLimited(exhausted) => Some(&exhausted.origin),
+            Kind::RequestTooLarge(origin) | Kind::ResponseTooLarge(origin) => Some(origin),
             _ => None,
         }
     }

@@ -100,7 +100,7 @@ async fn to_cluster(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go, forwa
     let mut tried: Vec<Arc<str>> = Vec::new();
     loop {
         let avoided = if rule.endpoints == RetryEndpoints::Any { &[] } else { &tried[..] };
-        let picked = InFlight::pick(engine, cluster, forward.hash, avoided);
+        let picked = InFlight::resume(engine, forward, avoided);
         let mut in_flight = picked.map_err(|none| Fault::new(Kind::NoEndpoint, none.to_string()))?;
         let outcome = one_attempt(engine, exchange, cluster, &mut in_flight, rule.per_try_timeout).await;
 
@@ -124,10 +124,19 @@ async fn to_cluster(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go, forwa
             }
             continue;
         }
-        let response = outcome?;
+        let mut response = outcome?;
+        keep_session(forward, &in_flight.picked.uid, &mut response);
         let from_mesh = is_mesh(&in_flight);
         let hold = Hold { in_flight: Some(in_flight), admitted: Some(admitted) };
         return Ok(Answer { response: response.map(Content::Upstream), deadline: None, hold, from_mesh });
+    }
+}
+
+/// Tells the client how to come back to the endpoint that answered it.
+fn keep_session(forward: &Forward, uid: &str, response: &mut Response<Incoming>) {
+    let Some((name, value)) = forward.session_mark(uid).filter(|_| !response.status().is_server_error()) else { return };
+    if let (Ok(name), Ok(value)) = (header::HeaderName::try_from(name), header::HeaderValue::try_from(value)) {
+        response.headers_mut().append(name, value);
     }
 }
 
@@ -265,7 +274,15 @@ pub fn named(host: &str, port: u16) -> Dial {
 
 /// A target outside any cluster, in plain text.
 pub fn plain(address: Dial, spoken: Spoken) -> Target {
-    Target { address, transport: Transport::Plain, spoken, connect_timeout: CONNECT_TIMEOUT, idle_timeout: IDLE_TIMEOUT, preface: None }
+    Target {
+        address,
+        transport: Transport::Plain,
+        spoken,
+        connect_timeout: CONNECT_TIMEOUT,
+        idle_timeout: IDLE_TIMEOUT,
+        preface: None,
+        keepalive: None,
+    }
 }
 
 async fn direct(engine: &Rc<Engine>, exchange: &mut Exchange, address: Dial) -> Result<Answer, Fault> {

@@ -37,6 +37,9 @@ struct Arguments {
     /// Port of the service, the application's own port if another, and the port's name (repeatable)
     #[arg(long = "port", value_name = "PORT[:TARGET][/NAME]", value_parser = port)]
     ports: Vec<OwnPort>,
+    /// Where this machine stands, so that traffic can stay near: eu/eu-1
+    #[arg(long, value_name = "REGION[/ZONE[/SUBZONE]]", default_value = "", hide_default_value = true, env = "TAUT_LOCALITY")]
+    locality: String,
     /// Where the application listens
     #[arg(long, default_value = "127.0.0.1")]
     address: IpAddr,
@@ -194,7 +197,7 @@ impl Arguments {
             labels: self.labels.into_iter().collect::<BTreeMap<_, _>>(),
             address: self.address,
             ports: self.ports,
-            locality: String::new(),
+            locality: self.locality,
         };
         let start = if self.replace { Start::Replace } else { Start::Afresh };
         let handover = Some(Handover { place, start, linger: Duration::from_secs(self.linger), started: Started::here() })

@@ -23,6 +23,7 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
+use taut_model::destination::Origination;
 use taut_model::identity::Identity;
 use taut_plan::cluster::{Dial, Transport};
 use taut_plan::{Cluster, ClusterKey, Live};
@@ -65,7 +66,7 @@ struct Key {
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Secured {
     Mesh(Arc<Identity>, Arc<str>),
-    Tls(Arc<str>, Vec<String>),
+    Tls(Arc<str>, Arc<Origination>),
     Plain,
 }
 
@@ -101,8 +102,8 @@ struct Connection {
     wire: Wire,
     standing: Standing,
     served: u32,
-    /// How many exchanges it may carry.
-    most: u32,
+    opened: Instant,
+    bounds: Bounds,
     permit: Option<Permit>,
 }
 
@@ -110,6 +111,7 @@ struct Connection {
 struct Shareable {
     connection: http2::client::Connection,
     served: Cell<u32>,
+    opened: Instant,
 }
 
 impl Loan for Connection {
@@ -118,7 +120,7 @@ impl Loan for Connection {
     }
 
     fn give_back(self: Box<Self>) {
-        if self.served >= self.most {
+        if self.served >= self.bounds.requests || self.opened.elapsed() >= self.bounds.age {
             return;
         }
         let Some(slot) = self.standing.0.upgrade() else { return };
@@ -151,7 +153,7 @@ impl Pool {
     ) -> Result<Response<Incoming>, Fault> {
         let slot = self.slot(target, held.as_deref());
         match target.spoken {
-            Spoken::Http2 | Spoken::Http1Shared => self.send_shared(&slot, target, held, head, body, most_requests(cluster)).await,
+            Spoken::Http2 | Spoken::Http1Shared => self.send_shared(&slot, target, held, head, body, Bounds::of(cluster)).await,
             _ => self.send_http1(&slot, target, held, head, body, cluster).await,
         }
     }
@@ -173,7 +175,7 @@ impl Pool {
             };
             let Some(body_now) = body.read() else { return Err(spent()) };
             connection.served = connection.served.saturating_add(1);
-            connection.most = most_requests(cluster);
+            connection.bounds = Bounds::of(cluster);
             let unanswered = match client::send(connection, head, body_now).await {
                 Ok(response) => return Ok(response.map(Incoming::Http1Response)),
                 Err(unanswered) => unanswered,
@@ -194,13 +196,13 @@ impl Pool {
         held: Option<Arc<HeldIdentity>>,
         head: &http::request::Parts,
         body: &Source,
-        most: u32,
+        bounds: Bounds,
     ) -> Result<Response<Incoming>, Fault> {
         // A connection may be on its way out (GOAWAY) without having said so yet: one more try with another.
         for last in [false, true] {
-            let (reused, shared) = match slot.free_shared(most) {
+            let (reused, shared) = match slot.free_shared(bounds) {
                 Some(shared) => (true, shared),
-                None => (false, self.newly_shared(slot, target, held.clone(), most).boxed_local().await?),
+                None => (false, self.newly_shared(slot, target, held.clone(), bounds).boxed_local().await?),
             };
             shared.served.set(shared.served.get().saturating_add(1));
             let Some(body_now) = body.read() else { return Err(spent()) };
@@ -218,15 +220,15 @@ impl Pool {
     }
 
     /// A connection that was opened now. Others may have waited for it too, and have taken all its room.
-    async fn newly_shared(&self, slot: &Rc<Slot>, target: &Target, held: Option<Arc<HeldIdentity>>, most: u32) -> Result<Rc<Shareable>, Fault> {
+    async fn newly_shared(&self, slot: &Rc<Slot>, target: &Target, held: Option<Arc<HeldIdentity>>, bounds: Bounds) -> Result<Rc<Shareable>, Fault> {
         loop {
             let opened = self.open_shared(slot, target, held.clone()).await?;
             let served = opened.served.get();
             // One that the peer ended at once, or that takes nothing, is for the first sender to find out.
-            if served == 0 || (served < most && opened.connection.room() > 0) {
+            if served == 0 || (served < bounds.requests && opened.connection.room(bounds.streams) > 0) {
                 return Ok(opened);
             }
-            if let Some(free) = slot.free_shared(most) {
+            if let Some(free) = slot.free_shared(bounds) {
                 return Ok(free);
             }
         }
@@ -279,7 +281,7 @@ impl Pool {
         // Counts from here, so that others see that one is on its way.
         let standing = Standing::new(slot);
         let io = self.dialer.dial(target, held).await?;
-        Ok(Box::new(Connection { wire: Wire::new(io), standing, served: 0, most: u32::MAX, permit }))
+        Ok(Box::new(Connection { wire: Wire::new(io), standing, served: 0, opened: Instant::now(), bounds: Bounds::of(None), permit }))
     }
 
     async fn open_shared(&self, slot: &Rc<Slot>, target: &Target, held: Option<Arc<HeldIdentity>>) -> Result<Rc<Shareable>, Fault> {
@@ -311,7 +313,7 @@ impl Pool {
     fn slot(&self, target: &Target, held: Option<&HeldIdentity>) -> Rc<Slot> {
         let (secured, serial) = match &target.transport {
             Transport::Mesh { expect, server_name } => (Secured::Mesh(expect.clone(), server_name.clone()), held.map_or(0, |held| held.serial)),
-            Transport::Tls { server_name, subject_alt_names } => (Secured::Tls(server_name.clone(), subject_alt_names.clone()), 0),
+            Transport::Tls { server_name, origination } => (Secured::Tls(server_name.clone(), origination.clone()), 0),
             Transport::Plain => (Secured::Plain, 0),
         };
         let key = Key { address: target.address.clone(), secured, spoken: target.spoken, serial, preface: target.preface };
@@ -349,7 +351,7 @@ async fn open_shared(dialer: &Dialer, target: &Target, held: Option<Arc<HeldIden
     let (connection, running) = http2::client::Connection::new(io, dialect, limits(dialect, STREAMS, proven));
     // What ends the connection is told to whoever waits for a response on it.
     tokio::task::spawn_local(running);
-    Ok(Rc::new(Shareable { connection, served: Cell::new(0) }))
+    Ok(Rc::new(Shareable { connection, served: Cell::new(0), opened: Instant::now() }))
 }
 
 impl Slot {
@@ -364,17 +366,17 @@ impl Slot {
             if since.elapsed() >= self.idle_timeout {
                 // Those below have been idle for longer.
                 idle.clear();
-            } else if connection.wire.is_quiet() {
+            } else if connection.wire.is_quiet() && connection.opened.elapsed() < connection.bounds.age {
                 return Some(connection);
             }
         }
         None
     }
 
-    fn free_shared(&self, most: u32) -> Option<Rc<Shareable>> {
+    fn free_shared(&self, bounds: Bounds) -> Option<Rc<Shareable>> {
         let mut shared = self.shared.borrow_mut();
-        shared.retain(|shared| shared.connection.is_open() && shared.served.get() < most);
-        shared.iter().find(|shared| shared.connection.room() > 0).cloned()
+        shared.retain(|shared| shared.connection.is_open() && shared.served.get() < bounds.requests && shared.opened.elapsed() < bounds.age);
+        shared.iter().find(|shared| shared.connection.room(bounds.streams) > 0).cloned()
     }
 }
 
@@ -402,8 +404,21 @@ enum Room {
     New(Option<Permit>),
 }
 
-fn most_requests(cluster: Option<&Arc<Cluster>>) -> u32 {
-    cluster.and_then(|cluster| cluster.limits.max_requests_per_connection).filter(|most| *most > 0).unwrap_or(u32::MAX)
+/// What one connection of a cluster may be used for.
+#[derive(Clone, Copy)]
+struct Bounds {
+    requests: u32,
+    streams: u32,
+    age: Duration,
+}
+
+impl Bounds {
+    fn of(cluster: Option<&Arc<Cluster>>) -> Self {
+        let limits = cluster.map(|cluster| &cluster.limits);
+        let requests = limits.and_then(|limits| limits.max_requests_per_connection).filter(|most| *most > 0).unwrap_or(u32::MAX);
+        let streams = limits.and_then(|limits| limits.max_streams).map_or(STREAMS, |most| most.clamp(1, STREAMS));
+        Self { requests, streams, age: limits.and_then(|limits| limits.max_connection_age).unwrap_or(Duration::MAX) }
+    }
 }
 
 fn spent() -> Fault {

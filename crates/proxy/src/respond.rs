@@ -10,6 +10,7 @@ use crate::grpc_web::{self, Format};
 use crate::http1::head;
 use crate::http1::server::Timed;
 use crate::incoming::BoxError;
+use crate::limiter;
 use crate::metadata;
 use crate::record::Open;
 use crate::trace;
@@ -24,7 +25,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use taut_model::origin::Origin;
 use taut_model::route::AbortWith;
+use taut_plan::verdict::Reason;
 use tokio::time::{Instant, Sleep};
 
 /// What the client is sent. It holds the record, which ends with it.
@@ -37,6 +40,8 @@ pub struct ResponseBody {
     hold: Hold,
     /// What the client reads instead of gRPC.
     web: Option<Format>,
+    /// The most bytes that it may have, and what says so.
+    most: Option<(u64, Origin)>,
 }
 
 /// Turns what came of an exchange into the response. The application that asked learns the request id, for `taut why`.
@@ -81,7 +86,9 @@ fn respond(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answer, 
                 let detail = format!("reported by the peer's proxy with status {}", record.status);
                 exchange.open.fail(&Fault::new(Kind::Reported { reason: reason.chars().take(64).collect() }, detail));
             }
-            Response::from_parts(head, ResponseBody::new(content, answer.deadline, Some(exchange.open), answer.hold))
+            let mut body = ResponseBody::new(content, answer.deadline, Some(exchange.open), answer.hold);
+            body.most = exchange.largest_response;
+            Response::from_parts(head, body)
         }
         Err(fault) => failure(exchange, &fault),
     }
@@ -121,6 +128,9 @@ fn failure(mut exchange: Exchange, fault: &Fault) -> Response<ResponseBody> {
         headers.extend(exchange.open.engine().introduction.clone().map(|own| (metadata::DESTINATION.clone(), own)));
     }
     transform::across_origins(&exchange, &mut headers);
+    if let Kind::RateLimited(exhausted) = &fault.kind {
+        limiter::tell(&mut headers, exhausted);
+    }
     let record = exchange.open.record();
     (record.status, record.grpc_status) = (status.as_u16(), grpc);
     exchange.open.fail(fault);
@@ -135,11 +145,13 @@ fn status(fault: &Fault) -> StatusCode {
     match &fault.kind {
         Kind::Refused { status, .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
         Kind::Injected { with: AbortWith::Http(status), .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+        Kind::RequestTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::Timeout | Kind::PerTryTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Kind::BadResponse | Kind::NameNotFound => StatusCode::BAD_GATEWAY,
+        Kind::BadResponse | Kind::NameNotFound | Kind::ResponseTooLarge(_) => StatusCode::BAD_GATEWAY,
         Kind::BadRequest | Kind::ClientBroke | Kind::ClientLeft => StatusCode::BAD_REQUEST,
         Kind::ClientStalled => StatusCode::REQUEST_TIMEOUT,
         Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Kind::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
         Kind::Loop => StatusCode::LOOP_DETECTED,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -149,6 +161,14 @@ fn status(fault: &Fault) -> StatusCode {
 fn grpc_code(fault: &Fault) -> u16 {
     match status(fault).as_u16() {
         _ if matches!(fault.kind, Kind::Timeout | Kind::PerTryTimeout) => 4,
+        // RESOURCE_EXHAUSTED, as Envoy has it for limits, and gRPC for messages that are too large.
+        _ if matches!(
+            fault.kind,
+            Kind::RateLimited(_) | Kind::RequestTooLarge(_) | Kind::ResponseTooLarge(_) | Kind::Refused { reason: Reason::RateLimited, .. }
+        ) =>
+        {
+            8
+        }
         400 => 13,
         401 => 16,
         403 => 7,
@@ -203,7 +223,7 @@ impl ResponseBody {
 
     fn new(content: Content, deadline: Option<Instant>, open: Option<Open>, hold: Hold) -> Self {
         let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-        let mut body = Self { content: Some(content), deadline, overdue: false, open, hold, web: None };
+        let mut body = Self { content: Some(content), deadline, overdue: false, open, hold, web: None, most: None };
         // A response without a body may never be polled; the record then waits for nothing but the drop.
         if let Some(Content::Upstream(incoming)) = &body.content
             && incoming.is_end_stream()
@@ -264,7 +284,12 @@ impl Body for ResponseBody {
         match frame {
             Some(Ok(frame)) => {
                 if let (Some(data), Some(open)) = (frame.data_ref(), &mut body.open) {
-                    open.record().response_bytes += data.len() as u64;
+                    let record = open.record();
+                    record.response_bytes += data.len() as u64;
+                    if let Some((most, origin)) = body.most.take_if(|(most, _)| record.response_bytes > *most) {
+                        body.failed(&limiter::response_too_large(most, origin));
+                        return Poll::Ready(Some(Err("the response is longer than a limit allows".into())));
+                    }
                 }
                 if let Some(trailers) = frame.trailers_ref() {
                     let trailers = trailers.clone();

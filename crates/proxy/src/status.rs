@@ -165,10 +165,10 @@ impl Status {
         })
     }
 
-    /// Service host -> its workloads, with those that are ejected now.
+    /// Service host -> its workloads, with those that are ejected now or fail their health checks.
     fn endpoints(&self) -> Value {
         let snapshot = self.current.snapshot();
-        let ejected = self.current.ejected();
+        let (ejected, unwell) = (self.current.ejected(), self.current.checks().unwell());
         let now = self.world.now();
         let mut hosts: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
         for workload in snapshot.workloads.values() {
@@ -178,6 +178,7 @@ impl Status {
                 let endpoint = json!({
                     "workload": workload.uid, "port": serves.port, "target": serves.target, "address": workload.address,
                     "peer": workload.peer.map(|peer| peer.to_string()), "health": format!("{:?}", workload.health), "ejectedForSeconds": left,
+                    "failsChecks": unwell.iter().any(|(host, port, uid)| host == serves.host && port == serves.port && uid == workload.uid),
                 });
                 hosts.entry(&serves.host).or_default().push(endpoint);
             }

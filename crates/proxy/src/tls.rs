@@ -13,12 +13,13 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme, version};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use taut_model::destination::Origination;
 use taut_model::identity::Identity;
 
 /// What is spoken over a mutual TLS connection between proxies, chosen by ALPN.
@@ -66,8 +67,11 @@ pub struct Tls {
     roots: OnceCell<Option<Arc<RootCertStore>>>,
 }
 
-/// By what is spoken, and the names that the server may prove.
-type OutsideConfigs = HashMap<(Spoken, Vec<String>), Arc<ClientConfig>>;
+/// By what is spoken and how, with the time of the world when files were read for it.
+type OutsideConfigs = HashMap<(Spoken, Arc<Origination>), (Duration, Arc<ClientConfig>)>;
+
+/// Files are read again after this long, so that renewed ones are taken up.
+const REREAD: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 struct MeshConfigs {
@@ -129,20 +133,29 @@ impl Tls {
     }
 
     /// For a connection to a server outside the mesh. `Ok(None)`: this system has no roots to check it against.
-    pub fn outside(&self, spoken: Spoken, subject_alt_names: &[String]) -> Result<Option<Arc<ClientConfig>>, Error> {
-        let key = (spoken, subject_alt_names.to_vec());
-        if let Some(config) = self.outside.borrow().get(&key) {
+    pub fn outside(&self, spoken: Spoken, origination: &Arc<Origination>) -> Result<Option<Arc<ClientConfig>>, Error> {
+        let (key, now) = ((spoken, origination.clone()), self.time.0.now());
+        let of_files = origination.roots.is_some() || origination.certificate.is_some();
+        if let Some((_, config)) = self.outside.borrow().get(&key).filter(|(read, _)| !of_files || now < *read + REREAD) {
             return Ok(Some(config.clone()));
         }
-        let Some(roots) = self.roots.get_or_init(system_roots) else { return Ok(None) };
-        let chain = WebPkiServerVerifier::builder_with_provider(roots.clone(), self.provider.clone())
-            .build()
-            .map_err(|error| Error::General(error.to_string()))?;
-        let mut config = ClientConfig::builder_with_details(self.provider.clone(), self.time.clone())
+        let roots = match &origination.roots {
+            Some(file) => Arc::new(roots_of(file)?),
+            None => match self.roots.get_or_init(system_roots) {
+                Some(roots) => roots.clone(),
+                None => return Ok(None),
+            },
+        };
+        let chain =
+            WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone()).build().map_err(|error| Error::General(error.to_string()))?;
+        let config = ClientConfig::builder_with_details(self.provider.clone(), self.time.clone())
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(NamesVerifier { chain, names: subject_alt_names.to_vec() }))
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(Arc::new(NamesVerifier { chain, names: origination.subject_alt_names.clone() }));
+        let mut config = match &origination.certificate {
+            None => config.with_no_client_auth(),
+            Some(files) => config.with_client_auth_cert(certificates_of(&files.chain)?, key_of(&files.key)?)?,
+        };
         config.alpn_protocols = match spoken {
             Spoken::Http1 | Spoken::Http1Shared => vec![b"http/1.1".to_vec()],
             Spoken::Http2 => vec![b"h2".to_vec()],
@@ -150,7 +163,7 @@ impl Tls {
         };
         config.resumption = rustls::client::Resumption::disabled();
         let config = Arc::new(config);
-        self.outside.borrow_mut().insert(key, config.clone());
+        self.outside.borrow_mut().insert(key, (now, config.clone()));
         Ok(Some(config))
     }
 
@@ -164,6 +177,28 @@ impl Tls {
 
 fn certified(held: &HeldIdentity) -> CertifiedKey {
     CertifiedKey::new(held.chain.clone(), held.key.clone())
+}
+
+fn unreadable(file: &str, error: impl fmt::Display) -> Error {
+    Error::General(format!("{file} on the client's machine: {error}"))
+}
+
+fn certificates_of(file: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let read = CertificateDer::pem_file_iter(file).map_err(|error| unreadable(file, error))?;
+    let all = read.collect::<Result<Vec<_>, _>>().map_err(|error| unreadable(file, error))?;
+    if all.is_empty() { Err(unreadable(file, "holds no certificate")) } else { Ok(all) }
+}
+
+fn key_of(file: &str) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_file(file).map_err(|error| unreadable(file, error))
+}
+
+fn roots_of(file: &str) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates_of(file)? {
+        roots.add(certificate).map_err(|error| unreadable(file, error))?;
+    }
+    Ok(roots)
 }
 
 fn system_roots() -> Option<Arc<RootCertStore>> {

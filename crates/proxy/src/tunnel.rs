@@ -19,6 +19,7 @@ use crate::hbone::Asked;
 use crate::io::Io;
 use crate::learn::{learn, not_learned};
 use crate::learned::Destination;
+use crate::limiter;
 use crate::proxy_protocol::Ends;
 use crate::record::{Open, OpenConnection};
 use crate::tls::Spoken;
@@ -33,6 +34,7 @@ use taut_plan::cluster::{Dial, Transport};
 use taut_plan::retry;
 use taut_plan::verdict::{Action, Forward, Go, Question, Rolls, Side, Verdict};
 use taut_plan::{Direction, Outcome, Plan};
+use tokio::time::Instant;
 
 /// A client's connection, and what the client waits for before it speaks.
 pub enum Client {
@@ -77,6 +79,7 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Client)
     let mut open = OpenConnection::new(&engine, edge, plan.version());
     let connected = async {
         let go = decide(&engine, &arrival, plan, &mut open).await?;
+        limiter::admit(&engine, &go)?;
         connect(&engine, &mut open, &go, arrival.ends).await
     };
     let outcome = tokio::select! {
@@ -86,7 +89,7 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Client)
     };
     let client = client.answered(outcome.as_ref().err()).await;
     match outcome.and_then(|connected| Ok((connected, client.ok_or_else(client_left)?))) {
-        Ok((Connected { mut upstream, mut hold, idle }, mut client)) => {
+        Ok((Connected { mut upstream, mut hold, idle, until }, mut client)) => {
             engine.sink.connection_opened(&open.record.edge);
             let first_line = watched(&engine, &arrival).then(FirstLine::default);
             let facts = OwnedFacts::copy(&arrival.facts(), &engine.current.plan());
@@ -95,7 +98,7 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Client)
                 fault = revoked(&engine, &facts) => return open.close(Some(&fault)),
                 () = learn_who_speaks(&engine, &arrival, &mut client, &mut upstream) => {}
             }
-            moving::go_on(&engine, &arrival, open, Joined { client, upstream, idle, first_line }).await;
+            moving::go_on(&engine, &arrival, open, Joined { client, upstream, idle, until, first_line }).await;
             if let Some(in_flight) = &mut hold.in_flight {
                 // A connection that was opened and carried is a success, however it was closed.
                 in_flight.ended(Outcome::Status { status: 200, latency: Duration::ZERO });
@@ -164,6 +167,8 @@ struct Connected {
     upstream: Io,
     hold: Hold,
     idle: Duration,
+    /// The end of its longest life.
+    until: Option<Instant>,
 }
 
 async fn connect(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, ends: Ends) -> Result<Connected, Fault> {
@@ -187,7 +192,7 @@ async fn connect(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, ends: 
 async fn direct(engine: &Rc<Engine>, open: &mut OpenConnection, address: Dial) -> Result<Connected, Fault> {
     open.record.endpoint = engine.names().address(&address);
     let upstream = engine.dialer.dial(&forward::plain(address, Spoken::Tcp), None).await?;
-    Ok(Connected { upstream, hold: Hold::default(), idle: forward::IDLE_TIMEOUT })
+    Ok(Connected { upstream, hold: Hold::default(), idle: forward::IDLE_TIMEOUT, until: None })
 }
 
 /// Tries endpoints until one takes the connection. Nothing has been sent yet, so trying another is always safe.
@@ -212,7 +217,8 @@ async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, for
         match engine.tunnels.open(&target, engine.current.identity()).await {
             Ok(upstream) => {
                 let hold = Hold { in_flight: Some(in_flight), admitted: Some(admitted) };
-                return Ok(Connected { upstream, hold, idle: cluster.idle_timeout });
+                let until = cluster.limits.max_connection_age.map(|age| Instant::now() + age);
+                return Ok(Connected { upstream, hold, idle: cluster.tcp_idle_timeout, until });
             }
             Err(fault) => {
                 // A proxy that takes no connection of ours works, and the others of its kind would say the same.
@@ -239,7 +245,7 @@ pub async fn join(engine: Rc<Engine>, client: Upgrade, upstream: Io, mut open: O
     match client.connection().await {
         Some(client) => {
             let carried = open.carried.counts();
-            let upgraded = Joined { client, upstream, idle: forward::IDLE_TIMEOUT, first_line: None };
+            let upgraded = Joined { client, upstream, idle: forward::IDLE_TIMEOUT, until: None, first_line: None };
             let revoked = async {
                 match &facts {
                     Some(facts) => revoked(&engine, facts).await,

@@ -5,6 +5,7 @@ use crate::current::{Current, Stage};
 use crate::engine::Engine;
 use crate::listen::{Listeners, listen};
 use crate::options::Options;
+use crate::probe;
 use crate::sink::Sink;
 use crate::tunnel;
 use crate::world::World;
@@ -32,6 +33,7 @@ pub async fn serve(
     let limit = options.drain;
     let engine = Engine::new(world, options, current, sink, listeners.own());
     let accepting = join_all(listeners.entries().into_iter().map(|(listener, entry)| listen(engine.clone(), listener, entry)));
+    let number = engine.current.enroll();
     let working = async {
         accepting.await;
         tokio::select! {
@@ -43,7 +45,8 @@ pub async fn serve(
     tokio::select! {
         biased;
         () = working => {}
-        () = sweep(&engine) => {}
+        () = sweep(&engine, number) => {}
+        () = probe::run(&engine, number) => {}
         () = adopt(&engine, bequests) => {}
     }
 }
@@ -66,11 +69,12 @@ async fn adopt(engine: &Rc<Engine>, mut bequests: mpsc::UnboundedReceiver<Beques
 }
 
 /// Never ends.
-async fn sweep(engine: &Rc<Engine>) {
-    let number = engine.current.enroll();
+async fn sweep(engine: &Rc<Engine>, number: usize) {
     for turn in 1u64.. {
         tokio::time::sleep(REPORT).await;
         engine.current.set_ejected(number, engine.live().ejected(engine.world.now()));
+        let to_check = engine.live().take_to_check();
+        engine.current.checks().note_used(to_check, engine.world.now());
         if turn.is_multiple_of(SWEEP_EVERY) {
             let serial = engine.current.identity().map(|held| held.serial);
             engine.pool.sweep(serial);

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use taut_model::destination::Destination;
 use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
+use taut_model::rate_limit::RateLimit;
 use taut_model::route::Route;
 use taut_model::service::Service;
 use taut_model::workload::Workload;
@@ -20,6 +21,7 @@ pub enum Resource {
     Destination(Arc<Destination>),
     PeerAuthentication(Arc<PeerAuthentication>),
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
+    RateLimit(Arc<RateLimit>),
 }
 
 impl Resource {
@@ -31,6 +33,7 @@ impl Resource {
             Self::Destination(_) => ResourceType::Destination,
             Self::PeerAuthentication(_) => ResourceType::PeerAuthentication,
             Self::AuthorizationPolicy(_) => ResourceType::AuthorizationPolicy,
+            Self::RateLimit(_) => ResourceType::RateLimit,
         }
     }
 }
@@ -44,11 +47,13 @@ pub enum ResourceType {
     Destination,
     PeerAuthentication,
     AuthorizationPolicy,
+    RateLimit,
 }
 
 impl ResourceType {
-    pub const fn all() -> [Self; 6] {
-        [Self::Service, Self::Workload, Self::Route, Self::Destination, Self::PeerAuthentication, Self::AuthorizationPolicy]
+    pub const fn all() -> [Self; 7] {
+        use ResourceType::{AuthorizationPolicy, Destination, PeerAuthentication, RateLimit, Route, Service, Workload};
+        [Service, Workload, Route, Destination, PeerAuthentication, AuthorizationPolicy, RateLimit]
     }
 
     /// What stands in `type_url` of discovery messages.
@@ -60,6 +65,7 @@ impl ResourceType {
             Self::Destination => "type.googleapis.com/tautline.v1.Destination",
             Self::PeerAuthentication => "type.googleapis.com/tautline.v1.PeerAuthentication",
             Self::AuthorizationPolicy => "type.googleapis.com/tautline.v1.AuthorizationPolicy",
+            Self::RateLimit => "type.googleapis.com/tautline.v1.RateLimit",
         }
     }
 
@@ -89,6 +95,7 @@ pub fn encode(resource: &Resource) -> Vec<u8> {
         Resource::Destination(destination) => proto::Destination::from(&**destination).encode_to_vec(),
         Resource::PeerAuthentication(policy) => proto::PeerAuthentication::from(&**policy).encode_to_vec(),
         Resource::AuthorizationPolicy(policy) => proto::AuthorizationPolicy::from(&**policy).encode_to_vec(),
+        Resource::RateLimit(limit) => proto::RateLimit::from(&**limit).encode_to_vec(),
     }
 }
 
@@ -102,6 +109,7 @@ pub fn decode(of_type: ResourceType, bytes: &[u8]) -> Result<Resource, Malformed
         ResourceType::Destination => Resource::Destination(Arc::new(order::<proto::Destination>(bytes)?.try_into()?)),
         ResourceType::PeerAuthentication => Resource::PeerAuthentication(Arc::new(order::<proto::PeerAuthentication>(bytes)?.try_into()?)),
         ResourceType::AuthorizationPolicy => Resource::AuthorizationPolicy(Arc::new(order::<proto::AuthorizationPolicy>(bytes)?.try_into()?)),
+        ResourceType::RateLimit => Resource::RateLimit(Arc::new(order::<proto::RateLimit>(bytes)?.try_into()?)),
     })
 }
 
@@ -173,6 +181,8 @@ mod tests {
             place: taut_model::service::Place::Mesh,
             resolution: taut_model::service::Resolution::Dns,
             addresses: Vec::new(),
+            distribution: Default::default(),
+            affinity: Default::default(),
         };
         let mut fact = encode(&Resource::Service(Arc::new(service.clone())));
         fact.extend_from_slice(UNKNOWN);

@@ -1,18 +1,24 @@
 //! Kubernetes' own objects: Service and EndpointSlice.
 
-use super::meaning::{Meaning, Offer, OfferedPort, Slice, Target};
+use super::meaning::{Meaning, Node, Offer, OfferedPort, Slice, Target};
 use super::reader::{Reader, code};
+use super::registry::NODE_NAME;
 use super::translation::Settings;
+use super::values;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use taut_model::destination::{Destination, Persistence, SessionMark, TrafficPolicy};
 use taut_model::host::service_host;
 use taut_model::identity::Identity;
-use taut_model::service::{AppProtocol, Place, Resolution, Service, ServicePort};
+use taut_model::service::{Affinity, AppProtocol, Distribution, Place, Resolution, Service, ServicePort};
 use taut_model::workload::{Health, Serves, Workload};
 
 /// The label by which an EndpointSlice names its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+const SESSION_COOKIE: &str = "istio.io/persistent-session";
+const SESSION_HEADER: &str = "istio.io/persistent-session-header";
+const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
 
 /// The part of a Service that says something about mesh traffic; the rest speaks to kube-proxy and cloud load balancers.
 #[derive(Default, Deserialize)]
@@ -26,6 +32,8 @@ struct ServiceSpec {
     cluster_ips: Vec<String>,
     r#type: Option<String>,
     external_name: Option<String>,
+    traffic_distribution: Option<String>,
+    session_affinity: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -60,9 +68,58 @@ pub fn service(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
         place: if external.is_some() { Place::External } else { Place::Mesh },
         resolution: if external.is_some() { Resolution::Dns } else { Resolution::Static },
         addresses,
+        distribution: distribution(reader, spec.traffic_distribution.as_deref()),
+        affinity: if spec.session_affinity.as_deref() == Some("ClientIP") { Affinity::ClientAddress } else { Affinity::None },
     };
     let offer = Offer { service, selector: spec.selector, ports, created: reader.created() };
-    Meaning::Offers { offers: vec![offer], endpoints }
+    let additions = persistence(reader).map(|said| {
+        let policy = TrafficPolicy { persistence: Some(said), ..TrafficPolicy::default() };
+        Destination::addition(reader.origin(""), offer.service.host.clone(), policy)
+    });
+    Meaning::Offers { offers: vec![offer], endpoints, additions: additions.into_iter().collect() }
+}
+
+/// Istio's labels for sessions: a cookie's name, with a path behind a colon if it has one, or a header's name.
+fn persistence(reader: &mut Reader<'_>) -> Option<Persistence> {
+    let labels = &reader.object().value["metadata"]["labels"];
+    let by = if let Some(cookie) = labels[SESSION_COOKIE].as_str() {
+        let (name, path) = cookie.split_once(':').unwrap_or((cookie, ""));
+        let at = format!("metadata.labels.{SESSION_COOKIE}");
+        reader.taken(&at, values::cookie_name(name))?;
+        reader.taken(&at, values::cookie_text(path))?;
+        SessionMark::Cookie { name: name.to_owned(), path: path.to_owned(), ttl: None }
+    } else {
+        let header = labels[SESSION_HEADER].as_str()?;
+        SessionMark::Header(reader.taken(&format!("metadata.labels.{SESSION_HEADER}"), values::header_name(header))?)
+    };
+    Some(Persistence { origin: reader.origin("metadata.labels"), by })
+}
+
+/// `spec.trafficDistribution`, or Istio's annotation. It is a hint: one that is not known is told, and changes nothing.
+pub fn distribution(reader: &mut Reader<'_>, written: Option<&str>) -> Distribution {
+    let at = if written.is_some() { "spec.trafficDistribution" } else { "metadata.annotations.networking.istio.io/traffic-distribution" };
+    match written.or_else(|| reader.annotation(TRAFFIC_DISTRIBUTION)) {
+        None | Some("" | "Any") => Distribution::Any,
+        Some("PreferClose" | "PreferSameZone") => Distribution::SameZone,
+        Some("PreferSameNode") => Distribution::SameNode,
+        Some(other) => {
+            let known = "use PreferClose, PreferSameZone or PreferSameNode";
+            reader.warn(code::NO_EFFECT, at, format_args!("{other:?} is not known, so no endpoint is preferred: {known}"));
+            Distribution::Any
+        }
+    }
+}
+
+/// Where a machine stands, for the endpoints on it.
+pub fn node(reader: &mut Reader<'_>) -> Meaning {
+    let labels = &reader.object().value["metadata"]["labels"];
+    Meaning::Node(Node { name: reader.object().name.clone(), locality: topology(|label| labels[label].as_str()) })
+}
+
+/// `region/zone/subzone` as labels have it; empty if they do not.
+pub fn topology<'a>(label: impl Fn(&str) -> Option<&'a str>) -> String {
+    let parts = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"];
+    parts.map(|part| label(part).unwrap_or_default()).join("/").trim_end_matches('/').to_owned()
 }
 
 fn offered(reader: &mut Reader<'_>, index: usize, port: Port) -> Option<OfferedPort> {
@@ -116,6 +173,7 @@ struct SliceEndpoint {
     addresses: Vec<String>,
     conditions: Conditions,
     zone: Option<String>,
+    node_name: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -158,7 +216,8 @@ pub fn endpoint_slice(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
         };
         let workload = elsewhere(reader, &format!("~{index}"), &at, settings);
         let locality = endpoint.zone.as_ref().map(|zone| format!("/{zone}")).unwrap_or_default();
-        endpoints.push(Workload { address: address.clone(), health: endpoint.conditions.health(), locality, ..workload });
+        let labels = endpoint.node_name.map(|node| (NODE_NAME.to_owned(), node)).into_iter().collect();
+        endpoints.push(Workload { address: address.clone(), health: endpoint.conditions.health(), locality, labels, ..workload });
     }
     Meaning::Slice(Slice { namespace: reader.namespace().to_owned(), service, endpoints, ports })
 }

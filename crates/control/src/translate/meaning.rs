@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use taut_model::destination::Destination;
 use taut_model::origin::ObjectRef;
 use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
+use taut_model::rate_limit::RateLimit;
 use taut_model::route::{HttpRule, Route};
 use taut_model::service::{Service, ServicePort};
 use taut_model::workload::Workload;
@@ -13,6 +14,8 @@ pub enum Meaning {
     Offers {
         offers: Vec<Offer>,
         endpoints: Vec<Workload>,
+        /// What a Service's labels add to its destination.
+        additions: Vec<Destination>,
     },
     Candidate(Candidate),
     Slice(Slice),
@@ -23,8 +26,12 @@ pub enum Meaning {
     /// Bound to ports of Services by their names.
     Bound(Bound),
     Destination(Destination),
+    /// What is said beside DestinationRules, about one or more hosts.
+    Additions(Vec<Destination>),
     PeerAuthentication(PeerAuthentication),
     AuthorizationPolicy(AuthorizationPolicy),
+    RateLimit(RateLimit),
+    Node(Node),
     Grant(Grant),
     /// Without meaning for mesh traffic, and why.
     Idle(String),
@@ -125,6 +132,13 @@ pub struct Slice {
     pub endpoints: Vec<Workload>,
     /// Port name -> number; a single port may have the empty name.
     pub ports: BTreeMap<String, u16>,
+}
+
+/// A machine, by the name that endpoints give it, and where it stands.
+pub struct Node {
+    pub name: String,
+    /// `region/zone`, empty if not known.
+    pub locality: String,
 }
 
 /// A namespace that lets others refer to its Services.

@@ -11,6 +11,7 @@ mod refer;
 mod registry;
 mod retry_on;
 mod stand_in;
+mod tautline;
 mod translation;
 mod values;
 
@@ -25,6 +26,7 @@ use meaning::{Bound, Delegate, Grant, Meaning, Root};
 use reader::Reader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use taut_model::destination::Destination;
 use taut_model::host;
 use taut_model::object::Object;
 use taut_model::origin::ObjectRef;
@@ -61,6 +63,7 @@ fn meaning(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
     stand_in::note(reader);
     match (kind.group, kind.kind) {
         ("", "Service") => core::service(reader, settings),
+        ("", "Node") => core::node(reader),
         ("discovery.k8s.io", "EndpointSlice") => core::endpoint_slice(reader, settings),
         ("networking.istio.io", "VirtualService") => istio::virtual_service(reader),
         ("networking.istio.io", "DestinationRule") => istio::destination_rule(reader),
@@ -76,6 +79,10 @@ fn meaning(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
         ("gateway.networking.k8s.io", "TCPRoute") => gateway_api::tcp_route(reader),
         ("gateway.networking.k8s.io", "UDPRoute") => gateway_api::unserved_route(reader),
         ("gateway.networking.k8s.io", "Gateway" | "GatewayClass" | "ListenerSet") => not_served(kind.kind),
+        ("gateway.networking.k8s.io", "BackendTLSPolicy") => gateway_api::backend_tls_policy(reader),
+        ("gateway.networking.x-k8s.io", "XBackendTrafficPolicy") => gateway_api::backend_traffic_policy(reader),
+        ("tautline.dev", "RateLimit") => tautline::rate_limit(reader),
+        ("tautline.dev", "HealthCheck") => tautline::health_check(reader),
         ("security.istio.io" | "telemetry.istio.io" | "networking.istio.io" | "gateway.networking.k8s.io" | "extensions.istio.io", _) => {
             reader.unsupported_value("kind", kind.kind, "remove the object");
             Meaning::Nothing
@@ -130,12 +137,22 @@ impl<'a> Assembly<'a> {
         match (object.kind.group, object.kind.kind) {
             ("security.istio.io", "PeerAuthentication") => self.authentication(object, istio::strict(object)),
             ("security.istio.io", "AuthorizationPolicy") => self.authorization(object, istio::deny_everything(object)),
+            ("tautline.dev", "RateLimit") => {
+                self.translation.limits.insert(key(&object.reference()), Arc::new(tautline::refuse_everything(object)));
+            }
+            ("gateway.networking.k8s.io", "BackendTLSPolicy") => self.add(object, gateway_api::guarded_backends(object)),
             ("networking.istio.io", "DestinationRule") => {
                 let guarded = istio::guarded(object).map(|destination| (key(&object.reference()), Arc::new(destination)));
                 self.translation.destinations.extend(guarded);
             }
             _ => {}
         }
+    }
+
+    fn add(&mut self, object: &Object, additions: Vec<Destination>) {
+        let name = key(&object.reference());
+        let named = additions.into_iter().enumerate().map(|(index, one)| (format!("{name}/{index}"), Arc::new(one)));
+        self.translation.destinations.extend(named);
     }
 
     fn authentication(&mut self, object: &Object, policy: PeerAuthentication) {
@@ -148,12 +165,14 @@ impl<'a> Assembly<'a> {
 
     fn accept(&mut self, object: &'a Object, meaning: Meaning) {
         match meaning {
-            Meaning::Offers { offers, endpoints } => {
+            Meaning::Offers { offers, endpoints, additions } => {
+                self.add(object, additions);
                 self.found.offers.extend(offers);
                 self.found.endpoints.extend(endpoints);
             }
             Meaning::Candidate(candidate) => self.found.candidates.push(candidate),
             Meaning::Slice(slice) => self.found.slices.push(slice),
+            Meaning::Node(node) => drop(self.found.nodes.insert(node.name, node.locality)),
             Meaning::Route(route) => self.routes.push((object, route)),
             Meaning::Root(root) => self.roots.push((object, root)),
             Meaning::Delegate(delegate) => self.delegates.push((object, delegate)),
@@ -161,6 +180,8 @@ impl<'a> Assembly<'a> {
             Meaning::Destination(destination) => {
                 self.translation.destinations.insert(key(&object.reference()), Arc::new(destination));
             }
+            Meaning::Additions(additions) => self.add(object, additions),
+            Meaning::RateLimit(limit) => drop(self.translation.limits.insert(key(&object.reference()), Arc::new(limit))),
             Meaning::PeerAuthentication(policy) => self.authentication(object, policy),
             Meaning::AuthorizationPolicy(policy) => self.authorization(object, policy),
             Meaning::Grant(grant) => self.grants.push(grant),

@@ -18,6 +18,7 @@ pub mod code {
     pub const WRONG_TYPE: &str = "WrongType";
     pub const NOT_ACCEPTED: &str = "NotAccepted";
     pub const NO_EFFECT: &str = "NoEffect";
+    pub const REFUSES_ALL: &str = "RefusesAll";
     pub const CONFLICT: &str = "Conflicted";
     pub const UNREACHABLE: &str = "UnreachableRule";
     pub const UNKNOWN_REFERENCE: &str = "UnknownReference";

@@ -9,12 +9,17 @@ use taut_model::problem::{Problem, Severity};
 use taut_model::service::Service;
 use taut_model::workload::{Serves, Workload};
 
+/// The label with the name of the machine that a workload runs on.
+pub const NODE_NAME: &str = "kubernetes.io/hostname";
+
 /// All that was found, in the order of the objects.
 #[derive(Default)]
 pub struct Found {
     pub offers: Vec<Offer>,
     pub candidates: Vec<Candidate>,
     pub slices: Vec<Slice>,
+    /// Locality by node.
+    pub nodes: BTreeMap<String, String>,
     /// Workloads that know what they serve.
     pub endpoints: Vec<Workload>,
 }
@@ -33,7 +38,8 @@ pub fn assemble(found: Found) -> Registry {
     for offer in offers.values().filter(|offer| !offer.selector.is_empty()) {
         pool.serve(offer);
     }
-    let from_slices = found.slices.into_iter().flat_map(|slice| slice_workloads(slice, &offers));
+    let nodes = found.nodes;
+    let from_slices = found.slices.into_iter().flat_map(|slice| slice_workloads(slice, &offers)).map(|workload| placed(workload, &nodes));
     let workloads = pool.candidates.into_iter().map(|candidate| candidate.workload).chain(from_slices).chain(found.endpoints);
     registry.workloads = workloads.map(|workload| (workload.uid.clone(), workload)).collect();
     registry.services = offers.into_iter().map(|(host, offer)| (host, offer.service)).collect();
@@ -127,4 +133,13 @@ fn slice_workloads(slice: Slice, offers: &BTreeMap<String, Offer>) -> Vec<Worklo
         })
         .collect();
     slice.endpoints.into_iter().map(|workload| Workload { serves: serves.clone(), ..workload }).collect()
+}
+
+/// A slice tells at most the zone of an endpoint; its node tells the region, too.
+fn placed(workload: Workload, nodes: &BTreeMap<String, String>) -> Workload {
+    let locality = workload.labels.get(NODE_NAME).and_then(|node| nodes.get(node)).filter(|locality| !locality.is_empty());
+    match locality {
+        Some(locality) => Workload { locality: locality.clone(), ..workload },
+        None => workload,
+    }
 }

@@ -1,7 +1,7 @@
 //! What is stored for an object that may not be stored itself: the stricter thing under the same names, marked as such.
 
-use super::istio;
 use super::reader::Reader;
+use super::{gateway_api, istio};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use taut_model::object::Object;
@@ -21,7 +21,7 @@ pub(super) fn note(reader: &mut Reader<'_>) {
 }
 
 /// Stands in for an object that cannot be accepted: an AuthorizationPolicy that denies everything to the workloads that it
-/// selects, a PeerAuthentication that is STRICT for them, a DestinationRule of nothing but its demand for TLS. A selector
+/// selects, a PeerAuthentication that is STRICT for them, a RateLimit that lets nothing in, a DestinationRule of nothing but its demand for TLS. A selector
 /// that cannot be read widens to the whole namespace. `None` where the mesh is no weaker without the object, and for a
 /// DestinationRule whose host cannot be read. `because` says where the object is written and what is wrong with it.
 pub fn stand_in(refused: &Object, because: &str) -> Option<Object> {
@@ -35,6 +35,11 @@ pub fn stand_in(refused: &Object, because: &str) -> Option<Object> {
         ("security.istio.io", "AuthorizationPolicy") if istio::is_dry_run(refused) => return None,
         ("security.istio.io", "AuthorizationPolicy") => selecting(istio::deny_everything(refused).selector, json!({"action": "DENY", "rules": [{}]})),
         ("security.istio.io", "PeerAuthentication") => selecting(istio::strict(refused).selector, json!({"mtls": {"mode": "STRICT"}})),
+        ("tautline.dev", "RateLimit") => {
+            let nothing = json!({"limits": [{"name": "not accepted", "requests": 0}]});
+            selecting(istio::selector(refused), nothing)
+        }
+        ("gateway.networking.k8s.io", "BackendTLSPolicy") => gateway_api::guarded_backends_spec(refused),
         ("networking.istio.io", "DestinationRule") => istio::guarded_spec(refused)?,
         _ => return None,
     };

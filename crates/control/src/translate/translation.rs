@@ -6,6 +6,7 @@ use taut_model::destination::Destination;
 use taut_model::origin::ObjectRef;
 use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
 use taut_model::problem::Problem;
+use taut_model::rate_limit::RateLimit;
 use taut_model::route::Route;
 use taut_model::service::Service;
 use taut_model::workload::Workload;
@@ -27,6 +28,7 @@ pub struct Translation {
     pub destinations: BTreeMap<String, Arc<Destination>>,
     pub authentications: BTreeMap<String, Arc<PeerAuthentication>>,
     pub authorizations: BTreeMap<String, Arc<AuthorizationPolicy>>,
+    pub limits: BTreeMap<String, Arc<RateLimit>>,
     /// What is wrong, per object. With an `Error` among them the object is not accepted and nothing of it is in the maps
     /// above, but for policies, which then refuse instead, and DestinationRules, whose demand for TLS stays (nothing is ever
     /// weaker than it reads).

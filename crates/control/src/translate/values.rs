@@ -1,5 +1,6 @@
 //! Texts that users write inside fields, checked and parsed: durations, header names and values, patterns, addresses.
 
+use serde_json::Value;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -37,6 +38,29 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A number of bytes as Kubernetes writes quantities: `1048576`, `"10Mi"`, `"500k"`. No fractions.
+pub fn bytes(written: &Value) -> Result<u64, String> {
+    let wrong = || format!("{written} is not a number of bytes: write one such as 1048576, \"10Mi\" or \"500k\"");
+    let text = match written {
+        Value::Number(number) => return number.as_u64().ok_or_else(wrong),
+        Value::String(text) => text,
+        _ => return Err(wrong()),
+    };
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let scale: u64 = match unit {
+        "" => 1,
+        "k" => 1000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).ok_or_else(wrong)
+}
+
 /// A header name in lower case.
 pub fn header_name(text: &str) -> Result<String, String> {
     match http::HeaderName::from_bytes(text.as_bytes()) {
@@ -59,6 +83,23 @@ pub fn header_value(text: &str) -> Result<(), String> {
         _ if text.len() > LONGEST_HEADER => Err(format!("is {} bytes long, and no server takes more than {LONGEST_HEADER}", text.len())),
         Ok(_) => Ok(()),
         Err(_) => Err("is not a header value: visible ASCII characters, spaces and tabs only".to_owned()),
+    }
+}
+
+/// A cookie's name (RFC 6265 section 4.1.1: a token).
+pub fn cookie_name(text: &str) -> Result<(), String> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match !text.is_empty() && text.bytes().all(is_token) {
+        true => Ok(()),
+        false => Err(format!("{text:?} is not a cookie's name: letters, digits and some signs, no spaces, no = and ;")),
+    }
+}
+
+/// The path or another attribute of a cookie: whatever does not end it.
+pub fn cookie_text(text: &str) -> Result<(), String> {
+    match text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b';') {
+        true => Ok(()),
+        false => Err(format!("{text:?} cannot stand in a cookie: visible ASCII characters without ;")),
     }
 }
 
@@ -118,6 +159,19 @@ mod tests {
         }
         for bad in ["", "7", "s", "-1s", "1 s", "1.2.3s", "1d", "99999999999999h"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_read_as_kubernetes_reads_quantities() {
+        use serde_json::json;
+        for (written, want) in
+            [(json!(5), 5), (json!("5"), 5), (json!("10Ki"), 10_240), (json!("2M"), 2_000_000), (json!("1Gi"), 1 << 30), (json!(0), 0)]
+        {
+            assert_eq!(bytes(&written), Ok(want), "{written}");
+        }
+        for bad in [json!(-1), json!(1.5), json!("1.5Mi"), json!("Mi"), json!("1 Mi"), json!("1mi"), json!(""), json!("99999999999Gi"), json!([])] {
+            assert!(bytes(&bad).is_err(), "{bad}");
         }
     }
 

@@ -21,6 +21,8 @@ fn service(mesh: &mut Translation, host: &str, namespace: &str) {
         place: Place::Mesh,
         resolution: Resolution::Static,
         addresses: Vec::new(),
+        distribution: Default::default(),
+        affinity: Default::default(),
     };
     mesh.services.insert(host.to_owned(), Arc::new(service));
 }
@@ -91,6 +93,8 @@ fn destination(mesh: &mut Translation, name: &str, host: &str, namespace: &str) 
         origin: Origin::default(),
         host: host.to_owned(),
         namespace: namespace.to_owned(),
+        role: Default::default(),
+        clients: Default::default(),
         policy: TrafficPolicy::default(),
         subsets: Vec::new(),
     };
@@ -161,6 +165,29 @@ fn a_consumer_route_is_seen_from_its_own_namespace_only() {
     assert!(!seen("shop/page-1").services.contains("bank"));
     // Own namespace wins for destination rules: this one is for clients there.
     assert!(seen("elsewhere/x").destinations.contains("stranger"));
+}
+
+#[test]
+fn a_rule_is_seen_by_the_clients_it_chooses() {
+    let mut mesh = Translation::default();
+    service(&mut mesh, "reviews", "a");
+    for uid in ["a/web", "a/other", "b/web"] {
+        workload(&mut mesh, uid, &[]);
+    }
+    Arc::make_mut(mesh.workloads.get_mut("a/web").unwrap()).labels.insert("app".to_owned(), "web".to_owned());
+    destination(&mut mesh, "all", "reviews", "a");
+    destination(&mut mesh, "pattern", "*views", "a");
+    for (name, namespaces, labels) in [("exported", &["b"][..], &[][..]), ("nobody", &["~"], &[]), ("chosen", &[], &[("app", "web")])] {
+        destination(&mut mesh, name, "reviews", "a");
+        let clients = &mut Arc::make_mut(mesh.destinations.get_mut(name).unwrap()).clients;
+        clients.namespaces = namespaces.iter().map(|one| (*one).to_owned()).collect();
+        clients.labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    }
+    let index = Index::new(&mesh);
+    for (uid, want) in [("a/web", &["all", "chosen", "pattern"][..]), ("a/other", &["all", "pattern"]), ("b/web", &["all", "exported", "pattern"])] {
+        let seen = view(&mesh, &index, &viewer(uid, &["reviews"]));
+        assert_eq!(names(&seen.destinations), want, "{uid}");
+    }
 }
 
 #[test]

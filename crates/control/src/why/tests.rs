@@ -136,7 +136,7 @@ spec: {hosts: [pay.example], location: MESH_EXTERNAL, resolution: RESOLUTION, po
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: pay, namespace: default}
-spec: {host: pay.example, trafficPolicy: {tls: {mode: MODE}, outlierDetection: {splitExternalLocalOriginErrors: true}}}
+spec: {host: pay.example, trafficPolicy: {tls: {mode: MODE}, outlierDetection: {consecutiveErrors: 1}}}
 ";
 
 #[test]

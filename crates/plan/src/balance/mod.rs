@@ -2,21 +2,25 @@
 
 pub(crate) mod peak_ewma;
 pub(crate) mod table;
+pub(crate) mod warm_up;
 
 use crate::dice::{below, weighted};
 use std::borrow::Cow;
 
 /// The positions that may be chosen, in order: all of `0..n`, or some.
 #[derive(Debug)]
-pub(crate) enum Usable {
+pub(crate) enum Usable<'a> {
     All(usize),
+    /// Those of a place.
+    Place(&'a [usize]),
     Some(Vec<usize>),
 }
 
-impl Usable {
+impl Usable<'_> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::All(count) => *count,
+            Self::Place(positions) => positions.len(),
             Self::Some(positions) => positions.len(),
         }
     }
@@ -24,6 +28,7 @@ impl Usable {
     fn at(&self, index: usize) -> usize {
         match self {
             Self::All(_) => index,
+            Self::Place(positions) => positions.get(index).copied().unwrap_or_default(),
             Self::Some(positions) => positions.get(index).copied().unwrap_or_default(),
         }
     }
@@ -31,20 +36,22 @@ impl Usable {
     pub(crate) fn contains(&self, position: usize) -> bool {
         match self {
             Self::All(count) => position < *count,
+            Self::Place(positions) => positions.binary_search(&position).is_ok(),
             Self::Some(positions) => positions.binary_search(&position).is_ok(),
         }
     }
 
-    fn positions(&self) -> Cow<'_, [usize]> {
+    pub(crate) fn positions(&self) -> Cow<'_, [usize]> {
         match self {
             Self::All(count) => Cow::Owned((0..*count).collect()),
+            Self::Place(positions) => Cow::Borrowed(positions),
             Self::Some(positions) => Cow::Borrowed(positions),
         }
     }
 }
 
 /// Power of two choices (Mitzenmacher 1996): two different positions at random, the cheaper one wins. `None` if there is none.
-pub(crate) fn two_choices(usable: &Usable, cost: impl Fn(usize) -> f64, roll: &mut dyn FnMut() -> u64) -> Option<usize> {
+pub(crate) fn two_choices(usable: &Usable<'_>, cost: impl Fn(usize) -> f64, roll: &mut dyn FnMut() -> u64) -> Option<usize> {
     let count = usable.len() as u64;
     match count {
         0 => None,
@@ -60,7 +67,7 @@ pub(crate) fn two_choices(usable: &Usable, cost: impl Fn(usize) -> f64, roll: &m
 }
 
 /// Each position in proportion to its weight.
-pub(crate) fn random(usable: &Usable, weight: impl Fn(usize) -> u32, roll: u64) -> Option<usize> {
+pub(crate) fn random(usable: &Usable<'_>, weight: impl Fn(usize) -> u32, roll: u64) -> Option<usize> {
     let positions = usable.positions();
     let index = weighted(positions.iter().map(|position| u64::from(weight(*position))), roll)?;
     positions.get(index).copied()
@@ -68,7 +75,7 @@ pub(crate) fn random(usable: &Usable, weight: impl Fn(usize) -> u32, roll: u64) 
 
 /// Smooth weighted round robin, as in nginx: every position earns its weight, the richest is chosen and pays the total. In any
 /// run of `total weight` picks each position comes up exactly its weight. `purse` keeps what each position has.
-pub(crate) fn round_robin(usable: &Usable, weight: impl Fn(usize) -> u32, mut purse: impl FnMut(usize, i64) -> i64) -> Option<usize> {
+pub(crate) fn round_robin(usable: &Usable<'_>, weight: impl Fn(usize) -> u32, mut purse: impl FnMut(usize, i64) -> i64) -> Option<usize> {
     let mut total = 0;
     let mut richest: Option<(i64, usize)> = None;
     for position in usable.positions().iter().copied() {

@@ -94,13 +94,13 @@ fn an_outlier_is_ejected_and_comes_back() {
     for uid in ["default/reviews-v1", "default/reviews-v2", "default/reviews-v3"] {
         fail(&mut live, uid, NOW);
     }
-    live.retain(&plan);
+    live.retain(&plan, NOW);
     assert_eq!(live.ejected(NOW).len(), 3);
     let mut roll = dice(4);
     let none = live.pick(&cluster, NOW, None, &[], &mut roll).unwrap_err();
     assert_eq!((none.total, none.ejected), (3, 3));
     assert!(live.pick(&cluster, NOW + Duration::from_secs(30), None, &[], &mut roll).is_ok());
-    live.retain(&Plan::compile(&Snapshot::default()));
+    live.retain(&Plan::compile(&Snapshot::default()), NOW);
     assert!(live.ejected(NOW).is_empty());
 }
 

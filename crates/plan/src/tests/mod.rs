@@ -3,7 +3,9 @@
 mod allocations;
 mod connections;
 mod cors;
+mod destinations;
 mod inbound;
+mod limits;
 mod live;
 mod properties;
 mod routing;
@@ -42,6 +44,8 @@ pub(super) fn service(name: &str, port: u16, protocol: AppProtocol) -> Service {
         place: Place::Mesh,
         resolution: Resolution::Static,
         addresses: Vec::new(),
+        distribution: Default::default(),
+        affinity: Default::default(),
     }
 }
 
@@ -86,6 +90,8 @@ pub(super) fn bookstore() -> Snapshot {
         origin: origin("DestinationRule", "reviews", ""),
         host: fqdn("reviews"),
         namespace: "default".into(),
+        role: Default::default(),
+        clients: Default::default(),
         policy: TrafficPolicy::default(),
         subsets: ["v1", "v2", "v3", "v9"].map(subset).into(),
     };

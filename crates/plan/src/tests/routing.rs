@@ -415,7 +415,7 @@ fn transport_follows_the_destination_and_never_falls_to_plain_text() {
             refused => short(&refused),
         }
     };
-    let simple = ClientTls::Simple { sni: None, subject_alt_names: vec![] };
+    let simple = ClientTls::Simple(Default::default());
     for (tls, peer, want) in [
         (None, true, "Mesh"),
         (None, false, "Plain"),
@@ -430,7 +430,7 @@ fn transport_follows_the_destination_and_never_falls_to_plain_text() {
 
 #[test]
 fn a_hash_cookie_is_given_once_and_read_back() {
-    let key = HashKey::Cookie { name: "user".into(), path: "/".into(), ttl: Some(Duration::from_secs(60)) };
+    let key = HashKey::Cookie { name: "user".into(), path: "/".into(), ttl: Some(Duration::from_secs(60)), attributes: vec![] };
     let mut snapshot = bookstore();
     let mut destination = (*snapshot.destinations["DestinationRule/default/reviews"]).clone();
     destination.policy.balancer = Some(Balancer::Maglev { key, table_size: 251 });

@@ -65,9 +65,9 @@ impl Connection {
         (Self(line.clone()), drive::run(line, patience))
     }
 
-    /// Requests that may be sent on it beside those that are.
-    pub fn room(&self) -> usize {
-        self.0.run(|session| if session.is_open() { session.room() } else { 0 })
+    /// Requests that may be sent on it beside those that are, of `most` at the same time.
+    pub fn room(&self, most: u32) -> usize {
+        self.0.run(|session| if session.is_open() { session.room(most) } else { 0 })
     }
 
     pub fn is_open(&self) -> bool {

@@ -580,7 +580,7 @@ impl Session {
 
     /// Opens a stream. `None`: the connection takes no more.
     pub fn open(&mut self, method: &Method) -> Option<u32> {
-        if !self.is_open() || self.room() == 0 {
+        if !self.is_open() || self.room(u32::MAX) == 0 {
             return None;
         }
         let id = if self.last == 0 { 1 } else { self.last + 2 };
@@ -598,8 +598,8 @@ impl Session {
     }
 
     /// Streams that may be opened beside those that are.
-    pub fn room(&self) -> usize {
-        (self.peer.streams.min(self.limits.streams) as usize).saturating_sub(self.streams.len())
+    pub fn room(&self, most: u32) -> usize {
+        (self.peer.streams.min(self.limits.streams).min(most) as usize).saturating_sub(self.streams.len())
     }
 
     /// Whether the peer takes extended CONNECT (RFC 8441). `None`: it has not said yet.

@@ -34,7 +34,7 @@ pub(super) fn own(session: &ClientSession, workload: &OwnWorkload) -> Option<Arc
 pub(super) fn candidate(known: &mut Known, workload: &OwnWorkload) -> Snapshot {
     known.version += 1;
     let own = own(&known.session, workload);
-    let policies = [ResourceType::Workload, ResourceType::PeerAuthentication, ResourceType::AuthorizationPolicy];
+    let policies = [ResourceType::Workload, ResourceType::PeerAuthentication, ResourceType::AuthorizationPolicy, ResourceType::RateLimit];
     let policies_complete =
         own.is_some() && policies.iter().all(|of_type| known.answered.contains(of_type)) && !known.receipts.lacks_a_policy(&known.session);
     let mut snapshot = Snapshot {
@@ -81,6 +81,7 @@ fn put(snapshot: &mut Snapshot, name: String, resource: Resource) {
         Resource::Destination(value) => drop(snapshot.destinations.insert(name, value)),
         Resource::PeerAuthentication(value) => drop(snapshot.authentications.insert(name, value)),
         Resource::AuthorizationPolicy(value) => drop(snapshot.authorizations.insert(name, value)),
+        Resource::RateLimit(value) => drop(snapshot.limits.insert(name, value)),
     }
 }
 
@@ -103,6 +104,7 @@ fn of_object(snapshot: &Snapshot, object: &ObjectRef) -> Vec<Key> {
         .chain(find(ResourceType::Destination, &snapshot.destinations, |v| &v.origin, object))
         .chain(find(ResourceType::PeerAuthentication, &snapshot.authentications, |v| &v.origin, object))
         .chain(find(ResourceType::AuthorizationPolicy, &snapshot.authorizations, |v| &v.origin, object))
+        .chain(find(ResourceType::RateLimit, &snapshot.limits, |v| &v.origin, object))
         .collect()
 }
 
@@ -125,6 +127,7 @@ fn put_back(candidate: &mut Snapshot, good: &Snapshot, (of_type, name): &Key) ->
         ResourceType::Destination => back(&mut candidate.destinations, &good.destinations, name, true),
         ResourceType::PeerAuthentication => back(&mut candidate.authentications, &good.authentications, name, false),
         ResourceType::AuthorizationPolicy => back(&mut candidate.authorizations, &good.authorizations, name, false),
+        ResourceType::RateLimit => back(&mut candidate.limits, &good.limits, name, false),
     }
 }
 
@@ -168,7 +171,8 @@ impl Receipts {
 
     /// Whether there is a policy that was never readable: what it forbids is not known, so nothing may come in.
     pub fn lacks_a_policy(&self, session: &ClientSession) -> bool {
-        let is_policy = |of_type: ResourceType| matches!(of_type, ResourceType::PeerAuthentication | ResourceType::AuthorizationPolicy);
+        let is_policy =
+            |of_type: ResourceType| matches!(of_type, ResourceType::PeerAuthentication | ResourceType::AuthorizationPolicy | ResourceType::RateLimit);
         let held = |(of_type, name): &Key| session.held(*of_type).any(|(held, ..)| held == name);
         self.unreadable.keys().any(|key| is_policy(key.0) && !held(key))
     }
@@ -232,5 +236,6 @@ fn generation(resource: &Resource) -> i64 {
         Resource::Destination(value) => value.origin.generation,
         Resource::PeerAuthentication(value) => value.origin.generation,
         Resource::AuthorizationPolicy(value) => value.origin.generation,
+        Resource::RateLimit(value) => value.origin.generation,
     }
 }

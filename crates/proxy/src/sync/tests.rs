@@ -90,6 +90,8 @@ fn service_at(name: &str, host: String) -> Resource {
         place: Place::Mesh,
         resolution: Resolution::Static,
         addresses: Vec::new(),
+        distribution: Default::default(),
+        affinity: Default::default(),
     }))
 }
 

@@ -86,6 +86,8 @@ fn strict(snapshot: &mut Snapshot) {
         origin: Origin::default(),
         host: service_host("reviews", "default"),
         namespace: "default".to_owned(),
+        role: Default::default(),
+        clients: Default::default(),
         policy: TrafficPolicy { outlier: Some(outlier), ..TrafficPolicy::default() },
         subsets: vec![],
     };

@@ -2,6 +2,7 @@
 
 mod allocations;
 mod cors;
+mod destinations;
 mod drain;
 mod dual_stack;
 mod ends;
@@ -11,6 +12,7 @@ mod hosts;
 mod http;
 mod identity;
 mod learned;
+mod limits;
 mod passthrough;
 mod policy;
 mod proxy_protocol;
@@ -158,6 +160,8 @@ impl Mesh {
             place: Place::Mesh,
             resolution: Resolution::Static,
             addresses: vec![],
+            distribution: Default::default(),
+            affinity: Default::default(),
         });
         self
     }
@@ -203,6 +207,7 @@ impl Mesh {
             destinations: BTreeMap::new(),
             authentications: BTreeMap::new(),
             authorizations: BTreeMap::new(),
+            limits: BTreeMap::new(),
             policies_complete: true,
         };
         if let Some(change) = self.change {

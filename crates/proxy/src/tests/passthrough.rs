@@ -99,6 +99,8 @@ fn external(mut mesh: Mesh, host: &str, port: u16, resolution: Resolution, endpo
         place: Place::External,
         resolution,
         addresses: vec![],
+        distribution: Default::default(),
+        affinity: Default::default(),
     });
     mesh.workloads.extend(endpoint.map(|endpoint| Workload {
         origin: Origin::default(),

@@ -330,6 +330,8 @@ pub fn limit(snapshot: &mut Snapshot, limits: Limits) {
         origin: Origin::default(),
         host: service_host("reviews", "default"),
         namespace: "default".to_owned(),
+        role: Default::default(),
+        clients: Default::default(),
         policy: TrafficPolicy { limits: Some(limits), ..TrafficPolicy::default() },
         subsets: vec![],
     };

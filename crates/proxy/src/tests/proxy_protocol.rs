@@ -103,6 +103,8 @@ fn introduce(snapshot: &mut Snapshot, version: ProxyProtocol) {
         origin: Origin::default(),
         host: service_host("reviews", "default"),
         namespace: "default".to_owned(),
+        role: Default::default(),
+        clients: Default::default(),
         policy: TrafficPolicy { proxy_protocol: Some(version), ..TrafficPolicy::default() },
         subsets: vec![],
     };

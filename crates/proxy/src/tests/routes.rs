@@ -11,7 +11,15 @@ fn by_user(snapshot: &mut Snapshot) {
     let policy =
         TrafficPolicy { balancer: Some(Balancer::Maglev { key: HashKey::Header("x-user".to_owned()), table_size: 251 }), ..TrafficPolicy::default() };
     let host = service_host("reviews", "default");
-    let destination = Destination { origin: Origin::default(), host, namespace: "default".to_owned(), policy, subsets: vec![] };
+    let destination = Destination {
+        origin: Origin::default(),
+        host,
+        namespace: "default".to_owned(),
+        role: Default::default(),
+        clients: Default::default(),
+        policy,
+        subsets: vec![],
+    };
     snapshot.destinations.insert("DestinationRule/default/reviews".to_owned(), Arc::new(destination));
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Joined {
     pub client: Io,
     pub upstream: Io,
     pub idle: Duration,
+    /// When it ends, whatever it carries.
+    pub until: Option<Instant>,
     /// Being looked at in what the client says, where HTTP must not pass.
     pub first_line: Option<FirstLine>,
 }
@@ -41,7 +43,7 @@ pub(super) enum Ended {
 /// Copies until both directions have ended, one fails, or neither has carried a byte for `idle`; or, after `moves`, until no byte is
 /// on its way through here. With `first_line`, a client that turns out to speak HTTP is not heard.
 pub(super) async fn copy(joined: Joined, carried: &Counts, moves: impl Future<Output = ()>) -> Ended {
-    let Joined { mut client, mut upstream, idle, mut first_line } = joined;
+    let Joined { mut client, mut upstream, idle, until, mut first_line } = joined;
     let (last, gate) = (Cell::new(Instant::now()), Gate::default());
     let (to_upstream, to_client) = (Cell::new(0), Cell::new(0));
     let quiet = async {
@@ -63,13 +65,21 @@ pub(super) async fn copy(joined: Joined, carried: &Counts, moves: impl Future<Ou
         biased;
         copied = copying => Ok(Some(copied)),
         () = idled(&last, idle) => Ok(None),
+        () = aged(until) => Ok(Some(Err(Fault::new(Kind::Closed, "the connection is as old as maxConnectionDuration allows")))),
         () = quiet => Err(()),
     };
     match copied {
         Ok(Some(Ok(()))) => Ended::Here(None),
         Ok(Some(Err(fault))) => Ended::Here(Some(fault)),
         Ok(None) => Ended::Here(Some(Fault::new(Kind::Closed, format!("no byte in either direction for {idle:?}")))),
-        Err(()) => Ended::Quiet(Joined { client, upstream, idle, first_line }),
+        Err(()) => Ended::Quiet(Joined { client, upstream, idle, until, first_line }),
+    }
+}
+
+async fn aged(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 

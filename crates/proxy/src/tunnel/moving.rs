@@ -18,6 +18,7 @@ use taut_observe::record::Protocol;
 use taut_plan::Direction;
 use taut_wire::net::Stream;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// Goes on with a connection that the proxy before this one carried.
 pub async fn adopt(engine: Rc<Engine>, bequest: Bequest) {
@@ -38,13 +39,9 @@ pub async fn adopt(engine: Rc<Engine>, bequest: Bequest) {
     match decide(&engine, &arrival, plan, &mut open).await {
         Ok(_) => {
             engine.sink.connection_opened(&open.record.edge);
-            go_on(
-                &engine,
-                &arrival,
-                open,
-                Joined { client, upstream, idle: Duration::from_millis(story.idle_ms), first_line: story.first_line.map(FirstLine::resume) },
-            )
-            .await
+            let until = story.left_ms.and_then(|left| Instant::now().checked_add(Duration::from_millis(left)));
+            let idle = Duration::from_millis(story.idle_ms);
+            go_on(&engine, &arrival, open, Joined { client, upstream, idle, until, first_line: story.first_line.map(FirstLine::resume) }).await
         }
         Err(fault) => open.close(Some(&fault)),
     }
@@ -90,13 +87,13 @@ fn joined_plainly(joined: &Joined) -> bool {
 
 /// Gives a quiet connection to the successor; here it is again if that does not take it.
 async fn give(engine: &Engine, arrival: &Arrival, open: &OpenConnection, joined: Joined) -> Result<(), Option<Joined>> {
-    let Joined { client, upstream, idle, first_line } = joined;
-    let Some(heir) = engine.current.heir() else { return Err(Some(Joined { client, upstream, idle, first_line })) };
+    let Joined { client, upstream, idle, until, first_line } = joined;
+    let Some(heir) = engine.current.heir() else { return Err(Some(Joined { client, upstream, idle, until, first_line })) };
     let (client, upstream) = match (client.into_plain(), upstream.into_plain()) {
         (Ok(client), Ok(upstream)) => (client.into_std(), upstream.into_std()),
         (client, upstream) => {
             let whole = |io: Result<TcpStream, Io>| io.map_or_else(|io| io, |stream| Stream::Tcp(stream).into());
-            return Err(Some(Joined { client: whole(client), upstream: whole(upstream), idle, first_line }));
+            return Err(Some(Joined { client: whole(client), upstream: whole(upstream), idle, until, first_line }));
         }
     };
     let (Ok(client), Ok(upstream)) = (client, upstream) else { return Err(None) };
@@ -113,10 +110,11 @@ async fn give(engine: &Engine, arrival: &Arrival, open: &OpenConnection, joined:
         received_bytes: open.carried.received(),
         sent_bytes: open.carried.sent(),
         idle_ms: u64::try_from(idle.as_millis()).unwrap_or(u64::MAX),
+        left_ms: until.map(|until| u64::try_from(until.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX)),
         first_line: first_line.as_ref().and_then(FirstLine::unended),
     };
     heir.give(Bequest { client, upstream, story }).await.map_err(|back| {
         let Bequest { client, upstream, .. } = back?;
-        Some(Joined { client: take_up(client).ok()?, upstream: take_up(upstream).ok()?, idle, first_line })
+        Some(Joined { client: take_up(client).ok()?, upstream: take_up(upstream).ok()?, idle, until, first_line })
     })
 }

@@ -12,6 +12,8 @@ impl From<&model::Destination> for proto::Destination {
             namespace: destination.namespace.clone(),
             policy: Some((&destination.policy).into()),
             subsets: encoded(&destination.subsets),
+            role: proto::Role::from(destination.role).into(),
+            clients: clients(&destination.clients),
         }
     }
 }
@@ -25,8 +27,35 @@ impl TryFrom<proto::Destination> for model::Destination {
             namespace: destination.namespace,
             policy: required("policy", destination.policy)?,
             subsets: list("subsets", destination.subsets)?,
+            role: choice::<proto::Role, _>("role", destination.role)?,
+            clients: destination.clients.map_or_else(Default::default, |to| model::Clients { namespaces: to.namespaces, labels: to.labels }),
         })
     }
+}
+
+impl From<model::Role> for proto::Role {
+    fn from(role: model::Role) -> Self {
+        match role {
+            model::Role::Rule => Self::Rule,
+            model::Role::Addition => Self::Addition,
+        }
+    }
+}
+
+impl TryFrom<proto::Role> for model::Role {
+    type Error = Malformed;
+    fn try_from(role: proto::Role) -> Result<Self, Malformed> {
+        match role {
+            proto::Role::Rule => Ok(Self::Rule),
+            proto::Role::Addition => Ok(Self::Addition),
+        }
+    }
+}
+
+/// `None` for all: an absent message.
+fn clients(clients: &model::Clients) -> Option<proto::Clients> {
+    let some = *clients != model::Clients::default();
+    some.then(|| proto::Clients { namespaces: clients.namespaces.clone(), labels: clients.labels.clone() })
 }
 
 impl From<&model::Subset> for proto::Subset {
@@ -61,6 +90,10 @@ impl From<&model::TrafficPolicy> for proto::TrafficPolicy {
                 .map(|budget| proto::RetryBudget { percent: budget.percent, min_concurrency: budget.min_concurrency }),
             ports: policy.ports.iter().map(port).collect(),
             proxy_protocol: policy.proxy_protocol.map_or(proto::ProxyProtocol::Unspecified, Into::into).into(),
+            locality: policy.locality.as_ref().map(Into::into),
+            warm_up: policy.warm_up.as_ref().map(Into::into),
+            health_check: policy.health_check.as_ref().map(Into::into),
+            persistence: policy.persistence.as_ref().map(Into::into),
         }
     }
 }
@@ -79,6 +112,10 @@ impl TryFrom<proto::TrafficPolicy> for model::TrafficPolicy {
             tls: optional("tls", policy.tls)?,
             retry_budget: optional("retry_budget", policy.retry_budget)?,
             proxy_protocol: proxy_protocol(policy.proxy_protocol)?,
+            locality: optional("locality", policy.locality)?,
+            warm_up: optional("warm_up", policy.warm_up)?,
+            health_check: optional("health_check", policy.health_check)?,
+            persistence: optional("persistence", policy.persistence)?,
             ports: policy.ports.into_iter().enumerate().map(port).collect::<Result<_, Malformed>>()?,
         })
     }
@@ -152,7 +189,10 @@ impl From<&model::HashKey> for proto::HashKey {
             model::HashKey::Header(name) => Of::Header(name),
             model::HashKey::Query(name) => Of::Query(name),
             model::HashKey::SourceIp => Of::SourceIp(()),
-            model::HashKey::Cookie { name, path, ttl } => Of::Cookie(proto::Cookie { name, path, ttl: ttl.map(to_duration) }),
+            model::HashKey::Cookie { name, path, ttl, attributes } => {
+                let attributes = attributes.into_iter().map(|(name, value)| proto::CookieAttribute { name, value }).collect();
+                Of::Cookie(proto::Cookie { name, path, ttl: ttl.map(to_duration), attributes })
+            }
         };
         Self { of: Some(of) }
     }
@@ -167,7 +207,12 @@ impl TryFrom<proto::HashKey> for model::HashKey {
             Some(Of::Header(name)) => Ok(Self::Header(name)),
             Some(Of::Query(name)) => Ok(Self::Query(name)),
             Some(Of::SourceIp(())) => Ok(Self::SourceIp),
-            Some(Of::Cookie(cookie)) => Ok(Self::Cookie { name: cookie.name, path: cookie.path, ttl: optional_duration("cookie.ttl", cookie.ttl)? }),
+            Some(Of::Cookie(cookie)) => Ok(Self::Cookie {
+                name: cookie.name,
+                path: cookie.path,
+                ttl: optional_duration("cookie.ttl", cookie.ttl)?,
+                attributes: cookie.attributes.into_iter().map(|attribute| (attribute.name, attribute.value)).collect(),
+            }),
         }
     }
 }
@@ -182,6 +227,14 @@ impl From<&model::Limits> for proto::Limits {
             max_requests_per_connection: limits.max_requests_per_connection,
             connect_timeout: limits.connect_timeout.map(to_duration),
             idle_timeout: limits.idle_timeout.map(to_duration),
+            tcp_idle_timeout: limits.tcp_idle_timeout.map(to_duration),
+            max_streams: limits.max_streams,
+            max_connection_age: limits.max_connection_age.map(to_duration),
+            keepalive: limits.keepalive.as_ref().map(|probes| proto::Keepalive {
+                time: probes.time.map(to_duration),
+                interval: probes.interval.map(to_duration),
+                probes: probes.probes,
+            }),
         }
     }
 }
@@ -197,7 +250,18 @@ impl TryFrom<proto::Limits> for model::Limits {
             max_requests_per_connection: limits.max_requests_per_connection,
             connect_timeout: optional_duration("connect_timeout", limits.connect_timeout)?,
             idle_timeout: optional_duration("idle_timeout", limits.idle_timeout)?,
+            tcp_idle_timeout: optional_duration("tcp_idle_timeout", limits.tcp_idle_timeout)?,
+            max_streams: limits.max_streams,
+            max_connection_age: optional_duration("max_connection_age", limits.max_connection_age)?,
+            keepalive: optional("keepalive", limits.keepalive)?,
         })
+    }
+}
+
+impl TryFrom<proto::Keepalive> for model::Keepalive {
+    type Error = Malformed;
+    fn try_from(probes: proto::Keepalive) -> Result<Self, Malformed> {
+        Ok(Self { time: optional_duration("time", probes.time)?, interval: optional_duration("interval", probes.interval)?, probes: probes.probes })
     }
 }
 
@@ -210,6 +274,8 @@ impl From<&model::OutlierPolicy> for proto::OutlierPolicy {
             base_ejection: Some(to_duration(outlier.base_ejection)),
             max_ejection_percent: outlier.max_ejection_percent,
             min_health_percent: outlier.min_health_percent,
+            local_origin_failures: outlier.local_origin_failures,
+            error_statuses: outlier.error_statuses.iter().map(|status| (*status).into()).collect(),
         }
     }
 }
@@ -224,6 +290,8 @@ impl TryFrom<proto::OutlierPolicy> for model::OutlierPolicy {
             base_ejection: required_duration("base_ejection", outlier.base_ejection)?,
             max_ejection_percent: outlier.max_ejection_percent,
             min_health_percent: outlier.min_health_percent,
+            local_origin_failures: outlier.local_origin_failures,
+            error_statuses: outlier.error_statuses.into_iter().map(|status| short("error_statuses", status)).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -233,7 +301,12 @@ impl From<&model::ClientTls> for proto::ClientTls {
         use proto::client_tls::Mode;
         let mode = match tls.clone() {
             model::ClientTls::Disable => Mode::Disable(()),
-            model::ClientTls::Simple { sni, subject_alt_names } => Mode::Simple(proto::SimpleTls { sni, subject_alt_names }),
+            model::ClientTls::Simple(model::Origination { sni, subject_alt_names, roots, certificate }) => Mode::Simple(proto::SimpleTls {
+                sni,
+                subject_alt_names,
+                roots,
+                certificate: certificate.map(|files| proto::CertificateFiles { chain: files.chain, key: files.key }),
+            }),
             model::ClientTls::Mesh => Mode::Mesh(()),
         };
         Self { mode: Some(mode) }
@@ -247,7 +320,12 @@ impl TryFrom<proto::ClientTls> for model::ClientTls {
         match tls.mode {
             None => Err(Malformed::unspecified("")),
             Some(Mode::Disable(())) => Ok(Self::Disable),
-            Some(Mode::Simple(simple)) => Ok(Self::Simple { sni: simple.sni, subject_alt_names: simple.subject_alt_names }),
+            Some(Mode::Simple(simple)) => Ok(Self::Simple(model::Origination {
+                sni: simple.sni,
+                subject_alt_names: simple.subject_alt_names,
+                roots: simple.roots,
+                certificate: simple.certificate.map(|files| model::CertificateFiles { chain: files.chain, key: files.key }),
+            })),
             Some(Mode::Mesh(())) => Ok(Self::Mesh),
         }
     }

@@ -3,10 +3,14 @@
 mod action;
 mod cors;
 mod destination;
+#[cfg(test)]
+mod destinations;
 mod field;
 mod matching;
 mod origin;
 mod policy;
+mod preference;
+mod rate_limit;
 mod route;
 mod service;
 #[cfg(test)]

@@ -16,6 +16,8 @@ impl From<&model::Service> for proto::Service {
             place: proto::Place::from(service.place).into(),
             resolution: proto::Resolution::from(service.resolution).into(),
             addresses: service.addresses.iter().map(|address| to_address(*address)).collect(),
+            distribution: proto::Distribution::from(service.distribution).into(),
+            affinity: proto::Affinity::from(service.affinity).into(),
         }
     }
 }
@@ -33,6 +35,8 @@ impl TryFrom<proto::Service> for model::Service {
             place: choice::<proto::Place, _>("place", service.place)?,
             resolution: choice::<proto::Resolution, _>("resolution", service.resolution)?,
             addresses: addresses.collect::<Result<_, _>>()?,
+            distribution: choice::<proto::Distribution, _>("distribution", service.distribution)?,
+            affinity: choice::<proto::Affinity, _>("affinity", service.affinity)?,
         })
     }
 }
@@ -116,6 +120,46 @@ impl TryFrom<proto::Resolution> for model::Resolution {
             proto::Resolution::Static => Ok(Self::Static),
             proto::Resolution::Dns => Ok(Self::Dns),
             proto::Resolution::Passthrough => Ok(Self::Passthrough),
+        }
+    }
+}
+
+impl From<model::Distribution> for proto::Distribution {
+    fn from(distribution: model::Distribution) -> Self {
+        match distribution {
+            model::Distribution::Any => Self::Any,
+            model::Distribution::SameZone => Self::SameZone,
+            model::Distribution::SameNode => Self::SameNode,
+        }
+    }
+}
+
+impl TryFrom<proto::Distribution> for model::Distribution {
+    type Error = Malformed;
+    fn try_from(distribution: proto::Distribution) -> Result<Self, Malformed> {
+        match distribution {
+            proto::Distribution::Any => Ok(Self::Any),
+            proto::Distribution::SameZone => Ok(Self::SameZone),
+            proto::Distribution::SameNode => Ok(Self::SameNode),
+        }
+    }
+}
+
+impl From<model::Affinity> for proto::Affinity {
+    fn from(affinity: model::Affinity) -> Self {
+        match affinity {
+            model::Affinity::None => Self::None,
+            model::Affinity::ClientAddress => Self::ClientAddress,
+        }
+    }
+}
+
+impl TryFrom<proto::Affinity> for model::Affinity {
+    type Error = Malformed;
+    fn try_from(affinity: proto::Affinity) -> Result<Self, Malformed> {
+        match affinity {
+            proto::Affinity::None => Ok(Self::None),
+            proto::Affinity::ClientAddress => Ok(Self::ClientAddress),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Any value that the model can hold, for properties. Most are boxed: their trees would not fit on a test's stack.
 
+use super::destinations::destination;
 use crate::resource::Resource;
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -8,10 +9,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use taut_model::destination::*;
 use taut_model::identity::Identity;
 use taut_model::origin::{Location, ObjectRef, Origin};
 use taut_model::policy::*;
+use taut_model::rate_limit::*;
 use taut_model::route::*;
 use taut_model::service::*;
 use taut_model::workload::*;
@@ -24,27 +25,28 @@ pub fn resource() -> impl Strategy<Value = Resource> {
         destination().prop_map(|destination| Resource::Destination(Arc::new(destination))),
         peer_authentication().prop_map(|policy| Resource::PeerAuthentication(Arc::new(policy))),
         authorization_policy().prop_map(|policy| Resource::AuthorizationPolicy(Arc::new(policy))),
+        rate_limit().prop_map(|limit| Resource::RateLimit(Arc::new(limit))),
     ]
 }
 
 /// Empty now and then: the empty text is what protobuf leaves out.
-fn text() -> impl Strategy<Value = String> + Clone {
+pub(super) fn text() -> impl Strategy<Value = String> + Clone {
     prop_oneof![Just(String::new()), "[a-zA-Z0-9./*é-]{1,8}"]
 }
 
-fn texts() -> impl Strategy<Value = Vec<String>> {
+pub(super) fn texts() -> impl Strategy<Value = Vec<String>> {
     vec(text(), 0..3)
 }
 
-fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
+pub(super) fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
     btree_map(text(), text(), 0..3)
 }
 
-fn percent() -> impl Strategy<Value = f64> {
+pub(super) fn percent() -> impl Strategy<Value = f64> {
     prop_oneof![Just(0.0), Just(100.0), 0.0..100.0]
 }
 
-fn duration() -> impl Strategy<Value = Duration> {
+pub(super) fn duration() -> impl Strategy<Value = Duration> {
     prop_oneof![
         Just(Duration::ZERO),
         Just(Duration::from_secs(315_576_000_000)),
@@ -52,7 +54,7 @@ fn duration() -> impl Strategy<Value = Duration> {
     ]
 }
 
-fn origin() -> BoxedStrategy<Origin> {
+pub(super) fn origin() -> BoxedStrategy<Origin> {
     let location = (text(), any::<u32>(), any::<u32>()).prop_map(|(file, line, column)| Location { file, line, column });
     (text(), text(), text(), any::<i64>(), text(), of(location))
         .prop_map(|(kind, namespace, name, generation, path, location)| Origin {
@@ -76,8 +78,11 @@ fn service() -> BoxedStrategy<Service> {
     let port = (any::<u16>(), text(), protocol).prop_map(|(number, name, protocol)| ServicePort { number, name, protocol });
     let place = prop::sample::select(vec![Place::Mesh, Place::External]);
     let resolution = prop::sample::select(vec![Resolution::Static, Resolution::Dns, Resolution::Passthrough]);
-    (origin(), text(), text(), text(), vec(port, 0..3), place, resolution, vec(any::<std::net::IpAddr>(), 0..3))
-        .prop_map(|(origin, host, name, namespace, ports, place, resolution, addresses)| Service {
+    let distribution = prop::sample::select(vec![Distribution::Any, Distribution::SameZone, Distribution::SameNode]);
+    let affinity = prop::sample::select(vec![Affinity::None, Affinity::ClientAddress]);
+    let names = (text(), text(), text());
+    (origin(), names, vec(port, 0..3), place, resolution, vec(any::<std::net::IpAddr>(), 0..3), distribution, affinity)
+        .prop_map(|(origin, (host, name, namespace), ports, place, resolution, addresses, distribution, affinity)| Service {
             origin,
             host,
             name,
@@ -86,6 +91,8 @@ fn service() -> BoxedStrategy<Service> {
             place,
             resolution,
             addresses,
+            distribution,
+            affinity,
         })
         .boxed()
 }
@@ -311,81 +318,16 @@ fn tcp_rule() -> BoxedStrategy<TcpRule> {
         .boxed()
 }
 
-fn destination() -> BoxedStrategy<Destination> {
-    let subset = (origin(), text(), labels(), traffic_policy()).prop_map(|(origin, name, labels, policy)| Subset { origin, name, labels, policy });
-    (origin(), text(), text(), traffic_policy(), vec(subset, 0..3))
-        .prop_map(|(origin, host, namespace, policy, subsets)| Destination { origin, host, namespace, policy, subsets })
+fn rate_limit() -> BoxedStrategy<RateLimit> {
+    let per = prop_oneof![Just(Per::Workload), Just(Per::Client), text().prop_map(Per::Header)];
+    let interval = duration().prop_filter("an interval has a length", |interval| !interval.is_zero());
+    let limit = (origin(), text(), any::<u32>(), interval, any::<u32>(), per, authorization_rule())
+        .prop_map(|(origin, name, requests, interval, burst, per, matching)| RequestLimit { origin, name, requests, interval, burst, per, matching });
+    let size = (origin(), text(), of(any::<u64>()), of(any::<u64>()), authorization_rule())
+        .prop_map(|(origin, name, max_request, max_response, matching)| SizeLimit { origin, name, max_request, max_response, matching });
+    (origin(), text(), labels(), vec(limit, 0..3), vec(size, 0..2))
+        .prop_map(|(origin, namespace, selector, limits, sizes)| RateLimit { origin, namespace, selector, limits, sizes })
         .boxed()
-}
-
-fn traffic_policy() -> BoxedStrategy<TrafficPolicy> {
-    (flat_policy(), vec((any::<u16>(), flat_policy()), 0..2)).prop_map(|(policy, ports)| TrafficPolicy { ports, ..policy }).boxed()
-}
-
-fn flat_policy() -> BoxedStrategy<TrafficPolicy> {
-    let tls = prop_oneof![
-        Just(ClientTls::Disable),
-        (of(text()), texts()).prop_map(|(sni, subject_alt_names)| ClientTls::Simple { sni, subject_alt_names }),
-        Just(ClientTls::Mesh),
-    ];
-    let budget = (percent(), any::<u32>()).prop_map(|(percent, min_concurrency)| RetryBudget { percent, min_concurrency });
-    let proxy_protocol = prop::sample::select(vec![ProxyProtocol::V1, ProxyProtocol::V2]);
-    (of(balancer()), of(limits()), of(outlier()), of(tls), of(budget), of(proxy_protocol))
-        .prop_map(|(balancer, limits, outlier, tls, retry_budget, proxy_protocol)| TrafficPolicy {
-            balancer,
-            limits,
-            outlier,
-            tls,
-            retry_budget,
-            proxy_protocol,
-            ports: Vec::new(),
-        })
-        .boxed()
-}
-
-fn balancer() -> BoxedStrategy<Balancer> {
-    let key = || {
-        prop_oneof![
-            text().prop_map(HashKey::Header),
-            text().prop_map(HashKey::Query),
-            Just(HashKey::SourceIp),
-            (text(), text(), of(duration())).prop_map(|(name, path, ttl)| HashKey::Cookie { name, path, ttl }),
-        ]
-    };
-    prop_oneof![
-        prop::sample::select(vec![Balancer::LeastRequest, Balancer::PeakEwma, Balancer::RoundRobin, Balancer::Random]),
-        (key(), any::<u64>()).prop_map(|(key, min_size)| Balancer::RingHash { key, min_size }),
-        (key(), any::<u64>()).prop_map(|(key, table_size)| Balancer::Maglev { key, table_size }),
-    ]
-    .boxed()
-}
-
-fn limits() -> impl Strategy<Value = Limits> {
-    let count = || of(any::<u32>());
-    (count(), count(), count(), count(), count(), of(duration()), of(duration())).prop_map(
-        |(max_connections, max_pending, max_requests, max_retries, max_requests_per_connection, connect_timeout, idle_timeout)| Limits {
-            max_connections,
-            max_pending,
-            max_requests,
-            max_retries,
-            max_requests_per_connection,
-            connect_timeout,
-            idle_timeout,
-        },
-    )
-}
-
-fn outlier() -> impl Strategy<Value = OutlierPolicy> {
-    (any::<u32>(), any::<u32>(), duration(), duration(), any::<u32>(), any::<u32>()).prop_map(
-        |(consecutive_5xx, consecutive_gateway_errors, interval, base_ejection, max_ejection_percent, min_health_percent)| OutlierPolicy {
-            consecutive_5xx,
-            consecutive_gateway_errors,
-            interval,
-            base_ejection,
-            max_ejection_percent,
-            min_health_percent,
-        },
-    )
 }
 
 fn peer_authentication() -> BoxedStrategy<PeerAuthentication> {
@@ -397,11 +339,14 @@ fn peer_authentication() -> BoxedStrategy<PeerAuthentication> {
 
 fn authorization_policy() -> BoxedStrategy<AuthorizationPolicy> {
     let action = prop::sample::select(vec![AuthorizationAction::Allow, AuthorizationAction::Deny, AuthorizationAction::Audit]);
-    let rule = (origin(), vec(source_match(), 0..2), vec(operation_match(), 0..2), vec(condition(), 0..2))
-        .prop_map(|(origin, from, to, when)| AuthorizationRule { origin, from, to, when });
-    (origin(), text(), labels(), action, vec(rule, 0..3))
+    (origin(), text(), labels(), action, vec(authorization_rule(), 0..3))
         .prop_map(|(origin, namespace, selector, action, rules)| AuthorizationPolicy { origin, namespace, selector, action, rules })
         .boxed()
+}
+
+fn authorization_rule() -> impl Strategy<Value = AuthorizationRule> {
+    (origin(), vec(source_match(), 0..2), vec(operation_match(), 0..2), vec(condition(), 0..2))
+        .prop_map(|(origin, from, to, when)| AuthorizationRule { origin, from, to, when })
 }
 
 fn source_match() -> BoxedStrategy<SourceMatch> {

@@ -57,6 +57,10 @@ pub struct Service {
     /// Each 4 or 16 bytes, network order.
     #[prost(bytes = "vec", repeated, tag = "8")]
     pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(enumeration = "Distribution", tag = "80")]
+    pub distribution: i32,
+    #[prost(enumeration = "Affinity", tag = "81")]
+    pub affinity: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ServicePort {
@@ -503,6 +507,18 @@ pub struct Destination {
     pub policy: ::core::option::Option<TrafficPolicy>,
     #[prost(message, repeated, tag = "5")]
     pub subsets: ::prost::alloc::vec::Vec<Subset>,
+    #[prost(enumeration = "Role", tag = "80")]
+    pub role: i32,
+    #[prost(message, optional, tag = "81")]
+    pub clients: ::core::option::Option<Clients>,
+}
+/// Absent: all.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Clients {
+    #[prost(string, repeated, tag = "1")]
+    pub namespaces: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub labels: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Subset {
@@ -532,6 +548,135 @@ pub struct TrafficPolicy {
     /// Unspecified: none is sent.
     #[prost(enumeration = "ProxyProtocol", tag = "7")]
     pub proxy_protocol: i32,
+    #[prost(message, optional, tag = "80")]
+    pub locality: ::core::option::Option<LocalityPolicy>,
+    #[prost(message, optional, tag = "81")]
+    pub warm_up: ::core::option::Option<WarmUp>,
+    #[prost(message, optional, tag = "82")]
+    pub health_check: ::core::option::Option<HealthCheck>,
+    #[prost(message, optional, tag = "83")]
+    pub persistence: ::core::option::Option<Persistence>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LocalityPolicy {
+    #[prost(bool, tag = "1")]
+    pub disabled: bool,
+    #[prost(message, repeated, tag = "2")]
+    pub distribute: ::prost::alloc::vec::Vec<Distribute>,
+    #[prost(message, repeated, tag = "3")]
+    pub failover: ::prost::alloc::vec::Vec<Failover>,
+    #[prost(message, repeated, tag = "4")]
+    pub failover_priority: ::prost::alloc::vec::Vec<LabelMatch>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Distribute {
+    #[prost(string, tag = "1")]
+    pub from: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub to: ::prost::alloc::vec::Vec<LocalityWeight>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LocalityWeight {
+    #[prost(string, tag = "1")]
+    pub locality: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub weight: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Failover {
+    #[prost(string, tag = "1")]
+    pub from: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub to: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LabelMatch {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "2")]
+    pub value: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct WarmUp {
+    #[prost(message, optional, tag = "1")]
+    pub duration: ::core::option::Option<::prost_types::Duration>,
+    #[prost(double, tag = "2")]
+    pub minimum_percent: f64,
+    /// A finite number above 0.
+    #[prost(double, tag = "3")]
+    pub aggression: f64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HealthCheck {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(message, optional, tag = "5")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "6")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(uint32, tag = "7")]
+    pub unhealthy_after: u32,
+    #[prost(uint32, tag = "8")]
+    pub healthy_after: u32,
+    #[prost(oneof = "health_check::Probe", tags = "2, 3, 4")]
+    pub probe: ::core::option::Option<health_check::Probe>,
+}
+/// Nested message and enum types in `HealthCheck`.
+pub mod health_check {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Probe {
+        #[prost(message, tag = "2")]
+        Tcp(()),
+        #[prost(message, tag = "3")]
+        Http(super::HttpProbe),
+        #[prost(message, tag = "4")]
+        Grpc(super::GrpcProbe),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HttpProbe {
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub statuses: ::prost::alloc::vec::Vec<StatusRange>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatusRange {
+    #[prost(uint32, tag = "1")]
+    pub first: u32,
+    #[prost(uint32, tag = "2")]
+    pub last: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GrpcProbe {
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Persistence {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(oneof = "persistence::By", tags = "2, 3")]
+    pub by: ::core::option::Option<persistence::By>,
+}
+/// Nested message and enum types in `Persistence`.
+pub mod persistence {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum By {
+        #[prost(message, tag = "2")]
+        Cookie(super::SessionCookie),
+        #[prost(string, tag = "3")]
+        Header(::prost::alloc::string::String),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SessionCookie {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub ttl: ::core::option::Option<::prost_types::Duration>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PortPolicy {
@@ -540,14 +685,14 @@ pub struct PortPolicy {
     #[prost(message, optional, tag = "2")]
     pub policy: ::core::option::Option<TrafficPolicy>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Balancer {
     #[prost(oneof = "balancer::By", tags = "1, 2, 3")]
     pub by: ::core::option::Option<balancer::By>,
 }
 /// Nested message and enum types in `Balancer`.
 pub mod balancer {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum By {
         #[prost(enumeration = "super::SimpleBalancer", tag = "1")]
         Simple(i32),
@@ -557,28 +702,28 @@ pub mod balancer {
         Maglev(super::Maglev),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RingHash {
     #[prost(message, optional, tag = "1")]
     pub key: ::core::option::Option<HashKey>,
     #[prost(uint64, tag = "2")]
     pub min_size: u64,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Maglev {
     #[prost(message, optional, tag = "1")]
     pub key: ::core::option::Option<HashKey>,
     #[prost(uint64, tag = "2")]
     pub table_size: u64,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HashKey {
     #[prost(oneof = "hash_key::Of", tags = "1, 2, 3, 4")]
     pub of: ::core::option::Option<hash_key::Of>,
 }
 /// Nested message and enum types in `HashKey`.
 pub mod hash_key {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Of {
         #[prost(string, tag = "1")]
         Header(::prost::alloc::string::String),
@@ -590,7 +735,7 @@ pub mod hash_key {
         Cookie(super::Cookie),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Cookie {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -598,6 +743,15 @@ pub struct Cookie {
     pub path: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "3")]
     pub ttl: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, repeated, tag = "80")]
+    pub attributes: ::prost::alloc::vec::Vec<CookieAttribute>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CookieAttribute {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Limits {
@@ -615,8 +769,25 @@ pub struct Limits {
     pub connect_timeout: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "7")]
     pub idle_timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "80")]
+    pub tcp_idle_timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(uint32, optional, tag = "81")]
+    pub max_streams: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "82")]
+    pub max_connection_age: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "83")]
+    pub keepalive: ::core::option::Option<Keepalive>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Keepalive {
+    #[prost(message, optional, tag = "1")]
+    pub time: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "2")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
+    #[prost(uint32, optional, tag = "3")]
+    pub probes: ::core::option::Option<u32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OutlierPolicy {
     #[prost(uint32, tag = "1")]
     pub consecutive_5xx: u32,
@@ -630,6 +801,11 @@ pub struct OutlierPolicy {
     pub max_ejection_percent: u32,
     #[prost(uint32, tag = "6")]
     pub min_health_percent: u32,
+    #[prost(uint32, optional, tag = "80")]
+    pub local_origin_failures: ::core::option::Option<u32>,
+    /// Each 0 to 65535.
+    #[prost(uint32, repeated, tag = "81")]
+    pub error_statuses: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClientTls {
@@ -654,6 +830,17 @@ pub struct SimpleTls {
     pub sni: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "2")]
     pub subject_alt_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "80")]
+    pub roots: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "81")]
+    pub certificate: ::core::option::Option<CertificateFiles>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CertificateFiles {
+    #[prost(string, tag = "1")]
+    pub chain: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct RetryBudget {
@@ -760,6 +947,116 @@ pub mod condition {
         RequestHeader(::prost::alloc::string::String),
         #[prost(enumeration = "super::ConditionAttribute", tag = "2")]
         Attribute(i32),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RateLimit {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub selector: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "4")]
+    pub limits: ::prost::alloc::vec::Vec<RequestLimit>,
+    #[prost(message, repeated, tag = "5")]
+    pub sizes: ::prost::alloc::vec::Vec<SizeLimit>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SizeLimit {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, optional, tag = "3")]
+    pub max_request: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub max_response: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "5")]
+    pub matching: ::core::option::Option<AuthorizationRule>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RequestLimit {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub requests: u32,
+    #[prost(message, optional, tag = "4")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
+    #[prost(uint32, tag = "5")]
+    pub burst: u32,
+    #[prost(message, optional, tag = "9")]
+    pub matching: ::core::option::Option<AuthorizationRule>,
+    #[prost(oneof = "request_limit::Per", tags = "6, 7, 8")]
+    pub per: ::core::option::Option<request_limit::Per>,
+}
+/// Nested message and enum types in `RequestLimit`.
+pub mod request_limit {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Per {
+        #[prost(message, tag = "6")]
+        Workload(()),
+        #[prost(message, tag = "7")]
+        Client(()),
+        #[prost(string, tag = "8")]
+        Header(::prost::alloc::string::String),
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Distribution {
+    Any = 0,
+    SameZone = 1,
+    SameNode = 2,
+}
+impl Distribution {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Any => "DISTRIBUTION_ANY",
+            Self::SameZone => "DISTRIBUTION_SAME_ZONE",
+            Self::SameNode => "DISTRIBUTION_SAME_NODE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DISTRIBUTION_ANY" => Some(Self::Any),
+            "DISTRIBUTION_SAME_ZONE" => Some(Self::SameZone),
+            "DISTRIBUTION_SAME_NODE" => Some(Self::SameNode),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Affinity {
+    None = 0,
+    ClientAddress = 1,
+}
+impl Affinity {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::None => "AFFINITY_NONE",
+            Self::ClientAddress => "AFFINITY_CLIENT_ADDRESS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AFFINITY_NONE" => Some(Self::None),
+            "AFFINITY_CLIENT_ADDRESS" => Some(Self::ClientAddress),
+            _ => None,
+        }
     }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1001,6 +1298,32 @@ impl RetryCause {
             "RETRY_CAUSE_SERVER_ERROR" => Some(Self::ServerError),
             "RETRY_CAUSE_GATEWAY_ERROR" => Some(Self::GatewayError),
             "RETRY_CAUSE_CONFLICT" => Some(Self::Conflict),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Role {
+    Rule = 0,
+    Addition = 1,
+}
+impl Role {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Rule => "ROLE_RULE",
+            Self::Addition => "ROLE_ADDITION",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ROLE_RULE" => Some(Self::Rule),
+            "ROLE_ADDITION" => Some(Self::Addition),
             _ => None,
         }
     }

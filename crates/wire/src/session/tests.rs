@@ -30,6 +30,8 @@ fn service(host: &str, name: &str) -> Resource {
         place: Place::Mesh,
         resolution: Resolution::Static,
         addresses: Vec::new(),
+        distribution: Default::default(),
+        affinity: Default::default(),
     }))
 }
 

@@ -139,6 +139,8 @@ fn add(snapshot: &mut Snapshot, name: &str, workload: Arc<Workload>) {
         place: Place::Mesh,
         resolution: Resolution::Static,
         addresses: Vec::new(),
+        distribution: Default::default(),
+        affinity: Default::default(),
     };
     snapshot.services.insert(service.host.clone(), Arc::new(service));
     snapshot.workloads.insert(workload.uid.clone(), workload);

@@ -153,7 +153,7 @@ async fn a_file_with_what_the_mesh_cannot_do_keeps_its_last_good_version() {
     let desk = Desk::new();
     desk.rule("a.yaml", "one", "reviews");
     let mut directory = desk.open();
-    let unsupported = "  trafficPolicy: {outlierDetection: {splitExternalLocalOriginErrors: true}}\n";
+    let unsupported = "  trafficPolicy: {outlierDetection: {consecutiveErrors: 1}}\n";
     desk.write("a.yaml", &format!("{}{unsupported}", RULE.replace("NAME", "one").replace("HOST", "ratings")));
     directory.refresh(true);
     assert_eq!(desk.host("one").as_deref(), Some("reviews"));
@@ -170,7 +170,7 @@ async fn a_new_rule_that_is_refused_keeps_its_demand_for_tls() {
     let directory = desk.open();
     says(&directory, "StandsIn", "DestinationRule shop/one");
     let rule = &desk.translated().destinations["DestinationRule/shop/one"];
-    let simple = taut_model::destination::ClientTls::Simple { sni: None, subject_alt_names: Vec::new() };
+    let simple = taut_model::destination::ClientTls::Simple(Default::default());
     assert_eq!((rule.policy.tls.as_ref(), rule.policy.ports.len(), rule.host.as_str()), (Some(&simple), 1, "pay.example"));
     assert!(rule.origin.path.contains("not accepted"), "{}", rule.origin);
 }

@@ -235,3 +235,68 @@ pub struct GrantTo {
     pub kind: String,
     pub name: Option<String>,
 }
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PolicyTarget {
+    pub group: String,
+    pub kind: String,
+    pub name: String,
+    #[serde(rename = "sectionName")]
+    pub section_name: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackendTrafficPolicy {
+    pub target_refs: Vec<PolicyTarget>,
+    pub session_persistence: Option<SessionPersistence>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SessionPersistence {
+    pub r#type: Option<String>,
+    pub absolute_timeout: Option<String>,
+    pub cookie: Option<SessionCookie>,
+    pub header: Option<SessionHeader>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SessionCookie {
+    pub name: Option<String>,
+    pub path: Option<String>,
+    pub lifetime_type: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SessionHeader {
+    pub name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackendTlsPolicy {
+    pub target_refs: Vec<PolicyTarget>,
+    pub validation: TlsValidation,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsValidation {
+    pub hostname: String,
+    #[serde(rename = "wellKnownCACertificates")]
+    pub well_known_ca_certificates: Option<String>,
+    #[serde(rename = "caCertificateRefs")]
+    pub ca_certificate_refs: Vec<serde_json::Value>,
+    pub subject_alt_names: Vec<TlsName>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TlsName {
+    pub r#type: String,
+    pub hostname: Option<String>,
+}

@@ -6,9 +6,11 @@ mod connections;
 mod cors;
 mod filters;
 mod matches;
+mod policies;
 mod resolve;
 mod rules;
 
+pub use policies::{backend_tls_policy, backend_traffic_policy, guarded_backends, guarded_backends_spec};
 pub use resolve::{Known, bind, resolve};
 
 use super::meaning::{Bound, Grant, Meaning, NamedPort};

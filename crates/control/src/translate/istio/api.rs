@@ -261,6 +261,7 @@ pub struct DestinationRule {
     pub traffic_policy: TrafficPolicy,
     pub subsets: Vec<Subset>,
     pub export_to: Vec<String>,
+    pub workload_selector: WorkloadSelector,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -304,6 +305,41 @@ pub struct PortTrafficPolicy {
 pub struct LoadBalancer {
     pub simple: Option<String>,
     pub consistent_hash: Option<ConsistentHash>,
+    pub locality_lb_setting: Option<LocalitySetting>,
+    pub warmup: Option<WarmUp>,
+    /// Deprecated for `warmup.duration`.
+    pub warmup_duration_secs: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LocalitySetting {
+    pub enabled: Option<bool>,
+    pub distribute: Vec<Distribute>,
+    pub failover: Vec<Failover>,
+    pub failover_priority: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Distribute {
+    pub from: String,
+    pub to: BTreeMap<String, i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Failover {
+    pub from: String,
+    pub to: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WarmUp {
+    pub duration: Option<String>,
+    pub minimum_percent: Option<f64>,
+    pub aggression: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -325,6 +361,14 @@ pub struct HttpCookie {
     pub name: String,
     pub path: Option<String>,
     pub ttl: Option<String>,
+    pub attributes: Vec<CookieAttribute>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct CookieAttribute {
+    pub name: String,
+    pub value: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -352,6 +396,16 @@ pub struct TcpSettings {
     pub max_connections: Option<i64>,
     pub connect_timeout: Option<String>,
     pub idle_timeout: Option<String>,
+    pub max_connection_duration: Option<String>,
+    pub tcp_keepalive: Option<Keepalive>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Keepalive {
+    pub probes: Option<i64>,
+    pub time: Option<String>,
+    pub interval: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -363,6 +417,8 @@ pub struct HttpSettings {
     pub max_retries: Option<i64>,
     pub idle_timeout: Option<String>,
     pub h2_upgrade_policy: Option<String>,
+    pub use_client_protocol: Option<bool>,
+    pub max_concurrent_streams: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -376,6 +432,8 @@ pub struct OutlierDetection {
     pub max_ejection_percent: Option<i64>,
     pub min_health_percent: Option<i64>,
     pub split_external_local_origin_errors: Option<bool>,
+    pub consecutive_local_origin_failures: Option<i64>,
+    pub outlier_detection_http_error_codes: Vec<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -385,6 +443,9 @@ pub struct ClientTls {
     pub sni: Option<String>,
     pub subject_alt_names: Vec<String>,
     pub insecure_skip_verify: Option<bool>,
+    pub ca_certificates: Option<String>,
+    pub client_certificate: Option<String>,
+    pub private_key: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,15 +1,21 @@
 //! DestinationRule -> Destination: balancing, limits, ejection, TLS and subsets of one host.
 
 use super::api;
+use super::locality::{locality, warm_up};
 use crate::translate::meaning::Meaning;
-use crate::translate::reader::Reader;
+use crate::translate::reader::{Reader, code};
 use crate::translate::values;
 use std::time::Duration;
-use taut_model::destination::{Balancer, ClientTls, Destination, HashKey, Limits, OutlierPolicy, ProxyProtocol, RetryBudget, Subset, TrafficPolicy};
+use taut_model::destination::{
+    Balancer, CertificateFiles, ClientTls, Clients, Destination, HashKey, Keepalive, Limits, Origination, OutlierPolicy, ProxyProtocol, RetryBudget,
+    Role, Subset, TrafficPolicy,
+};
 
 /// Asks for a balancer that Istio's API has no name for.
 const BALANCER_ANNOTATION: &str = "tautline.dev/balancer";
 
+/// Istio's default.
+const LOCAL_ORIGIN_FAILURES: u32 = 5;
 const RING_SIZE: u64 = 1024;
 const LARGEST_RING: u64 = 8 << 20;
 const MAGLEV_TABLE: u64 = 65_537;
@@ -19,12 +25,9 @@ pub fn destination_rule(reader: &mut Reader<'_>) -> Meaning {
     let spec: api::DestinationRule = reader.spec(&[]);
     if spec.host.is_empty() {
         reader.invalid("spec.host", "is missing: write the service that this is about");
-    } else if spec.host.contains('*') {
-        reader.unsupported_value("spec.host", format_args!("the pattern {:?}", spec.host), "write one rule per host");
-    }
-    // A rule that only some clients see could not be said downstream.
-    if spec.export_to.iter().any(|namespace| namespace != "*") {
-        reader.unsupported_value("spec.exportTo", spec.export_to.join(", "), "remove it, or use \"*\": a client's own namespace already wins");
+    } else if spec.host.trim_start_matches('*').contains('*') || (spec.host.starts_with('*') && !matches!(spec.host.get(1..2), None | Some("" | ".")))
+    {
+        reader.invalid("spec.host", format_args!("{:?} is not a pattern: use * or *.suffix", spec.host));
     }
     let mut policy = traffic_policy(reader, "spec.trafficPolicy", spec.traffic_policy);
     annotated_balancer(reader, &mut policy);
@@ -38,9 +41,19 @@ pub fn destination_rule(reader: &mut Reader<'_>) -> Meaning {
         origin: reader.origin(""),
         host: reader.host(&spec.host),
         namespace: reader.namespace().to_owned(),
+        role: Role::Rule,
+        clients: Clients { namespaces: exported(reader.namespace(), spec.export_to), labels: spec.workload_selector.match_labels },
         policy,
         subsets,
     })
+}
+
+/// The namespaces that a rule is exported to; none for all. `~` is exported to nobody, and no namespace is called that.
+fn exported(own: &str, written: Vec<String>) -> Vec<String> {
+    match written.iter().any(|namespace| namespace == "*") {
+        true => Vec::new(),
+        false => written.into_iter().map(|namespace| if namespace == "." { own.to_owned() } else { namespace }).collect(),
+    }
 }
 
 fn subset(reader: &mut Reader<'_>, index: usize, written: api::Subset) -> Subset {
@@ -76,14 +89,12 @@ fn traffic_policy(reader: &mut Reader<'_>, at: &str, written: api::TrafficPolicy
             reader.invalid(&format!("{at}.port.number"), "is missing: say which port this is about");
         }
         let number = reader.port(&format!("{at}.port.number"), port.port.number);
+        let judged = port.outlier_detection.is_some();
         let policy = TrafficPolicy {
-            balancer: balancer(reader, &at, port.load_balancer),
             limits: limits(reader, &at, port.connection_pool),
             outlier: outlier(reader, &at, port.outlier_detection),
             tls: tls(reader, &at, port.tls),
-            retry_budget: None,
-            proxy_protocol: None,
-            ports: Vec::new(),
+            ..load_balancer(reader, &at, port.load_balancer, judged)
         };
         match number {
             Some(number) if ports.iter().any(|(other, _)| *other == number) => {
@@ -93,23 +104,33 @@ fn traffic_policy(reader: &mut Reader<'_>, at: &str, written: api::TrafficPolicy
             None => {}
         }
     }
+    let judged = written.outlier_detection.is_some();
     TrafficPolicy {
-        balancer: balancer(reader, at, written.load_balancer),
         limits: limits(reader, at, written.connection_pool),
         outlier: outlier(reader, at, written.outlier_detection),
         tls: tls(reader, at, written.tls),
         retry_budget: retry_budget(reader, at, written.retry_budget),
         proxy_protocol: proxy_protocol(reader, at, written.proxy_protocol),
         ports,
+        ..load_balancer(reader, at, written.load_balancer, judged)
     }
 }
 
-fn balancer(reader: &mut Reader<'_>, at: &str, written: Option<api::LoadBalancer>) -> Option<Balancer> {
-    let written = written?;
+fn load_balancer(reader: &mut Reader<'_>, at: &str, written: Option<api::LoadBalancer>, judged: bool) -> TrafficPolicy {
+    let Some(mut written) = written else { return TrafficPolicy::default() };
     let at = format!("{at}.loadBalancer");
+    let locality = locality(reader, &at, written.locality_lb_setting.take(), judged);
+    let warm_up = warm_up(reader, &at, written.warmup.take(), written.warmup_duration_secs.take().as_deref());
+    if warm_up.is_some() && written.consistent_hash.is_some() {
+        reader.warn(code::NO_EFFECT, &format!("{at}.warmup"), "does nothing beside consistentHash: a key's endpoint does not depend on its age");
+    }
+    TrafficPolicy { balancer: balancer(reader, &at, written), locality, warm_up, ..TrafficPolicy::default() }
+}
+
+fn balancer(reader: &mut Reader<'_>, at: &str, written: api::LoadBalancer) -> Option<Balancer> {
     match (written.simple.as_deref(), written.consistent_hash) {
         (Some(_), Some(_)) => {
-            reader.invalid(&at, "names both simple and consistentHash: choose one");
+            reader.invalid(at, "names both simple and consistentHash: choose one");
             None
         }
         (None, Some(hash)) => consistent_hash(reader, &format!("{at}.consistentHash"), hash),
@@ -161,7 +182,14 @@ fn hash_key(reader: &mut Reader<'_>, at: &str, hash: api::ConsistentHash) -> Opt
             reader.invalid(&format!("{at}.httpCookie.name"), "is missing");
         }
         let ttl = reader.duration(&format!("{at}.httpCookie.ttl"), cookie.ttl.as_deref());
-        keys.push(HashKey::Cookie { name: cookie.name, path: cookie.path.unwrap_or_default(), ttl });
+        let mut attributes = Vec::new();
+        for (index, api::CookieAttribute { name, value }) in cookie.attributes.into_iter().enumerate() {
+            let at = format!("{at}.httpCookie.attributes[{index}]");
+            reader.taken(&format!("{at}.name"), values::cookie_name(&name));
+            reader.taken(&format!("{at}.value"), values::cookie_text(&value));
+            attributes.push((name, value));
+        }
+        keys.push(HashKey::Cookie { name: cookie.name, path: cookie.path.unwrap_or_default(), ttl, attributes });
     }
     if hash.use_source_ip == Some(true) {
         keys.push(HashKey::SourceIp);
@@ -195,28 +223,42 @@ fn limits(reader: &mut Reader<'_>, at: &str, written: Option<api::ConnectionPool
         max_requests: limit("http.http2MaxRequests", written.http.http2_max_requests),
         max_retries: limit("http.maxRetries", written.http.max_retries),
         max_requests_per_connection: limit("http.maxRequestsPerConnection", written.http.max_requests_per_connection),
-        connect_timeout: None,
-        idle_timeout: None,
+        max_streams: limit("http.maxConcurrentStreams", written.http.max_concurrent_streams),
+        ..Limits::default()
     };
     limits.connect_timeout = reader.positive_duration(&format!("{at}.tcp.connectTimeout"), written.tcp.connect_timeout.as_deref());
     let tcp_idle = reader.duration(&format!("{at}.tcp.idleTimeout"), written.tcp.idle_timeout.as_deref());
     let http_idle = reader.duration(&format!("{at}.http.idleTimeout"), written.http.idle_timeout.as_deref());
-    if matches!((tcp_idle, http_idle), (Some(tcp), Some(http)) if tcp != http) {
-        reader.unsupported_value(&format!("{at}.tcp.idleTimeout"), "a value other than http.idleTimeout's", "write the same in both, or one of them");
-    }
-    limits.idle_timeout = http_idle.or(tcp_idle);
-    if let Some(other) = written.http.h2_upgrade_policy.as_deref().filter(|policy| *policy != "DEFAULT") {
+    // As in Istio, what is said of TCP holds for HTTP, too, unless HTTP has its own.
+    (limits.tcp_idle_timeout, limits.idle_timeout) = (tcp_idle, http_idle.or(tcp_idle));
+    limits.max_connection_age = reader.positive_duration(&format!("{at}.tcp.maxConnectionDuration"), written.tcp.max_connection_duration.as_deref());
+    limits.keepalive = written.tcp.tcp_keepalive.map(|probes| keepalive(reader, &format!("{at}.tcp.tcpKeepalive"), &probes));
+    if let Some(other) = written.http.h2_upgrade_policy.as_deref().filter(|policy| !matches!(*policy, "DEFAULT" | "DO_NOT_UPGRADE")) {
         reader.unsupported_value(&format!("{at}.http.h2UpgradePolicy"), other, "remove it: each request keeps the version its client chose");
     }
     Some(limits)
 }
 
+fn keepalive(reader: &mut Reader<'_>, at: &str, written: &api::Keepalive) -> Keepalive {
+    Keepalive {
+        time: reader.positive_duration(&format!("{at}.time"), written.time.as_deref()),
+        interval: reader.positive_duration(&format!("{at}.interval"), written.interval.as_deref()),
+        probes: reader.count(&format!("{at}.probes"), written.probes).filter(|probes| *probes > 0),
+    }
+}
+
 fn outlier(reader: &mut Reader<'_>, at: &str, written: Option<api::OutlierDetection>) -> Option<OutlierPolicy> {
     let written = written?;
     let at = format!("{at}.outlierDetection");
-    if written.split_external_local_origin_errors == Some(true) {
-        reader.unsupported(&format!("{at}.splitExternalLocalOriginErrors"));
+    let split = written.split_external_local_origin_errors == Some(true);
+    if !split && written.consecutive_local_origin_failures.is_some() {
+        let why = "is looked at with splitExternalLocalOriginErrors: true only";
+        reader.warn(code::NO_EFFECT, &format!("{at}.consecutiveLocalOriginFailures"), why);
     }
+    let local_origin = reader.count(&format!("{at}.consecutiveLocalOriginFailures"), written.consecutive_local_origin_failures);
+    let codes = written.outlier_detection_http_error_codes.iter().enumerate();
+    let error_statuses = codes.filter_map(|(index, code)| error_status(reader, &format!("{at}.outlierDetectionHttpErrorCodes[{index}]"), *code));
+    let error_statuses = error_statuses.collect();
     let default = OutlierPolicy::default();
     let mut percent = |field: &str, number: Option<i64>, default: u32| {
         let at = format!("{at}.{field}");
@@ -235,7 +277,14 @@ fn outlier(reader: &mut Reader<'_>, at: &str, written: Option<api::OutlierDetect
         base_ejection: positive_or(reader, &format!("{at}.baseEjectionTime"), written.base_ejection_time.as_deref(), default.base_ejection),
         max_ejection_percent,
         min_health_percent,
+        local_origin_failures: split.then_some(local_origin.unwrap_or(LOCAL_ORIGIN_FAILURES)),
+        error_statuses,
     })
+}
+
+fn error_status(reader: &mut Reader<'_>, at: &str, code: i64) -> Option<u16> {
+    let status = u16::try_from(code).ok().filter(|status| (100..600).contains(status));
+    reader.taken(at, status.ok_or_else(|| format!("{code} is not a status: a number from 100 to 599")))
 }
 
 fn positive_or(reader: &mut Reader<'_>, at: &str, written: Option<&str>, default: Duration) -> Duration {
@@ -243,24 +292,48 @@ fn positive_or(reader: &mut Reader<'_>, at: &str, written: Option<&str>, default
 }
 
 pub(super) fn tls(reader: &mut Reader<'_>, at: &str, written: Option<api::ClientTls>) -> Option<ClientTls> {
-    let written = written?;
+    let mut written = written?;
     let at = format!("{at}.tls");
     if written.insecure_skip_verify == Some(true) {
         reader.unsupported(&format!("{at}.insecureSkipVerify"));
     }
-    let mode = written.mode.as_deref().unwrap_or("DISABLE");
-    if mode != "SIMPLE" && (written.sni.is_some() || !written.subject_alt_names.is_empty()) {
-        reader.unsupported_value(&at, format_args!("sni or subjectAltNames with mode {mode}"), "use them with SIMPLE only");
+    let mode = written.mode.take().unwrap_or_else(|| "DISABLE".to_owned());
+    let mode = mode.as_str();
+    let originates = matches!(mode, "SIMPLE" | "MUTUAL");
+    if !originates && (written.sni.is_some() || !written.subject_alt_names.is_empty() || written.ca_certificates.is_some()) {
+        let instead = "use them with SIMPLE or MUTUAL only";
+        reader.unsupported_value(&at, format_args!("sni, subjectAltNames or caCertificates with mode {mode}"), instead);
+    }
+    if mode != "MUTUAL" && (written.client_certificate.is_some() || written.private_key.is_some()) {
+        reader.invalid(&at, format_args!("names a client certificate with mode {mode}: use MUTUAL"));
     }
     match mode {
         "DISABLE" => Some(ClientTls::Disable),
-        "SIMPLE" => Some(ClientTls::Simple { sni: written.sni, subject_alt_names: written.subject_alt_names }),
         "ISTIO_MUTUAL" => Some(ClientTls::Mesh),
+        "SIMPLE" | "MUTUAL" => Some(ClientTls::Simple(origination(reader, &at, written, mode == "MUTUAL"))),
         other => {
-            reader.unsupported_value(&format!("{at}.mode"), other, "use ISTIO_MUTUAL, SIMPLE or DISABLE");
+            reader.unsupported_value(&format!("{at}.mode"), other, "use ISTIO_MUTUAL, SIMPLE, MUTUAL or DISABLE");
             None
         }
     }
+}
+
+/// Files are those of the client's proxy.
+fn origination(reader: &mut Reader<'_>, at: &str, written: api::ClientTls, mutual: bool) -> Origination {
+    let mut file = |field: &str, path: Option<String>| {
+        let relative = path.as_ref().is_some_and(|path| !path.starts_with('/'));
+        if relative {
+            reader.invalid(&format!("{at}.{field}"), "is not the absolute path of a file beside the client's proxy");
+        }
+        path
+    };
+    let roots = file("caCertificates", written.ca_certificates);
+    let (chain, key) = (file("clientCertificate", written.client_certificate), file("privateKey", written.private_key));
+    let certificate = chain.zip(key).map(|(chain, key)| CertificateFiles { chain, key });
+    if mutual && certificate.is_none() {
+        reader.invalid(at, "MUTUAL needs clientCertificate and privateKey: files beside the client's proxy");
+    }
+    Origination { sni: written.sni, subject_alt_names: written.subject_alt_names, roots, certificate }
 }
 
 /// Istio's default version is 1.

@@ -4,7 +4,7 @@ use super::api;
 use super::destination_rule::tls;
 use crate::translate::reader::Reader;
 use serde_json::{Value, json};
-use taut_model::destination::{ClientTls, Destination, TrafficPolicy};
+use taut_model::destination::{ClientTls, Clients, Destination, Origination, Role, TrafficPolicy};
 use taut_model::host;
 use taut_model::object::Object;
 use taut_model::origin::Origin;
@@ -34,6 +34,9 @@ pub fn guarded(object: &Object) -> Option<Destination> {
         origin: Origin { path: format!("({because})"), location: object.location(""), ..object.origin("") },
         host: host::resolve(host, &object.namespace),
         namespace: object.namespace.clone(),
+        role: Role::Rule,
+        // For every client: less is not known.
+        clients: Clients::default(),
         policy,
         subsets: Vec::new(),
     })
@@ -58,10 +61,13 @@ fn write_tls(into: &mut Value, tls: Option<&ClientTls>) {
         None => {}
         Some(ClientTls::Disable) => into["tls"] = json!({"mode": "DISABLE"}),
         Some(ClientTls::Mesh) => into["tls"] = json!({"mode": "ISTIO_MUTUAL"}),
-        Some(ClientTls::Simple { sni, subject_alt_names }) => {
-            into["tls"] = json!({"mode": "SIMPLE", "subjectAltNames": subject_alt_names});
-            if let Some(sni) = sni {
-                into["tls"]["sni"] = sni.as_str().into();
+        Some(ClientTls::Simple(Origination { sni, subject_alt_names, roots, certificate })) => {
+            let mode = if certificate.is_some() { "MUTUAL" } else { "SIMPLE" };
+            into["tls"] = json!({"mode": mode, "subjectAltNames": subject_alt_names});
+            let files = certificate.as_ref().map(|files| (files.chain.as_str(), files.key.as_str())).unzip();
+            let said = [("sni", sni.as_deref()), ("caCertificates", roots.as_deref()), ("clientCertificate", files.0), ("privateKey", files.1)];
+            for (field, value) in said.into_iter().filter_map(|(field, value)| Some((field, value?))) {
+                into["tls"][field] = value.into();
             }
         }
     }

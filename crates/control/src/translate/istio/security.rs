@@ -72,12 +72,13 @@ pub fn deny_everything(object: &Object) -> AuthorizationPolicy {
     }
 }
 
-fn stand_in(object: &Object, because: &str) -> Origin {
+/// The origin of what holds in place of an object that is not accepted.
+pub fn stand_in(object: &Object, because: &str) -> Origin {
     Origin { path: format!("({because})"), location: object.location(""), ..object.origin("") }
 }
 
 /// The selector as far as it can be read. One that cannot widens to the whole namespace, never to nothing.
-fn selector(object: &Object) -> BTreeMap<String, String> {
+pub fn selector(object: &Object) -> BTreeMap<String, String> {
     let labels = object.value["spec"]["selector"]["matchLabels"].as_object();
     let pairs = labels.into_iter().flatten().map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
     pairs.collect::<Option<_>>().unwrap_or_default()
@@ -110,12 +111,17 @@ pub fn authorization_policy(reader: &mut Reader<'_>) -> Meaning {
         namespace: reader.namespace().to_owned(),
         selector: spec.selector.match_labels,
         action,
-        rules: spec.rules.into_iter().enumerate().map(|(index, written)| rule(reader, index, written)).collect(),
+        rules: spec
+            .rules
+            .into_iter()
+            .enumerate()
+            .map(|(index, written)| authorization_rule(reader, &format!("spec.rules[{index}]"), written))
+            .collect(),
     })
 }
 
-fn rule(reader: &mut Reader<'_>, index: usize, written: api::Rule) -> AuthorizationRule {
-    let at = format!("spec.rules[{index}]");
+/// The rule that is written at the field `at`.
+pub fn authorization_rule(reader: &mut Reader<'_>, at: &str, written: api::Rule) -> AuthorizationRule {
     for (field, empty) in [("from", written.from.as_ref().is_some_and(Vec::is_empty)), ("to", written.to.as_ref().is_some_and(Vec::is_empty))] {
         if empty {
             reader.invalid(&format!("{at}.{field}"), "is empty, which reads as nobody: remove it or name something");
@@ -127,7 +133,7 @@ fn rule(reader: &mut Reader<'_>, index: usize, written: api::Rule) -> Authorizat
     let to = to.map(|(index, to)| operation(reader, &format!("{at}.to[{index}].operation"), to.operation)).collect();
     let when = written.when.into_iter().enumerate();
     let when = when.filter_map(|(index, written)| condition(reader, &format!("{at}.when[{index}]"), written)).collect();
-    AuthorizationRule { origin: reader.origin(&at), from, to, when }
+    AuthorizationRule { origin: reader.origin(at), from, to, when }
 }
 
 /// What the values of one list must look like.

@@ -2,13 +2,14 @@
 
 use super::api;
 use crate::registry::{AUTO_REGISTERED, PEER};
+use crate::translate::core::{distribution, topology};
 use crate::translate::meaning::{Candidate, Meaning, Offer, OfferedPort, Target};
 use crate::translate::reader::{Reader, code};
 use crate::translate::translation::Settings;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use taut_model::identity::Identity;
-use taut_model::service::{AppProtocol, Place, Resolution, Service, ServicePort};
+use taut_model::service::{Affinity, AppProtocol, Place, Resolution, Service, ServicePort};
 use taut_model::workload::{Health, Serves, Workload};
 
 pub fn workload_entry(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
@@ -85,15 +86,22 @@ fn candidate(reader: &mut Reader<'_>, at: &str, entry: api::WorkloadEntry, name:
         name: name.to_owned(),
         namespace: namespace.to_owned(),
         identity,
+        locality: locality(entry.locality, &entry.labels),
         labels: entry.labels,
         address,
         serves: Vec::new(),
         peer: None,
         health: Health::Ready,
         weight: reader.count(&format!("{at}.weight"), entry.weight).unwrap_or(1).max(1),
-        locality: entry.locality.unwrap_or_default(),
     };
     Candidate { workload, ports }
+}
+
+/// What the entry says, else what its labels say; Istio's own label writes dots for slashes.
+fn locality(said: Option<String>, labels: &BTreeMap<String, String>) -> String {
+    let said = said.filter(|said| !said.is_empty());
+    let istio = || labels.get("istio-locality").map(|label| if label.contains('/') { label.clone() } else { label.replace('.', "/") });
+    said.or_else(istio).unwrap_or_else(|| topology(|label| labels.get(label).map(String::as_str)))
 }
 
 pub fn service_entry(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
@@ -125,6 +133,7 @@ pub fn service_entry(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
         .collect();
     let selector = spec.workload_selector.map(|selector| selector.labels).unwrap_or_default();
     let created = reader.created();
+    let distribution = distribution(reader, None);
     let origin = reader.origin("");
     let namespace = reader.namespace().to_owned();
     let offers = hosts
@@ -139,13 +148,15 @@ pub fn service_entry(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
                 place,
                 resolution,
                 addresses: addresses.clone(),
+                distribution,
+                affinity: Affinity::None,
             },
             selector: selector.clone(),
             ports: ports.clone(),
             created: created.clone(),
         })
         .collect();
-    Meaning::Offers { offers, endpoints }
+    Meaning::Offers { offers, endpoints, additions: Vec::new() }
 }
 
 fn place(reader: &mut Reader<'_>, written: Option<&str>) -> Place {

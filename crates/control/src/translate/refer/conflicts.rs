@@ -4,6 +4,7 @@ use super::super::reader::code;
 use super::super::translation::Translation;
 use super::notes::Notes;
 use std::collections::BTreeMap;
+use taut_model::destination::Role;
 use taut_model::origin::ObjectRef;
 use taut_model::problem::Severity;
 use taut_model::route::{Dialect, Parent, Route};
@@ -21,6 +22,7 @@ pub fn check(translation: &Translation, notes: &mut Notes<'_>) {
         across_dialects(host, &attached, notes);
         kinds(host, &attached, notes);
     }
+    additions(translation, notes);
 }
 
 /// Of several kinds of routes of Gateway API for one port, the most specific counts (GEP-1426). Consumer routes come first anyway.
@@ -35,6 +37,30 @@ fn kinds(host: &str, attached: &[(&Route, &Parent)], notes: &mut Notes<'_>) {
             let port = there.port.or(at.port);
             let place = port.map_or_else(|| host.to_owned(), |port| format!("{host} port {port}"));
             tell(&place, "spec.parentRefs", winner, loser, "is of a more specific kind", notes);
+        }
+    }
+}
+
+/// Two objects that add the same to one host: the first by name holds.
+fn additions(translation: &Translation, notes: &mut Notes<'_>) {
+    let mut holders: BTreeMap<(&str, &str), &ObjectRef> = BTreeMap::new();
+    let mut all: Vec<_> = translation.destinations.values().filter(|one| one.role == Role::Addition).collect();
+    all.sort_by_key(|one| (&one.host, &one.origin.object));
+    for one in all {
+        let about = &one.origin.object;
+        let says = [
+            ("health checks", one.policy.health_check.is_some()),
+            ("session persistence", one.policy.persistence.is_some()),
+            ("TLS", one.policy.tls.is_some()),
+        ];
+        for (what, _) in says.into_iter().filter(|(_, said)| *said) {
+            match holders.get(&(one.host.as_str(), what)) {
+                Some(winner) if *winner != about => {
+                    let lost = format!("spec.targetRefs: {winner} says the {what} of {}, since its name comes first", one.host);
+                    notes.warn(code::CONFLICT, about, "spec.targetRefs", lost, Some("keep one of the two".to_owned()));
+                }
+                _ => drop(holders.insert((&one.host, what), about)),
+            }
         }
     }
 }

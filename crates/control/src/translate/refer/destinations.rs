@@ -4,14 +4,19 @@ use super::super::reader::code;
 use super::super::translation::Translation;
 use super::notes::Notes;
 use super::world::{World, covers};
-use taut_model::destination::Destination;
+use taut_model::destination::{Destination, Role};
 use taut_model::problem::Severity;
 
 pub fn check(world: &World<'_>, destination: &Destination, notes: &mut Notes<'_>) {
     let about = &destination.origin.object;
+    // A pattern may cover what is to come.
+    if destination.host.starts_with('*') {
+        return;
+    }
+    let at = if destination.role == Role::Addition { "spec.targetRefs" } else { "spec.host" };
     if world.service(&destination.host).is_none() {
-        let message = format!("spec.host: there is no service {}, so this has no effect yet", destination.host);
-        return notes.warn(code::UNKNOWN_REFERENCE, about, "spec.host", message, world.near_host(&destination.host));
+        let message = format!("{at}: there is no service {}, so this has no effect yet", destination.host);
+        return notes.warn(code::UNKNOWN_REFERENCE, about, at, message, world.near_host(&destination.host));
     }
     let behind = world.labels_behind(&destination.host);
     for subset in destination.subsets.iter().filter(|_| !behind.is_empty()) {

@@ -90,7 +90,7 @@ fn backend(world: &World<'_>, backend: &Backend, notes: &mut Notes<'_>) {
         notes.warn(code::UNKNOWN_REFERENCE, about, path, format!("{path}: {} has no port {port}", backend.host), Some(ports(service)));
     }
     let Some(subset) = &backend.subset else { return };
-    let defined = || world.destinations(&backend.host).iter().flat_map(|destination| &destination.subsets).map(|subset| subset.name.as_str());
+    let defined = || world.destinations(&backend.host).flat_map(|destination| &destination.subsets).map(|subset| subset.name.as_str());
     if !defined().any(|name| name == subset) {
         let message = format!("{path}: no DestinationRule for {} defines the subset {subset:?}", backend.host);
         notes.warn(code::UNKNOWN_REFERENCE, about, path, message, nearest(subset, defined()).map(|near| format!("did you mean {near:?}?")));

@@ -81,8 +81,10 @@ impl<'a> World<'a> {
         nearest(host, self.services.keys().map(String::as_str)).map(|near| format!("did you mean {:?}?", host::short(near)))
     }
 
-    pub fn destinations(&self, host: &str) -> &[&'a Destination] {
-        self.destinations.get(host).map_or(&[], Vec::as_slice)
+    /// Those for the host itself and those for a pattern that covers it.
+    pub fn destinations(&self, host: &str) -> impl Iterator<Item = &'a Destination> {
+        let patterns = self.destinations.range("*".."+").filter(move |(pattern, _)| host::matches(pattern, host)).flat_map(|(_, all)| all);
+        self.destinations.get(host).into_iter().flatten().chain(patterns).copied()
     }
 
     /// The labels of every workload that serves `host`, or will.

@@ -7,7 +7,7 @@ use taut_model::destination::*;
 #[test]
 fn balancers_have_istio_s_defaults() {
     let header = || HashKey::Header("x-user".to_owned());
-    let session = HashKey::Cookie { name: "c".to_owned(), path: "/".to_owned(), ttl: Some(Duration::ZERO) };
+    let session = HashKey::Cookie { name: "c".to_owned(), path: "/".to_owned(), ttl: Some(Duration::ZERO), attributes: vec![] };
     for (written, want) in [
         (json!({"simple": "LEAST_REQUEST"}), Some(Balancer::LeastRequest)),
         (json!({"simple": "LEAST_CONN"}), Some(Balancer::LeastRequest)),
@@ -56,6 +56,8 @@ fn limits_ejection_budget_and_tls() {
         max_requests_per_connection: None,
         connect_timeout: Some(Duration::from_millis(30)),
         idle_timeout: Some(Duration::from_secs(3600)),
+        tcp_idle_timeout: Some(Duration::from_secs(3600)),
+        ..Limits::default()
     };
     let outlier = OutlierPolicy {
         consecutive_5xx: 7,
@@ -64,8 +66,10 @@ fn limits_ejection_budget_and_tls() {
         base_ejection: Duration::from_secs(180),
         max_ejection_percent: 100,
         min_health_percent: 50,
+        local_origin_failures: None,
+        error_statuses: vec![],
     };
-    let tls = ClientTls::Simple { sni: Some("a.b".to_owned()), subject_alt_names: vec!["c.d".to_owned()] };
+    let tls = ClientTls::Simple(Origination { sni: Some("a.b".to_owned()), subject_alt_names: vec!["c.d".to_owned()], ..Origination::default() });
     let want = TrafficPolicy {
         balancer: None,
         limits: Some(limits),
@@ -73,7 +77,7 @@ fn limits_ejection_budget_and_tls() {
         tls: Some(tls),
         retry_budget: Some(RetryBudget { percent: 25.5, min_concurrency: 4 }),
         proxy_protocol: Some(ProxyProtocol::V2),
-        ports: Vec::new(),
+        ..TrafficPolicy::default()
     };
     assert_eq!(destination.policy, want);
     let defaults = destination_of(json!({"host": "reviews", "trafficPolicy": {"outlierDetection": {}, "retryBudget": {}}}));
@@ -95,12 +99,13 @@ fn subsets_and_ports_have_policies_of_their_own() {
 
 #[test]
 fn a_refused_rule_keeps_its_demand_for_tls() {
-    let simple = || Some(ClientTls::Simple { sni: None, subject_alt_names: vec![] });
+    let simple = || Some(ClientTls::Simple(Origination::default()));
     let of_port = |tls| TrafficPolicy { tls, ..TrafficPolicy::default() };
-    let named_simple = || ClientTls::Simple { sni: Some("a.b".to_owned()), subject_alt_names: vec!["c.d".to_owned()] };
+    let names = || Origination { sni: Some("a.b".to_owned()), subject_alt_names: vec!["c.d".to_owned()], ..Origination::default() };
+    let named_simple = || ClientTls::Simple(names());
     let read = "only its TLS holds";
     let unread = "its TLS cannot be read";
-    let outlier = || json!({"splitExternalLocalOriginErrors": true});
+    let outlier = || json!({"consecutiveErrors": 1});
     for (policy, tls, ports, says) in [
         (json!({"outlierDetection": outlier(), "tls": {"mode": "SIMPLE"}}), simple(), vec![], read),
         (
@@ -120,7 +125,7 @@ fn a_refused_rule_keeps_its_demand_for_tls() {
         ),
         // What is not understood is not guessed at.
         (json!({"tls": {"mode": "MUTUAL", "clientCertificate": "/x"}}), Some(ClientTls::Mesh), vec![], unread),
-        (json!({"tls": {"mode": "SIMPLE", "caCertificates": "/x"}}), Some(ClientTls::Mesh), vec![], unread),
+        (json!({"tls": {"mode": "SIMPLE", "credentialName": "x"}}), Some(ClientTls::Mesh), vec![], unread),
         (json!({"tls": {"mode": "SIMPEL"}}), Some(ClientTls::Mesh), vec![], unread),
         (json!({"tls": {"mode": "SIMPLE", "subjectAltNames": "c.d"}}), Some(ClientTls::Mesh), vec![], unread),
         (json!({"tls": "SIMPLE"}), Some(ClientTls::Mesh), vec![], unread),
@@ -173,4 +178,71 @@ fn what_is_stored_for_a_refused_rule_says_the_same() {
     let mut harmless = named("DestinationRule", "reviews", json!({"host": "reviews"}));
     harmless.kind = taut_model::kinds::named("DestinationRule").unwrap();
     assert!(super::super::stand_in(&harmless, "").is_none());
+}
+
+#[test]
+fn locality_and_warm_up() {
+    let policy =
+        |written: Value| destination_of(json!({"host": "reviews", "trafficPolicy": {"outlierDetection": {}, "loadBalancer": written}})).policy;
+    let distribute = json!([{"from": "eu/a/*", "to": {"eu/a/*": 80, "eu/b/*": 20}}]);
+    let distributed = policy(json!({"localityLbSetting": {"distribute": distribute}}));
+    let to = vec![("eu/a/*".to_owned(), 80), ("eu/b/*".to_owned(), 20)];
+    let want = LocalityPolicy { distribute: vec![Distribute { from: "eu/a/*".to_owned(), to }], ..LocalityPolicy::default() };
+    assert_eq!(distributed.locality, Some(want));
+    let failover = policy(json!({"localityLbSetting": {"enabled": true, "failover": [{"from": "eu", "to": "us"}]}}));
+    assert_eq!(failover.locality.map(|locality| locality.failover), Some(vec![("eu".to_owned(), "us".to_owned())]));
+    let priority = policy(json!({"localityLbSetting": {"failoverPriority": ["topology.kubernetes.io/zone", "version=v1"]}}));
+    let label = |name: &str, value: Option<&str>| LabelMatch { name: name.to_owned(), value: value.map(str::to_owned) };
+    let labels = vec![label("topology.kubernetes.io/zone", None), label("version", Some("v1"))];
+    assert_eq!(priority.locality.map(|locality| locality.failover_priority), Some(labels));
+    assert!(policy(json!({"localityLbSetting": {"enabled": false}})).locality.is_some_and(|locality| locality.disabled));
+    for (written, want) in [
+        (json!({"warmupDurationSecs": "30s"}), (30, 10.0, 1.0)),
+        (json!({"warmup": {"duration": "1m"}}), (60, 10.0, 1.0)),
+        (json!({"simple": "ROUND_ROBIN", "warmup": {"duration": "1m", "minimumPercent": 0, "aggression": 2.5}}), (60, 0.0, 2.5)),
+    ] {
+        let warm_up = policy(written.clone()).warm_up.unwrap();
+        assert_eq!((warm_up.duration.as_secs(), warm_up.minimum_percent, warm_up.aggression), want, "{written}");
+    }
+}
+
+#[test]
+fn what_judges_nobody_is_told_to_keep_nothing_near() {
+    let rule = named("DestinationRule", "reviews", json!({"host": "reviews", "trafficPolicy": {"loadBalancer": {"localityLbSetting": {}}}}));
+    let problems = admit(&rule);
+    assert!(errors(&problems).is_empty() && problems[0].code == "NoEffect", "{problems:?}");
+}
+
+#[test]
+fn pools_and_outliers_in_full() {
+    let policy = destination_of(json!({"host": "reviews", "trafficPolicy": {
+        "connectionPool": {
+            "tcp": {"idleTimeout": "1s", "maxConnectionDuration": "5m", "tcpKeepalive": {"time": "7200s", "interval": "75s", "probes": 9}},
+            "http": {"idleTimeout": "2s", "maxConcurrentStreams": 100, "h2UpgradePolicy": "DO_NOT_UPGRADE", "useClientProtocol": true}},
+        "outlierDetection": {"splitExternalLocalOriginErrors": true, "outlierDetectionHttpErrorCodes": [429, 503]},
+        "tls": {"mode": "MUTUAL", "clientCertificate": "/c", "privateKey": "/k", "caCertificates": "/r", "sni": "a.b"},
+    }}))
+    .policy;
+    let limits = policy.limits.unwrap();
+    let second = Duration::from_secs(1);
+    assert_eq!((limits.tcp_idle_timeout, limits.idle_timeout, limits.max_streams), (Some(second), Some(2 * second), Some(100)));
+    let keepalive = Keepalive { time: Some(7200 * second), interval: Some(75 * second), probes: Some(9) };
+    assert_eq!((limits.max_connection_age, limits.keepalive), (Some(300 * second), Some(keepalive)));
+    let outlier = policy.outlier.unwrap();
+    assert_eq!((outlier.local_origin_failures, outlier.error_statuses), (Some(5), vec![429, 503]));
+    let files = CertificateFiles { chain: "/c".to_owned(), key: "/k".to_owned() };
+    let origination = Origination { sni: Some("a.b".to_owned()), roots: Some("/r".to_owned()), certificate: Some(files), ..Origination::default() };
+    assert_eq!(policy.tls, Some(ClientTls::Simple(origination)));
+}
+
+#[test]
+fn a_rule_may_choose_its_clients_and_cover_a_pattern() {
+    let clients = |fields: Value| {
+        let mut spec = json!({"host": "*.default.svc.cluster.local"});
+        spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        destination_of(spec).clients
+    };
+    assert_eq!(clients(json!({"exportTo": ["*", "x"]})), Clients::default());
+    assert_eq!(clients(json!({"exportTo": [".", "x"]})).namespaces, ["default", "x"]);
+    assert_eq!(clients(json!({"workloadSelector": {"matchLabels": {"app": "a"}}})).labels["app"], "a");
 }

@@ -9,6 +9,7 @@ mod fields;
 mod gateway_api;
 mod istio_destinations;
 mod istio_routes;
+mod own_kinds;
 mod properties;
 mod refer;
 mod refused;
@@ -52,10 +53,12 @@ pub fn named(kind: &str, name: &str, spec: Value) -> Object {
     let api = match kind {
         "VirtualService" | "DestinationRule" | "ServiceEntry" | "WorkloadEntry" | "Sidecar" => "networking.istio.io/v1",
         "PeerAuthentication" | "AuthorizationPolicy" | "RequestAuthentication" => "security.istio.io/v1",
+        "RateLimit" | "HealthCheck" => "tautline.dev/v1alpha1",
+        "XBackendTrafficPolicy" => "gateway.networking.x-k8s.io/v1alpha1",
         "Telemetry" => "telemetry.istio.io/v1",
         "Deployment" => "apps/v1",
         "EndpointSlice" => "discovery.k8s.io/v1",
-        "Service" | "ServiceAccount" | "Pod" => "v1",
+        "Service" | "ServiceAccount" | "Pod" | "Node" => "v1",
         _ => "gateway.networking.k8s.io/v1",
     };
     object(json!({"apiVersion": api, "kind": kind, "metadata": {"name": name}, "spec": spec}))

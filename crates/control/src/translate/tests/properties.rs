@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use taut_model::destination::TrafficPolicy;
 use taut_model::read;
 
 const KINDS: &[&str] = &[
@@ -19,6 +20,11 @@ const KINDS: &[&str] = &[
     "TCPRoute",
     "TLSRoute",
     "Deployment",
+    "Node",
+    "BackendTLSPolicy",
+    "XBackendTrafficPolicy",
+    "RateLimit",
+    "HealthCheck",
 ];
 
 /// Field names of the APIs, so that what is generated gets past the first field.
@@ -89,6 +95,30 @@ const FIELDS: &[&str] = &[
     "tcp",
     "tls",
     "sniHosts",
+    "limits",
+    "requests",
+    "interval",
+    "burst",
+    "per",
+    "header",
+    "to",
+    "operation",
+    "targetRefs",
+    "expectedStatuses",
+    "sessionPersistence",
+    "cookie",
+    "validation",
+    "hostname",
+    "localityLbSetting",
+    "distribute",
+    "failover",
+    "failoverPriority",
+    "warmup",
+    "duration",
+    "outlierDetection",
+    "connectionPool",
+    "portLevelSettings",
+    "exportTo",
 ];
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -121,9 +151,11 @@ proptest! {
         object.value["metadata"]["annotations"] = other;
         let refused = !errors(&admit(&object)).is_empty();
         let translation = translated(vec![service("reviews"), object]);
-        // Of a DestinationRule its demand for TLS stays.
-        let demands_only = translation.destinations.values().all(|rule| rule.subsets.is_empty() && rule.policy.limits.is_none());
-        prop_assert!(!refused || (translation.routes.is_empty() && demands_only));
+        // Of what is refused a demand for TLS may stay, and a limit of nothing.
+        let is_guard = |rule: &TrafficPolicy| *rule == TrafficPolicy { tls: rule.tls.clone(), ports: rule.ports.clone(), ..TrafficPolicy::default() };
+        let guards = translation.destinations.values().all(|one| is_guard(&one.policy) && one.subsets.is_empty());
+        let limits = translation.limits.values().flat_map(|limit| &limit.limits).all(|limit| limit.requests == 0);
+        prop_assert!(!refused || (translation.routes.is_empty() && guards && limits));
     }
 }
 

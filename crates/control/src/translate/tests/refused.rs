@@ -104,44 +104,63 @@ fn virtual_service_fields() {
 fn destination_rule_fields() {
     check(vec![
         (traffic(json!({"loadBalancer": {"simple": "PASSTHROUGH"}})), "spec.trafficPolicy.loadBalancer.simple"),
-        (traffic(json!({"loadBalancer": {"localityLbSetting": {"enabled": true}}})), "spec.trafficPolicy.loadBalancer.localityLbSetting"),
-        (traffic(json!({"loadBalancer": {"warmup": {"duration": "1s"}}})), "spec.trafficPolicy.loadBalancer.warmup"),
-        (traffic(json!({"loadBalancer": {"warmupDurationSecs": "1s"}})), "spec.trafficPolicy.loadBalancer.warmupDurationSecs"),
+        (
+            traffic(json!({"loadBalancer": {"localityLbSetting": {"distribute": [{"from": "a/*", "to": {"a/*": 90}}]}}})),
+            "spec.trafficPolicy.loadBalancer.localityLbSetting.distribute[0].to",
+        ),
+        (
+            traffic(json!({"loadBalancer": {"localityLbSetting": {"distribute": [{"from": "a/*/c", "to": {"*": 100}}]}}})),
+            "spec.trafficPolicy.loadBalancer.localityLbSetting.distribute[0].from",
+        ),
+        (
+            traffic(json!({"outlierDetection": {}, "loadBalancer": {"localityLbSetting": {"failover": [{"from": "a", "to": "a"}]}}})),
+            "spec.trafficPolicy.loadBalancer.localityLbSetting.failover[0]",
+        ),
+        (
+            traffic(
+                json!({"outlierDetection": {}, "loadBalancer": {"localityLbSetting": {"failover": [{"from": "a", "to": "b"}], "failoverPriority": ["x"]}}}),
+            ),
+            "spec.trafficPolicy.loadBalancer.localityLbSetting",
+        ),
+        (traffic(json!({"loadBalancer": {"zoneAwareLbSetting": {"enabled": true}}})), "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting"),
+        (traffic(json!({"loadBalancer": {"backendUtilization": {}}})), "spec.trafficPolicy.loadBalancer.backendUtilization"),
+        (traffic(json!({"loadBalancer": {"warmup": {}}})), "spec.trafficPolicy.loadBalancer.warmup.duration"),
+        (traffic(json!({"loadBalancer": {"warmup": {"duration": "1s", "aggression": 0.5}}})), "spec.trafficPolicy.loadBalancer.warmup.aggression"),
         (traffic(json!({"loadBalancer": {"consistentHash": {}}})), "spec.trafficPolicy.loadBalancer.consistentHash"),
         (
             traffic(json!({"loadBalancer": {"consistentHash": {"useSourceIp": true, "maglev": {"tableSize": 100}}}})),
             "spec.trafficPolicy.loadBalancer.consistentHash.maglev.tableSize",
         ),
         (
-            traffic(json!({"loadBalancer": {"consistentHash": {"httpCookie": {"name": "a", "attributes": []}}}})),
-            "spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes",
+            traffic(json!({"loadBalancer": {"consistentHash": {"httpCookie": {"name": "a", "attributes": [{"name": "a", "value": "b; c"}]}}}})),
+            "spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes[0].value",
         ),
-        (traffic(json!({"tls": {"mode": "MUTUAL"}})), "spec.trafficPolicy.tls.mode"),
-        (traffic(json!({"tls": {"mode": "SIMPLE", "caCertificates": "/x"}})), "spec.trafficPolicy.tls.caCertificates"),
+        (traffic(json!({"tls": {"mode": "MUTUAL"}})), "spec.trafficPolicy.tls"),
+        (traffic(json!({"tls": {"mode": "SIMPLE", "clientCertificate": "/x", "privateKey": "/y"}})), "spec.trafficPolicy.tls"),
+        (traffic(json!({"tls": {"mode": "SIMPLE", "caCertificates": "x"}})), "spec.trafficPolicy.tls.caCertificates"),
+        (traffic(json!({"tls": {"mode": "SIMPLE", "caCrl": "/x"}})), "spec.trafficPolicy.tls.caCrl"),
         (traffic(json!({"tls": {"mode": "SIMPLE", "credentialName": "x"}})), "spec.trafficPolicy.tls.credentialName"),
         (traffic(json!({"tls": {"mode": "SIMPLE", "insecureSkipVerify": true}})), "spec.trafficPolicy.tls.insecureSkipVerify"),
         (traffic(json!({"tls": {"mode": "ISTIO_MUTUAL", "sni": "x"}})), "spec.trafficPolicy.tls"),
         (traffic(json!({"connectionPool": {"http": {"h2UpgradePolicy": "UPGRADE"}}})), "spec.trafficPolicy.connectionPool.http.h2UpgradePolicy"),
-        (traffic(json!({"connectionPool": {"http": {"maxConcurrentStreams": 1}}})), "spec.trafficPolicy.connectionPool.http.maxConcurrentStreams"),
-        (traffic(json!({"connectionPool": {"tcp": {"tcpKeepalive": {}}}})), "spec.trafficPolicy.connectionPool.tcp.tcpKeepalive"),
         (
-            traffic(json!({"connectionPool": {"tcp": {"idleTimeout": "1s"}, "http": {"idleTimeout": "2s"}}})),
-            "spec.trafficPolicy.connectionPool.tcp.idleTimeout",
+            traffic(json!({"connectionPool": {"http": {"http2KeepAlive": {"interval": "1s"}}}})),
+            "spec.trafficPolicy.connectionPool.http.http2KeepAlive",
         ),
+        (traffic(json!({"connectionPool": {"tcp": {"maxConnectionDuration": "0s"}}})), "spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration"),
         (traffic(json!({"connectionPool": {"tcp": {"maxConnections": -1}}})), "spec.trafficPolicy.connectionPool.tcp.maxConnections"),
         (traffic(json!({"outlierDetection": {"consecutiveErrors": 1}})), "spec.trafficPolicy.outlierDetection.consecutiveErrors"),
         (
-            traffic(json!({"outlierDetection": {"splitExternalLocalOriginErrors": true}})),
-            "spec.trafficPolicy.outlierDetection.splitExternalLocalOriginErrors",
+            traffic(json!({"outlierDetection": {"outlierDetectionHttpErrorCodes": [42]}})),
+            "spec.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes[0]",
         ),
         (traffic(json!({"outlierDetection": {"maxEjectionPercent": 101}})), "spec.trafficPolicy.outlierDetection.maxEjectionPercent"),
         (traffic(json!({"outlierDetection": {"interval": "0s"}})), "spec.trafficPolicy.outlierDetection.interval"),
         (traffic(json!({"retryBudget": {"budgetInterval": "1s"}})), "spec.trafficPolicy.retryBudget.budgetInterval"),
         (traffic(json!({"tunnel": {"targetHost": "x"}})), "spec.trafficPolicy.tunnel"),
         (traffic(json!({"portLevelSettings": [{"tls": {"mode": "DISABLE"}}]})), "spec.trafficPolicy.portLevelSettings[0].port.number"),
-        (("DestinationRule", json!({"host": "*.foo"})), "spec.host"),
-        (("DestinationRule", json!({"host": "a", "exportTo": ["."]})), "spec.exportTo"),
-        (("DestinationRule", json!({"host": "a", "workloadSelector": {"matchLabels": {}}})), "spec.workloadSelector"),
+        (("DestinationRule", json!({"host": "*foo"})), "spec.host"),
+        (("DestinationRule", json!({"host": "a.*.b"})), "spec.host"),
         (("DestinationRule", json!({"host": "a", "subsets": [{"name": "x"}, {"name": "x"}]})), "spec.subsets[1].name"),
     ]);
 }
@@ -202,7 +221,66 @@ fn gateway_api_fields() {
             ("TLSRoute", json!({"parentRefs": [{"group": "", "kind": "Service", "name": "a"}], "hostnames": ["10.0.0.1"], "rules": [{}]})),
             "spec.hostnames[0]",
         ),
-        (("BackendTLSPolicy", json!({})), "kind"),
+    ]);
+}
+
+#[test]
+fn attached_policies() {
+    let targets = json!([{"group": "", "kind": "Service", "name": "a"}]);
+    let traffic = |persistence: Value| ("XBackendTrafficPolicy", json!({"targetRefs": targets, "sessionPersistence": persistence}));
+    let tls = |validation: Value| ("BackendTLSPolicy", json!({"targetRefs": targets, "validation": validation}));
+    check(vec![
+        (("XBackendTrafficPolicy", json!({"targetRefs": targets, "retryConstraint": {}})), "spec.retryConstraint"),
+        (
+            ("XBackendTrafficPolicy", json!({"targetRefs": [{"group": "x", "kind": "Y", "name": "a"}], "sessionPersistence": {}})),
+            "spec.targetRefs[0]",
+        ),
+        (traffic(json!({"absoluteTimeout": "1h"})), "spec.sessionPersistence.absoluteTimeout"),
+        (traffic(json!({"cookie": {"lifetimeType": "Permanent"}})), "spec.sessionPersistence.absoluteTimeout"),
+        (traffic(json!({"cookie": {"name": "a=b"}})), "spec.sessionPersistence.cookie.name"),
+        (traffic(json!({"cookie": {"path": "/;x"}})), "spec.sessionPersistence.cookie.path"),
+        (traffic(json!({"type": "Header", "header": {"name": "a b"}})), "spec.sessionPersistence.header.name"),
+        (tls(json!({"hostname": "a.b", "caCertificateRefs": [{"name": "x"}]})), "spec.validation.caCertificateRefs"),
+        (tls(json!({"wellKnownCACertificates": "System"})), "spec.validation.hostname"),
+        (
+            tls(json!({"hostname": "a.b", "wellKnownCACertificates": "System", "subjectAltNames": [{"type": "URI", "uri": "x:y"}]})),
+            "spec.validation.subjectAltNames[0].uri",
+        ),
+    ]);
+}
+
+#[test]
+fn kinds_of_our_own() {
+    let limit = |limit: Value| ("RateLimit", json!({"limits": [limit]}));
+    let check_of = |fields: Value| {
+        let mut spec = json!({"targetRefs": [{"name": "a"}]});
+        spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        ("HealthCheck", spec)
+    };
+    check(vec![
+        (("RateLimit", json!({})), "spec.limits"),
+        (limit(json!({})), "spec.limits[0].requests"),
+        (("RateLimit", json!({"sizes": [{}]})), "spec.sizes[0]"),
+        (("RateLimit", json!({"sizes": [{"maxRequest": "1 MB"}]})), "spec.sizes[0].maxRequest"),
+        (("RateLimit", json!({"sizes": [{"maxResponse": -1}]})), "spec.sizes[0].maxResponse"),
+        (limit(json!({"requests": -1})), "spec.limits[0].requests"),
+        (limit(json!({"requests": 1, "burst": 0})), "spec.limits[0].burst"),
+        (limit(json!({"requests": 1, "interval": "0s"})), "spec.limits[0].interval"),
+        (limit(json!({"requests": 1, "interval": "169h"})), "spec.limits[0].interval"),
+        (limit(json!({"requests": 1, "per": "Header"})), "spec.limits[0].header"),
+        (limit(json!({"requests": 1, "header": "x"})), "spec.limits[0].header"),
+        (limit(json!({"requests": 1, "per": "Path"})), "spec.limits[0].per"),
+        (limit(json!({"requests": 1, "to": [{"operation": {"paths": ["/{*}"]}}]})), "spec.limits[0].to[0].operation.paths[0]"),
+        (limit(json!({"requests": 1, "from": [{"source": {"requestPrincipals": ["*"]}}]})), "spec.limits[0].from[0].source.requestPrincipals"),
+        (("RateLimit", json!({"limits": [{"name": "a", "requests": 1}, {"name": "a", "requests": 2}]})), "spec.limits[1].name"),
+        (check_of(json!({})), "spec"),
+        (check_of(json!({"tcp": {}, "http": {}})), "spec"),
+        (check_of(json!({"tcp": {}, "interval": "1ms"})), "spec.interval"),
+        (check_of(json!({"tcp": {}, "healthyThreshold": 0})), "spec.healthyThreshold"),
+        (check_of(json!({"http": {"path": "healthz"}})), "spec.http.path"),
+        (check_of(json!({"http": {"expectedStatuses": ["299-200"]}})), "spec.http.expectedStatuses[0]"),
+        (("HealthCheck", json!({"tcp": {}, "targetRefs": [{"kind": "Pod", "name": "a"}]})), "spec.targetRefs[0]"),
+        (("HealthCheck", json!({"tcp": {}})), "spec.targetRefs"),
     ]);
 }
 

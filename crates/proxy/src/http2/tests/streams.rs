@@ -100,7 +100,7 @@ async fn our_client_and_their_server_carry_a_thousand_streams() {
             let exchanges = (0..1000).map(|nth| {
                 let (connection, mut dice) = (connection.clone(), dice.fork());
                 async move {
-                    until("there is room", || connection.room() > 0).await;
+                    until("there is room", || connection.room(u32::MAX) > 0).await;
                     let data = bytes(&mut dice, if nth % 10 == 0 { most } else { 500 });
                     let head = request(Method::POST, "/echo");
                     let asked = ask(&connection, &head, in_pieces(data.clone(), &mut dice));
@@ -121,7 +121,7 @@ async fn our_client_and_their_server_carry_a_thousand_streams() {
             while !exchanges.is_empty() {
                 join_all(exchanges.drain(..exchanges.len().min(40))).await;
             }
-            assert_eq!(connection.room(), 64, "streams are left behind");
+            assert_eq!(connection.room(u32::MAX), 64, "streams are left behind");
             drop(connection);
             running.await.unwrap();
         })
@@ -380,11 +380,11 @@ async fn no_more_streams_are_opened_than_the_peer_allows() {
         let (mut raw, connection, _running) = raw_server().await;
         let settled = Cell::new(0);
         let allow = |count: u8| frame(4, 0, 0, &[0, 3, 0, 0, 0, count]);
-        until("its settings are known", || connection.room() == 100).await;
+        until("its settings are known", || connection.room(u32::MAX) == 100).await;
         for (count, room) in [(2, 2), (0, 0), (100, 100)] {
             raw.send(&allow(count)).await;
             settled.set(room);
-            until("they are taken", || connection.room() == settled.get()).await;
+            until("they are taken", || connection.room(u32::MAX) == settled.get()).await;
             if room == 0 {
                 let asked = connection.send(&request(Method::POST, "/"), whole(Bytes::new())).await;
                 assert!(matches!(asked, Err(Unanswered { unsent: true, .. })));
@@ -394,7 +394,7 @@ async fn no_more_streams_are_opened_than_the_peer_allows() {
         raw.send(&frame(4, 0, 0, &[0, 1, 0, 0, 0, 0])).await;
         raw.send(&frame(6, 0, 0, &[9; 8])).await;
         raw.find("PING's answer", |frame| matches!(frame, Frame::Ping { ack: true, .. }).then_some(())).await;
-        assert_eq!(connection.room(), 100);
+        assert_eq!(connection.room(u32::MAX), 100);
     })
     .await;
 }

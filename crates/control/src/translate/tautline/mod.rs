@@ -1,0 +1,8 @@
+//! Tautline's own kinds, translated; `api` is their shape.
+
+mod api;
+mod health_check;
+mod rate_limit;
+
+pub use health_check::health_check;
+pub use rate_limit::{rate_limit, refuse_everything};
