@@ -217,8 +217,9 @@ impl Stream {
     pub fn size_hint(&self) -> SizeHint {
         let there = self.unread() as u64;
         match self.left {
-            _ if self.receive_ended => SizeHint::with_exact(there),
             Some(left) => SizeHint::with_exact(there + left),
+            // A message that has trailers is none of a length to HTTP/1.1, which could not carry them then.
+            None if self.receive_ended && self.trailers.is_none() => SizeHint::with_exact(there),
             None => {
                 let mut hint = SizeHint::new();
                 hint.set_lower(there);

@@ -438,3 +438,24 @@ async fn a_server_that_never_begins_is_left() {
     })
     .await;
 }
+
+/// HTTP/1.1 has trailers after chunks only, so a body that has trailers must not be given a length, however fast it came.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_came_at_once_keeps_its_trailers() {
+    in_time(async {
+        let (mut raw, connection, _running) = raw_server().await;
+        let get = request(Method::GET, "/");
+        let answering = async {
+            raw.find("the request", |frame| matches!(frame, Frame::Headers { .. }).then_some(())).await;
+            let whole = [frame(1, 4, 1, &block(&[(":status", "200")])), frame(0, 0, 1, b"12345"), frame(1, 5, 1, &block(&[("x-sum", "5")]))];
+            raw.send(&whole.concat()).await;
+        };
+        let (asked, ()) = tokio::join!(biased; connection.send(&get, whole(Bytes::new())), answering);
+        let Ok(Answered::Body(response)) = asked else { panic!("it is not answered") };
+        let body = response.into_body();
+        assert_eq!((http_body::Body::size_hint(&body).lower(), http_body::Body::size_hint(&body).exact()), (5, None));
+        let body = body.collect().await.unwrap();
+        assert_eq!(body.trailers().unwrap()["x-sum"], "5");
+    })
+    .await;
+}
