@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
-/// How often a connection with open streams is asked whether it is still there when nothing comes, and how long it may take to say so.
+/// A peer has this long for its first SETTINGS. How often a connection with open streams is asked whether it is still there when nothing comes, and how long it may take to say so.
 const INTERVAL: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(10);
 /// For the last words of a connection to leave.
@@ -54,6 +54,10 @@ impl Drive {
         let mut idle = false;
         while self.clock.as_mut().poll(cx).is_ready() {
             let next = self.line.run(|session| {
+                if session.takes_extended_connect().is_none() {
+                    session.end("the peer does not begin to speak HTTP/2");
+                    return INTERVAL;
+                }
                 let heard = std::mem::take(&mut session.heard);
                 if self.pinged && !heard {
                     session.end("the peer does not answer");

@@ -4,7 +4,7 @@ use super::echo::{AnyBody, BoxError, LIMITS, PATIENCE, Raw, block, frame, over, 
 use crate::http2::client::{Answered, Connection, Unanswered, Why};
 use crate::http2::frame::Frame;
 use crate::http2::settings::Settings;
-use crate::http2::{Dialect, Failure, Limits};
+use crate::http2::{Dialect, Failure, Limits, Protocol};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderMap, Method, Request, Response, Version};
@@ -420,6 +420,42 @@ async fn windows_may_become_negative() {
         assert!(quiet.await, "data beyond the window");
         raw.send(&frame(8, 0, 1, &1_u32.to_be_bytes())).await;
         assert_eq!(raw.find("one byte", data).await, 1);
+    })
+    .await;
+}
+
+/// What a server can do is in its SETTINGS; one that never sends any is not waited for.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_begins_is_left() {
+    in_time(async {
+        let (ours, _theirs) = tokio::io::duplex(1 << 20);
+        let (connection, running) = connect(ours, Dialect::Http2, LIMITS);
+        let mut head = request(Method::CONNECT, "/chat");
+        head.extensions.insert(Protocol("websocket".parse().unwrap()));
+        let asked = timeout(Duration::from_secs(60), connection.send(&head, whole(Bytes::new()))).await;
+        assert!(matches!(asked, Ok(Err(Unanswered { why: Why::NoExtendedConnect, .. }))));
+        running.await.unwrap();
+    })
+    .await;
+}
+
+/// HTTP/1.1 has trailers after chunks only, so a body that has trailers must not be given a length, however fast it came.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_came_at_once_keeps_its_trailers() {
+    in_time(async {
+        let (mut raw, connection, _running) = raw_server().await;
+        let get = request(Method::GET, "/");
+        let answering = async {
+            raw.find("the request", |frame| matches!(frame, Frame::Headers { .. }).then_some(())).await;
+            let whole = [frame(1, 4, 1, &block(&[(":status", "200")])), frame(0, 0, 1, b"12345"), frame(1, 5, 1, &block(&[("x-sum", "5")]))];
+            raw.send(&whole.concat()).await;
+        };
+        let (asked, ()) = tokio::join!(biased; connection.send(&get, whole(Bytes::new())), answering);
+        let Ok(Answered::Body(response)) = asked else { panic!("it is not answered") };
+        let body = response.into_body();
+        assert_eq!((http_body::Body::size_hint(&body).lower(), http_body::Body::size_hint(&body).exact()), (5, None));
+        let body = body.collect().await.unwrap();
+        assert_eq!(body.trailers().unwrap()["x-sum"], "5");
     })
     .await;
 }
