@@ -119,6 +119,12 @@ struct Http2 {
     used: Cell<Instant>,
 }
 
+impl Http2 {
+    fn has_room(&self, bounds: Bounds) -> bool {
+        self.streams.get() < self.allowed.get().min(bounds.streams)
+    }
+}
+
 /// Holds a place on the HTTP/2 connection that a response comes from; dropped when the response has ended. An HTTP/1 connection
 /// is held by the response itself.
 pub struct Lease(Rc<Http2>);
@@ -216,9 +222,15 @@ impl Pool {
     ) -> Result<(Response<Incoming>, Option<Lease>), Fault> {
         // A connection may be on its way out (GOAWAY) without having said so yet: one more try with another.
         for last in [false, true] {
-            let connection = match slot.free_http2(bounds) {
-                Some(connection) => connection,
-                None => self.open_http2(slot, target, held.clone()).boxed_local().await?,
+            let connection = loop {
+                if let Some(connection) = slot.free_http2(bounds) {
+                    break connection;
+                }
+                let opened = self.open_http2(slot, target, held.clone()).boxed_local().await?;
+                // Others have waited for it, too, and may have filled it.
+                if opened.streams.get() == 0 || opened.has_room(bounds) {
+                    break opened;
+                }
             };
             connection.streams.set(connection.streams.get() + 1);
             connection.served.set(connection.served.get().saturating_add(1));
@@ -400,8 +412,7 @@ impl Slot {
         connections.retain(|connection| {
             !connection.sender.is_closed() && connection.served.get() < bounds.requests && connection.opened.elapsed() < bounds.age
         });
-        let room = |connection: &&Rc<Http2>| connection.streams.get() < connection.allowed.get().min(bounds.streams);
-        connections.iter().find(room).cloned()
+        connections.iter().find(|connection| connection.has_room(bounds)).cloned()
     }
 }
 
