@@ -1,7 +1,9 @@
 //! What destinations say about endpoints, over sockets: sessions that stay, endpoints that fail their checks, connections that age.
 
 use super::*;
-use taut_model::destination::{Destination, HealthCheck, Limits, Persistence, Probe, SessionMark, TrafficPolicy};
+use taut_model::destination::{
+    CertificateFiles, ClientTls, Destination, HealthCheck, Limits, Origination, Persistence, Probe, Role, SessionMark, TrafficPolicy,
+};
 use taut_model::origin::ObjectRef;
 
 fn addition(snapshot: &mut Snapshot, policy: TrafficPolicy) {
@@ -171,6 +173,16 @@ fn grpc_health_is_asked_through_the_peers_proxy() {
     });
 }
 
+fn ruled(snapshot: &mut Snapshot, policy: TrafficPolicy) {
+    let mut rule = Destination::addition(Origin::default(), service_host("reviews", "default"), policy);
+    (rule.namespace, rule.role) = ("default".to_owned(), Role::Rule);
+    snapshot.destinations.insert("rule".to_owned(), Arc::new(rule));
+}
+
+fn limited(snapshot: &mut Snapshot, limits: Limits) {
+    ruled(snapshot, TrafficPolicy { limits: Some(limits), ..TrafficPolicy::default() });
+}
+
 #[test]
 fn a_connection_ends_when_it_is_as_old_as_it_may_be() {
     run(async {
@@ -181,12 +193,7 @@ fn a_connection_ends_when_it_is_as_old_as_it_may_be() {
         .await;
         let client = Proxy::start("web", LOCAL, None).await;
         let mut mesh = Mesh::default().service("reviews", 9080, AppProtocol::Tcp).workload("reviews", "a", None, echo);
-        mesh.change = Some(|snapshot| {
-            let limits = Limits { max_connection_age: Some(Duration::from_millis(300)), ..Limits::default() };
-            let mut rule = Destination::addition(Origin::default(), service_host("reviews", "default"), TrafficPolicy::default());
-            (rule.namespace, rule.role, rule.policy.limits) = ("default".to_owned(), taut_model::destination::Role::Rule, Some(limits));
-            snapshot.destinations.insert("rule".to_owned(), Arc::new(rule));
-        });
+        mesh.change = Some(|snapshot| limited(snapshot, Limits { max_connection_age: Some(Duration::from_millis(300)), ..Limits::default() }));
         client.pin(&mesh);
         let mut stream = TcpStream::connect(client.upstream).await.unwrap();
         let mut answer = [0; 1];
@@ -194,5 +201,139 @@ fn a_connection_ends_when_it_is_as_old_as_it_may_be() {
         while stream.write_all(b"x").await.is_ok() && stream.read(&mut answer).await.is_ok_and(|read| read > 0) {}
         let record = client.connection().await;
         assert!(record.failure.is_some_and(|failure| failure.detail.contains("maxConnectionDuration")));
+    });
+}
+
+/// An application that speaks HTTP/1 or HTTP/2, counts its connections, and answers when it is told to.
+async fn counting_app(connections: Rc<Cell<usize>>, release: Rc<tokio::sync::Semaphore>) -> SocketAddr {
+    raw_app(move |stream| {
+        connections.set(connections.get() + 1);
+        let release = release.clone();
+        async move {
+            let service = service_fn(move |_: Request<Incoming>| {
+                let release = release.clone();
+                async move {
+                    let _permit = release.acquire().await;
+                    Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+                }
+            });
+            let server = hyper_util::server::conn::auto::Builder::new(LocalExecutor);
+            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        }
+    })
+    .await
+}
+
+#[test]
+fn a_stream_too_many_opens_another_connection() {
+    run(async {
+        let (connections, release) = (Rc::new(Cell::new(0)), Rc::new(tokio::sync::Semaphore::new(0)));
+        let app = counting_app(connections.clone(), release.clone()).await;
+        let client = Proxy::start("web", LOCAL, None).await;
+        let mut mesh = Mesh::default().service("reviews", 9080, AppProtocol::Http2).workload("reviews", "a", None, app);
+        mesh.change = Some(|snapshot| limited(snapshot, Limits { max_streams: Some(2), ..Limits::default() }));
+        client.pin(&mesh);
+        let sender = http2(client.outbound).await;
+        let ask = || {
+            let mut sender = sender.clone();
+            tokio::task::spawn_local(async move {
+                let request = Request::get("http://reviews:9080/").body(Full::<Bytes>::default()).unwrap();
+                sender.send_request(request).await.unwrap().status().as_u16()
+            })
+        };
+        let asked: Vec<_> = (0..4).map(|_| ask()).collect();
+        eventually(|| (connections.get() == 2).then_some(())).await;
+        release.add_permits(4);
+        for answer in asked {
+            assert_eq!(answer.await.unwrap(), 200);
+        }
+        assert_eq!(connections.get(), 2);
+    });
+}
+
+#[test]
+fn no_request_begins_on_a_connection_that_is_too_old() {
+    run(async {
+        let (connections, release) = (Rc::new(Cell::new(0)), Rc::new(tokio::sync::Semaphore::new(1)));
+        let app = counting_app(connections.clone(), release).await;
+        let client = Proxy::start("web", LOCAL, None).await;
+        let mut mesh = Mesh::default().service("reviews", 9080, AppProtocol::Http).workload("reviews", "a", None, app);
+        mesh.change = Some(|snapshot| limited(snapshot, Limits { max_connection_age: Some(Duration::from_millis(200)), ..Limits::default() }));
+        client.pin(&mesh);
+        let mut requests = 0;
+        while connections.get() < 3 {
+            assert!(get(client.outbound, "/").await.starts_with("HTTP/1.1 200"));
+            requests += 1;
+        }
+        assert!(requests > 3, "connections are used again while they are young: {requests} requests");
+    });
+}
+
+thread_local! {
+    /// Where a test has put its files; `Mesh::change` takes no closure.
+    static FILES: RefCell<Option<std::path::PathBuf>> = const { RefCell::new(None) };
+}
+
+fn mutual(snapshot: &mut Snapshot, with_certificate: bool) {
+    let file = |name: &str| FILES.with_borrow(|files| files.as_ref().unwrap().join(name).to_str().unwrap().to_owned());
+    let certificate = with_certificate.then(|| CertificateFiles { chain: file("client.pem"), key: file("client.key") });
+    let origination = Origination { roots: Some(file("roots.pem")), certificate, ..Origination::default() };
+    ruled(snapshot, TrafficPolicy { tls: Some(ClientTls::Simple(origination)), ..TrafficPolicy::default() });
+}
+
+/// A TLS server for `reviews` that wants its clients to prove themselves to `roots`, and what signs for both.
+async fn tls_app(issuer: &CertifiedIssuer<'static, KeyPair>) -> SocketAddr {
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new([service_host("reviews", "default")]).unwrap().signed_by(&key, issuer).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(issuer.der().clone()).unwrap();
+    let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_client_cert_verifier(clients);
+    let config = config.with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into())).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    raw_app(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let service = service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("proven"))) });
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        }
+    })
+    .await
+}
+
+#[test]
+fn a_server_outside_is_proven_to_with_files() {
+    run(async {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let files = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: String| std::fs::write(files.path().join(name), text).unwrap();
+        let key = KeyPair::generate().unwrap();
+        write("client.pem", CertificateParams::new(["web.example".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap().pem());
+        write("client.key", key.serialize_pem());
+        write("roots.pem", issuer.pem());
+        FILES.set(Some(files.path().to_owned()));
+        let app = tls_app(&issuer).await;
+        let client = Proxy::start("web", LOCAL, None).await;
+        let mut mesh = Mesh::default().service("reviews", 9080, AppProtocol::Http).workload("reviews", "a", None, app);
+        mesh.change = Some(|snapshot| mutual(snapshot, true));
+        client.pin(&mesh);
+        let answer = get(client.outbound, "/").await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("proven"), "{answer}");
+        // Without its certificate the client is nobody to that server.
+        mesh.change = Some(|snapshot| mutual(snapshot, false));
+        client.pin(&mesh);
+        assert!(get(client.outbound, "/").await.starts_with("HTTP/1.1 503"));
+        // A file that is not there is named.
+        std::fs::remove_file(files.path().join("client.key")).unwrap();
+        let other = Proxy::start("web", LOCAL, None).await;
+        mesh.change = Some(|snapshot| mutual(snapshot, true));
+        other.pin(&mesh);
+        let answer = get(other.outbound, "/").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("client.key on the client's machine"), "{answer}");
     });
 }
