@@ -24,6 +24,7 @@ mod limits;
 pub mod live;
 mod matching;
 mod outlier;
+pub mod overload;
 mod path;
 mod pattern;
 mod plan;
@@ -42,6 +43,7 @@ pub mod verdict;
 mod words;
 
 pub use balance::table::HashTable;
+pub use balance::load_aware::Report;
 pub use cluster::{Cluster, ClusterKey, Endpoint};
 pub use dice::stable_hash;
 pub use facts::{Direction, Facts, HttpFacts, Peer};

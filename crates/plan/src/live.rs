@@ -1,11 +1,13 @@
 //! What changes from request to request beside the plan: loads, ejections, budgets. One per worker, single-threaded, no locks;
 //! keyed by cluster and endpoint, so that it survives a new plan.
 
+use crate::balance::load_aware::{self, Heard, Loads, Report};
 use crate::balance::peak_ewma::PeakEwma;
 use crate::balance::table::Kind;
 use crate::balance::{Usable, random, round_robin, two_choices};
 use crate::cluster::{Cluster, ClusterKey, Endpoint};
 use crate::limits::{Counters, Overflow};
+use crate::overload::Hedge;
 use crate::outlier::{Outlier, Sign, may_eject, panics};
 use crate::plan::Plan;
 use foldhash::fast::FixedState;
@@ -26,6 +28,8 @@ pub struct Live {
 struct ClusterLive {
     counters: Counters,
     endpoints: HashMap<Arc<str>, EndpointLive, FixedState>,
+    loads: Loads,
+    hedge: Hedge,
     /// No ejection, and no avoidance of an unreachable endpoint, lasts longer than this.
     ejections_end: Duration,
 }
@@ -34,6 +38,8 @@ struct ClusterLive {
 struct EndpointLive {
     in_flight: u32,
     latency: PeakEwma,
+    /// What its proxy said of it last.
+    heard: Option<Heard>,
     outlier: Outlier,
     /// Of smooth round robin.
     purse: i64,
@@ -62,7 +68,14 @@ impl Unreachable {
 
 impl EndpointLive {
     fn new(now: Duration) -> Self {
-        Self { in_flight: 0, latency: PeakEwma::new(now), outlier: Outlier::default(), purse: 0, unreachable: Unreachable::default() }
+        Self {
+            in_flight: 0,
+            latency: PeakEwma::new(now),
+            heard: None,
+            outlier: Outlier::default(),
+            purse: 0,
+            unreachable: Unreachable::default(),
+        }
     }
 }
 
@@ -100,6 +113,9 @@ pub enum Outcome {
     ConnectFailed,
     Reset,
     TimedOut,
+    /// The peer's proxy sent the request away to protect its application, which never saw it: no sign of a broken endpoint, so
+    /// that none is taken out for being busy, which would leave more for the others.
+    Shed,
     /// The client left, or another attempt won: says nothing about the endpoint.
     Cancelled,
 }
@@ -110,7 +126,7 @@ impl Outcome {
             Self::Status { status: 502..=504, .. } | Self::ConnectFailed | Self::Reset | Self::TimedOut => Sign::GatewayError,
             Self::Status { status: 500..=599, .. } => Sign::ServerError,
             Self::Status { .. } => Sign::Good,
-            Self::Cancelled => Sign::Neutral,
+            Self::Shed | Self::Cancelled => Sign::Neutral,
         }
     }
 }
@@ -200,6 +216,7 @@ impl Live {
         let uid = live.uid(endpoint, now);
         if let Some(state) = live.endpoints.get_mut(&uid) {
             state.in_flight = state.in_flight.saturating_add(1);
+            state.heard.iter_mut().for_each(Heard::chosen);
         }
         Ok(Picked { endpoint: endpoint.clone(), uid })
     }
@@ -211,13 +228,16 @@ impl Live {
         if cluster.balancer == Balancer::PeakEwma {
             match outcome {
                 Outcome::Status { latency, .. } => state.latency.observe(latency, now),
-                Outcome::ConnectFailed | Outcome::Reset | Outcome::TimedOut => state.latency.observe_failure(now),
+                Outcome::ConnectFailed | Outcome::Reset | Outcome::TimedOut | Outcome::Shed => state.latency.observe_failure(now),
                 Outcome::Cancelled => {}
             }
         }
+        if outcome.sign() == Sign::GatewayError || outcome == Outcome::Shed {
+            state.heard = Some(Heard::failing(now));
+        }
         match outcome {
             Outcome::ConnectFailed => live.ejections_end = live.ejections_end.max(state.unreachable.note(now)),
-            Outcome::Status { .. } => state.unreachable = Unreachable::default(),
+            Outcome::Status { .. } | Outcome::Shed => state.unreachable = Unreachable::default(),
             Outcome::Reset | Outcome::TimedOut | Outcome::Cancelled => {}
         }
         let Some(policy) = &cluster.outlier else { return };
@@ -231,6 +251,21 @@ impl Live {
         {
             live.ejections_end = live.ejections_end.max(state.outlier.eject(policy, now));
         }
+    }
+
+    /// What an endpoint's proxy says of it, with a response.
+    pub fn hear(&mut self, cluster: &Cluster, picked: &Picked, now: Duration, report: Report) {
+        let Some(live) = self.clusters.get_mut(&cluster.key) else { return };
+        let Some(state) = live.endpoints.get_mut(&picked.uid) else { return };
+        if !state.heard.is_some_and(|heard| heard.is_failing(now)) {
+            live.loads.note(report.in_flight);
+            state.heard = Some(Heard::new(report, now));
+        }
+    }
+
+    /// When second copies of requests to this cluster pay.
+    pub fn hedge(&mut self, cluster: &Cluster) -> &mut Hedge {
+        &mut self.cluster(&cluster.key).hedge
     }
 
     /// Every endpoint that is ejected now, and until when; sorted.
@@ -310,6 +345,10 @@ impl ClusterLive {
         let kind = match &cluster.balancer {
             Balancer::LeastRequest => return two_choices(usable, load, roll),
             Balancer::PeakEwma => return two_choices(usable, |position| latency(position) * load(position), roll),
+            Balancer::LoadAware => {
+                let heard = |position: usize| state(position).and_then(|state| state.heard);
+                return load_aware::choose(usable, &self.loads, heard, load, weight, now, roll);
+            }
             Balancer::Random => return random(usable, weight, roll()),
             Balancer::RoundRobin => return self.next_in_turn(cluster, usable, now),
             Balancer::RingHash { min_size, .. } => Kind::Ring(*min_size),

@@ -1,0 +1,264 @@
+//! How many requests one application should work on at a time, learned from how its latency answers to load. Owns no queue and
+//! sends nobody away: [`super::entrance`] does.
+//!
+//! Nothing is limited until there is a reason to. The reason is a window of time in which latency was more than twice its
+//! baseline while more was in flight than usual. That alone proves nothing: a dependency that became slow looks the same, since
+//! what is slower is longer in flight (Little's law). So the limit begins with a **trial**: fewer requests are let through for
+//! two windows, the others wait, and nobody is sent away. If latency falls with the number in flight, load was the cause, and
+//! the limit stays (**guarding**). If it does not fall, the application is as fast as it is, which becomes the new baseline.
+//! The same question is asked again whenever the limit has come down by a third.
+//!
+//! While guarding, the limit follows the gradient of Netflix's Gradient2 (concurrency-limits): limit x (2 x baseline / latency) +
+//! room to grow. The baseline is learned while nothing is limited and never rises while something is, so it cannot drift, and no
+//! probe is needed that stops traffic to measure it (as Envoy's adaptive concurrency does, with 3 requests in flight).
+//! Latency is the geometric mean of a window: an average would follow one slow request in a hundred, a quantile would jump
+//! between the modes of an application that has a fast and a slow answer.
+
+use std::time::Duration;
+
+/// Latency may grow to this multiple of the baseline before load is suspected.
+const TOLERANCE: f64 = 2.0;
+/// No limit is below this: one less would be measured as if the application served one by one.
+const FLOOR: f64 = 4.0;
+/// More in flight than this multiple of the usual, and [`FEW_MORE`] on top, is more than usual.
+const MORE: f64 = 1.5;
+const FEW_MORE: f64 = 2.0;
+/// Latency is taken to follow load when it falls by at least this share (in logarithms) of what the number in flight fell by.
+const FOLLOWS: f64 = 0.5;
+/// The limit is asked for its reason again when it has come down by this.
+const AGAIN: f64 = 0.7;
+
+/// A window ends after this time and twice the latency, with [`ENOUGH`] samples; after [`LONG`] with [`FEW`].
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONG: Duration = Duration::from_secs(1);
+const LONGEST: f64 = 10.0;
+const ENOUGH: u32 = 100;
+const FEW: u32 = 20;
+/// A limit that nothing was measured under for this long is forgotten.
+const FORGET: Duration = Duration::from_secs(30);
+/// A limit that nobody ran into for this long is lifted.
+const CALM: Duration = Duration::from_secs(2);
+/// The baseline follows slower latencies with this time constant, or [`SLOW_ANSWERS`] latencies if that is longer.
+const FOLLOW: f64 = 20.0;
+const SLOW_ANSWERS: f64 = 200.0;
+
+/// What one window saw.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Seen {
+    /// Natural logarithm of seconds.
+    latency: f64,
+    /// Mean over time.
+    in_flight: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stage {
+    /// Nothing is limited.
+    Open,
+    /// Is it load? One window to settle, one to measure.
+    Trial { limit: f64, before: Seen, settled: bool },
+    /// It is. `reference`: what was seen last before the limit came down.
+    Guarding { limit: f64, reference: Seen, calm: Duration },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    since: Duration,
+    samples: u32,
+    /// Sum of the logarithms.
+    latency: f64,
+    /// Requests x seconds.
+    in_flight: f64,
+    /// Up to when `in_flight` is counted.
+    counted: Duration,
+    /// Somebody had to wait.
+    held: bool,
+}
+
+impl Window {
+    fn new(now: Duration) -> Self {
+        Self { since: now, samples: 0, latency: 0.0, in_flight: 0.0, counted: now, held: false }
+    }
+
+    fn count(&mut self, now: Duration, in_flight: u32) {
+        self.in_flight += now.saturating_sub(self.counted).as_secs_f64() * f64::from(in_flight);
+        self.counted = self.counted.max(now);
+    }
+
+    fn ends(&self, now: Duration) -> bool {
+        let lasted = now.saturating_sub(self.since);
+        if self.samples < FEW || lasted < SHORTEST {
+            return false;
+        }
+        let twice = (2.0 * self.mean().exp()).min(LONGEST);
+        lasted.as_secs_f64() >= twice && (self.samples >= ENOUGH || lasted >= LONG)
+    }
+
+    fn mean(&self) -> f64 {
+        self.latency / f64::from(self.samples.max(1))
+    }
+
+    fn seen(&self, now: Duration) -> Seen {
+        let lasted = now.saturating_sub(self.since).as_secs_f64().max(1e-9);
+        Seen { latency: self.mean(), in_flight: (self.in_flight / lasted).max(1e-3) }
+    }
+}
+
+/// The limit of one application, and what it was learned from.
+#[derive(Clone, Debug)]
+pub struct Concurrency {
+    stage: Stage,
+    baseline: Option<Seen>,
+    window: Window,
+    in_flight: u32,
+}
+
+impl Concurrency {
+    pub fn new(now: Duration) -> Self {
+        Self { stage: Stage::Open, baseline: None, window: Window::new(now), in_flight: 0 }
+    }
+
+    /// How many may be in flight; `None`: as many as come.
+    pub fn limit(&self) -> Option<u32> {
+        match self.stage {
+            Stage::Open => None,
+            // Rounded down; the floor is whole.
+            Stage::Trial { limit, .. } | Stage::Guarding { limit, .. } => Some(limit.max(FLOOR) as u32),
+        }
+    }
+
+    /// Whether the limit has proven itself, so that those who wait too long may be sent away.
+    pub fn is_proven(&self) -> bool {
+        matches!(self.stage, Stage::Guarding { .. })
+    }
+
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// How long an answer takes when there is no overload, as far as is known.
+    pub fn usual_latency(&self) -> Option<Duration> {
+        self.baseline.map(|baseline| Duration::from_secs_f64(baseline.latency.exp().clamp(0.0, 3600.0)))
+    }
+
+    /// A request goes to the application.
+    pub fn started(&mut self, now: Duration) {
+        if self.limit().is_some() && now.saturating_sub(self.window.since) > FORGET && self.window.samples < FEW {
+            self.stage = Stage::Open;
+            self.window = Window::new(now);
+        }
+        self.window.count(now, self.in_flight);
+        self.in_flight = self.in_flight.saturating_add(1);
+    }
+
+    /// A request is no longer with the application. `None`: it says nothing about latency (an error, a client that left early).
+    pub fn ended(&mut self, now: Duration, latency: Option<Duration>) {
+        self.window.count(now, self.in_flight);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let Some(latency) = latency else { return };
+        self.window.samples = self.window.samples.saturating_add(1);
+        self.window.latency += latency.as_secs_f64().max(1e-6).ln();
+        if self.window.ends(now) {
+            self.close(now);
+        }
+    }
+
+    /// The limit made somebody wait.
+    pub fn held(&mut self) {
+        self.window.held = true;
+    }
+
+    fn close(&mut self, now: Duration) {
+        let window = std::mem::replace(&mut self.window, Window::new(now));
+        let (seen, lasted) = (window.seen(now), now.saturating_sub(window.since));
+        let baseline = *self.baseline.get_or_insert(seen);
+        self.stage = match self.stage {
+            Stage::Open if is_suspicious(seen, baseline) => {
+                let share = gradient(seen, baseline).clamp(0.5, 0.66);
+                Stage::Trial { limit: (seen.in_flight * share).max(FLOOR), before: seen, settled: false }
+            }
+            Stage::Open => {
+                self.learn(seen, lasted);
+                Stage::Open
+            }
+            Stage::Trial { limit, before, settled: false } => Stage::Trial { limit, before, settled: true },
+            Stage::Trial { limit, before, settled: true } => self.verdict(limit, before, seen),
+            Stage::Guarding { limit, reference, .. } if window.held => self.guard(limit, reference, seen),
+            Stage::Guarding { limit, reference, calm } => {
+                self.learn(seen, lasted);
+                let calm = calm + lasted;
+                if calm < CALM { Stage::Guarding { limit, reference, calm } } else { Stage::Open }
+            }
+        };
+    }
+
+    /// Without a limit at work, what is seen is what is usual: faster answers are believed soon, slower ones slowly, unless they
+    /// are slower without more in flight.
+    fn learn(&mut self, seen: Seen, lasted: Duration) {
+        let Some(baseline) = &mut self.baseline else { return };
+        let constant = FOLLOW.max(SLOW_ANSWERS * seen.latency.exp());
+        let slowly = 1.0 - (-lasted.as_secs_f64() / constant).exp();
+        let loaded = seen.in_flight > baseline.in_flight * MORE + FEW_MORE;
+        let latency = if seen.latency < baseline.latency || !loaded && seen.latency > baseline.latency + TOLERANCE.ln() { 0.5 } else { slowly };
+        baseline.latency += (seen.latency - baseline.latency) * latency;
+        baseline.in_flight += (seen.in_flight - baseline.in_flight) * slowly.max(if loaded { 0.0 } else { 0.1 });
+    }
+
+    /// What the trial has shown.
+    fn verdict(&mut self, limit: f64, before: Seen, seen: Seen) -> Stage {
+        let fewer = (seen.in_flight / before.in_flight).ln();
+        if fewer > -0.2 {
+            // There were no fewer: the question was not put, or the load has gone by itself.
+            return Stage::Open;
+        }
+        if !follows(seen, before) {
+            self.baseline = Some(Seen { latency: seen.latency, in_flight: before.in_flight });
+            return Stage::Open;
+        }
+        Stage::Guarding { limit, reference: seen, calm: Duration::ZERO }
+    }
+
+    /// Somebody had to wait: is the limit still right?
+    fn guard(&mut self, limit: f64, mut reference: Seen, seen: Seen) -> Stage {
+        let Some(baseline) = &mut self.baseline else { return Stage::Open };
+        if seen.in_flight <= AGAIN * reference.in_flight {
+            if !follows(seen, reference) {
+                *baseline = Seen { latency: seen.latency, in_flight: reference.in_flight };
+                return Stage::Open;
+            }
+            reference = seen;
+        } else if seen.in_flight > 0.9 * reference.in_flight {
+            reference = seen;
+        }
+        // At the floor nothing waits in the application any more: that is what it takes.
+        let at_the_floor = limit <= FLOOR && seen.in_flight <= FLOOR + 1.0;
+        if at_the_floor || seen.latency < baseline.latency {
+            baseline.latency = seen.latency;
+        }
+        let gradient = gradient(seen, *baseline).clamp(0.5, 1.0);
+        let room = (limit.sqrt() / 2.0).max(1.0);
+        let wanted = limit * gradient + room;
+        let has_room = seen.latency < baseline.latency + 0.2;
+        let limit = match wanted < limit {
+            true => (limit + wanted) / 2.0,
+            // The application became faster: the way back takes few windows.
+            false if has_room => limit * 1.5,
+            false => wanted,
+        };
+        Stage::Guarding { limit: limit.max(FLOOR), reference, calm: Duration::ZERO }
+    }
+}
+
+/// What share of the requests in flight would bring latency down to what is tolerated, if load is its cause.
+fn gradient(seen: Seen, baseline: Seen) -> f64 {
+    (baseline.latency + TOLERANCE.ln() - seen.latency).exp()
+}
+
+fn is_suspicious(seen: Seen, baseline: Seen) -> bool {
+    seen.latency > baseline.latency + TOLERANCE.ln() && seen.in_flight > baseline.in_flight * MORE + FEW_MORE
+}
+
+/// Whether latency came down with the number in flight.
+fn follows(seen: Seen, before: Seen) -> bool {
+    seen.latency - before.latency < FOLLOWS * (seen.in_flight / before.in_flight).ln()
+}
