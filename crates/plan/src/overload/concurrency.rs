@@ -3,10 +3,11 @@
 //!
 //! Nothing is limited until there is a reason to. The reason is a window of time in which latency was more than twice its
 //! baseline while more was in flight than usual. That alone proves nothing: a dependency that became slow looks the same, since
-//! what is slower is longer in flight (Little's law). So the limit begins with a **trial**: fewer requests are let through for
-//! two windows, the others wait, and nobody is sent away. If latency falls with the number in flight, load was the cause, and
-//! the limit stays (**guarding**). If it does not fall, the application is as fast as it is, which becomes the new baseline.
-//! The same question is asked again whenever the limit has come down by a third.
+//! what is slower is longer in flight (Little's law). So the limit begins with a **trial**: no more than now are let in, then half
+//! as many, for three windows in all; the others wait, and nobody is sent away. If as many answers come per second from half as
+//! many requests, the others were only in each other's way: load is the cause, and the limit stays (**guarding**). If half as many
+//! come, the application is as fast as it is, which becomes the new baseline. The same question is asked again when the limit has
+//! come down by half, and now and then.
 //!
 //! While guarding, the limit follows the gradient of Netflix's Gradient2 (concurrency-limits): limit x (2 x baseline / latency) +
 //! room to grow. The baseline is learned while nothing is limited and never rises while something is, so it cannot drift, and no
@@ -23,17 +24,24 @@ const FLOOR: f64 = 4.0;
 /// More in flight than this multiple of the usual, and [`FEW_MORE`] on top, is more than usual.
 const MORE: f64 = 1.5;
 const FEW_MORE: f64 = 2.0;
-/// Latency is taken to follow load when it falls by at least this share (in logarithms) of what the number in flight fell by.
+/// Load is the cause of latency when the rate of answers falls by less than this share (in logarithms) of what the number in
+/// flight fell by.
 const FOLLOWS: f64 = 0.5;
-/// The limit is asked for its reason again when it has come down by this.
-const AGAIN: f64 = 0.7;
+/// What a trial leaves of the requests in flight.
+const LEFT: f64 = 0.5;
+/// The limit is asked for its reason again when it has come down by this, and after so many windows.
+const AGAIN: f64 = 0.5;
+const WINDOWS: u32 = 40;
 
-/// A window ends after this time and twice the latency, with [`ENOUGH`] samples; after [`LONG`] with [`FEW`].
+/// A window ends when it has lasted for this long and for as long as an answer takes (but no longer than [`LONGEST`] seconds for
+/// that), and its mean is known to [`EXACT`] (standard error, in logarithms) or from [`ENOUGH`] samples.
 const SHORTEST: Duration = Duration::from_millis(100);
-const LONG: Duration = Duration::from_secs(1);
 const LONGEST: f64 = 10.0;
+const EXACT: f64 = 0.15;
+const FEW: u32 = 12;
 const ENOUGH: u32 = 100;
-const FEW: u32 = 20;
+/// Rates are compared over windows with at least this many answers.
+const COUNTED: u32 = 40;
 /// A limit that nothing was measured under for this long is forgotten.
 const FORGET: Duration = Duration::from_secs(30);
 /// A limit that nobody ran into for this long is lifted.
@@ -49,24 +57,38 @@ struct Seen {
     latency: f64,
     /// Mean over time.
     in_flight: f64,
+    /// Answers per second.
+    rate: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
     /// Nothing is limited.
     Open,
-    /// Is it load? One window to settle, one to measure.
-    Trial { limit: f64, before: Seen, settled: bool },
-    /// It is. `reference`: what was seen last before the limit came down.
-    Guarding { limit: f64, reference: Seen, calm: Duration },
+    /// Is it load? `back`: the limit that had been proven before.
+    Trial { limit: f64, step: Step, back: Option<f64> },
+    /// It is. `asked`: the limit when the question was put last, and the windows since.
+    Guarding { limit: f64, asked: (f64, u32), calm: Duration },
+}
+
+/// The windows of a trial.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    /// As many as there were.
+    Hold,
+    /// Until half of them have gone.
+    Settle { before: Seen },
+    /// Half of them.
+    Measure { before: Seen },
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Window {
     since: Duration,
     samples: u32,
-    /// Sum of the logarithms.
+    /// Sums of the logarithms and of their squares.
     latency: f64,
+    squares: f64,
     /// Requests x seconds.
     in_flight: f64,
     /// Up to when `in_flight` is counted.
@@ -77,7 +99,7 @@ struct Window {
 
 impl Window {
     fn new(now: Duration) -> Self {
-        Self { since: now, samples: 0, latency: 0.0, in_flight: 0.0, counted: now, held: false }
+        Self { since: now, samples: 0, latency: 0.0, squares: 0.0, in_flight: 0.0, counted: now, held: false }
     }
 
     fn count(&mut self, now: Duration, in_flight: u32) {
@@ -85,13 +107,14 @@ impl Window {
         self.counted = self.counted.max(now);
     }
 
-    fn ends(&self, now: Duration) -> bool {
+    fn ends(&self, now: Duration, least: u32) -> bool {
         let lasted = now.saturating_sub(self.since);
-        if self.samples < FEW || lasted < SHORTEST {
+        if self.samples < least || lasted < SHORTEST || lasted.as_secs_f64() < self.mean().exp().min(LONGEST) {
             return false;
         }
-        let twice = (2.0 * self.mean().exp()).min(LONGEST);
-        lasted.as_secs_f64() >= twice && (self.samples >= ENOUGH || lasted >= LONG)
+        let samples = f64::from(self.samples);
+        let variance = (self.squares / samples - self.mean() * self.mean()).max(0.0);
+        self.samples >= ENOUGH || (variance / samples).sqrt() <= EXACT
     }
 
     fn mean(&self) -> f64 {
@@ -100,7 +123,7 @@ impl Window {
 
     fn seen(&self, now: Duration) -> Seen {
         let lasted = now.saturating_sub(self.since).as_secs_f64().max(1e-9);
-        Seen { latency: self.mean(), in_flight: (self.in_flight / lasted).max(1e-3) }
+        Seen { latency: self.mean(), in_flight: (self.in_flight / lasted).max(1e-3), rate: f64::from(self.samples) / lasted }
     }
 }
 
@@ -129,7 +152,7 @@ impl Concurrency {
 
     /// Whether the limit has proven itself, so that those who wait too long may be sent away.
     pub fn is_proven(&self) -> bool {
-        matches!(self.stage, Stage::Guarding { .. })
+        matches!(self.stage, Stage::Guarding { .. } | Stage::Trial { back: Some(_), .. })
     }
 
     pub fn in_flight(&self) -> u32 {
@@ -157,8 +180,11 @@ impl Concurrency {
         self.in_flight = self.in_flight.saturating_sub(1);
         let Some(latency) = latency else { return };
         self.window.samples = self.window.samples.saturating_add(1);
-        self.window.latency += latency.as_secs_f64().max(1e-6).ln();
-        if self.window.ends(now) {
+        let latency = latency.as_secs_f64().max(1e-6).ln();
+        self.window.latency += latency;
+        self.window.squares += latency * latency;
+        let least = if matches!(self.stage, Stage::Open | Stage::Trial { step: Step::Settle { .. }, .. }) { FEW } else { COUNTED };
+        if self.window.ends(now, least) {
             self.close(now);
         }
     }
@@ -174,20 +200,20 @@ impl Concurrency {
         let baseline = *self.baseline.get_or_insert(seen);
         self.stage = match self.stage {
             Stage::Open if is_suspicious(seen, baseline) => {
-                let share = gradient(seen, baseline).clamp(0.5, 0.66);
-                Stage::Trial { limit: (seen.in_flight * share).max(FLOOR), before: seen, settled: false }
+                Stage::Trial { limit: f64::from(self.in_flight).max(FLOOR), step: Step::Hold, back: None }
             }
             Stage::Open => {
                 self.learn(seen, lasted);
                 Stage::Open
             }
-            Stage::Trial { limit, before, settled: false } => Stage::Trial { limit, before, settled: true },
-            Stage::Trial { limit, before, settled: true } => self.verdict(limit, before, seen),
-            Stage::Guarding { limit, reference, .. } if window.held => self.guard(limit, reference, seen),
-            Stage::Guarding { limit, reference, calm } => {
+            Stage::Trial { step: Step::Hold, back, .. } => trial(seen, back),
+            Stage::Trial { limit, step: Step::Settle { before }, back } => Stage::Trial { limit, step: Step::Measure { before }, back },
+            Stage::Trial { limit, step: Step::Measure { before }, back } => self.verdict(limit, before, back, seen),
+            Stage::Guarding { limit, asked, .. } if window.held => self.guard(limit, asked, seen),
+            Stage::Guarding { limit, asked, calm } => {
                 self.learn(seen, lasted);
                 let calm = calm + lasted;
-                if calm < CALM { Stage::Guarding { limit, reference, calm } } else { Stage::Open }
+                if calm < CALM { Stage::Guarding { limit, asked, calm } } else { Stage::Open }
             }
         };
     }
@@ -205,30 +231,28 @@ impl Concurrency {
     }
 
     /// What the trial has shown.
-    fn verdict(&mut self, limit: f64, before: Seen, seen: Seen) -> Stage {
+    fn verdict(&mut self, limit: f64, before: Seen, back: Option<f64>, seen: Seen) -> Stage {
         let fewer = (seen.in_flight / before.in_flight).ln();
-        if fewer > -0.2 {
-            // There were no fewer: the question was not put, or the load has gone by itself.
+        // Where there were no fewer, the question was not put, or the load has gone by itself.
+        let put = fewer < -0.2;
+        if put && (seen.rate / before.rate).ln() < FOLLOWS * fewer {
+            self.baseline = Some(Seen { latency: seen.latency, ..before });
             return Stage::Open;
         }
-        if !follows(seen, before) {
-            self.baseline = Some(Seen { latency: seen.latency, in_flight: before.in_flight });
-            return Stage::Open;
+        match back {
+            None if !put => Stage::Open,
+            _ => {
+                let limit = back.unwrap_or(limit);
+                Stage::Guarding { limit, asked: (limit, 0), calm: Duration::ZERO }
+            }
         }
-        Stage::Guarding { limit, reference: seen, calm: Duration::ZERO }
     }
 
     /// Somebody had to wait: is the limit still right?
-    fn guard(&mut self, limit: f64, mut reference: Seen, seen: Seen) -> Stage {
+    fn guard(&mut self, limit: f64, asked: (f64, u32), seen: Seen) -> Stage {
         let Some(baseline) = &mut self.baseline else { return Stage::Open };
-        if seen.in_flight <= AGAIN * reference.in_flight {
-            if !follows(seen, reference) {
-                *baseline = Seen { latency: seen.latency, in_flight: reference.in_flight };
-                return Stage::Open;
-            }
-            reference = seen;
-        } else if seen.in_flight > 0.9 * reference.in_flight {
-            reference = seen;
+        if limit <= AGAIN * asked.0 && limit > FLOOR || asked.1 >= WINDOWS {
+            return trial(seen, Some(limit));
         }
         // At the floor nothing waits in the application any more: that is what it takes.
         let at_the_floor = limit <= FLOOR && seen.in_flight <= FLOOR + 1.0;
@@ -240,12 +264,13 @@ impl Concurrency {
         let wanted = limit * gradient + room;
         let has_room = seen.latency < baseline.latency + 0.2;
         let limit = match wanted < limit {
-            true => (limit + wanted) / 2.0,
+            true => wanted,
             // The application became faster: the way back takes few windows.
             false if has_room => limit * 1.5,
             false => wanted,
         };
-        Stage::Guarding { limit: limit.max(FLOOR), reference, calm: Duration::ZERO }
+        let asked = (asked.0.max(limit), asked.1 + 1);
+        Stage::Guarding { limit: limit.max(FLOOR), asked, calm: Duration::ZERO }
     }
 }
 
@@ -258,7 +283,7 @@ fn is_suspicious(seen: Seen, baseline: Seen) -> bool {
     seen.latency > baseline.latency + TOLERANCE.ln() && seen.in_flight > baseline.in_flight * MORE + FEW_MORE
 }
 
-/// Whether latency came down with the number in flight.
-fn follows(seen: Seen, before: Seen) -> bool {
-    seen.latency - before.latency < FOLLOWS * (seen.in_flight / before.in_flight).ln()
+/// Lets half of the requests in flight go on.
+fn trial(before: Seen, back: Option<f64>) -> Stage {
+    Stage::Trial { limit: (before.in_flight * LEFT).max(FLOOR), step: Step::Settle { before }, back }
 }

@@ -232,6 +232,9 @@ impl Entrance {
     }
 
     fn patience(&self, now: Duration) -> Duration {
+        if !self.concurrency.is_proven() {
+            return PATIENCE_BOUNDS.1;
+        }
         if self.stands(now) { self.burst() / STANDING } else { self.burst() }
     }
 }

@@ -2,7 +2,7 @@
 //! and a clock of events. The same scenario gives the same figures.
 
 use super::application::Application;
-use super::scenario::{ANTAGONISED, BACKENDS, CLIENTS, CORES, Class, Figures, LEFT_ALONE, NETWORK, Protection, SLOWER, Scenario, TIMEOUT, WARM_UP, WORK};
+use super::scenario::{ANTAGONISED, BACKENDS, CORES, Class, Figures, LEFT_ALONE, NETWORK, Protection, SLOWER, Scenario, TIMEOUT, WARM_UP, WORK};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
@@ -128,7 +128,7 @@ pub fn run(scenario: &Scenario) -> Result<Figures, String> {
         requests: Vec::new(),
         attempts: Vec::new(),
         backends: (0..BACKENDS).map(backend).collect(),
-        clients: (0..CLIENTS).map(|_| Live::new()).collect(),
+        clients: (0..scenario.clients).map(|_| Live::new()).collect(),
         figures: Figures::default(),
     };
     mesh.go();
@@ -182,7 +182,7 @@ impl Mesh<'_> {
             share if share < 0.8 => 1,
             _ => 2,
         };
-        let client = (self.dice.roll() % CLIENTS as u64) as usize;
+        let client = (self.dice.roll() % self.scenario.clients as u64) as usize;
         let request = Request { client, asked: self.now, work: self.dice.work(), class, done: false, attempts: Vec::new(), retried: false };
         let number = self.requests.len();
         self.requests.push(request);

@@ -23,6 +23,12 @@ pub struct Options {
     /// Runs of each case, with different seeds
     #[arg(long, default_value_t = 3)]
     seeds: u64,
+    /// Proxies that send
+    #[arg(long, default_value_t = 40)]
+    clients: usize,
+    /// Only systems with this in their name
+    #[arg(long, default_value = "")]
+    only: String,
     /// Leave the backends alone
     #[arg(long)]
     no_antagonists: bool,
@@ -50,11 +56,11 @@ fn systems() -> [(&'static str, Balancer, Protection, f64); 9] {
 pub fn run(options: &Options) -> Result<(), String> {
     let mut all = Vec::new();
     for load in options.loads.iter().copied().filter(|load| *load > 0.0) {
-        for (name, balancer, protection, hedging) in systems() {
+        for (name, balancer, protection, hedging) in systems().into_iter().filter(|system| system.0.contains(&options.only)) {
             let mut total = Figures::default();
             for seed in 1..=options.seeds.max(1) {
-                let (balancer, seconds, antagonists) = (balancer.clone(), options.seconds, !options.no_antagonists);
-                let figures = mesh::run(&Scenario { balancer, protection, hedging, antagonists, load, seconds, seed })?;
+                let (balancer, seconds, antagonists, clients) = (balancer.clone(), options.seconds, !options.no_antagonists, options.clients.max(1));
+                let figures = mesh::run(&Scenario { balancer, protection, hedging, antagonists, clients, load, seconds, seed })?;
                 total.add(figures);
             }
             total.latencies.sort_by(f64::total_cmp);
@@ -117,7 +123,7 @@ mod tests {
 
     fn figures(name: &'static str, load: f64, antagonists: bool) -> Figures {
         let (_, balancer, protection, hedging) = systems().into_iter().find(|system| system.0 == name).unwrap();
-        mesh::run(&Scenario { balancer, protection, hedging, antagonists, load, seconds: 8.0, seed: 7 }).unwrap()
+        mesh::run(&Scenario { balancer, protection, hedging, antagonists, clients: 20, load, seconds: 8.0, seed: 7 }).unwrap()
     }
 
     #[test]

@@ -14,8 +14,6 @@ use taut_plan::{Cluster, Plan, Snapshot};
 pub const BACKENDS: usize = 10;
 pub const CORES: f64 = 2.0;
 pub const WORK: f64 = 0.010;
-/// Proxies that send.
-pub const CLIENTS: usize = 8;
 /// One way between two proxies.
 pub const NETWORK: f64 = 0.000_5;
 /// An answer that takes longer than this is of no use, and nobody waits for it.
@@ -44,6 +42,8 @@ pub struct Scenario {
     /// Percent of copies; 0 for no hedging.
     pub hedging: f64,
     pub antagonists: bool,
+    /// Proxies that send.
+    pub clients: usize,
     /// 1 is what all backends together can do on average.
     pub load: f64,
     pub seconds: f64,
