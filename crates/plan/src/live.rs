@@ -232,7 +232,7 @@ impl Live {
                 Outcome::Cancelled => {}
             }
         }
-        if outcome.sign() == Sign::GatewayError || outcome == Outcome::Shed {
+        if outcome.sign() == Sign::GatewayError {
             state.heard = Some(Heard::failing(now));
         }
         match outcome {

@@ -40,8 +40,12 @@ const LONGEST: f64 = 10.0;
 const EXACT: f64 = 0.15;
 const FEW: u32 = 12;
 const ENOUGH: u32 = 100;
-/// Rates are compared over windows with at least this many answers.
-const COUNTED: u32 = 40;
+/// The rate before is counted over at least this many answers.
+const COUNTED: u32 = 24;
+/// The rate after is compared until one of both answers is this likely (Wald's sequential test, 1945): 20 to 1.
+const DECIDED: f64 = 3.0;
+/// A step of a trial takes no longer.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A limit that nothing was measured under for this long is forgotten.
 const FORGET: Duration = Duration::from_secs(30);
 /// A limit that nobody ran into for this long is lifted.
@@ -183,10 +187,28 @@ impl Concurrency {
         let latency = latency.as_secs_f64().max(1e-6).ln();
         self.window.latency += latency;
         self.window.squares += latency * latency;
-        let least = if matches!(self.stage, Stage::Open | Stage::Trial { step: Step::Settle { .. }, .. }) { FEW } else { COUNTED };
-        if self.window.ends(now, least) {
+        if self.is_over(now) {
             self.close(now);
         }
+    }
+
+    /// Whether the window has seen enough.
+    fn is_over(&self, now: Duration) -> bool {
+        let Stage::Trial { limit, step, .. } = self.stage else { return self.window.ends(now, FEW) };
+        let lasted = now.saturating_sub(self.window.since);
+        let answers = f64::from(self.window.samples);
+        lasted > PATIENCE
+            || match step {
+                Step::Hold => self.window.samples >= COUNTED && lasted >= SHORTEST,
+                Step::Settle { .. } => f64::from(self.in_flight) <= limit,
+                Step::Measure { before } => {
+                    // Poisson: as many as before, against as many fewer as there are in flight.
+                    let expected = before.rate * lasted.as_secs_f64();
+                    let share = (self.window.seen(now).in_flight / before.in_flight).min(0.9);
+                    let likelier = -answers * share.ln() - expected * (1.0 - share);
+                    likelier.abs() > DECIDED && self.window.samples >= FEW / 2
+                }
+            }
     }
 
     /// The limit made somebody wait.
@@ -206,6 +228,8 @@ impl Concurrency {
                 self.learn(seen, lasted);
                 Stage::Open
             }
+            // It was a burst.
+            Stage::Trial { step: Step::Hold, .. } if !is_suspicious(seen, baseline) => Stage::Open,
             Stage::Trial { step: Step::Hold, back, .. } => trial(seen, back),
             Stage::Trial { limit, step: Step::Settle { before }, back } => Stage::Trial { limit, step: Step::Measure { before }, back },
             Stage::Trial { limit, step: Step::Measure { before }, back } => self.verdict(limit, before, back, seen),

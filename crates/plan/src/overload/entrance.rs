@@ -121,8 +121,7 @@ impl Entrance {
                 false => return self.go(now),
             }
         }
-        let patient = now + self.patience(now);
-        let until = latest.map_or(patient, |latest| latest.clamp(now, patient));
+        let until = now + self.patience(now, caller.deadline.map(|deadline| deadline.saturating_sub(now)));
         self.tickets += 1;
         let waiter = Waiter { ticket: self.tickets, until, deadline: caller.deadline };
         if let Some(queue) = self.waiting.get_mut(caller.rank()) {
@@ -231,11 +230,15 @@ impl Entrance {
         self.waited_on.is_some_and(|since| now.saturating_sub(since) > self.burst())
     }
 
-    fn patience(&self, now: Duration) -> Duration {
-        if !self.concurrency.is_proven() {
-            return PATIENCE_BOUNDS.1;
-        }
-        if self.stands(now) { self.burst() / STANDING } else { self.burst() }
+    /// `left`: until the deadline. Half of it is left for the answer.
+    fn patience(&self, now: Duration, left: Option<Duration>) -> Duration {
+        let patience = match self.concurrency.is_proven() {
+            // The question whether there is overload at all may take a moment, and costs nobody more than that.
+            false => PATIENCE_BOUNDS.1,
+            true if self.stands(now) => self.burst() / STANDING,
+            true => self.burst(),
+        };
+        left.map_or(patience, |left| patience.min(left / 2))
     }
 }
 

@@ -52,6 +52,8 @@ struct Attempt {
     backend: usize,
     picked: Picked,
     sent: f64,
+    /// At the other proxy.
+    reached: f64,
     retry: bool,
     state: State,
     report: Option<Report>,
@@ -204,7 +206,7 @@ impl Mesh<'_> {
         let (dice, live) = (&mut self.dice, &mut self.clients[request.client]);
         let Ok(picked) = live.pick(&self.cluster, now, None, &tried, &mut || dice.roll()) else { return self.end(number, true) };
         let backend = self.cluster.endpoints.iter().position(|endpoint| endpoint.workload.uid == picked.endpoint.workload.uid).unwrap_or(0);
-        let attempt = Attempt { request: number, backend, picked, sent: self.now, retry, state: State::OnItsWay, report: None };
+        let attempt = Attempt { request: number, backend, picked, sent: self.now, reached: self.now + NETWORK, retry, state: State::OnItsWay, report: None };
         self.requests[number].attempts.push(self.attempts.len());
         self.at(self.now + NETWORK, Event::Reach(self.attempts.len()));
         self.attempts.push(attempt);
@@ -264,7 +266,7 @@ impl Mesh<'_> {
             if let State::Working(since) = self.attempts[number].state {
                 let took = self.now - since;
                 let there = &mut self.backends[backend];
-                there.latency += (took - there.latency) * 0.1;
+                there.latency += (self.now - self.attempts[number].reached - there.latency) * 0.1;
                 self.leave(number, Some(took));
                 self.reply(number, false);
             }
