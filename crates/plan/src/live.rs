@@ -1,7 +1,7 @@
 //! What changes from request to request beside the plan: loads, ejections, budgets. One per worker, single-threaded, no locks;
 //! keyed by cluster and endpoint, so that it survives a new plan.
 
-use crate::balance::load_aware::{self, Heard, Loads, Report};
+use crate::balance::load_aware::{self, Heard, Report, Reported};
 use crate::balance::peak_ewma::PeakEwma;
 use crate::balance::table::Kind;
 use crate::balance::{Usable, random, round_robin, two_choices};
@@ -28,7 +28,7 @@ pub struct Live {
 struct ClusterLive {
     counters: Counters,
     endpoints: HashMap<Arc<str>, EndpointLive, FixedState>,
-    loads: Loads,
+    reported: Reported,
     hedge: Hedge,
     /// No ejection, and no avoidance of an unreachable endpoint, lasts longer than this.
     ejections_end: Duration,
@@ -258,7 +258,7 @@ impl Live {
         let Some(live) = self.clusters.get_mut(&cluster.key) else { return };
         let Some(state) = live.endpoints.get_mut(&picked.uid) else { return };
         if !state.heard.is_some_and(|heard| heard.is_failing(now)) {
-            live.loads.note(report.in_flight);
+            live.reported.note(report);
             state.heard = Some(Heard::new(report, now));
         }
     }
@@ -347,7 +347,7 @@ impl ClusterLive {
             Balancer::PeakEwma => return two_choices(usable, |position| latency(position) * load(position), roll),
             Balancer::LoadAware => {
                 let heard = |position: usize| state(position).and_then(|state| state.heard);
-                return load_aware::choose(usable, &self.loads, heard, load, weight, now, roll);
+                return load_aware::choose(usable, &self.reported, heard, load, weight, now, roll);
             }
             Balancer::Random => return random(usable, weight, roll()),
             Balancer::RoundRobin => return self.next_in_turn(cluster, usable, now),
