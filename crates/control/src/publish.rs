@@ -51,6 +51,7 @@ impl Published {
         self.encode_type(&new.destinations, &old.destinations, before, |one| &one.origin, Resource::Destination);
         self.encode_type(&new.authentications, &old.authentications, before, |one| &one.origin, Resource::PeerAuthentication);
         self.encode_type(&new.authorizations, &old.authorizations, before, |one| &one.origin, Resource::AuthorizationPolicy);
+        self.encode_type(&new.settings, &old.settings, before, |one| &one.origin, Resource::MeshSettings);
         self.translation = new;
     }
 
@@ -96,6 +97,7 @@ pub fn names(view: &View, of_type: ResourceType) -> &std::collections::BTreeSet<
         ResourceType::Destination => &view.destinations,
         ResourceType::PeerAuthentication => &view.authentications,
         ResourceType::AuthorizationPolicy => &view.authorizations,
+        ResourceType::MeshSettings => &view.settings,
     }
 }
 

@@ -29,6 +29,7 @@ pub struct View {
     pub destinations: BTreeSet<String>,
     pub authentications: BTreeSet<String>,
     pub authorizations: BTreeSet<String>,
+    pub settings: BTreeSet<String>,
 }
 
 /// Lookup tables over one translation.
@@ -122,6 +123,7 @@ pub fn view(mesh: &Translation, index: &Index, viewer: &Viewer) -> View {
         view.authentications.extend(index.authentications.get(namespace).into_iter().flatten().cloned());
         view.authorizations.extend(index.authorizations.get(namespace).into_iter().flatten().cloned());
     }
+    view.settings.extend(mesh.settings.keys().cloned());
     view
 }
 

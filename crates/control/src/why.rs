@@ -184,6 +184,7 @@ fn snapshot(published: &Published, trust_domain: &str, own: &Arc<Workload>, host
         destinations: pick(&mesh.destinations, &view.destinations),
         authentications: pick(&mesh.authentications, &view.authentications),
         authorizations: pick(&mesh.authorizations, &view.authorizations),
+        settings: pick(&mesh.settings, &view.settings),
         routes,
         policies_complete: true,
     }

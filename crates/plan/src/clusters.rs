@@ -42,6 +42,7 @@ pub(crate) fn build(snapshot: &Snapshot) -> Clusters {
     let own_namespace = snapshot.own.as_ref().map_or("", |own| own.namespace.as_str());
     let mut built = Clusters::new();
     let settings = Settings::of(snapshot);
+    let defaults = snapshot.settings.values().next().cloned().unwrap_or_default();
     for service in snapshot.services.values() {
         let (destinations, subsets) = settings_for(&settings, service, own_namespace);
         let host: Arc<str> = service.host.as_str().into();
@@ -51,7 +52,7 @@ pub(crate) fn build(snapshot: &Snapshot) -> Clusters {
             workloads.dedup_by(|a, b| a.uid == b.uid);
             let base = destinations.first().map_or_else(TrafficPolicy::default, |d| overlay(&TrafficPolicy::default(), &d.policy, port.number));
             let origin = destinations.first().map(|d| d.origin.clone());
-            let whole = Wanted { service, port, host: &host, workloads: &workloads };
+            let whole = Wanted { balancer: &defaults.balancer, service, port, host: &host, workloads: &workloads };
             let cluster = whole.cluster(None, &base, origin.clone());
             built.insert(cluster.cluster.key.clone(), cluster);
             for subset in &subsets {
@@ -126,6 +127,8 @@ fn overlay(below: &TrafficPolicy, above: &TrafficPolicy, port: u16) -> TrafficPo
 }
 
 struct Wanted<'a> {
+    /// Of the mesh, for services in it.
+    balancer: &'a Balancer,
     service: &'a Service,
     port: &'a ServicePort,
     host: &'a Arc<str>,
@@ -152,7 +155,10 @@ impl Wanted<'_> {
             service_namespace: self.service.namespace.clone(),
             service_name: self.service.name.clone(),
             endpoints,
-            balancer: policy.balancer.clone().unwrap_or(Balancer::LeastRequest),
+            balancer: policy.balancer.clone().unwrap_or_else(|| match self.service.place {
+                Place::Mesh => self.balancer.clone(),
+                Place::External => Balancer::LeastRequest,
+            }),
             outlier: policy.outlier.clone(),
             retry_budget: policy.retry_budget.clone().unwrap_or_default(),
             connect_timeout: limits.connect_timeout.unwrap_or(CONNECT_TIMEOUT),

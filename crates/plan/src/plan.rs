@@ -11,6 +11,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use taut_model::host;
 use taut_model::origin::Origin;
+use taut_model::settings::MeshSettings;
 use taut_model::service::{AppProtocol, Place, Service};
 use taut_model::workload::Workload;
 
@@ -27,6 +28,7 @@ pub struct Plan {
     pub(crate) virtual_addresses: BTreeMap<(IpAddr, u16), String>,
     pub(crate) endpoint_addresses: BTreeMap<SocketAddr, Direct>,
     pub(crate) clusters: BTreeMap<ClusterKey, Arc<Cluster>>,
+    pub(crate) settings: Arc<MeshSettings>,
     pub(crate) inbound: InboundPlan,
     pub(crate) passthrough: Arc<RulePlan>,
     pub(crate) problems: Vec<(Origin, String)>,
@@ -54,6 +56,11 @@ impl Plan {
 
     pub fn own(&self) -> Option<&Arc<Workload>> {
         self.own.as_ref()
+    }
+
+    /// What holds for the whole mesh.
+    pub fn settings(&self) -> &MeshSettings {
+        &self.settings
     }
 
     /// Per object: why it is not accepted; the shell reports it to the control plane. A route told here has no effect; a policy

@@ -6,6 +6,7 @@ use taut_model::destination::Destination;
 use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
 use taut_model::route::Route;
 use taut_model::service::Service;
+use taut_model::settings::MeshSettings;
 use taut_model::workload::Workload;
 
 /// One proxy's view of the mesh. Keys are the wire's resource names: the host for a service, the uid for a workload,
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub destinations: BTreeMap<String, Arc<Destination>>,
     pub authentications: BTreeMap<String, Arc<PeerAuthentication>>,
     pub authorizations: BTreeMap<String, Arc<AuthorizationPolicy>>,
+    /// At most one; none are the defaults.
+    pub settings: BTreeMap<String, Arc<MeshSettings>>,
     /// Whether the control plane has sent every policy that concerns `own`. Until then inbound is refused: fail closed.
     pub policies_complete: bool,
 }

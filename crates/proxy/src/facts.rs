@@ -1,5 +1,6 @@
 //! Step 3 of 7: what is known about an exchange when the plan is asked. Also takes away what clients must not say themselves.
 
+use crate::call::Call;
 use crate::body::Source;
 use crate::engine::Engine;
 use crate::evidence::{Evidence, OwnedFacts, OwnedHttpFacts, headers_used, method_text, scheme_text};
@@ -180,6 +181,7 @@ pub struct Exchange {
     host: Text,
     port: u16,
     pub grpc: bool,
+    pub call: Call,
     /// The client speaks gRPC-Web, and is to be answered in it.
     pub web: Option<grpc_web::Format>,
     pub open: Open,
@@ -230,6 +232,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
     };
     let mut edge = arrival.edge(engine, Protocol::Http);
     take_away(engine, &mut head.headers, arrival, &mut edge);
+    let call = Call::read(&mut head.headers, arrival.direction == Direction::Inbound && arrival.peer.is_some());
     let grpc = is_grpc(&head.headers);
     if grpc {
         edge.protocol = Protocol::Grpc;
@@ -251,6 +254,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
         request_bytes: 0,
         response_bytes: 0,
         duration_us: 0,
+        waited_us: 0,
         upstream_us: 0,
         attempts: SmallVec::new(),
         plan: plan.version(),
@@ -277,7 +281,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
     };
     let evidence = Evidence { plan: plan.clone(), facts, rolls };
     let open = Open::new(engine, record, evidence, body.clone());
-    Exchange { arrival: arrival.clone(), head, body, upgrade, plan, rolls, authority, host, port, grpc, web: None, open }
+    Exchange { arrival: arrival.clone(), head, body, upgrade, plan, rolls, authority, host, port, grpc, call, web: None, open }
 }
 
 /// Removes the headers that only proxies of the mesh may set, after reading what a peer's proxy said in them.

@@ -9,6 +9,7 @@ use taut_model::destination::Destination;
 use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
 use taut_model::route::Route;
 use taut_model::service::Service;
+use taut_model::settings::MeshSettings;
 use taut_model::workload::Workload;
 
 /// One thing that a proxy is told.
@@ -20,6 +21,7 @@ pub enum Resource {
     Destination(Arc<Destination>),
     PeerAuthentication(Arc<PeerAuthentication>),
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
+    MeshSettings(Arc<MeshSettings>),
 }
 
 impl Resource {
@@ -31,6 +33,7 @@ impl Resource {
             Self::Destination(_) => ResourceType::Destination,
             Self::PeerAuthentication(_) => ResourceType::PeerAuthentication,
             Self::AuthorizationPolicy(_) => ResourceType::AuthorizationPolicy,
+            Self::MeshSettings(_) => ResourceType::MeshSettings,
         }
     }
 }
@@ -44,11 +47,12 @@ pub enum ResourceType {
     Destination,
     PeerAuthentication,
     AuthorizationPolicy,
+    MeshSettings,
 }
 
 impl ResourceType {
-    pub const fn all() -> [Self; 6] {
-        [Self::Service, Self::Workload, Self::Route, Self::Destination, Self::PeerAuthentication, Self::AuthorizationPolicy]
+    pub const fn all() -> [Self; 7] {
+        [Self::Service, Self::Workload, Self::Route, Self::Destination, Self::PeerAuthentication, Self::AuthorizationPolicy, Self::MeshSettings]
     }
 
     /// What stands in `type_url` of discovery messages.
@@ -60,6 +64,7 @@ impl ResourceType {
             Self::Destination => "type.googleapis.com/tautline.v1.Destination",
             Self::PeerAuthentication => "type.googleapis.com/tautline.v1.PeerAuthentication",
             Self::AuthorizationPolicy => "type.googleapis.com/tautline.v1.AuthorizationPolicy",
+            Self::MeshSettings => "type.googleapis.com/tautline.v1.MeshSettings",
         }
     }
 
@@ -89,6 +94,7 @@ pub fn encode(resource: &Resource) -> Vec<u8> {
         Resource::Destination(destination) => proto::Destination::from(&**destination).encode_to_vec(),
         Resource::PeerAuthentication(policy) => proto::PeerAuthentication::from(&**policy).encode_to_vec(),
         Resource::AuthorizationPolicy(policy) => proto::AuthorizationPolicy::from(&**policy).encode_to_vec(),
+        Resource::MeshSettings(settings) => proto::MeshSettings::from(&**settings).encode_to_vec(),
     }
 }
 
@@ -102,6 +108,7 @@ pub fn decode(of_type: ResourceType, bytes: &[u8]) -> Result<Resource, Malformed
         ResourceType::Destination => Resource::Destination(Arc::new(order::<proto::Destination>(bytes)?.try_into()?)),
         ResourceType::PeerAuthentication => Resource::PeerAuthentication(Arc::new(order::<proto::PeerAuthentication>(bytes)?.try_into()?)),
         ResourceType::AuthorizationPolicy => Resource::AuthorizationPolicy(Arc::new(order::<proto::AuthorizationPolicy>(bytes)?.try_into()?)),
+        ResourceType::MeshSettings => Resource::MeshSettings(Arc::new(order::<proto::MeshSettings>(bytes)?.try_into()?)),
     })
 }
 

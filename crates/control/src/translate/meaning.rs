@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use taut_model::destination::Destination;
 use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
 use taut_model::route::Route;
+use taut_model::settings::MeshSettings;
 use taut_model::service::{Service, ServicePort};
 use taut_model::workload::Workload;
 
@@ -19,6 +20,7 @@ pub enum Meaning {
     Destination(Destination),
     PeerAuthentication(PeerAuthentication),
     AuthorizationPolicy(AuthorizationPolicy),
+    MeshSettings(MeshSettings),
     Grant(Grant),
     /// Without meaning for mesh traffic, and why.
     Idle(String),

@@ -10,6 +10,7 @@ mod reader;
 mod refer;
 mod registry;
 mod retry_on;
+mod settings;
 mod stand_in;
 mod translation;
 mod values;
@@ -74,6 +75,7 @@ fn meaning(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
         ("gateway.networking.k8s.io", "ReferenceGrant") => gateway_api::reference_grant(reader),
         ("gateway.networking.k8s.io", "TCPRoute" | "TLSRoute" | "UDPRoute") => gateway_api::unserved_route(reader),
         ("gateway.networking.k8s.io", "Gateway" | "GatewayClass" | "ListenerSet") => not_served(kind.kind),
+        ("tautline.dev", "MeshSettings") => settings::mesh_settings(reader, settings),
         ("security.istio.io" | "telemetry.istio.io" | "networking.istio.io" | "gateway.networking.k8s.io" | "extensions.istio.io", _) => {
             reader.unsupported_value("kind", kind.kind, "remove the object");
             Meaning::Nothing
@@ -146,6 +148,9 @@ impl<'a> Assembly<'a> {
             }
             Meaning::PeerAuthentication(policy) => self.authentication(object, policy),
             Meaning::AuthorizationPolicy(policy) => self.authorization(object, policy),
+            Meaning::MeshSettings(settings) => {
+                self.translation.settings.insert(key(&object.reference()), Arc::new(settings));
+            }
             Meaning::Grant(grant) => self.grants.push(grant),
             Meaning::Idle(because) => {
                 self.translation.idle.insert(object.reference(), because);

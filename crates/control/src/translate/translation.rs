@@ -8,6 +8,7 @@ use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
 use taut_model::problem::Problem;
 use taut_model::route::Route;
 use taut_model::service::Service;
+use taut_model::settings::MeshSettings;
 use taut_model::workload::Workload;
 
 /// What of the mesh's own settings a translation depends on.
@@ -27,6 +28,7 @@ pub struct Translation {
     pub destinations: BTreeMap<String, Arc<Destination>>,
     pub authentications: BTreeMap<String, Arc<PeerAuthentication>>,
     pub authorizations: BTreeMap<String, Arc<AuthorizationPolicy>>,
+    pub settings: BTreeMap<String, Arc<MeshSettings>>,
     /// What is wrong, per object. With an `Error` among them the object is not accepted and nothing of it is in the maps
     /// above, but for policies, which then refuse instead, and DestinationRules, whose demand for TLS stays (nothing is ever
     /// weaker than it reads).

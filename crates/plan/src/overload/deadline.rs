@@ -24,10 +24,23 @@ impl Deadline {
         if is_grpc || headers.contains_key(&GRPC_TIMEOUT) {
             headers.insert(GRPC_TIMEOUT.clone(), grpc_value(left));
         }
-        // Rounded up: 0 would be no limit.
-        let milliseconds = u64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).max(1);
-        headers.insert(EXPECTED.clone(), milliseconds.into());
+        headers.insert(EXPECTED.clone(), milliseconds(left).into());
     }
+
+    /// The same where a header is there already, and nowhere else.
+    pub fn rewrite(left: Duration, headers: &mut HeaderMap) {
+        if headers.contains_key(&GRPC_TIMEOUT) {
+            headers.insert(GRPC_TIMEOUT.clone(), grpc_value(left));
+        }
+        if headers.contains_key(&EXPECTED) {
+            headers.insert(EXPECTED.clone(), milliseconds(left).into());
+        }
+    }
+}
+
+/// Rounded up: 0 would be no limit.
+fn milliseconds(left: Duration) -> u64 {
+    u64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).max(1)
 }
 
 fn once<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {

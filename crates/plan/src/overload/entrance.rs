@@ -132,6 +132,16 @@ impl Entrance {
         Arrival::Wait { ticket: waiter.ticket, until }
     }
 
+    /// A request goes, whatever the limit: it is counted.
+    pub fn pass_by(&mut self, now: Duration) -> Arrival {
+        self.go(now)
+    }
+
+    /// Whether an answer that takes this long is one of an overloaded application.
+    pub fn is_long(&self, latency: Duration) -> bool {
+        self.concurrency.usual_latency().is_some_and(|usual| latency > usual * 2)
+    }
+
     /// A request has left the application (its response began, it failed, its client left). `latency`: if it says something of the
     /// application's speed. [`Entrance::next`] is to be asked afterwards.
     pub fn leave(&mut self, now: Duration, latency: Option<Duration>) {

@@ -36,6 +36,8 @@ static NOT_IN_TRAILERS: [HeaderName; 21] = [
     HeaderName::from_static("x-taut-source"),
     HeaderName::from_static("x-taut-destination"),
     HeaderName::from_static("x-taut-reason"),
+    HeaderName::from_static("x-taut-load"),
+    HeaderName::from_static("x-taut-again"),
 ];
 
 /// Takes away what trailers must not say, whatever protocol brought them.

@@ -81,6 +81,7 @@ fn put(snapshot: &mut Snapshot, name: String, resource: Resource) {
         Resource::Destination(value) => drop(snapshot.destinations.insert(name, value)),
         Resource::PeerAuthentication(value) => drop(snapshot.authentications.insert(name, value)),
         Resource::AuthorizationPolicy(value) => drop(snapshot.authorizations.insert(name, value)),
+        Resource::MeshSettings(value) => drop(snapshot.settings.insert(name, value)),
     }
 }
 
@@ -103,6 +104,7 @@ fn of_object(snapshot: &Snapshot, object: &ObjectRef) -> Vec<Key> {
         .chain(find(ResourceType::Destination, &snapshot.destinations, |v| &v.origin, object))
         .chain(find(ResourceType::PeerAuthentication, &snapshot.authentications, |v| &v.origin, object))
         .chain(find(ResourceType::AuthorizationPolicy, &snapshot.authorizations, |v| &v.origin, object))
+        .chain(find(ResourceType::MeshSettings, &snapshot.settings, |v| &v.origin, object))
         .collect()
 }
 
@@ -125,6 +127,7 @@ fn put_back(candidate: &mut Snapshot, good: &Snapshot, (of_type, name): &Key) ->
         ResourceType::Destination => back(&mut candidate.destinations, &good.destinations, name, true),
         ResourceType::PeerAuthentication => back(&mut candidate.authentications, &good.authentications, name, false),
         ResourceType::AuthorizationPolicy => back(&mut candidate.authorizations, &good.authorizations, name, false),
+        ResourceType::MeshSettings => back(&mut candidate.settings, &good.settings, name, true),
     }
 }
 
@@ -232,5 +235,6 @@ fn generation(resource: &Resource) -> i64 {
         Resource::Destination(value) => value.origin.generation,
         Resource::PeerAuthentication(value) => value.origin.generation,
         Resource::AuthorizationPolicy(value) => value.origin.generation,
+        Resource::MeshSettings(value) => value.origin.generation,
     }
 }

@@ -191,6 +191,7 @@ impl Mesh {
             destinations: BTreeMap::new(),
             authentications: BTreeMap::new(),
             authorizations: BTreeMap::new(),
+            settings: BTreeMap::new(),
             policies_complete: true,
         };
         if let Some(change) = self.change {

@@ -8,6 +8,7 @@ mod origin;
 mod policy;
 mod route;
 mod service;
+mod settings;
 #[cfg(test)]
 mod strategy;
 #[cfg(test)]
