@@ -99,6 +99,9 @@ fn failure(mut exchange: Exchange, fault: &Fault) -> Response<ResponseBody> {
         _ => exchange.grpc.then(|| grpc_code(fault)),
     };
     let mut headers = HeaderMap::new();
+    if let Kind::Overloaded { again } = fault.kind {
+        come_back_later(&mut headers, again, grpc.is_some());
+    }
     let status = match grpc {
         // gRPC over HTTP/2, "Responses": trailers-only.
         Some(code) => {

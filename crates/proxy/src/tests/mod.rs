@@ -9,6 +9,7 @@ mod hosts;
 mod http;
 mod identity;
 mod learned;
+mod overload;
 mod passthrough;
 mod policy;
 mod proxy_protocol;
