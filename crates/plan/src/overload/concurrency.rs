@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// Latency may grow to this multiple of the baseline before load is suspected.
 const TOLERANCE: f64 = 2.0;
+/// By so many standard errors more than that.
+const SURE: f64 = 2.0;
 /// No limit is below this: one less would be measured as if the application served one by one.
 const FLOOR: f64 = 4.0;
 /// More in flight than this multiple of the usual, and [`FEW_MORE`] on top, is more than usual.
@@ -26,24 +28,32 @@ const MORE: f64 = 1.5;
 const FEW_MORE: f64 = 2.0;
 /// Load is the cause of latency when the rate of answers falls by less than this share (in logarithms) of what the number in
 /// flight fell by.
-const FOLLOWS: f64 = 0.5;
+const FOLLOWS: f64 = 0.4;
+/// It is not when the rate falls by more than this share. What lies between is asked for again.
+const SLOWED: f64 = 0.65;
+const OPEN: Stage = Stage::Open { suspicious: 0 };
 /// What a trial leaves of the requests in flight.
 const LEFT: f64 = 0.5;
-/// The limit is asked for its reason again when it has come down by this, and after so many windows.
+/// The limit is asked for its reason again when it has come down by this, and after so many windows: soon at first, then now and then.
 const AGAIN: f64 = 0.5;
+const FIRST: u32 = 4;
 const WINDOWS: u32 = 40;
 
 /// A window ends when it has lasted for this long and for as long as an answer takes (but no longer than [`LONGEST`] seconds for
 /// that), and its mean is known to [`EXACT`] (standard error, in logarithms) or from [`ENOUGH`] samples.
 const SHORTEST: Duration = Duration::from_millis(100);
-const LONGEST: f64 = 10.0;
+const LONGEST: f64 = 2.0;
 const EXACT: f64 = 0.15;
 const FEW: u32 = 12;
 const ENOUGH: u32 = 100;
-/// The rate before is counted over at least this many answers.
-const COUNTED: u32 = 24;
-/// The rate after is compared until one of both answers is this likely (Wald's sequential test, 1945): 20 to 1.
-const DECIDED: f64 = 3.0;
+/// A window of a trial counts so many answers, and more where their number varies more than by chance alone.
+const COUNTED: f64 = 48.0;
+/// So many windows in a row must be suspicious: one may be chance.
+const SUSPICIOUS: u32 = 2;
+/// The first windows of an application teach more than those after them.
+const YOUNG: u32 = 3;
+/// What nearly all answers take is waited for, but no longer than this.
+const LONGEST_CHANGE: f64 = 1.0;
 /// A step of a trial takes no longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A limit that nothing was measured under for this long is forgotten.
@@ -63,16 +73,30 @@ struct Seen {
     in_flight: f64,
     /// Answers per second.
     rate: f64,
+    /// Of the latency: its standard error.
+    error: f64,
+    /// Seconds that nearly all answers take.
+    most: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
-    /// Nothing is limited.
-    Open,
-    /// Is it load? `back`: the limit that had been proven before.
-    Trial { limit: f64, step: Step, back: Option<f64> },
-    /// It is. `asked`: the limit when the question was put last, and the windows since.
-    Guarding { limit: f64, asked: (f64, u32), calm: Duration },
+    /// Nothing is limited. `suspicious`: windows in a row.
+    Open { suspicious: u32 },
+    /// Is it load? `back`: the limit that had been proven before, and when to ask for it again.
+    Trial { limit: f64, step: Step, back: Option<(f64, u32)> },
+    /// It is.
+    Guarding { limit: f64, asked: Asked, calm: Duration },
+}
+
+/// When the question was put last.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Asked {
+    /// The highest limit since.
+    limit: f64,
+    /// Windows since, and how many make it due again.
+    windows: u32,
+    due: u32,
 }
 
 /// The windows of a trial.
@@ -93,6 +117,9 @@ struct Window {
     /// Sums of the logarithms and of their squares.
     latency: f64,
     squares: f64,
+    /// Sums of the seconds themselves and of their squares.
+    seconds: f64,
+    seconds_squares: f64,
     /// Requests x seconds.
     in_flight: f64,
     /// Up to when `in_flight` is counted.
@@ -103,7 +130,7 @@ struct Window {
 
 impl Window {
     fn new(now: Duration) -> Self {
-        Self { since: now, samples: 0, latency: 0.0, squares: 0.0, in_flight: 0.0, counted: now, held: false }
+        Self { since: now, samples: 0, latency: 0.0, squares: 0.0, seconds: 0.0, seconds_squares: 0.0, in_flight: 0.0, counted: now, held: false }
     }
 
     fn count(&mut self, now: Duration, in_flight: u32) {
@@ -111,14 +138,32 @@ impl Window {
         self.counted = self.counted.max(now);
     }
 
-    fn ends(&self, now: Duration, least: u32) -> bool {
+    fn ends(&self, now: Duration) -> bool {
         let lasted = now.saturating_sub(self.since);
-        if self.samples < least || lasted < SHORTEST || lasted.as_secs_f64() < self.mean().exp().min(LONGEST) {
+        if self.samples < FEW || lasted < SHORTEST || lasted.as_secs_f64() < self.mean().exp().min(LONGEST) {
             return false;
         }
-        let samples = f64::from(self.samples);
-        let variance = (self.squares / samples - self.mean() * self.mean()).max(0.0);
-        self.samples >= ENOUGH || (variance / samples).sqrt() <= EXACT
+        self.samples >= ENOUGH || self.error() <= EXACT
+    }
+
+    /// Standard error of the mean.
+    fn error(&self) -> f64 {
+        let samples = f64::from(self.samples.max(1));
+        ((self.squares / samples - self.mean() * self.mean()).max(0.0) / samples).sqrt()
+    }
+
+    /// The mean and two standard deviations.
+    fn most(&self) -> f64 {
+        let samples = f64::from(self.samples.max(1));
+        let mean = self.seconds / samples;
+        mean + 2.0 * (self.seconds_squares / samples - mean * mean).max(0.0).sqrt()
+    }
+
+    /// How much more than by chance alone the number of answers varies: as much as the latencies do (squared coefficient of variation).
+    fn dispersion(&self) -> f64 {
+        let samples = f64::from(self.samples.max(1));
+        let mean = self.seconds / samples;
+        ((self.seconds_squares / samples - mean * mean) / (mean * mean).max(1e-12)).clamp(1.0, 20.0)
     }
 
     fn mean(&self) -> f64 {
@@ -127,7 +172,7 @@ impl Window {
 
     fn seen(&self, now: Duration) -> Seen {
         let lasted = now.saturating_sub(self.since).as_secs_f64().max(1e-9);
-        Seen { latency: self.mean(), in_flight: (self.in_flight / lasted).max(1e-3), rate: f64::from(self.samples) / lasted }
+        Seen { latency: self.mean(), in_flight: (self.in_flight / lasted).max(1e-3), rate: f64::from(self.samples) / lasted, error: self.error(), most: self.most() }
     }
 }
 
@@ -138,17 +183,21 @@ pub struct Concurrency {
     baseline: Option<Seen>,
     window: Window,
     in_flight: u32,
+    /// Windows that the baseline was learned from, up to [`YOUNG`].
+    age: u32,
+    /// Of the number of answers in a window: how many times that of chance its variance is.
+    dispersion: f64,
 }
 
 impl Concurrency {
     pub fn new(now: Duration) -> Self {
-        Self { stage: Stage::Open, baseline: None, window: Window::new(now), in_flight: 0 }
+        Self { stage: OPEN, baseline: None, window: Window::new(now), in_flight: 0, age: 0, dispersion: 1.0 }
     }
 
     /// How many may be in flight; `None`: as many as come.
     pub fn limit(&self) -> Option<u32> {
         match self.stage {
-            Stage::Open => None,
+            Stage::Open { .. } => None,
             // Rounded down; the floor is whole.
             Stage::Trial { limit, .. } | Stage::Guarding { limit, .. } => Some(limit.max(FLOOR) as u32),
         }
@@ -171,7 +220,7 @@ impl Concurrency {
     /// A request goes to the application.
     pub fn started(&mut self, now: Duration) {
         if self.limit().is_some() && now.saturating_sub(self.window.since) > FORGET && self.window.samples < FEW {
-            self.stage = Stage::Open;
+            self.stage = OPEN;
             self.window = Window::new(now);
         }
         self.window.count(now, self.in_flight);
@@ -184,7 +233,10 @@ impl Concurrency {
         self.in_flight = self.in_flight.saturating_sub(1);
         let Some(latency) = latency else { return };
         self.window.samples = self.window.samples.saturating_add(1);
-        let latency = latency.as_secs_f64().max(1e-6).ln();
+        let seconds = latency.as_secs_f64();
+        self.window.seconds += seconds;
+        self.window.seconds_squares += seconds * seconds;
+        let latency = seconds.max(1e-6).ln();
         self.window.latency += latency;
         self.window.squares += latency * latency;
         if self.is_over(now) {
@@ -194,21 +246,17 @@ impl Concurrency {
 
     /// Whether the window has seen enough.
     fn is_over(&self, now: Duration) -> bool {
-        let Stage::Trial { limit, step, .. } = self.stage else { return self.window.ends(now, FEW) };
+        let Stage::Trial { limit, step, .. } = self.stage else { return self.window.ends(now) };
         let lasted = now.saturating_sub(self.window.since);
-        let answers = f64::from(self.window.samples);
-        lasted > PATIENCE
-            || match step {
-                Step::Hold => self.window.samples >= COUNTED && lasted >= SHORTEST,
-                Step::Settle { .. } => f64::from(self.in_flight) <= limit,
-                Step::Measure { before } => {
-                    // Poisson: as many as before, against as many fewer as there are in flight.
-                    let expected = before.rate * lasted.as_secs_f64();
-                    let share = (self.window.seen(now).in_flight / before.in_flight).min(0.9);
-                    let likelier = -answers * share.ln() - expected * (1.0 - share);
-                    likelier.abs() > DECIDED && self.window.samples >= FEW / 2
-                }
-            }
+        let counted = f64::from(self.window.samples) >= COUNTED * self.dispersion;
+        // What began before the limit came down ends at the rate of before: that is waited for, and not measured.
+        let changed = |before: Seen| lasted.as_secs_f64() >= before.most.min(LONGEST_CHANGE);
+        let over = match step {
+            Step::Hold => counted && lasted >= SHORTEST,
+            Step::Settle { before } => f64::from(self.in_flight) <= limit && changed(before),
+            Step::Measure { before } => counted && changed(before),
+        };
+        over || lasted > PATIENCE
     }
 
     /// The limit made somebody wait.
@@ -220,63 +268,73 @@ impl Concurrency {
         let window = std::mem::replace(&mut self.window, Window::new(now));
         let (seen, lasted) = (window.seen(now), now.saturating_sub(window.since));
         let baseline = *self.baseline.get_or_insert(seen);
+        self.dispersion += (window.dispersion() - self.dispersion) * 0.2;
         self.stage = match self.stage {
-            Stage::Open if is_suspicious(seen, baseline) => {
+            Stage::Open { suspicious } if is_suspicious(seen, baseline) && suspicious + 1 >= SUSPICIOUS => {
                 Stage::Trial { limit: f64::from(self.in_flight).max(FLOOR), step: Step::Hold, back: None }
             }
-            Stage::Open => {
+            Stage::Open { suspicious } => {
                 self.learn(seen, lasted);
-                Stage::Open
+                Stage::Open { suspicious: if is_suspicious(seen, baseline) { suspicious + 1 } else { 0 } }
             }
             // It was a burst.
-            Stage::Trial { step: Step::Hold, .. } if !is_suspicious(seen, baseline) => Stage::Open,
-            Stage::Trial { step: Step::Hold, back, .. } => trial(seen, back),
+            Stage::Trial { step: Step::Hold, back: None, .. } if !is_suspicious(seen, baseline) => OPEN,
+            Stage::Trial { step: Step::Hold, back, .. } => {
+                Stage::Trial { limit: (seen.in_flight * LEFT).max(FLOOR), step: Step::Settle { before: seen }, back }
+            }
             Stage::Trial { limit, step: Step::Settle { before }, back } => Stage::Trial { limit, step: Step::Measure { before }, back },
             Stage::Trial { limit, step: Step::Measure { before }, back } => self.verdict(limit, before, back, seen),
             Stage::Guarding { limit, asked, .. } if window.held => self.guard(limit, asked, seen),
             Stage::Guarding { limit, asked, calm } => {
-                self.learn(seen, lasted);
+                if seen.latency < baseline.latency {
+                    self.learn(seen, lasted);
+                }
                 let calm = calm + lasted;
-                if calm < CALM { Stage::Guarding { limit, asked, calm } } else { Stage::Open }
+                if calm < CALM { Stage::Guarding { limit, asked, calm } } else { OPEN }
             }
         };
     }
 
-    /// Without a limit at work, what is seen is what is usual: faster answers are believed soon, slower ones slowly, unless they
-    /// are slower without more in flight.
+    /// Without a limit at work, what is seen is what is usual: answers that are surely faster are believed soon, slower ones slowly,
+    /// unless they are slower without more in flight.
     fn learn(&mut self, seen: Seen, lasted: Duration) {
         let Some(baseline) = &mut self.baseline else { return };
         let constant = FOLLOW.max(SLOW_ANSWERS * seen.latency.exp());
         let slowly = 1.0 - (-lasted.as_secs_f64() / constant).exp();
         let loaded = seen.in_flight > baseline.in_flight * MORE + FEW_MORE;
-        let latency = if seen.latency < baseline.latency || !loaded && seen.latency > baseline.latency + TOLERANCE.ln() { 0.5 } else { slowly };
-        baseline.latency += (seen.latency - baseline.latency) * latency;
-        baseline.in_flight += (seen.in_flight - baseline.in_flight) * slowly.max(if loaded { 0.0 } else { 0.1 });
+        let change = seen.latency - baseline.latency;
+        let sure = change.abs() > SURE * seen.error;
+        let weight = if self.age < YOUNG || sure && (change < 0.0 || !loaded) { 0.5 } else { slowly };
+        baseline.latency += change * weight;
+        baseline.in_flight += (seen.in_flight - baseline.in_flight) * if self.age < YOUNG { 0.5 } else if loaded { slowly } else { slowly.max(0.1) };
+        self.age = (self.age + 1).min(YOUNG);
     }
 
     /// What the trial has shown.
-    fn verdict(&mut self, limit: f64, before: Seen, back: Option<f64>, seen: Seen) -> Stage {
-        let fewer = (seen.in_flight / before.in_flight).ln();
+    fn verdict(&mut self, limit: f64, before: Seen, back: Option<(f64, u32)>, seen: Seen) -> Stage {
+        let (fewer, less) = ((seen.in_flight / before.in_flight).ln(), (seen.rate / before.rate).ln());
         // Where there were no fewer, the question was not put, or the load has gone by itself.
         let put = fewer < -0.2;
-        if put && (seen.rate / before.rate).ln() < FOLLOWS * fewer {
+        if put && less < SLOWED * fewer {
             self.baseline = Some(Seen { latency: seen.latency, ..before });
-            return Stage::Open;
+            return OPEN;
         }
-        match back {
-            None if !put => Stage::Open,
-            _ => {
-                let limit = back.unwrap_or(limit);
-                Stage::Guarding { limit, asked: (limit, 0), calm: Duration::ZERO }
-            }
+        let load = less > FOLLOWS * fewer;
+        if put && !load || !put && back.is_none() {
+            return OPEN;
         }
+        if let Some(baseline) = self.baseline.as_mut().filter(|baseline| seen.latency < baseline.latency) {
+            baseline.latency = seen.latency;
+        }
+        let (limit, due) = back.unwrap_or((limit, FIRST));
+        Stage::Guarding { limit, asked: Asked { limit, windows: 0, due }, calm: Duration::ZERO }
     }
 
     /// Somebody had to wait: is the limit still right?
-    fn guard(&mut self, limit: f64, asked: (f64, u32), seen: Seen) -> Stage {
-        let Some(baseline) = &mut self.baseline else { return Stage::Open };
-        if limit <= AGAIN * asked.0 && limit > FLOOR || asked.1 >= WINDOWS {
-            return trial(seen, Some(limit));
+    fn guard(&mut self, limit: f64, asked: Asked, seen: Seen) -> Stage {
+        let Some(baseline) = &mut self.baseline else { return OPEN };
+        if limit <= AGAIN * asked.limit && limit > FLOOR || asked.windows >= asked.due {
+            return Stage::Trial { limit, step: Step::Hold, back: Some((limit, (asked.due * 2).min(WINDOWS))) };
         }
         // At the floor nothing waits in the application any more: that is what it takes.
         let at_the_floor = limit <= FLOOR && seen.in_flight <= FLOOR + 1.0;
@@ -293,7 +351,7 @@ impl Concurrency {
             false if has_room => limit * 1.5,
             false => wanted,
         };
-        let asked = (asked.0.max(limit), asked.1 + 1);
+        let asked = Asked { limit: asked.limit.max(limit), windows: asked.windows + 1, ..asked };
         Stage::Guarding { limit: limit.max(FLOOR), asked, calm: Duration::ZERO }
     }
 }
@@ -304,10 +362,5 @@ fn gradient(seen: Seen, baseline: Seen) -> f64 {
 }
 
 fn is_suspicious(seen: Seen, baseline: Seen) -> bool {
-    seen.latency > baseline.latency + TOLERANCE.ln() && seen.in_flight > baseline.in_flight * MORE + FEW_MORE
-}
-
-/// Lets half of the requests in flight go on.
-fn trial(before: Seen, back: Option<f64>) -> Stage {
-    Stage::Trial { limit: (before.in_flight * LEFT).max(FLOOR), step: Step::Settle { before }, back }
+    seen.latency - SURE * seen.error > baseline.latency + TOLERANCE.ln() && seen.in_flight > baseline.in_flight * MORE + FEW_MORE
 }

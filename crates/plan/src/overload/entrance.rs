@@ -14,8 +14,12 @@ use std::time::Duration;
 /// How long bursts last: this many latencies, within these bounds. Nobody waits longer.
 const PATIENCE: u32 = 4;
 const PATIENCE_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// Nobody waits longer while it is not known whether there is overload.
+const PATIENCE_ON_TRIAL: Duration = Duration::from_secs(2);
 /// Part of the patience that is left when the queue stands.
 const STANDING: u32 = 8;
+/// So many wait until it is known whether there is overload; more go on.
+const MOST_ON_TRIAL: usize = 4096;
 /// So many probes pass beside the limit: an application that is busy is not dead.
 const PROBES: u32 = 2;
 
@@ -114,12 +118,10 @@ impl Entrance {
         if proven && latest.is_some_and(|latest| latest <= now) {
             return Arrival::Shed(Shed::Deadline);
         }
-        if self.count >= most_waiting(limit) {
-            match proven {
-                true if !self.make_room(caller.rank()) => return Arrival::Shed(Shed::Full),
-                true => {}
-                false => return self.go(now),
-            }
+        match proven {
+            true if self.count >= most_waiting(limit) && !self.make_room(caller.rank()) => return Arrival::Shed(Shed::Full),
+            false if self.count >= MOST_ON_TRIAL => return self.go(now),
+            _ => {}
         }
         let until = now + self.patience(now, caller.deadline.map(|deadline| deadline.saturating_sub(now)));
         self.tickets += 1;
@@ -244,7 +246,7 @@ impl Entrance {
     fn patience(&self, now: Duration, left: Option<Duration>) -> Duration {
         let patience = match self.concurrency.is_proven() {
             // The question whether there is overload at all may take a moment, and costs nobody more than that.
-            false => PATIENCE_BOUNDS.1,
+            false => PATIENCE_ON_TRIAL,
             true if self.stands(now) => self.burst() / STANDING,
             true => self.burst(),
         };

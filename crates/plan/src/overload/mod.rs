@@ -6,6 +6,8 @@ pub mod deadline;
 pub mod entrance;
 pub mod hedge;
 pub mod priority;
+#[cfg(test)]
+mod tests;
 
 pub use concurrency::Concurrency;
 pub use deadline::Deadline;
