@@ -31,7 +31,7 @@ const FEW_MORE: f64 = 2.0;
 const FOLLOWS: f64 = 0.4;
 /// It is not when the rate falls by more than this share. What lies between is asked for again.
 const SLOWED: f64 = 0.65;
-const OPEN: Stage = Stage::Open { suspicious: 0 };
+const OPEN: Stage = Stage::Open { suspicious: 0, strict: false };
 /// What a trial leaves of the requests in flight.
 const LEFT: f64 = 0.5;
 /// The limit is asked for its reason again when it has come down by this, and after so many windows: soon at first, then now and then.
@@ -54,6 +54,9 @@ const SUSPICIOUS: u32 = 2;
 const YOUNG: u32 = 3;
 /// What nearly all answers take is waited for, but no longer than this.
 const LONGEST_CHANGE: f64 = 1.0;
+/// A strict trial sends those away who wait too long, and takes its time. It follows one that could not halve what is in flight, where
+/// answers usually take no longer than this.
+const USUALLY_FAST: Duration = Duration::from_millis(250);
 /// A step of a trial takes no longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A limit that nothing was measured under for this long is forgotten.
@@ -81,10 +84,10 @@ struct Seen {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
-    /// Nothing is limited. `suspicious`: windows in a row.
-    Open { suspicious: u32 },
+    /// Nothing is limited. `suspicious`: windows in a row. `strict`: the next trial is.
+    Open { suspicious: u32, strict: bool },
     /// Is it load? `back`: the limit that had been proven before, and when to ask for it again.
-    Trial { limit: f64, step: Step, back: Option<(f64, u32)> },
+    Trial { limit: f64, step: Step, back: Option<(f64, u32)>, strict: bool },
     /// It is.
     Guarding { limit: f64, asked: Asked, calm: Duration },
 }
@@ -205,7 +208,7 @@ impl Concurrency {
 
     /// Whether the limit has proven itself, so that those who wait too long may be sent away.
     pub fn is_proven(&self) -> bool {
-        matches!(self.stage, Stage::Guarding { .. } | Stage::Trial { back: Some(_), .. })
+        matches!(self.stage, Stage::Guarding { .. } | Stage::Trial { back: Some(_), .. } | Stage::Trial { strict: true, .. })
     }
 
     pub fn in_flight(&self) -> u32 {
@@ -246,7 +249,7 @@ impl Concurrency {
 
     /// Whether the window has seen enough.
     fn is_over(&self, now: Duration) -> bool {
-        let Stage::Trial { limit, step, .. } = self.stage else { return self.window.ends(now) };
+        let Stage::Trial { limit, step, strict, .. } = self.stage else { return self.window.ends(now) };
         let lasted = now.saturating_sub(self.window.since);
         let counted = f64::from(self.window.samples) >= COUNTED * self.dispersion;
         // What began before the limit came down ends at the rate of before: that is waited for, and not measured.
@@ -256,7 +259,7 @@ impl Concurrency {
             Step::Settle { before } => f64::from(self.in_flight) <= limit && changed(before),
             Step::Measure { before } => counted && changed(before),
         };
-        over || lasted > PATIENCE
+        over || lasted > if strict { FORGET } else { PATIENCE }
     }
 
     /// The limit made somebody wait.
@@ -270,20 +273,24 @@ impl Concurrency {
         let baseline = *self.baseline.get_or_insert(seen);
         self.dispersion += (window.dispersion() - self.dispersion) * 0.2;
         self.stage = match self.stage {
-            Stage::Open { suspicious } if is_suspicious(seen, baseline) && suspicious + 1 >= SUSPICIOUS => {
-                Stage::Trial { limit: f64::from(self.in_flight).max(FLOOR), step: Step::Hold, back: None }
-            }
-            Stage::Open { suspicious } => {
+            Stage::Open { suspicious, strict } if is_suspicious(seen, baseline) => match suspicious + 1 < SUSPICIOUS {
+                true => {
+                    self.learn(seen, lasted);
+                    Stage::Open { suspicious: suspicious + 1, strict }
+                }
+                false => Stage::Trial { limit: f64::from(self.in_flight).max(FLOOR), step: Step::Hold, back: None, strict },
+            },
+            Stage::Open { .. } => {
                 self.learn(seen, lasted);
-                Stage::Open { suspicious: if is_suspicious(seen, baseline) { suspicious + 1 } else { 0 } }
+                OPEN
             }
             // It was a burst.
             Stage::Trial { step: Step::Hold, back: None, .. } if !is_suspicious(seen, baseline) => OPEN,
-            Stage::Trial { step: Step::Hold, back, .. } => {
-                Stage::Trial { limit: (seen.in_flight * LEFT).max(FLOOR), step: Step::Settle { before: seen }, back }
+            Stage::Trial { step: Step::Hold, back, strict, .. } => {
+                Stage::Trial { limit: (seen.in_flight * LEFT).max(FLOOR), step: Step::Settle { before: seen }, back, strict }
             }
-            Stage::Trial { limit, step: Step::Settle { before }, back } => Stage::Trial { limit, step: Step::Measure { before }, back },
-            Stage::Trial { limit, step: Step::Measure { before }, back } => self.verdict(limit, before, back, seen),
+            Stage::Trial { limit, step: Step::Settle { before }, back, strict } => Stage::Trial { limit, step: Step::Measure { before }, back, strict },
+            Stage::Trial { limit, step: Step::Measure { before }, back, .. } => self.verdict(limit, before, back, seen),
             Stage::Guarding { limit, asked, .. } if window.held => self.guard(limit, asked, seen),
             Stage::Guarding { limit, asked, calm } => {
                 if seen.latency < baseline.latency {
@@ -320,13 +327,17 @@ impl Concurrency {
             return OPEN;
         }
         let load = less > FOLLOWS * fewer;
-        if put && !load || !put && back.is_none() {
-            return OPEN;
+        if !put && back.is_none() {
+            // More came than left, for as long as anybody would wait. The next trial takes the time it needs, if answers are usually fast.
+            let strict = self.usual_latency().is_some_and(|usual| usual < USUALLY_FAST) && f64::from(self.in_flight) > before.in_flight;
+            return Stage::Open { suspicious: SUSPICIOUS - 1, strict };
         }
+        let Some((limit, due)) = back.or((load || !put).then_some((limit, FIRST))) else { return OPEN };
+        // What was proven before stays until it is refuted; in doubt it is asked for again soon.
+        let due = if load { due } else { FIRST };
         if let Some(baseline) = self.baseline.as_mut().filter(|baseline| seen.latency < baseline.latency) {
             baseline.latency = seen.latency;
         }
-        let (limit, due) = back.unwrap_or((limit, FIRST));
         Stage::Guarding { limit, asked: Asked { limit, windows: 0, due }, calm: Duration::ZERO }
     }
 
@@ -334,7 +345,7 @@ impl Concurrency {
     fn guard(&mut self, limit: f64, asked: Asked, seen: Seen) -> Stage {
         let Some(baseline) = &mut self.baseline else { return OPEN };
         if limit <= AGAIN * asked.limit && limit > FLOOR || asked.windows >= asked.due {
-            return Stage::Trial { limit, step: Step::Hold, back: Some((limit, (asked.due * 2).min(WINDOWS))) };
+            return Stage::Trial { limit, step: Step::Hold, back: Some((limit, (asked.due * 2).min(WINDOWS))), strict: false };
         }
         // At the floor nothing waits in the application any more: that is what it takes.
         let at_the_floor = limit <= FLOOR && seen.in_flight <= FLOOR + 1.0;

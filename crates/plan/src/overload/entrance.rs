@@ -242,7 +242,7 @@ impl Entrance {
         self.waited_on.is_some_and(|since| now.saturating_sub(since) > self.burst())
     }
 
-    /// `left`: until the deadline. Half of it is left for the answer.
+    /// `left`: until the deadline. A part of it is left for the answer.
     fn patience(&self, now: Duration, left: Option<Duration>) -> Duration {
         let patience = match self.concurrency.is_proven() {
             // The question whether there is overload at all may take a moment, and costs nobody more than that.
@@ -250,7 +250,7 @@ impl Entrance {
             true if self.stands(now) => self.burst() / STANDING,
             true => self.burst(),
         };
-        left.map_or(patience, |left| patience.min(left / 2))
+        left.map_or(patience, |left| patience.min(left / 4 * 3))
     }
 }
 

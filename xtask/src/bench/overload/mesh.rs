@@ -174,7 +174,7 @@ impl Mesh<'_> {
     /// A request comes to one of the clients' proxies.
     fn ask(&mut self) {
         let end = WARM_UP + self.scenario.seconds;
-        let next = self.now + self.dice.exponential(1.0 / self.scenario.rate());
+        let next = self.now + self.dice.exponential(1.0 / self.scenario.rate(self.now));
         if next < end {
             self.at(next, Event::Ask);
         }

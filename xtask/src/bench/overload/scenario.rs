@@ -23,8 +23,8 @@ pub const TIMEOUT: f64 = 1.0;
 pub const ANTAGONISED: f64 = 4.0;
 pub const LEFT_ALONE: f64 = 16.0;
 pub const SLOWER: f64 = 3.0;
-/// Until then nothing is counted.
-pub const WARM_UP: f64 = 3.0;
+/// Until then the load is at most half of what the backends can do, and nothing is counted.
+pub const WARM_UP: f64 = 5.0;
 
 /// What keeps an application from taking more than it can do.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,10 +51,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Requests per second.
-    pub fn rate(&self) -> f64 {
+    /// Requests per second at a time.
+    pub fn rate(&self, now: f64) -> f64 {
+        let load = if now < WARM_UP { self.load.min(0.5) } else { self.load };
         let slow = if self.antagonists { ANTAGONISED / (ANTAGONISED + LEFT_ALONE) } else { 0.0 };
-        BACKENDS as f64 * CORES / WORK * (1.0 - slow + slow / SLOWER) * self.load
+        BACKENDS as f64 * CORES / WORK * (1.0 - slow + slow / SLOWER) * load
     }
 
     /// The cluster as a plan has it, so that what is measured is what runs.
