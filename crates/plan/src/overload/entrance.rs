@@ -250,7 +250,7 @@ impl Entrance {
             true if self.stands(now) => self.burst() / STANDING,
             true => self.burst(),
         };
-        left.map_or(patience, |left| patience.min(left / 4 * 3))
+        left.map_or(patience, |left| patience.min(left / 10 * 9))
     }
 }
 
