@@ -42,8 +42,8 @@ mod transform;
 pub mod verdict;
 mod words;
 
-pub use balance::table::HashTable;
 pub use balance::load_aware::Report;
+pub use balance::table::HashTable;
 pub use cluster::{Cluster, ClusterKey, Endpoint};
 pub use dice::stable_hash;
 pub use facts::{Direction, Facts, HttpFacts, Peer};

@@ -7,8 +7,8 @@ use crate::balance::table::Kind;
 use crate::balance::{Usable, random, round_robin, two_choices};
 use crate::cluster::{Cluster, ClusterKey, Endpoint};
 use crate::limits::{Counters, Overflow};
-use crate::overload::Hedge;
 use crate::outlier::{Outlier, Sign, may_eject, panics};
+use crate::overload::Hedge;
 use crate::plan::Plan;
 use foldhash::fast::FixedState;
 use std::collections::HashMap;
@@ -68,14 +68,7 @@ impl Unreachable {
 
 impl EndpointLive {
     fn new(now: Duration) -> Self {
-        Self {
-            in_flight: 0,
-            latency: PeakEwma::new(now),
-            heard: None,
-            outlier: Outlier::default(),
-            purse: 0,
-            unreachable: Unreachable::default(),
-        }
+        Self { in_flight: 0, latency: PeakEwma::new(now), heard: None, outlier: Outlier::default(), purse: 0, unreachable: Unreachable::default() }
     }
 }
 

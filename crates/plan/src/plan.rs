@@ -11,8 +11,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 use taut_model::host;
 use taut_model::origin::Origin;
-use taut_model::settings::MeshSettings;
 use taut_model::service::{AppProtocol, Place, Service};
+use taut_model::settings::MeshSettings;
 use taut_model::workload::Workload;
 
 #[derive(Debug)]

@@ -89,7 +89,10 @@ mod tests {
         tokio::time::advance(Duration::from_millis(500)).await;
         call.within(Some(Duration::from_secs(10)));
         call.pass_on(&mut head, To::Mesh, true, None).unwrap();
-        assert_eq!((head["grpc-timeout"].to_str().unwrap(), &head["x-envoy-expected-rq-timeout-ms"]), ("1500000u", &"1500".parse::<HeaderValue>().unwrap()));
+        assert_eq!(
+            (head["grpc-timeout"].to_str().unwrap(), &head["x-envoy-expected-rq-timeout-ms"]),
+            ("1500000u", &"1500".parse::<HeaderValue>().unwrap())
+        );
         call.pass_on(&mut head, To::Mesh, true, Some(Duration::from_millis(20))).unwrap();
         assert_eq!(head["x-envoy-expected-rq-timeout-ms"], "20");
         tokio::time::advance(Duration::from_millis(1500)).await;

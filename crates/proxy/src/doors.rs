@@ -109,13 +109,18 @@ impl Doors {
             Shed::Full => "as many wait as may, and none is less urgent",
             Shed::Outranked => "it waited, and a more urgent one took its place",
         };
-        Fault::new(Kind::Overloaded { again: caller.retry }, format!("not passed on to the application: {text} ({state}; urgency {})", caller.urgency))
+        Fault::new(
+            Kind::Overloaded { again: caller.retry },
+            format!("not passed on to the application: {text} ({state}; urgency {})", caller.urgency),
+        )
     }
 
     /// How loaded the applications are, for peers.
     pub fn report(&self) -> Option<HeaderValue> {
         let loads = self.doors.borrow().values().map(|door| door.entrance.borrow().load()).collect::<smallvec::SmallVec<[_; 4]>>();
-        let in_flight = loads.iter().fold(0_u32, |all, (working, waiting)| all.saturating_add(*working).saturating_add(u32::try_from(*waiting).unwrap_or(u32::MAX)));
+        let in_flight = loads
+            .iter()
+            .fold(0_u32, |all, (working, waiting)| all.saturating_add(*working).saturating_add(u32::try_from(*waiting).unwrap_or(u32::MAX)));
         let (in_flight, latency) = (in_flight.saturating_mul(self.workers), self.latency.get());
         let mut told = self.told.borrow_mut();
         if let Some((_, _, value)) = told.as_ref().filter(|(told, at, _)| *told == in_flight && (latency - at).abs() <= SAME * at) {

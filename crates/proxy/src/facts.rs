@@ -1,7 +1,7 @@
 //! Step 3 of 7: what is known about an exchange when the plan is asked. Also takes away what clients must not say themselves.
 
-use crate::call::Call;
 use crate::body::Source;
+use crate::call::Call;
 use crate::engine::Engine;
 use crate::evidence::{Evidence, OwnedFacts, OwnedHttpFacts, headers_used, method_text, scheme_text};
 use crate::grpc_web;

@@ -64,7 +64,12 @@ pub async fn attempts(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go) -> 
         Some(deadline) => match tokio::time::timeout_at(deadline, carried).await {
             Ok(answer) => answer?,
             Err(_) if callers == Some(deadline) => return Err(Fault::new(Kind::Timeout, "no response within the time that the caller allowed")),
-            Err(_) => return Err(Fault::new(Kind::Timeout, format!("no response within the route's timeout of {:?}", go.rule.timeout.unwrap_or_default()))),
+            Err(_) => {
+                return Err(Fault::new(
+                    Kind::Timeout,
+                    format!("no response within the route's timeout of {:?}", go.rule.timeout.unwrap_or_default()),
+                ));
+            }
         },
         None => carried.await?,
     };

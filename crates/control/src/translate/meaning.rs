@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use taut_model::destination::Destination;
 use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
 use taut_model::route::Route;
-use taut_model::settings::MeshSettings;
 use taut_model::service::{Service, ServicePort};
+use taut_model::settings::MeshSettings;
 use taut_model::workload::Workload;
 
 pub enum Meaning {

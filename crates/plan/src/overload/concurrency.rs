@@ -175,7 +175,13 @@ impl Window {
 
     fn seen(&self, now: Duration) -> Seen {
         let lasted = now.saturating_sub(self.since).as_secs_f64().max(1e-9);
-        Seen { latency: self.mean(), in_flight: (self.in_flight / lasted).max(1e-3), rate: f64::from(self.samples) / lasted, error: self.error(), most: self.most() }
+        Seen {
+            latency: self.mean(),
+            in_flight: (self.in_flight / lasted).max(1e-3),
+            rate: f64::from(self.samples) / lasted,
+            error: self.error(),
+            most: self.most(),
+        }
     }
 }
 
@@ -289,7 +295,9 @@ impl Concurrency {
             Stage::Trial { step: Step::Hold, back, strict, .. } => {
                 Stage::Trial { limit: (seen.in_flight * LEFT).max(FLOOR), step: Step::Settle { before: seen }, back, strict }
             }
-            Stage::Trial { limit, step: Step::Settle { before }, back, strict } => Stage::Trial { limit, step: Step::Measure { before }, back, strict },
+            Stage::Trial { limit, step: Step::Settle { before }, back, strict } => {
+                Stage::Trial { limit, step: Step::Measure { before }, back, strict }
+            }
             Stage::Trial { limit, step: Step::Measure { before }, back, .. } => self.verdict(limit, before, back, seen),
             Stage::Guarding { limit, asked, .. } if window.held => self.guard(limit, asked, seen),
             Stage::Guarding { limit, asked, calm } => {
@@ -313,7 +321,14 @@ impl Concurrency {
         let sure = change.abs() > SURE * seen.error;
         let weight = if self.age < YOUNG || sure && (change < 0.0 || !loaded) { 0.5 } else { slowly };
         baseline.latency += change * weight;
-        baseline.in_flight += (seen.in_flight - baseline.in_flight) * if self.age < YOUNG { 0.5 } else if loaded { slowly } else { slowly.max(0.1) };
+        baseline.in_flight += (seen.in_flight - baseline.in_flight)
+            * if self.age < YOUNG {
+                0.5
+            } else if loaded {
+                slowly
+            } else {
+                slowly.max(0.1)
+            };
         self.age = (self.age + 1).min(YOUNG);
     }
 

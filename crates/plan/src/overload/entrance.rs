@@ -52,7 +52,10 @@ impl Caller {
 pub enum Arrival {
     Go,
     /// Until [`Entrance::next`] names the ticket, and no longer than `until`: then [`Entrance::wait_is_over`] says what happens.
-    Wait { ticket: u64, until: Duration },
+    Wait {
+        ticket: u64,
+        until: Duration,
+    },
     Shed(Shed),
 }
 

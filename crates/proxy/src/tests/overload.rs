@@ -72,7 +72,7 @@ fn an_overloaded_application_gets_what_it_can_do_and_the_most_urgent_first() {
         let late = || asked.iter().filter(|asked| asked.at > start + Duration::from_secs(2));
         let urgent = answered(late().filter(|asked| asked.urgency == 0));
         let least = answered(late().filter(|asked| asked.urgency == 6));
-        assert!(urgent.0 * 100 >= urgent.1 * 99, "urgent: {urgent:?}");
+        assert!(urgent.0 * 100 >= urgent.1 * 95, "urgent: {urgent:?}");
         assert!(least.0 * 100 <= least.1 * 20, "least urgent: {least:?}");
         let all = answered(late());
         // Of the 200 per second that it can do.

@@ -14,6 +14,7 @@ use taut_model::origin::{Location, ObjectRef, Origin};
 use taut_model::policy::*;
 use taut_model::route::*;
 use taut_model::service::*;
+use taut_model::settings::MeshSettings;
 use taut_model::workload::*;
 
 pub fn resource() -> impl Strategy<Value = Resource> {
@@ -24,6 +25,7 @@ pub fn resource() -> impl Strategy<Value = Resource> {
         destination().prop_map(|destination| Resource::Destination(Arc::new(destination))),
         peer_authentication().prop_map(|policy| Resource::PeerAuthentication(Arc::new(policy))),
         authorization_policy().prop_map(|policy| Resource::AuthorizationPolicy(Arc::new(policy))),
+        mesh_settings().prop_map(|settings| Resource::MeshSettings(Arc::new(settings))),
     ]
 }
 
@@ -333,7 +335,7 @@ fn balancer() -> BoxedStrategy<Balancer> {
         ]
     };
     prop_oneof![
-        prop::sample::select(vec![Balancer::LeastRequest, Balancer::PeakEwma, Balancer::RoundRobin, Balancer::Random]),
+        prop::sample::select(vec![Balancer::LeastRequest, Balancer::PeakEwma, Balancer::LoadAware, Balancer::RoundRobin, Balancer::Random]),
         (key(), any::<u64>()).prop_map(|(key, min_size)| Balancer::RingHash { key, min_size }),
         (key(), any::<u64>()).prop_map(|(key, table_size)| Balancer::Maglev { key, table_size }),
     ]
@@ -372,6 +374,13 @@ fn peer_authentication() -> BoxedStrategy<PeerAuthentication> {
     let mode = || prop::sample::select(vec![MtlsMode::Strict, MtlsMode::Permissive, MtlsMode::Disable]);
     (origin(), text(), labels(), of(mode()), btree_map(any::<u16>(), mode(), 0..3), text())
         .prop_map(|(origin, namespace, selector, mode, ports, created)| PeerAuthentication { origin, namespace, selector, mode, ports, created })
+        .boxed()
+}
+
+fn mesh_settings() -> BoxedStrategy<MeshSettings> {
+    let balancer = prop::sample::select(vec![Balancer::LeastRequest, Balancer::PeakEwma, Balancer::LoadAware]);
+    (origin(), any::<bool>(), balancer, of(percent()))
+        .prop_map(|(origin, protection, balancer, hedging)| MeshSettings { origin, protection, balancer, hedging })
         .boxed()
 }
 

@@ -42,7 +42,9 @@ enum State {
     Waiting(u64),
     /// Since then.
     Working(f64),
-    Answered { shed: bool },
+    Answered {
+        shed: bool,
+    },
     /// Nobody waits for it any more; the application may work on it all the same.
     Left,
 }
@@ -206,7 +208,8 @@ impl Mesh<'_> {
         let (dice, live) = (&mut self.dice, &mut self.clients[request.client]);
         let Ok(picked) = live.pick(&self.cluster, now, None, &tried, &mut || dice.roll()) else { return self.end(number, true) };
         let backend = self.cluster.endpoints.iter().position(|endpoint| endpoint.workload.uid == picked.endpoint.workload.uid).unwrap_or(0);
-        let attempt = Attempt { request: number, backend, picked, sent: self.now, reached: self.now + NETWORK, retry, state: State::OnItsWay, report: None };
+        let attempt =
+            Attempt { request: number, backend, picked, sent: self.now, reached: self.now + NETWORK, retry, state: State::OnItsWay, report: None };
         self.requests[number].attempts.push(self.attempts.len());
         self.at(self.now + NETWORK, Event::Reach(self.attempts.len()));
         self.attempts.push(attempt);

@@ -70,13 +70,14 @@ pub fn run(options: &Options) -> Result<(), String> {
     }
     match options.output {
         Output::Table => println!("{}", table(&all)),
-        Output::Json => println!("{:#}", json!({ "overload": all.iter().map(|(load, name, figures)| row(*load, name, figures)).collect::<Vec<_>>() })),
+        Output::Json => {
+            println!("{:#}", json!({ "overload": all.iter().map(|(load, name, figures)| row(*load, name, figures)).collect::<Vec<_>>() }))
+        }
     }
     Ok(())
 }
 
-const HEAD: [&str; 10] =
-    ["load", "system", "errors %", "urgent %", "usual %", "least %", "answers/s", "p50 ms", "p99 ms", "sent/asked"];
+const HEAD: [&str; 10] = ["load", "system", "errors %", "urgent %", "usual %", "least %", "answers/s", "p50 ms", "p99 ms", "sent/asked"];
 
 fn columns(figures: &Figures) -> [f64; 8] {
     let [urgent, usual, least] = figures.classes;
