@@ -347,7 +347,7 @@ impl Concurrency {
             let strict = self.usual_latency().is_some_and(|usual| usual < USUALLY_FAST) && f64::from(self.in_flight) > before.in_flight;
             return Stage::Open { suspicious: SUSPICIOUS - 1, strict };
         }
-        let Some((limit, due)) = back.or((load || !put).then_some((limit, FIRST))) else { return OPEN };
+        let Some((limit, due)) = back.or(load.then_some((limit, FIRST))) else { return OPEN };
         // What was proven before stays until it is refuted; in doubt it is asked for again soon.
         let due = if load { due } else { FIRST };
         if let Some(baseline) = self.baseline.as_mut().filter(|baseline| seen.latency < baseline.latency) {

@@ -227,7 +227,7 @@ fn an_overloaded_application_is_given_what_it_can_do() {
     ] {
         for seed in 1..6 {
             let application = Application { rate, takes: |_, chance| -0.02 * chance.ln(), cores: 4 };
-            let outcome = run(&application, 10.0, 30.0, seed);
+            let outcome = run(&application, 12.0, 32.0, seed);
             assert!(outcome.answered as f64 / 20.0 > 180.0, "{name}, seed {seed}: {outcome:?}");
             assert!(outcome.slowest < 2.5 && outcome.most < 300, "{name}, seed {seed}: {outcome:?}");
         }
