@@ -225,6 +225,9 @@ impl Live {
                 Outcome::Cancelled => {}
             }
         }
+        if outcome == Outcome::Shed {
+            live.hedge.sent_away();
+        }
         if outcome.sign() == Sign::GatewayError {
             state.heard = Some(Heard::failing(now));
         }

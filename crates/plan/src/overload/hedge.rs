@@ -59,6 +59,11 @@ impl Hedge {
         Some(Duration::from_secs_f64(FIRST * ((bucket as f64 + 1.0) / PER_DOUBLING).exp2()))
     }
 
+    /// A request was sent away by an endpoint that has enough to do: no copies until new ones are earned.
+    pub fn sent_away(&mut self) {
+        self.copies = 0.0;
+    }
+
     /// Whether a copy may be sent now; if so it is paid for.
     pub fn spend(&mut self) -> bool {
         let may = self.copies >= 1.0;
@@ -103,6 +108,9 @@ mod tests {
         assert!((495..=500).contains(&sent), "{sent}");
         (0..10_000).for_each(|_| hedge.answered(Duration::from_millis(1), 5.0));
         assert_eq!((0..100).filter(|_| hedge.spend()).count(), 10);
+        (0..100).for_each(|_| hedge.answered(Duration::from_millis(1), 5.0));
+        hedge.sent_away();
+        assert!(!hedge.spend());
         let mut off = Hedge::default();
         (0..1000).for_each(|_| off.answered(Duration::from_millis(1), 0.0));
         assert!(!off.spend());

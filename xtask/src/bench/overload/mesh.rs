@@ -2,7 +2,9 @@
 //! and a clock of events. The same scenario gives the same figures.
 
 use super::application::Application;
-use super::scenario::{ANTAGONISED, BACKENDS, CORES, Class, Figures, LEFT_ALONE, NETWORK, Protection, SLOWER, Scenario, TIMEOUT, WARM_UP, WORK};
+use super::scenario::{
+    ANTAGONISED, BACKENDS, CORES, Class, Figures, HICCUP, LEFT_ALONE, NETWORK, Protection, SLOWER, Scenario, TIMEOUT, WARM_UP, WORK,
+};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
@@ -317,7 +319,8 @@ impl Mesh<'_> {
         let waiting = backend.entrance.load().1 as u32;
         attempt.report = Some(Report { in_flight: backend.in_flight + waiting, latency: Duration::from_secs_f64(backend.latency) });
         attempt.state = State::Answered { shed };
-        self.at(self.now + NETWORK, Event::Answer(number));
+        let late = !shed && self.dice.unit() * 100.0 <= self.scenario.hiccups;
+        self.at(self.now + NETWORK + if late { HICCUP } else { 0.0 }, Event::Answer(number));
     }
 
     /// Back at the client's proxy.

@@ -29,6 +29,9 @@ pub struct Options {
     /// Only systems with this in their name
     #[arg(long, default_value = "")]
     only: String,
+    /// Percent of answers that are late by 300 ms, whatever the load
+    #[arg(long, default_value_t = 0.0)]
+    hiccups: f64,
     /// Leave the backends alone
     #[arg(long)]
     no_antagonists: bool,
@@ -60,7 +63,8 @@ pub fn run(options: &Options) -> Result<(), String> {
             let mut total = Figures::default();
             for seed in 1..=options.seeds.max(1) {
                 let (balancer, seconds, antagonists, clients) = (balancer.clone(), options.seconds, !options.no_antagonists, options.clients.max(1));
-                let figures = mesh::run(&Scenario { balancer, protection, hedging, antagonists, clients, load, seconds, seed })?;
+                let figures =
+                    mesh::run(&Scenario { balancer, protection, hedging, antagonists, hiccups: options.hiccups, clients, load, seconds, seed })?;
                 total.add(figures);
             }
             total.latencies.sort_by(f64::total_cmp);
@@ -124,7 +128,7 @@ mod tests {
 
     fn figures(name: &'static str, load: f64, antagonists: bool) -> Figures {
         let (_, balancer, protection, hedging) = systems().into_iter().find(|system| system.0 == name).unwrap();
-        mesh::run(&Scenario { balancer, protection, hedging, antagonists, clients: 20, load, seconds: 8.0, seed: 7 }).unwrap()
+        mesh::run(&Scenario { balancer, protection, hedging, antagonists, hiccups: 0.0, clients: 20, load, seconds: 8.0, seed: 7 }).unwrap()
     }
 
     #[test]

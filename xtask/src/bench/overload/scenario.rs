@@ -23,6 +23,7 @@ pub const TIMEOUT: f64 = 1.0;
 pub const ANTAGONISED: f64 = 4.0;
 pub const LEFT_ALONE: f64 = 16.0;
 pub const SLOWER: f64 = 3.0;
+pub const HICCUP: f64 = 0.3;
 /// Until then the load is at most half of what the backends can do, and nothing is counted.
 pub const WARM_UP: f64 = 5.0;
 
@@ -42,6 +43,8 @@ pub struct Scenario {
     /// Percent of copies; 0 for no hedging.
     pub hedging: f64,
     pub antagonists: bool,
+    /// So many percent of answers are late by [`HICCUP`], for no fault of the load: a collection of garbage, a lost packet.
+    pub hiccups: f64,
     /// Proxies that send.
     pub clients: usize,
     /// 1 is what all backends together can do on average.
