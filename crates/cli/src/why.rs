@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use taut_observe::record::{ConnectionRecord, ExchangeRecord, Reporter};
+use taut_observe::text::Came;
 use taut_plan::Explanation;
 
 #[derive(clap::Args, Debug)]

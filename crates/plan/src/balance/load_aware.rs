@@ -33,7 +33,7 @@ const SLOWER: f64 = 1.5;
 const FULLER: f64 = 2.0;
 const FEW: f64 = 2.0;
 /// How much less a hot endpoint is loaded by this worker when it is chosen all the same: those that are not hot have their limits.
-const AVOIDED: f64 = 3.0;
+const AVOIDED: f64 = 2.0;
 /// One choice in so many tries what is not known instead.
 const CURIOUS: u64 = 16;
 
