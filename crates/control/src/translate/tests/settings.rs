@@ -1,13 +1,12 @@
 //! MeshSettings, and what of it is refused.
 
 use super::*;
-use serde_json::{Value, json};
 use taut_model::destination::Balancer;
 use taut_model::settings::MeshSettings;
 
 fn mesh(name: &str, spec: Value) -> Object {
     let value = json!({"apiVersion": "tautline.dev/v1alpha1", "kind": "MeshSettings", "metadata": {"name": name}, "spec": spec});
-    Object::from_value(value).unwrap()
+    object(value)
 }
 
 #[test]
