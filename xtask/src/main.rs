@@ -71,6 +71,8 @@ enum Bench {
     Proxy(bench::Options),
     /// Compile and decide times of the plan, for 10 to 50,000 routes and policies
     Plan(bench::plan::Options),
+    /// Overload in a simulated mesh: adaptive against static limits, load-aware against other balancers
+    Overload(bench::overload::Options),
 }
 
 fn main() -> ExitCode {
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Chore::Load { load } => load::run(load),
         Chore::Bench { what: Bench::Proxy(options) } => bench::proxy(&options),
         Chore::Bench { what: Bench::Plan(options) } => bench::plan::run(&options),
+        Chore::Bench { what: Bench::Overload(options) } => bench::overload::run(&options),
         Chore::Fuzz { target, seconds, keep } => fuzz::run(target.as_deref(), seconds, keep),
     };
     match outcome {

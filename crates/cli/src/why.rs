@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use taut_observe::record::{ConnectionRecord, ExchangeRecord, Reporter};
+use taut_observe::text::Came;
 use taut_plan::Explanation;
 
 #[derive(clap::Args, Debug)]
@@ -120,6 +121,9 @@ fn exchange(record: &ExchangeRecord) -> Lines {
     };
     let happened = format!("{} {} at {}: {result} in {}", record.method, record.path, record.started, milliseconds(record.duration_us));
     let mut lines = vec![("happened".to_owned(), happened)];
+    if record.waited_us > 0 {
+        lines.push(("waited".to_owned(), format!("{} for its turn with the application", milliseconds(record.waited_us))));
+    }
     for (number, attempt) in record.attempts.iter().enumerate() {
         // The application beside the proxy and what is outside the mesh have an address and no name.
         let to = match attempt.endpoint.is_empty() {
@@ -129,7 +133,9 @@ fn exchange(record: &ExchangeRecord) -> Lines {
         };
         lines.push((format!("attempt {}", number + 1), format!("{to}: {} after {}", attempt.result, milliseconds(attempt.duration_us))));
     }
-    match record.attempts.len() {
+    // A second copy that was not needed is no retry.
+    let hedged = record.attempts.iter().filter(|attempt| attempt.result == Came::Failed("hedged".into())).count();
+    match record.attempts.len() - hedged {
         0 if record.status == 0 => lines.push(("reached".to_owned(), "nobody".to_owned())),
         0 => lines.push(("reached".to_owned(), "nobody: this proxy answered by itself".to_owned())),
         1 => {}

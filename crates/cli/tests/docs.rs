@@ -66,6 +66,11 @@ fn operate() {
     page("operate");
 }
 
+#[test]
+fn overload() {
+    page("overload");
+}
+
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")
 }

@@ -57,6 +57,7 @@ impl Published {
         self.encode_type(&new.authentications, &old.authentications, before, |one| &one.origin, Resource::PeerAuthentication);
         self.encode_type(&new.authorizations, &old.authorizations, before, |one| &one.origin, Resource::AuthorizationPolicy);
         self.encode_type(&new.limits, &old.limits, before, |one| &one.origin, Resource::RateLimit);
+        self.encode_type(&new.settings, &old.settings, before, |one| &one.origin, Resource::MeshSettings);
         self.translation = new;
     }
 
@@ -124,6 +125,7 @@ pub fn names(view: &View, of_type: ResourceType) -> &std::collections::BTreeSet<
         ResourceType::PeerAuthentication => &view.authentications,
         ResourceType::AuthorizationPolicy => &view.authorizations,
         ResourceType::RateLimit => &view.limits,
+        ResourceType::MeshSettings => &view.settings,
     }
 }
 

@@ -30,6 +30,7 @@ pub struct View {
     pub authentications: BTreeSet<String>,
     pub authorizations: BTreeSet<String>,
     pub limits: BTreeSet<String>,
+    pub settings: BTreeSet<String>,
 }
 
 /// Lookup tables over one translation.
@@ -128,6 +129,7 @@ pub fn view(mesh: &Translation, index: &Index, viewer: &Viewer) -> View {
         view.authorizations.extend(index.authorizations.get(namespace).into_iter().flatten().cloned());
         view.limits.extend(index.limits.get(namespace).into_iter().flatten().cloned());
     }
+    view.settings.extend(mesh.settings.keys().cloned());
     view
 }
 

@@ -185,6 +185,7 @@ fn snapshot(published: &Published, trust_domain: &str, own: &Arc<Workload>, host
         authentications: pick(&mesh.authentications, &view.authentications),
         authorizations: pick(&mesh.authorizations, &view.authorizations),
         limits: pick(&mesh.limits, &view.limits),
+        settings: pick(&mesh.settings, &view.settings),
         routes,
         policies_complete: true,
     }

@@ -77,6 +77,8 @@ pub enum Balancer {
     LeastRequest,
     /// Power of two choices by peak-EWMA latency x in flight (Linkerd's).
     PeakEwma,
+    /// By the load and latency that the peers' proxies report, hot ones avoided (Prequal's); as `LeastRequest` without reports.
+    LoadAware,
     RoundRobin,
     Random,
     /// Ketama-like ring of at least `min_size` points (Istio's default 1024).

@@ -19,5 +19,6 @@ pub mod read;
 pub mod route;
 pub mod schema;
 pub mod service;
+pub mod settings;
 pub mod tree;
 pub mod workload;

@@ -32,6 +32,7 @@ const TABLE: &[(&str, &str)] = &[
     // UT: upstream request timeout.
     ("timeout", "UT"),
     ("per_try_timeout", "UT"),
+    ("deadline_over", "UT"),
     // UC: upstream connection termination.
     ("reset", "UC"),
     ("reset_before_request", "UC"),
@@ -40,6 +41,8 @@ const TABLE: &[(&str, &str)] = &[
     ("refused_stream", "UR"),
     // UPE: upstream protocol error.
     ("bad_response", "UPE"),
+    // OM: the overload manager terminated the request.
+    ("overloaded", "OM"),
     // UO: upstream overflow (circuit breaking).
     ("overflow", "UO"),
     // RL: rate limited locally.

@@ -52,6 +52,10 @@ pub struct Registry {
     connections_open: AtomicI64,
     retries: AtomicU64,
     mirrors_dropped: AtomicU64,
+    waited: AtomicU64,
+    shed: AtomicU64,
+    hedges: AtomicU64,
+    concurrency_limit: AtomicI64,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -100,6 +104,10 @@ impl Registry {
             connections_open: AtomicI64::new(0),
             retries: AtomicU64::new(0),
             mirrors_dropped: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
+            hedges: AtomicU64::new(0),
+            concurrency_limit: AtomicI64::new(0),
         }
     }
 
@@ -152,6 +160,22 @@ impl Registry {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub fn waited(&self) {
+        self.waited.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn shed(&self) {
+        self.shed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn hedged(&self) {
+        self.hedges.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn limit_changed(&self, delta: i64) {
+        self.concurrency_limit.fetch_add(delta, Ordering::Relaxed);
+    }
+
     pub fn mirror_dropped(&self) {
         self.mirrors_dropped.fetch_add(1, Ordering::Relaxed);
     }
@@ -172,6 +196,16 @@ impl Registry {
         Sample::counter(names::RETRIES, "Attempts beyond the first.", relaxed(&self.retries)).render(&mut out, true);
         let dropped = relaxed(&self.mirrors_dropped);
         Sample::counter(names::MIRRORS_DROPPED, "Mirrored copies that were not sent.", dropped).render(&mut out, true);
+        let counters = [
+            (names::HEDGES, "Second copies of requests that took long.", &self.hedges),
+            (names::WAITED, "Requests that waited for their turn with the application.", &self.waited),
+            (names::SHED, "Requests that were sent away so that the application is not overrun.", &self.shed),
+        ];
+        for (name, help, count) in counters {
+            Sample::counter(name, help, relaxed(count)).render(&mut out, true);
+        }
+        let limit = self.concurrency_limit.load(Ordering::Relaxed) as f64;
+        Sample::gauge(names::CONCURRENCY_LIMIT, "Requests that the application may work on at a time; 0 for no limit.", limit).render(&mut out, true);
         for sample in others {
             sample.render(&mut out, true);
         }

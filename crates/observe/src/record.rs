@@ -83,6 +83,9 @@ pub struct ExchangeRecord {
     pub request_bytes: u64,
     pub response_bytes: u64,
     pub duration_us: u64,
+    /// How long it waited for its turn with the application, which had more to do than it could.
+    #[serde(default)]
+    pub waited_us: u64,
     /// Until the first byte of the upstream's response head; 0 if none.
     pub upstream_us: u64,
     /// Nearly always one.

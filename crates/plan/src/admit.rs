@@ -52,6 +52,10 @@ impl Plan {
         let limits = self.limits_on(&visit, facts, trace)?;
         let sizes = self.sizes_of(&visit, trace);
         trace.step(Mark::Chosen, "let in", || format!("to the application on port {port}"), Some(&rule.origin));
+        if facts.http.is_some() && self.settings.protection {
+            let what = || "waits or is sent away if the application has more to do than it can, least urgent first".to_owned();
+            trace.step(Mark::Info, "protection", what, Some(&self.settings.origin));
+        }
         let path = facts.http.filter(|http| http.path != path).map(|_| path.into_owned());
         if let Some(path) = &path {
             trace.step(Mark::Info, "path", || format!("becomes {path:?}, as it was authorized"), None);

@@ -45,6 +45,7 @@ pub(crate) fn build(snapshot: &Snapshot) -> Clusters {
     let own_namespace = snapshot.own.as_ref().map_or("", |own| own.namespace.as_str());
     let mut built = Clusters::new();
     let settings = Settings::of(snapshot);
+    let defaults = snapshot.settings.values().next().cloned().unwrap_or_default();
     for service in snapshot.services.values() {
         let (destinations, subsets) = settings_for(&settings, service, own_namespace);
         let additions = settings.additions(service);
@@ -56,7 +57,7 @@ pub(crate) fn build(snapshot: &Snapshot) -> Clusters {
             let mut base = destinations.first().map_or_else(TrafficPolicy::default, |d| overlay(&TrafficPolicy::default(), &d.policy, port.number));
             additions.iter().for_each(|addition| add(&mut base, &overlay(&TrafficPolicy::default(), &addition.policy, port.number)));
             let origin = destinations.first().map(|d| d.origin.clone());
-            let whole = Wanted { service, port, host: &host, workloads: &workloads, own: snapshot.own.as_deref() };
+            let whole = Wanted { balancer: &defaults.balancer, service, port, host: &host, workloads: &workloads, own: snapshot.own.as_deref() };
             let cluster = whole.cluster(None, &base, origin.clone());
             built.insert(cluster.cluster.key.clone(), cluster);
             for subset in &subsets {
@@ -159,6 +160,8 @@ fn overlay(below: &TrafficPolicy, above: &TrafficPolicy, port: u16) -> TrafficPo
 }
 
 struct Wanted<'a> {
+    /// Of the mesh, for services in it.
+    balancer: &'a Balancer,
     service: &'a Service,
     port: &'a ServicePort,
     host: &'a Arc<str>,
@@ -215,9 +218,10 @@ impl Wanted<'_> {
     }
 
     fn usual_balancer(&self) -> Balancer {
-        match self.service.affinity {
-            Affinity::None => Balancer::LeastRequest,
-            Affinity::ClientAddress => Balancer::RingHash { key: HashKey::SourceIp, min_size: RING_SIZE },
+        match (self.service.affinity, self.service.place) {
+            (Affinity::None, Place::Mesh) => self.balancer.clone(),
+            (Affinity::None, Place::External) => Balancer::LeastRequest,
+            (Affinity::ClientAddress, _) => Balancer::RingHash { key: HashKey::SourceIp, min_size: RING_SIZE },
         }
     }
 

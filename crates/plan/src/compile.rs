@@ -63,6 +63,7 @@ impl Plan {
             virtual_addresses,
             endpoint_addresses,
             clusters: clusters.into_iter().map(|(key, built)| (key, built.cluster)).collect(),
+            settings: snapshot.settings.values().next().cloned().unwrap_or_default(),
             inbound,
             passthrough: Arc::new(crate::rules::bare_plan(Origin::built_in("hosts outside the mesh are passed through"))),
             problems,

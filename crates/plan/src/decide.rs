@@ -260,6 +260,7 @@ impl Plan {
         }
         if T::LISTENS {
             tell_cluster(&cluster, trace);
+            self.tell_hedging(facts, &cluster, trace);
             tell_rule(rule, trace);
             tell_headers(&share.backend.request_headers, &share.backend.response_headers, &share.backend.origin, trace);
         }
@@ -454,6 +455,16 @@ fn mirrors<T: Trace>(rule: &Rule, dice: Dice<'_>, trace: &mut T) -> Result<Vec<A
         }
     }
     Ok(due)
+}
+
+impl Plan {
+    fn tell_hedging<T: Trace>(&self, facts: &Facts<'_>, cluster: &Cluster, trace: &mut T) {
+        let safe = facts.http.is_some_and(|http| matches!(http.method, "GET" | "HEAD"));
+        if let Some(percent) = self.settings.hedging.filter(|_| safe && cluster.endpoints.len() > 1) {
+            let what = || format!("a second copy to another endpoint when the first takes long, at most {percent} % more requests");
+            trace.step(Mark::Info, "hedging", what, Some(&self.settings.origin));
+        }
+    }
 }
 
 fn tell_cluster<T: Trace>(cluster: &Cluster, trace: &mut T) {

@@ -28,6 +28,7 @@ pub mod live;
 mod locality;
 mod matching;
 mod outlier;
+pub mod overload;
 mod path;
 mod pattern;
 mod plan;
@@ -47,6 +48,7 @@ mod transform;
 pub mod verdict;
 mod words;
 
+pub use balance::load_aware::Report;
 pub use balance::table::HashTable;
 pub use cluster::{Cluster, ClusterKey, Endpoint};
 pub use dice::stable_hash;

@@ -1,6 +1,7 @@
 //! What changes from request to request beside the plan: loads, ejections, budgets. One per worker, single-threaded, no locks;
 //! keyed by cluster and endpoint, so that it survives a new plan.
 
+use crate::balance::load_aware::{self, Heard, Report, Reported};
 use crate::balance::peak_ewma::PeakEwma;
 use crate::balance::table::Kind;
 use crate::balance::{Usable, random, round_robin, two_choices, warm_up};
@@ -9,6 +10,7 @@ use crate::health::Unwell;
 use crate::limits::{Counters, Overflow};
 use crate::locality::{Places, roll_of};
 use crate::outlier::{Outlier, Sign, may_eject, panics};
+use crate::overload::Hedge;
 use crate::plan::Plan;
 use foldhash::fast::FixedState;
 use std::collections::{HashMap, HashSet};
@@ -32,6 +34,8 @@ pub struct Live {
 struct ClusterLive {
     counters: Counters,
     endpoints: HashMap<Arc<str>, EndpointLive, FixedState>,
+    reported: Reported,
+    hedge: Hedge,
     /// No ejection, and no avoidance of an unreachable endpoint, lasts longer than this.
     ejections_end: Duration,
     /// No endpoint warms up for longer than this.
@@ -42,6 +46,8 @@ struct ClusterLive {
 struct EndpointLive {
     in_flight: u32,
     latency: PeakEwma,
+    /// What its proxy said of it last.
+    heard: Option<Heard>,
     outlier: Outlier,
     /// Of smooth round robin.
     purse: i64,
@@ -73,7 +79,7 @@ impl Unreachable {
 impl EndpointLive {
     fn new(now: Duration) -> Self {
         let (outlier, unreachable) = Default::default();
-        Self { in_flight: 0, latency: PeakEwma::new(now), outlier, purse: 0, unreachable, since: now }
+        Self { in_flight: 0, latency: PeakEwma::new(now), heard: None, outlier, purse: 0, unreachable, since: now }
     }
 }
 
@@ -117,6 +123,9 @@ pub enum Outcome {
     ConnectFailed,
     Reset,
     TimedOut,
+    /// The peer's proxy sent the request away to protect its application, which never saw it: no sign of a broken endpoint, so
+    /// that none is taken out for being busy, which would leave more for the others.
+    Shed,
     /// The client left, or another attempt won: says nothing about the endpoint.
     Cancelled,
 }
@@ -130,7 +139,7 @@ impl Outcome {
             Self::Status { status: status @ 500..=599, .. } if counts(status) => Sign::ServerError,
             Self::Status { status, .. } if policy.error_statuses.contains(&status) => Sign::ServerError,
             Self::Status { .. } => Sign::Good,
-            Self::Cancelled => Sign::Neutral,
+            Self::Shed | Self::Cancelled => Sign::Neutral,
         }
     }
 }
@@ -277,13 +286,20 @@ impl Live {
         if cluster.balancer == Balancer::PeakEwma {
             match outcome {
                 Outcome::Status { latency, .. } => state.latency.observe(latency, now),
-                Outcome::ConnectFailed | Outcome::Reset | Outcome::TimedOut => state.latency.observe_failure(now),
+                Outcome::ConnectFailed | Outcome::Reset | Outcome::TimedOut | Outcome::Shed => state.latency.observe_failure(now),
                 Outcome::Cancelled => {}
             }
         }
+        if outcome == Outcome::Shed {
+            live.hedge.sent_away();
+        }
+        // Whatever an outlier policy counts.
+        if matches!(outcome.sign(&OutlierPolicy::default()), Sign::GatewayError | Sign::NoAnswer) {
+            state.heard = Some(Heard::failing(now));
+        }
         match outcome {
             Outcome::ConnectFailed => live.ejections_end = live.ejections_end.max(state.unreachable.note(now)),
-            Outcome::Status { .. } => state.unreachable = Unreachable::default(),
+            Outcome::Status { .. } | Outcome::Shed => state.unreachable = Unreachable::default(),
             Outcome::Reset | Outcome::TimedOut | Outcome::Cancelled => {}
         }
         let Some(policy) = &cluster.outlier else { return };
@@ -297,6 +313,21 @@ impl Live {
         {
             live.ejections_end = live.ejections_end.max(state.outlier.eject(policy, now));
         }
+    }
+
+    /// What an endpoint's proxy says of it, with a response.
+    pub fn hear(&mut self, cluster: &Cluster, picked: &Picked, now: Duration, report: Report) {
+        let Some(live) = self.clusters.get_mut(&cluster.key) else { return };
+        let Some(state) = live.endpoints.get_mut(&picked.uid) else { return };
+        if !state.heard.is_some_and(|heard| heard.is_failing(now)) {
+            live.reported.note(report);
+            state.heard = Some(Heard::new(report, now));
+        }
+    }
+
+    /// When second copies of requests to this cluster pay.
+    pub fn hedge(&mut self, cluster: &Cluster) -> &mut Hedge {
+        &mut self.cluster(&cluster.key).hedge
     }
 
     /// Every endpoint that is ejected now, and until when; sorted.
@@ -366,6 +397,7 @@ impl ClusterLive {
         let uid = self.uid(endpoint, now);
         if let Some(state) = self.endpoints.get_mut(&uid) {
             state.in_flight = state.in_flight.saturating_add(1);
+            state.heard.iter_mut().for_each(Heard::chosen);
         }
         Some(Picked { endpoint: endpoint.clone(), uid })
     }
@@ -432,6 +464,10 @@ impl ClusterLive {
         let kind = match &cluster.balancer {
             Balancer::LeastRequest => return two_choices(usable, load, roll),
             Balancer::PeakEwma => return two_choices(usable, |position| latency(position) * load(position), roll),
+            Balancer::LoadAware => {
+                let heard = |position: usize| state(position).and_then(|state| state.heard);
+                return load_aware::choose(usable, &self.reported, heard, load, weight, now, roll);
+            }
             Balancer::Random => return random(usable, weight, roll()),
             Balancer::RoundRobin => return self.next_in_turn(cluster, usable, now),
             Balancer::RingHash { min_size, .. } => Kind::Ring(*min_size),

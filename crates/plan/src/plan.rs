@@ -13,6 +13,7 @@ use std::sync::Arc;
 use taut_model::host;
 use taut_model::origin::Origin;
 use taut_model::service::{AppProtocol, Place, Service};
+use taut_model::settings::MeshSettings;
 use taut_model::workload::Workload;
 
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub struct Plan {
     pub(crate) virtual_addresses: BTreeMap<(IpAddr, u16), String>,
     pub(crate) endpoint_addresses: BTreeMap<SocketAddr, Direct>,
     pub(crate) clusters: BTreeMap<ClusterKey, Arc<Cluster>>,
+    pub(crate) settings: Arc<MeshSettings>,
     pub(crate) inbound: InboundPlan,
     pub(crate) passthrough: Arc<RulePlan>,
     pub(crate) problems: Vec<(Origin, String)>,
@@ -55,6 +57,11 @@ impl Plan {
 
     pub fn own(&self) -> Option<&Arc<Workload>> {
         self.own.as_ref()
+    }
+
+    /// What holds for the whole mesh.
+    pub fn settings(&self) -> &MeshSettings {
+        &self.settings
     }
 
     /// Per object: why it is not accepted; the shell reports it to the control plane. A route told here has no effect; a policy

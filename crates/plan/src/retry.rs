@@ -77,8 +77,8 @@ pub fn safe_by_default(failure: &Failure<'_>, method: &str, mesh_reason: Option<
 }
 
 /// Reasons (`x-taut-reason`) of a proxy that did not hand the request to an application.
-const NOT_DELIVERED: [&str; 7] =
-    ["app_unreachable", "connect_failed", "connect_timeout", "draining", "no_endpoint", "overflow", "policies_not_received"];
+const NOT_DELIVERED: [&str; 8] =
+    ["app_unreachable", "connect_failed", "connect_timeout", "draining", "no_endpoint", "overflow", "overloaded", "policies_not_received"];
 
 /// RFC 9110 section 9.2.2.
 fn idempotent(method: &str) -> bool {

@@ -7,6 +7,7 @@ use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
 use taut_model::rate_limit::RateLimit;
 use taut_model::route::Route;
 use taut_model::service::Service;
+use taut_model::settings::MeshSettings;
 use taut_model::workload::Workload;
 
 /// One proxy's view of the mesh. Keys are the wire's resource names: the host for a service, the uid for a workload,
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub authentications: BTreeMap<String, Arc<PeerAuthentication>>,
     pub authorizations: BTreeMap<String, Arc<AuthorizationPolicy>>,
     pub limits: BTreeMap<String, Arc<RateLimit>>,
+    /// At most one; none are the defaults.
+    pub settings: BTreeMap<String, Arc<MeshSettings>>,
     /// Whether the control plane has sent every policy that concerns `own`. Until then inbound is refused: fail closed.
     pub policies_complete: bool,
 }

@@ -8,6 +8,7 @@ use taut_model::route::{AbortWith, HeaderChange, Retry, RetryEndpoints, RetryOn}
 pub(crate) fn balancer(balancer: &Balancer) -> &'static str {
     match balancer {
         Balancer::LeastRequest => "least requests (two choices)",
+        Balancer::LoadAware => "reported load (hot ones avoided)",
         Balancer::PeakEwma => "peak EWMA latency (two choices)",
         Balancer::RoundRobin => "round robin",
         Balancer::Random => "chance",

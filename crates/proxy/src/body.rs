@@ -75,6 +75,11 @@ impl Source {
         Some(RequestBody { source: self.clone(), reader, next: 0, trailers_given: false })
     }
 
+    /// There is no body.
+    pub fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub fn can_be_read_again(&self) -> bool {
         self.0.as_ref().is_none_or(|state| {
             let state = state.borrow();

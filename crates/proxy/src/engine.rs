@@ -3,6 +3,7 @@
 
 use crate::current::Current;
 use crate::dial::Dialer;
+use crate::doors::Doors;
 use crate::hbone::Tunnels;
 use crate::learned::Learned;
 use crate::metadata::{self, Introductions};
@@ -23,7 +24,7 @@ use taut_model::host;
 use taut_model::workload::Workload;
 use taut_observe::record::Party;
 use taut_plan::verdict::{Forward, Rolls};
-use taut_plan::{Cluster, Live, NoEndpoint, Outcome, Overflow, Picked, Plan};
+use taut_plan::{Cluster, Live, NoEndpoint, Outcome, Overflow, Picked, Plan, Report};
 use tokio::sync::watch;
 
 /// Of the dice that exchanges roll.
@@ -37,6 +38,7 @@ pub struct Engine {
     pub dialer: Rc<Dialer>,
     pub pool: Pool,
     pub tunnels: Tunnels,
+    pub doors: Rc<Doors>,
     /// How this workload names itself to peers.
     pub introduction: Option<HeaderValue>,
     live: Rc<RefCell<Live>>,
@@ -64,6 +66,7 @@ impl Engine {
         Rc::new(Self {
             introduction: metadata::introduction(current.workload()),
             tunnels: Tunnels::new(dialer.clone()),
+            doors: Rc::new(Doors::new(world.clone(), sink.clone(), workers)),
             pool: Pool::new(dialer.clone(), live.clone(), workers),
             world,
             options,
@@ -270,6 +273,12 @@ impl InFlight {
 
     pub fn ended(&mut self, outcome: Outcome) {
         self.outcome = outcome;
+    }
+
+    /// What the endpoint's proxy says of it.
+    pub fn hear(&self, report: Report) {
+        let now = self.engine.world.now();
+        self.engine.live().hear(&self.cluster, &self.picked, now, report);
     }
 
     /// The end of a response has said more than its head.

@@ -1,6 +1,7 @@
 //! Step 3 of 7: what is known about an exchange when the plan is asked. Also takes away what clients must not say themselves.
 
 use crate::body::Source;
+use crate::call::Call;
 use crate::engine::Engine;
 use crate::evidence::{Evidence, OwnedFacts, OwnedHttpFacts, headers_used, method_text, scheme_text};
 use crate::grpc_web;
@@ -182,6 +183,7 @@ pub struct Exchange {
     host: Text,
     port: u16,
     pub grpc: bool,
+    pub call: Call,
     /// The client speaks gRPC-Web, and is to be answered in it.
     pub web: Option<grpc_web::Format>,
     /// What lets a page of another origin read the response, whatever it is.
@@ -236,6 +238,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
     };
     let mut edge = arrival.edge(engine, Protocol::Http);
     take_away(engine, &mut head.headers, arrival, &mut edge);
+    let call = Call::read(&mut head.headers, arrival.direction == Direction::Inbound && arrival.peer.is_some());
     let grpc = is_grpc(&head.headers);
     if grpc {
         edge.protocol = Protocol::Grpc;
@@ -257,6 +260,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
         request_bytes: 0,
         response_bytes: 0,
         duration_us: 0,
+        waited_us: 0,
         upstream_us: 0,
         attempts: SmallVec::new(),
         plan: plan.version(),
@@ -284,7 +288,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
     let evidence = Evidence { plan: plan.clone(), facts, rolls };
     let open = Open::new(engine, record, evidence, body.clone());
     let (web, cors, largest_response) = (None, None, None);
-    Exchange { arrival: arrival.clone(), head, body, upgrade, plan, rolls, authority, host, port, grpc, web, cors, largest_response, open }
+    Exchange { arrival: arrival.clone(), head, body, upgrade, plan, rolls, authority, host, port, grpc, call, web, cors, largest_response, open }
 }
 
 /// Removes the headers that only proxies of the mesh may set, after reading what a peer's proxy said in them.

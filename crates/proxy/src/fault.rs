@@ -48,6 +48,12 @@ pub enum Kind {
     ResetBeforeRequest,
     /// The connection ended before the response head.
     Reset,
+    /// Inbound: sent away so that the application is not overrun. `again`: it had been sent before, and should not be once more.
+    Overloaded {
+        again: bool,
+    },
+    /// The time that the caller allowed was over, or nearly so, before the request was sent on.
+    DeadlineOver,
     /// The response broke off after its head.
     ResponseBroken,
     /// The route's timeout, for the whole exchange.
@@ -122,6 +128,7 @@ impl Fault {
             | Kind::Reported { .. }
             | Kind::PeerRefused { .. } => Side::Upstream,
             Kind::NoEndpoint | Kind::NameNotFound | Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::PeerUntrusted => Side::Upstream,
+            Kind::Overloaded { .. } | Kind::DeadlineOver => Side::Upstream,
             Kind::AppUnreachable | Kind::RefusedStream | Kind::ResetBeforeRequest | Kind::Reset | Kind::ResponseBroken => Side::Upstream,
             Kind::RateLimited(_) | Kind::RequestTooLarge(_) | Kind::BadRequest | Kind::MethodNotAllowed => Side::Client,
             Kind::ClientLeft | Kind::ClientBroke | Kind::ClientStalled | Kind::HandshakeFailed | Kind::LateHttp => Side::Client,
@@ -144,6 +151,8 @@ impl Fault {
             Kind::HandshakeFailed => "handshake_failed",
             Kind::LateHttp => "late_http",
             Kind::AppUnreachable => "app_unreachable",
+            Kind::Overloaded { .. } => OVERLOADED,
+            Kind::DeadlineOver => DEADLINE_OVER,
             Kind::RefusedStream => "refused_stream",
             Kind::ResetBeforeRequest => "reset_before_request",
             Kind::Reset => "reset",
@@ -206,6 +215,10 @@ impl Fault {
         }
     }
 }
+
+/// What a proxy says that has kept a request from its application, which is no sign that anything is broken.
+pub const OVERLOADED: &str = "overloaded";
+pub const DEADLINE_OVER: &str = "deadline_over";
 
 pub fn side_name(side: Side) -> &'static str {
     match side {

@@ -1,10 +1,13 @@
 //! Step 6 of 7: carries an exchange to an upstream, in as many attempts as the plan allows.
 
+use crate::call::{AGAIN, To, mark_again};
 use crate::dial::Target;
+use crate::doors::{Pass, read_report};
 use crate::engine::{Admitted, Engine, InFlight};
 use crate::facts::Exchange;
-use crate::fault::{Fault, Kind};
+use crate::fault::{DEADLINE_OVER, Fault, Kind, OVERLOADED};
 use crate::grpc;
+use crate::hedge;
 use crate::incoming::Incoming;
 use crate::metadata;
 use crate::record::{attempt, micros};
@@ -19,6 +22,7 @@ use taut_model::route::RetryEndpoints;
 use taut_observe::text::{Came, Text};
 use taut_plan::Outcome;
 use taut_plan::cluster::{Cluster, Dial, Transport};
+use taut_plan::overload::priority;
 use taut_plan::retry;
 use taut_plan::verdict::{Action, Forward, Go};
 use tokio::time::Instant;
@@ -51,14 +55,22 @@ pub struct Hold {
 
 /// Does what the plan decided, within the rule's timeout.
 pub async fn attempts(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go) -> Result<Answer, Fault> {
-    let deadline = go.rule.timeout.map(|timeout| Instant::now() + timeout);
+    let callers = exchange.call.deadline;
+    exchange.call.within(go.rule.timeout);
+    let deadline = exchange.call.deadline;
     let carried = carry(engine, exchange, go);
-    let mut answer = match (deadline, go.rule.timeout) {
-        (Some(deadline), Some(timeout)) => match tokio::time::timeout_at(deadline, carried).await {
+    let mut answer = match deadline {
+        Some(deadline) => match tokio::time::timeout_at(deadline, carried).await {
             Ok(answer) => answer?,
-            Err(_) => return Err(Fault::new(Kind::Timeout, format!("no response within the route's timeout of {timeout:?}"))),
+            Err(_) if callers == Some(deadline) => return Err(Fault::new(Kind::Timeout, "no response within the time that the caller allowed")),
+            Err(_) => {
+                return Err(Fault::new(
+                    Kind::Timeout,
+                    format!("no response within the route's timeout of {:?}", go.rule.timeout.unwrap_or_default()),
+                ));
+            }
         },
-        _ => carried.await?,
+        None => carried.await?,
     };
     answer.deadline = deadline;
     Ok(answer)
@@ -113,10 +125,13 @@ async fn to_cluster(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go, forwa
         });
         // Nothing reached an endpoint that could not be connected to, so asking another one adds no load: no budget, no back-off.
         let elsewhere = matches!(failure, Some(retry::Failure::Connect)) && tried.len() + 1 < cluster.endpoints.len();
-        let may = due && retries < rule.attempts && exchange.body.can_be_read_again() && !engine.current.draining();
+        // What was sent again and was sent away again only adds to the load.
+        let told_not_to = retries > 0 && mesh_reason(&outcome, &in_flight).is_some_and(|reason| reason == OVERLOADED);
+        let may = due && !told_not_to && retries < rule.attempts && exchange.body.can_be_read_again() && !engine.current.draining();
         if may && (elsewhere || admitted.try_retry()) {
             tried.push(in_flight.picked.uid.clone());
             drop((outcome, in_flight));
+            mark_again(&mut exchange.head.headers);
             engine.sink.retried();
             if !elsewhere {
                 let roll = engine.dice().u64(..);
@@ -188,14 +203,21 @@ async fn one_attempt(
     let spoken = spoken_to(cluster, &endpoint.transport, exchange.head.version, exchange.upgrade.is_some());
     let target = Target::of(&endpoint, cluster, spoken, exchange.arrival.ends);
     introduce(engine, exchange, &target.transport);
-    let sending = engine.pool.send(&target, engine.current.identity(), &exchange.head, &exchange.body, Some(cluster));
+    let (call, to) = (exchange.call, if mesh { To::Mesh } else { To::Outside });
+    call.pass_on(&mut exchange.head.headers, to, exchange.grpc, per_try)?;
+    let sending = hedge::send(engine, exchange, cluster, in_flight, &target);
     let sent = match per_try {
         None => sending.await,
         Some(limit) => tokio::time::timeout(limit, sending)
             .await
             .unwrap_or_else(|_| Err(Fault::new(Kind::PerTryTimeout, format!("no response within the try's timeout of {limit:?}")))),
     };
+    if mesh && let Some(report) = sent.as_ref().ok().and_then(|response| read_report(response.headers())) {
+        in_flight.hear(report);
+    }
+    let sent_away = mesh_reason(&sent, in_flight).is_some_and(|reason| matches!(reason, OVERLOADED | DEADLINE_OVER));
     in_flight.ended(match &sent {
+        Ok(_) if sent_away => Outcome::Shed,
         Ok(response) => {
             let grpc = grpc::status(response.headers()).filter(|_| response.status() == StatusCode::OK);
             Outcome::Status { status: grpc.map_or(response.status().as_u16(), grpc::http_status), latency: started.elapsed() }
@@ -234,6 +256,7 @@ fn introduce(engine: &Engine, exchange: &mut Exchange, transport: &Transport) {
         }
         _ => {
             headers.remove(&metadata::SOURCE);
+            headers.remove(&AGAIN);
         }
     }
     let https = matches!(transport, Transport::Tls { .. });
@@ -251,12 +274,32 @@ async fn to_application(engine: &Rc<Engine>, exchange: &mut Exchange, port: u16)
     let address = SocketAddr::new(own.address, port);
     let host = exchange.open.record.edge.service_host.clone();
     engine.names().service(&mut exchange.open.record().edge, &host, &own.namespace);
-    direct(engine, exchange, Dial::Address(address)).await.map_err(|fault| match fault.kind {
+    let pass = enter(engine, exchange, port).await?;
+    let answer = direct(engine, exchange, Dial::Address(address)).await;
+    if let Some(pass) = pass {
+        // An error may well come fast.
+        pass.answered(answer.as_ref().is_ok_and(|answer| !answer.response.status().is_server_error()));
+    }
+    answer.map_err(|fault| match fault.kind {
         Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::NameNotFound => {
             Fault::new(Kind::AppUnreachable, format!("the application does not answer at {address}: {}", fault.detail))
         }
         _ => fault,
     })
+}
+
+/// Has the request wait for its turn with the application. What becomes a connection of its own is no request, and takes none.
+async fn enter(engine: &Rc<Engine>, exchange: &mut Exchange, port: u16) -> Result<Option<Pass>, Fault> {
+    if exchange.upgrade.is_some() {
+        return Ok(None);
+    }
+    let head = &exchange.head;
+    let probe = priority::is_probe(head.method.as_str(), head.uri.path(), &head.headers);
+    let caller = exchange.call.caller(probe, engine.world.now());
+    let pass = engine.doors.enter(port, caller, exchange.plan.settings().protection).await?;
+    exchange.open.record().waited_us = micros(pass.waited());
+    exchange.call.pass_on(&mut exchange.head.headers, To::Mesh, exchange.grpc, None)?;
+    Ok(Some(pass))
 }
 
 /// Outside the mesh: to what the client named.

@@ -1,8 +1,13 @@
 //! Lets go of the pages of the program that only its start has needed: they count as its memory for as long as they are mapped.
 
+use crate::world::World;
 use rustix::mm::{Advice, madvise};
 use std::fs;
 use std::io;
+use std::time::Duration;
+
+/// By then a proxy has its certificate and its first configuration.
+const STARTED: Duration = Duration::from_secs(2);
 
 /// A mapping as `/proc/self/smaps` tells it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -15,12 +20,24 @@ struct Mapping {
     changed: bool,
 }
 
+/// Once a proxy has started, most of its program is not needed any more.
+pub async fn settle_down(world: World) {
+    if world.is_simulated() {
+        return;
+    }
+    tokio::time::sleep(STARTED).await;
+    match let_go() {
+        Ok(bytes) => tracing::debug!(bytes, "let go of the program's pages that the start has needed"),
+        Err(error) => tracing::debug!(%error, "the program's pages stay mapped"),
+    }
+}
+
 /// Unmaps the pages of the program and its libraries. Those that are used again are mapped again from the page cache, a few at a time.
 /// Gives the bytes of address space it spoke of.
 ///
 /// # Errors
 /// The system does not tell what is mapped, or does not take the advice.
-pub fn let_go() -> io::Result<usize> {
+fn let_go() -> io::Result<usize> {
     let constant = constant(&fs::read_to_string("/proc/self/smaps")?);
     for (start, length) in &constant {
         advise(*start, *length)?;

@@ -1,6 +1,7 @@
 //! Step 7 of 7: the one place where a fault becomes a status, and where the record of an exchange is handed to the response
 //! so that it is emitted when the response has truly ended.
 
+use crate::doors::LOAD;
 use crate::engine::Engine;
 use crate::facts::Exchange;
 use crate::fault::{Fault, Kind, side_name};
@@ -109,6 +110,9 @@ fn failure(mut exchange: Exchange, fault: &Fault) -> Response<ResponseBody> {
         _ => exchange.grpc.then(|| grpc_code(fault)),
     };
     let mut headers = HeaderMap::new();
+    if let Kind::Overloaded { again } = fault.kind {
+        come_back_later(&mut headers, again, grpc.is_some());
+    }
     let status = match grpc {
         // gRPC over HTTP/2, "Responses": trailers-only.
         Some(code) => {
@@ -125,7 +129,9 @@ fn failure(mut exchange: Exchange, fault: &Fault) -> Response<ResponseBody> {
     let body = if grpc.is_some() { Bytes::new() } else { Bytes::from(format!("{text}\n")) };
     headers.extend(HeaderValue::from_str(fault.reason()).ok().map(|reason| (metadata::REASON.clone(), reason)));
     if exchange.inbound() && exchange.arrival.peer.is_some() {
-        headers.extend(exchange.open.engine().introduction.clone().map(|own| (metadata::DESTINATION.clone(), own)));
+        let engine = exchange.open.engine();
+        headers.extend(engine.introduction.clone().map(|own| (metadata::DESTINATION.clone(), own)));
+        headers.extend(engine.doors.report().map(|load| (LOAD.clone(), load)));
     }
     transform::across_origins(&exchange, &mut headers);
     if let Kind::RateLimited(exhausted) = &fault.kind {
@@ -140,13 +146,23 @@ fn failure(mut exchange: Exchange, fault: &Fault) -> Response<ResponseBody> {
     response
 }
 
+/// When to try again. A retry that was sent away is told not to come back: it would only add to the load.
+fn come_back_later(headers: &mut HeaderMap, again: bool, is_grpc: bool) {
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    if is_grpc {
+        // gRPC's retry design (A6): milliseconds, or a negative number for never.
+        let pushback = if again { "-1" } else { "1000" };
+        headers.insert("grpc-retry-pushback-ms", HeaderValue::from_static(pushback));
+    }
+}
+
 /// RFC 9110 section 15, as Envoy and Istio use them.
 fn status(fault: &Fault) -> StatusCode {
     match &fault.kind {
         Kind::Refused { status, .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
         Kind::Injected { with: AbortWith::Http(status), .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
         Kind::RequestTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-        Kind::Timeout | Kind::PerTryTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Kind::Timeout | Kind::PerTryTimeout | Kind::DeadlineOver => StatusCode::GATEWAY_TIMEOUT,
         Kind::BadResponse | Kind::NameNotFound | Kind::ResponseTooLarge(_) => StatusCode::BAD_GATEWAY,
         Kind::BadRequest | Kind::ClientBroke | Kind::ClientLeft => StatusCode::BAD_REQUEST,
         Kind::ClientStalled => StatusCode::REQUEST_TIMEOUT,
@@ -160,7 +176,7 @@ fn status(fault: &Fault) -> StatusCode {
 /// gRPC's mapping of HTTP statuses to codes (doc/http-grpc-status-mapping.md), with DEADLINE_EXCEEDED for our timeouts.
 fn grpc_code(fault: &Fault) -> u16 {
     match status(fault).as_u16() {
-        _ if matches!(fault.kind, Kind::Timeout | Kind::PerTryTimeout) => 4,
+        _ if matches!(fault.kind, Kind::Timeout | Kind::PerTryTimeout | Kind::DeadlineOver) => 4,
         // RESOURCE_EXHAUSTED, as Envoy has it for limits, and gRPC for messages that are too large.
         _ if matches!(
             fault.kind,
@@ -367,6 +383,8 @@ mod tests {
             (Kind::PerTryTimeout, 504, 4),
             (Kind::ConnectFailed, 503, 14),
             (Kind::Overflow, 503, 14),
+            (Kind::Overloaded { again: false }, 503, 14),
+            (Kind::DeadlineOver, 504, 4),
             (Kind::AppUnreachable, 503, 14),
             (Kind::BadRequest, 400, 13),
             (Kind::NameNotFound, 502, 14),

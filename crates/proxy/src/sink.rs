@@ -57,6 +57,26 @@ impl Sink {
         self.shared.registry.retried();
     }
 
+    /// A request had to wait for its turn with the application.
+    pub fn waited(&self) {
+        self.shared.registry.waited();
+    }
+
+    /// A request was sent away before it reached the application.
+    pub fn shed(&self) {
+        self.shared.registry.shed();
+    }
+
+    /// A second copy was sent.
+    pub fn hedged(&self) {
+        self.shared.registry.hedged();
+    }
+
+    /// The limit of a worker for one port of the application has moved by this much; no limit counts as 0.
+    pub fn limit_changed(&self, delta: i64) {
+        self.shared.registry.limit_changed(delta);
+    }
+
     /// A mirrored copy was not sent, because too many were under way.
     pub fn mirror_dropped(&self) {
         self.shared.registry.mirror_dropped();

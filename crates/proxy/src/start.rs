@@ -39,8 +39,6 @@ use tokio::time::timeout;
 const MOVE_AWAY: Duration = Duration::from_secs(1);
 /// How long the last words may take.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// By then a proxy has its certificate and its first configuration.
-const STARTED: Duration = Duration::from_secs(2);
 /// How long the control plane may hear nothing of a workload whose proxy is replaced; it waits somewhat longer before it worries.
 const FIRST_LOOK: Duration = Duration::from_millis(2500);
 /// How long connections that move may take to come here: somewhat more than they are given to become quiet. A proxy that were replaced
@@ -265,9 +263,7 @@ impl Proxy {
         tasks.spawn_local(async move { ready::watch(&world, &status, &probe).await });
         let (world, registry) = (self.world.clone(), self.sink.registry().clone());
         tasks.spawn_local(async move { expire_series(&world, &registry).await });
-        if !self.world.is_simulated() {
-            tasks.spawn_local(settle_down());
-        }
+        tasks.spawn_local(pages::settle_down(self.world.clone()));
         let sync = Sync {
             world: self.world.clone(),
             options: self.options.clone(),
@@ -349,15 +345,6 @@ impl Proxy {
             None if bound.ip().is_unspecified() => SocketAddr::new(self.options.workload.address, bound.port()).to_string(),
             None => bound.to_string(),
         }
-    }
-}
-
-/// Once a proxy has started, most of its program is not needed any more.
-async fn settle_down() {
-    tokio::time::sleep(STARTED).await;
-    match pages::let_go() {
-        Ok(bytes) => tracing::debug!(bytes, "let go of the program's pages that the start has needed"),
-        Err(error) => tracing::debug!(%error, "the program's pages stay mapped"),
     }
 }
 

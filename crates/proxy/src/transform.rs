@@ -1,5 +1,6 @@
 //! Step 5 of 7: what changes on the way. Hop-by-hop headers, header changes, rewrites and the mesh's own headers.
 
+use crate::doors::LOAD;
 use crate::engine::Engine;
 use crate::facts::{Exchange, connection_options};
 use crate::fault::{Fault, Kind};
@@ -99,6 +100,7 @@ pub fn response(engine: &Engine, exchange: &mut Exchange, go: &Go, headers: &mut
         headers.insert(header::UPGRADE, protocol);
     }
     let destination = headers.remove(&metadata::DESTINATION);
+    headers.remove(&LOAD);
     if from_mesh {
         if let Some(said) = &destination {
             let edge = &mut exchange.open.record().edge;
@@ -110,6 +112,7 @@ pub fn response(engine: &Engine, exchange: &mut Exchange, go: &Go, headers: &mut
     }
     if exchange.inbound() && exchange.arrival.peer.is_some() {
         headers.extend(engine.introduction.clone().map(|introduction| (metadata::DESTINATION.clone(), introduction)));
+        headers.extend(engine.doors.report().map(|load| (LOAD.clone(), load)));
     }
     let mut ignored = None;
     if let Action::Forward(forward) = &go.action {

@@ -10,6 +10,7 @@ use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
 use taut_model::rate_limit::RateLimit;
 use taut_model::route::Route;
 use taut_model::service::Service;
+use taut_model::settings::MeshSettings;
 use taut_model::workload::Workload;
 
 /// One thing that a proxy is told.
@@ -22,6 +23,7 @@ pub enum Resource {
     PeerAuthentication(Arc<PeerAuthentication>),
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
     RateLimit(Arc<RateLimit>),
+    MeshSettings(Arc<MeshSettings>),
 }
 
 impl Resource {
@@ -34,6 +36,7 @@ impl Resource {
             Self::PeerAuthentication(_) => ResourceType::PeerAuthentication,
             Self::AuthorizationPolicy(_) => ResourceType::AuthorizationPolicy,
             Self::RateLimit(_) => ResourceType::RateLimit,
+            Self::MeshSettings(_) => ResourceType::MeshSettings,
         }
     }
 }
@@ -48,12 +51,13 @@ pub enum ResourceType {
     PeerAuthentication,
     AuthorizationPolicy,
     RateLimit,
+    MeshSettings,
 }
 
 impl ResourceType {
-    pub const fn all() -> [Self; 7] {
-        use ResourceType::{AuthorizationPolicy, Destination, PeerAuthentication, RateLimit, Route, Service, Workload};
-        [Service, Workload, Route, Destination, PeerAuthentication, AuthorizationPolicy, RateLimit]
+    pub const fn all() -> [Self; 8] {
+        use ResourceType::{AuthorizationPolicy, Destination, MeshSettings, PeerAuthentication, RateLimit, Route, Service, Workload};
+        [Service, Workload, Route, Destination, PeerAuthentication, AuthorizationPolicy, RateLimit, MeshSettings]
     }
 
     /// What stands in `type_url` of discovery messages.
@@ -66,6 +70,7 @@ impl ResourceType {
             Self::PeerAuthentication => "type.googleapis.com/tautline.v1.PeerAuthentication",
             Self::AuthorizationPolicy => "type.googleapis.com/tautline.v1.AuthorizationPolicy",
             Self::RateLimit => "type.googleapis.com/tautline.v1.RateLimit",
+            Self::MeshSettings => "type.googleapis.com/tautline.v1.MeshSettings",
         }
     }
 
@@ -96,6 +101,7 @@ pub fn encode(resource: &Resource) -> Vec<u8> {
         Resource::PeerAuthentication(policy) => proto::PeerAuthentication::from(&**policy).encode_to_vec(),
         Resource::AuthorizationPolicy(policy) => proto::AuthorizationPolicy::from(&**policy).encode_to_vec(),
         Resource::RateLimit(limit) => proto::RateLimit::from(&**limit).encode_to_vec(),
+        Resource::MeshSettings(settings) => proto::MeshSettings::from(&**settings).encode_to_vec(),
     }
 }
 
@@ -110,6 +116,7 @@ pub fn decode(of_type: ResourceType, bytes: &[u8]) -> Result<Resource, Malformed
         ResourceType::PeerAuthentication => Resource::PeerAuthentication(Arc::new(order::<proto::PeerAuthentication>(bytes)?.try_into()?)),
         ResourceType::AuthorizationPolicy => Resource::AuthorizationPolicy(Arc::new(order::<proto::AuthorizationPolicy>(bytes)?.try_into()?)),
         ResourceType::RateLimit => Resource::RateLimit(Arc::new(order::<proto::RateLimit>(bytes)?.try_into()?)),
+        ResourceType::MeshSettings => Resource::MeshSettings(Arc::new(order::<proto::MeshSettings>(bytes)?.try_into()?)),
     })
 }
 

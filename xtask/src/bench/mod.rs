@@ -6,6 +6,7 @@
 mod backend;
 mod certificates;
 mod measure;
+pub mod overload;
 mod place;
 pub mod plan;
 mod process;

@@ -45,6 +45,21 @@ fn text(halves: &[Value]) -> String {
     happened(&json!({"requestId": "r-1", "asked": 2, "halves": halves})).unwrap()
 }
 
+#[test]
+fn waiting_and_second_copies_are_told_and_are_no_retries() {
+    let mut record = exchange("destination", 200);
+    record["waited_us"] = json!(40_000);
+    record["attempts"] = json!([attempt("default/reviews-1", "hedged"), attempt("default/reviews-2", "200")]);
+    let want = format!(
+        "default/web-1 (destination side)\n{ASKED}\
+        \x20 happened     GET /reviews/1 at 2026-01-01T00:00:00.000000Z: 200 in 12.5 ms\n\
+        \x20 waited       40.0 ms for its turn with the application\n\
+        \x20 attempt 1    default/reviews-1 (10.0.0.1:15008): hedged after 2.0 ms\n\
+        \x20 attempt 2    default/reviews-2 (10.0.0.1:15008): 200 after 2.0 ms\n"
+    );
+    assert_eq!(text(&[half(record)]).trim_end(), want.trim_end());
+}
+
 const ASKED: &str = "GET /reviews/1 from web-1 (default) to reviews:9080\n= forwarded\n";
 
 #[test]

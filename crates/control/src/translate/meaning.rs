@@ -7,6 +7,7 @@ use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
 use taut_model::rate_limit::RateLimit;
 use taut_model::route::{HttpRule, Route};
 use taut_model::service::{Service, ServicePort};
+use taut_model::settings::MeshSettings;
 use taut_model::workload::Workload;
 
 pub enum Meaning {
@@ -32,6 +33,7 @@ pub enum Meaning {
     AuthorizationPolicy(AuthorizationPolicy),
     RateLimit(RateLimit),
     Node(Node),
+    MeshSettings(MeshSettings),
     Grant(Grant),
     /// Without meaning for mesh traffic, and why.
     Idle(String),

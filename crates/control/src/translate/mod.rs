@@ -10,6 +10,7 @@ mod reader;
 mod refer;
 mod registry;
 mod retry_on;
+mod settings;
 mod stand_in;
 mod tautline;
 mod translation;
@@ -83,6 +84,7 @@ fn meaning(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
         ("gateway.networking.x-k8s.io", "XBackendTrafficPolicy") => gateway_api::backend_traffic_policy(reader),
         ("tautline.dev", "RateLimit") => tautline::rate_limit(reader),
         ("tautline.dev", "HealthCheck") => tautline::health_check(reader),
+        ("tautline.dev", "MeshSettings") => settings::mesh_settings(reader, settings),
         ("security.istio.io" | "telemetry.istio.io" | "networking.istio.io" | "gateway.networking.k8s.io" | "extensions.istio.io", _) => {
             reader.unsupported_value("kind", kind.kind, "remove the object");
             Meaning::Nothing
@@ -184,6 +186,9 @@ impl<'a> Assembly<'a> {
             Meaning::RateLimit(limit) => drop(self.translation.limits.insert(key(&object.reference()), Arc::new(limit))),
             Meaning::PeerAuthentication(policy) => self.authentication(object, policy),
             Meaning::AuthorizationPolicy(policy) => self.authorization(object, policy),
+            Meaning::MeshSettings(settings) => {
+                self.translation.settings.insert(key(&object.reference()), Arc::new(settings));
+            }
             Meaning::Grant(grant) => self.grants.push(grant),
             Meaning::Idle(because) => {
                 self.translation.idle.insert(object.reference(), because);

@@ -38,6 +38,7 @@ fn exchange() -> ExchangeRecord {
         request_bytes: 0,
         response_bytes: 295,
         duration_us: 12_500,
+        waited_us: 0,
         upstream_us: 11_900,
         attempts: smallvec![Attempt {
             endpoint: "default/reviews-v2".into(),

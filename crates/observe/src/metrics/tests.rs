@@ -44,6 +44,7 @@ fn exchange(edge: Edge, status: u16) -> ExchangeRecord {
         request_bytes: 0,
         response_bytes: 300,
         duration_us: 12_500,
+        waited_us: 0,
         upstream_us: 12_000,
         attempts: SmallVec::new(),
         plan: 3,

@@ -1,5 +1,6 @@
 //! Choosing one of several endpoints. Pure: positions, weights, costs and rolls come in, a position goes out.
 
+pub(crate) mod load_aware;
 pub(crate) mod peak_ewma;
 pub(crate) mod table;
 pub(crate) mod warm_up;

@@ -115,7 +115,7 @@ GET /reviews/1 from productpage-v1 (default) to reviews:9080
 ✗ no match     header end-user is \"jason\": not sent           VirtualService default/reviews@1 match
 ✓ match        no conditions                                  VirtualService default/reviews@1 spec.http[1]
 → chosen       reviews v1 (weight 90 of 100)                  VirtualService default/reviews@1 to reviews v1
-· endpoints    1 ready, balanced by least requests (two choices)  DestinationRule default/reviews@1 spec.subsets[v1]
+· endpoints    1 ready, balanced by reported load (hot ones avoided)  DestinationRule default/reviews@1 spec.subsets[v1]
 · endpoint     default/reviews-v1, mutual TLS, must prove spiffe://mesh.local/ns/default/sa/bookinfo-reviews  WorkloadEntry default/reviews-v1@1
 · timeout      none                                           VirtualService default/reviews@1 spec.http[1]
 · retries      up to 2 on connect failure, refused stream, reset, gRPC 14, gRPC 1, 503  built-in default: retries

@@ -14,7 +14,7 @@ const MOST_EXTENSION_BYTES: usize = 16 * 1024;
 const TRAILER_BYTES: usize = 16 * 1024;
 
 /// Fields that must not come after the body they are about (RFC 9110 section 6.5.1), or would be taken for the proxy's.
-static NOT_IN_TRAILERS: [HeaderName; 21] = [
+static NOT_IN_TRAILERS: [HeaderName; 23] = [
     header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,
     header::CONNECTION,
@@ -36,6 +36,8 @@ static NOT_IN_TRAILERS: [HeaderName; 21] = [
     HeaderName::from_static("x-taut-source"),
     HeaderName::from_static("x-taut-destination"),
     HeaderName::from_static("x-taut-reason"),
+    HeaderName::from_static("x-taut-load"),
+    HeaderName::from_static("x-taut-again"),
 ];
 
 /// Takes away what trailers must not say, whatever protocol brought them.

@@ -255,13 +255,14 @@ pub(crate) fn length(value: &[u8]) -> Result<u64, BadHead> {
 }
 
 /// Names that many requests of a mesh carry and the `http` crate does not know: kept here, they cost no allocation.
-static KNOWN: [HeaderName; 12] = [
+static KNOWN: [HeaderName; 13] = [
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
     HeaderName::from_static("x-taut-source"),
     HeaderName::from_static("x-taut-destination"),
     HeaderName::from_static("x-taut-reason"),
+    HeaderName::from_static("x-taut-load"),
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-forwarded-proto"),
     HeaderName::from_static("x-forwarded-host"),

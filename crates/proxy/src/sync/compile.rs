@@ -82,6 +82,7 @@ fn put(snapshot: &mut Snapshot, name: String, resource: Resource) {
         Resource::PeerAuthentication(value) => drop(snapshot.authentications.insert(name, value)),
         Resource::AuthorizationPolicy(value) => drop(snapshot.authorizations.insert(name, value)),
         Resource::RateLimit(value) => drop(snapshot.limits.insert(name, value)),
+        Resource::MeshSettings(value) => drop(snapshot.settings.insert(name, value)),
     }
 }
 
@@ -105,6 +106,7 @@ fn of_object(snapshot: &Snapshot, object: &ObjectRef) -> Vec<Key> {
         .chain(find(ResourceType::PeerAuthentication, &snapshot.authentications, |v| &v.origin, object))
         .chain(find(ResourceType::AuthorizationPolicy, &snapshot.authorizations, |v| &v.origin, object))
         .chain(find(ResourceType::RateLimit, &snapshot.limits, |v| &v.origin, object))
+        .chain(find(ResourceType::MeshSettings, &snapshot.settings, |v| &v.origin, object))
         .collect()
 }
 
@@ -128,6 +130,7 @@ fn put_back(candidate: &mut Snapshot, good: &Snapshot, (of_type, name): &Key) ->
         ResourceType::PeerAuthentication => back(&mut candidate.authentications, &good.authentications, name, false),
         ResourceType::AuthorizationPolicy => back(&mut candidate.authorizations, &good.authorizations, name, false),
         ResourceType::RateLimit => back(&mut candidate.limits, &good.limits, name, false),
+        ResourceType::MeshSettings => back(&mut candidate.settings, &good.settings, name, true),
     }
 }
 
@@ -237,5 +240,6 @@ fn generation(resource: &Resource) -> i64 {
         Resource::PeerAuthentication(value) => value.origin.generation,
         Resource::AuthorizationPolicy(value) => value.origin.generation,
         Resource::RateLimit(value) => value.origin.generation,
+        Resource::MeshSettings(value) => value.origin.generation,
     }
 }

@@ -13,6 +13,7 @@ mod http;
 mod identity;
 mod learned;
 mod limits;
+mod overload;
 mod passthrough;
 mod policy;
 mod proxy_protocol;
@@ -208,6 +209,7 @@ impl Mesh {
             authentications: BTreeMap::new(),
             authorizations: BTreeMap::new(),
             limits: BTreeMap::new(),
+            settings: BTreeMap::new(),
             policies_complete: true,
         };
         if let Some(change) = self.change {

@@ -147,6 +147,7 @@ impl From<&model::Balancer> for proto::Balancer {
         let by = match balancer {
             model::Balancer::LeastRequest => simple(Simple::LeastRequest),
             model::Balancer::PeakEwma => simple(Simple::PeakEwma),
+            model::Balancer::LoadAware => simple(Simple::LoadAware),
             model::Balancer::RoundRobin => simple(Simple::RoundRobin),
             model::Balancer::Random => simple(Simple::Random),
             model::Balancer::RingHash { key, min_size } => By::RingHash(proto::RingHash { key: Some(key.into()), min_size: *min_size }),
@@ -176,6 +177,7 @@ impl TryFrom<proto::SimpleBalancer> for model::Balancer {
             proto::SimpleBalancer::Unspecified => Err(Malformed::unspecified("")),
             proto::SimpleBalancer::LeastRequest => Ok(Self::LeastRequest),
             proto::SimpleBalancer::PeakEwma => Ok(Self::PeakEwma),
+            proto::SimpleBalancer::LoadAware => Ok(Self::LoadAware),
             proto::SimpleBalancer::RoundRobin => Ok(Self::RoundRobin),
             proto::SimpleBalancer::Random => Ok(Self::Random),
         }

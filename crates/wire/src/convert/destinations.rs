@@ -71,7 +71,7 @@ fn balancer() -> BoxedStrategy<Balancer> {
         ]
     };
     prop_oneof![
-        prop::sample::select(vec![Balancer::LeastRequest, Balancer::PeakEwma, Balancer::RoundRobin, Balancer::Random]),
+        prop::sample::select(vec![Balancer::LeastRequest, Balancer::PeakEwma, Balancer::LoadAware, Balancer::RoundRobin, Balancer::Random]),
         (key(), any::<u64>()).prop_map(|(key, min_size)| Balancer::RingHash { key, min_size }),
         (key(), any::<u64>()).prop_map(|(key, table_size)| Balancer::Maglev { key, table_size }),
     ]

@@ -13,6 +13,7 @@ mod preference;
 mod rate_limit;
 mod route;
 mod service;
+mod settings;
 #[cfg(test)]
 mod strategy;
 #[cfg(test)]

@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use taut_model::destination::Balancer;
 use taut_model::identity::Identity;
 use taut_model::origin::{Location, ObjectRef, Origin};
 use taut_model::policy::*;
 use taut_model::rate_limit::*;
 use taut_model::route::*;
 use taut_model::service::*;
+use taut_model::settings::MeshSettings;
 use taut_model::workload::*;
 
 pub fn resource() -> impl Strategy<Value = Resource> {
@@ -26,6 +28,7 @@ pub fn resource() -> impl Strategy<Value = Resource> {
         peer_authentication().prop_map(|policy| Resource::PeerAuthentication(Arc::new(policy))),
         authorization_policy().prop_map(|policy| Resource::AuthorizationPolicy(Arc::new(policy))),
         rate_limit().prop_map(|limit| Resource::RateLimit(Arc::new(limit))),
+        mesh_settings().prop_map(|settings| Resource::MeshSettings(Arc::new(settings))),
     ]
 }
 
@@ -334,6 +337,13 @@ fn peer_authentication() -> BoxedStrategy<PeerAuthentication> {
     let mode = || prop::sample::select(vec![MtlsMode::Strict, MtlsMode::Permissive, MtlsMode::Disable]);
     (origin(), text(), labels(), of(mode()), btree_map(any::<u16>(), mode(), 0..3), text())
         .prop_map(|(origin, namespace, selector, mode, ports, created)| PeerAuthentication { origin, namespace, selector, mode, ports, created })
+        .boxed()
+}
+
+fn mesh_settings() -> BoxedStrategy<MeshSettings> {
+    let balancer = prop::sample::select(vec![Balancer::LeastRequest, Balancer::PeakEwma, Balancer::LoadAware]);
+    (origin(), any::<bool>(), balancer, of(percent()))
+        .prop_map(|(origin, protection, balancer, hedging)| MeshSettings { origin, protection, balancer, hedging })
         .boxed()
 }
 

@@ -949,6 +949,20 @@ pub mod condition {
         Attribute(i32),
     }
 }
+/// Of the whole mesh.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MeshSettings {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(bool, tag = "2")]
+    pub protection: bool,
+    /// For clusters in the mesh without one of their own.
+    #[prost(enumeration = "SimpleBalancer", tag = "3")]
+    pub balancer: i32,
+    /// Percent of copies. Absent: none.
+    #[prost(double, optional, tag = "4")]
+    pub hedging: ::core::option::Option<f64>,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RateLimit {
     #[prost(message, optional, tag = "1")]
@@ -1365,6 +1379,7 @@ pub enum SimpleBalancer {
     PeakEwma = 2,
     RoundRobin = 3,
     Random = 4,
+    LoadAware = 110,
 }
 impl SimpleBalancer {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1378,6 +1393,7 @@ impl SimpleBalancer {
             Self::PeakEwma => "SIMPLE_BALANCER_PEAK_EWMA",
             Self::RoundRobin => "SIMPLE_BALANCER_ROUND_ROBIN",
             Self::Random => "SIMPLE_BALANCER_RANDOM",
+            Self::LoadAware => "SIMPLE_BALANCER_LOAD_AWARE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1388,6 +1404,7 @@ impl SimpleBalancer {
             "SIMPLE_BALANCER_PEAK_EWMA" => Some(Self::PeakEwma),
             "SIMPLE_BALANCER_ROUND_ROBIN" => Some(Self::RoundRobin),
             "SIMPLE_BALANCER_RANDOM" => Some(Self::Random),
+            "SIMPLE_BALANCER_LOAD_AWARE" => Some(Self::LoadAware),
             _ => None,
         }
     }

@@ -73,11 +73,12 @@ fn annotated_balancer(reader: &mut Reader<'_>, policy: &mut TrafficPolicy) {
     let at = "metadata.annotations.tautline.dev/balancer";
     match reader.annotation(BALANCER_ANNOTATION) {
         None => {}
-        Some("PEAK_EWMA") if policy.balancer.is_some() => {
+        Some("PEAK_EWMA" | "LOAD_AWARE") if policy.balancer.is_some() => {
             reader.invalid(at, "stands beside spec.trafficPolicy.loadBalancer: choose one");
         }
         Some("PEAK_EWMA") => policy.balancer = Some(Balancer::PeakEwma),
-        Some(other) => reader.unsupported_value(at, format_args!("{other:?}"), "use PEAK_EWMA, or spec.trafficPolicy.loadBalancer"),
+        Some("LOAD_AWARE") => policy.balancer = Some(Balancer::LoadAware),
+        Some(other) => reader.unsupported_value(at, format_args!("{other:?}"), "use PEAK_EWMA or LOAD_AWARE, or spec.trafficPolicy.loadBalancer"),
     }
 }
 

@@ -14,6 +14,7 @@ mod properties;
 mod refer;
 mod refused;
 mod security;
+mod settings;
 
 use super::{Settings, Translation, admit, translate};
 use serde_json::{Value, json};

@@ -1,0 +1,32 @@
+//! The settings of the whole mesh.
+
+use super::field::{Malformed, choice, required};
+use crate::generated::mesh as proto;
+use taut_model::destination::Balancer;
+use taut_model::settings as model;
+
+impl From<&model::MeshSettings> for proto::MeshSettings {
+    fn from(settings: &model::MeshSettings) -> Self {
+        let balancer = match proto::Balancer::from(&settings.balancer).by {
+            Some(proto::balancer::By::Simple(simple)) => simple,
+            // There is no key to hash for all services.
+            _ => proto::SimpleBalancer::LeastRequest.into(),
+        };
+        Self { origin: Some((&settings.origin).into()), protection: settings.protection, balancer, hedging: settings.hedging }
+    }
+}
+
+impl TryFrom<proto::MeshSettings> for model::MeshSettings {
+    type Error = Malformed;
+    fn try_from(settings: proto::MeshSettings) -> Result<Self, Malformed> {
+        if settings.hedging.is_some_and(|percent| !(0.0..=100.0).contains(&percent)) {
+            return Err(Malformed::new("hedging", "is not a percentage"));
+        }
+        Ok(Self {
+            origin: required("origin", settings.origin)?,
+            protection: settings.protection,
+            balancer: choice::<proto::SimpleBalancer, Balancer>("balancer", settings.balancer)?,
+            hedging: settings.hedging,
+        })
+    }
+}
