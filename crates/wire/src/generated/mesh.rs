@@ -949,20 +949,6 @@ pub mod condition {
         Attribute(i32),
     }
 }
-/// Of the whole mesh.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct MeshSettings {
-    #[prost(message, optional, tag = "1")]
-    pub origin: ::core::option::Option<Origin>,
-    #[prost(bool, tag = "2")]
-    pub protection: bool,
-    /// For clusters in the mesh without one of their own.
-    #[prost(enumeration = "SimpleBalancer", tag = "3")]
-    pub balancer: i32,
-    /// Percent of copies. Absent: none.
-    #[prost(double, optional, tag = "4")]
-    pub hedging: ::core::option::Option<f64>,
-}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RateLimit {
     #[prost(message, optional, tag = "1")]
@@ -1017,6 +1003,20 @@ pub mod request_limit {
         #[prost(string, tag = "8")]
         Header(::prost::alloc::string::String),
     }
+}
+/// Of the whole mesh.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MeshSettings {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(bool, tag = "2")]
+    pub protection: bool,
+    /// For clusters in the mesh without one of their own.
+    #[prost(enumeration = "SimpleBalancer", tag = "3")]
+    pub balancer: i32,
+    /// Percent of copies. Absent: none.
+    #[prost(double, optional, tag = "4")]
+    pub hedging: ::core::option::Option<f64>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
