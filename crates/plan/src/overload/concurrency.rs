@@ -1,8 +1,8 @@
 //! How many requests one application should work on at a time, learned from how its latency answers to load. Owns no queue and
 //! sends nobody away: [`super::entrance`] does.
 //!
-//! Nothing is limited until there is a reason to. The reason is a window of time in which latency was more than twice its
-//! baseline while more was in flight than usual. That alone proves nothing: a dependency that became slow looks the same, since
+//! Nothing is limited until there is a reason to. The reason are two windows of time in a row in which latency was more than twice
+//! its baseline while more was in flight than usual. That alone proves nothing: a dependency that became slow looks the same, since
 //! what is slower is longer in flight (Little's law). So the limit begins with a **trial**: no more than now are let in, then half
 //! as many, for three windows in all; the others wait, and nobody is sent away. If as many answers come per second from half as
 //! many requests, the others were only in each other's way: load is the cause, and the limit stays (**guarding**). If half as many
@@ -290,6 +290,11 @@ impl Concurrency {
                 self.learn(seen, lasted);
                 OPEN
             }
+            // Too few answers to tell; an application this slow is left alone.
+            Stage::Trial { step: Step::Hold | Step::Measure { .. }, back: None, .. } if window.samples < FEW => OPEN,
+            Stage::Trial { step: Step::Hold | Step::Measure { .. }, back: Some((limit, due)), .. } if window.samples < FEW => {
+                Stage::Guarding { limit, asked: Asked { limit, windows: 0, due }, calm: Duration::ZERO }
+            }
             // It was a burst.
             Stage::Trial { step: Step::Hold, back: None, .. } if !is_suspicious(seen, baseline) => OPEN,
             Stage::Trial { step: Step::Hold, back, strict, .. } => {
@@ -321,14 +326,12 @@ impl Concurrency {
         let sure = change.abs() > SURE * seen.error;
         let weight = if self.age < YOUNG || sure && (change < 0.0 || !loaded) { 0.5 } else { slowly };
         baseline.latency += change * weight;
-        baseline.in_flight += (seen.in_flight - baseline.in_flight)
-            * if self.age < YOUNG {
-                0.5
-            } else if loaded {
-                slowly
-            } else {
-                slowly.max(0.1)
-            };
+        let weight = match loaded {
+            _ if self.age < YOUNG => 0.5,
+            true => slowly,
+            false => slowly.max(0.1),
+        };
+        baseline.in_flight += (seen.in_flight - baseline.in_flight) * weight;
         self.age = (self.age + 1).min(YOUNG);
     }
 

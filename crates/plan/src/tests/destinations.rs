@@ -305,7 +305,7 @@ fn a_load_balancer_is_said_as_a_whole() {
     destination.subsets[0].policy.locality = Some(LocalityPolicy::default());
     let plan = Plan::compile(&snapshot);
     let (v1, v2) = (cluster(&plan, Some("v1")), cluster(&plan, Some("v2")));
-    assert_eq!((&v1.balancer, v1.warm_up.is_some()), (&Balancer::LeastRequest, false));
+    assert_eq!((&v1.balancer, v1.warm_up.is_some()), (&Balancer::LoadAware, false));
     assert_eq!((&v2.balancer, v2.warm_up.is_some()), (&Balancer::RoundRobin, true));
 }
 

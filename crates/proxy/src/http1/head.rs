@@ -348,24 +348,23 @@ fn write_framing(out: &mut BytesMut, framing: Framing) {
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         Framing::Length(length) => {
             out.extend_from_slice(b"content-length: ");
-            write_number(out, length);
+            out.extend_from_slice(decimal(length, &mut [0; 20]));
             out.extend_from_slice(b"\r\n");
         }
     }
 }
 
-fn write_number(out: &mut BytesMut, mut number: u64) {
-    let mut digits = [0_u8; 20];
+/// A number's digits.
+pub(crate) fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut first = digits.len();
     loop {
         first -= 1;
         digits[first] = b'0' + (number % 10) as u8;
         number /= 10;
         if number == 0 {
-            break;
+            return &digits[first..];
         }
     }
-    out.extend_from_slice(&digits[first..]);
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::hpack::{Block, Encoder, Field};
 use super::{Dialect, Protocol};
-use crate::http1::head::{length, spare};
+use crate::http1::head::{decimal, length, spare};
 use bytes::BytesMut;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request, response};
@@ -96,7 +96,7 @@ impl Heard {
                     return Err(":protocol belongs to CONNECT");
                 }
                 parts.extensions.extend(protocol.map(Protocol).map(extension).unwrap_or_default());
-                self.target(authority, dialect, &method)?
+                self.target(authority, &method)?
             }
         };
         parts.method = method;
@@ -105,7 +105,7 @@ impl Heard {
         Ok(RequestHead { parts, length: self.length })
     }
 
-    fn target(&mut self, authority: Option<Authority>, dialect: Dialect, method: &Method) -> Result<Uri, Malformed> {
+    fn target(&mut self, authority: Option<Authority>, method: &Method) -> Result<Uri, Malformed> {
         let (Some(scheme), Some(path)) = (self.scheme.take(), self.path.take()) else { return Err("the request has no :scheme or no :path") };
         if path.as_str() == "*" && *method != Method::OPTIONS {
             return Err("the request's :path is not one");
@@ -113,10 +113,6 @@ impl Heard {
         let mut target = http::uri::Parts::default();
         target.path_and_query = Some(path);
         match authority {
-            Some(authority) if dialect == Dialect::Http1 => {
-                let host = HeaderValue::from_str(authority.as_str()).map_err(|_| "the request's :authority is not one")?;
-                self.headers.insert(header::HOST, host);
-            }
             Some(authority) => (target.scheme, target.authority) = (Some(scheme), Some(authority)),
             None => {}
         }
@@ -194,7 +190,9 @@ pub fn write_request(encoder: &mut Encoder, out: &mut BytesMut, head: &request::
             false => block.path(path),
         }
     }
-    let host = || head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    // What an HTTP/1.1 client said of the host goes on as it said it.
+    let as_said = head.version != Version::HTTP_2;
+    let host = || head.headers.get(header::HOST).filter(|_| !as_said).and_then(|host| host.to_str().ok());
     if let Some(authority) = head.uri.authority().map(Authority::as_str).or_else(host) {
         block.authority(authority);
     }
@@ -202,6 +200,9 @@ pub fn write_request(encoder: &mut Encoder, out: &mut BytesMut, head: &request::
         block.protocol(protocol);
     }
     write_fields(&mut block, &head.headers);
+    if let Some(host) = head.headers.get(header::HOST).filter(|_| as_said) {
+        block.header(&header::HOST, host);
+    }
     let says_none = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
     match size.map(SizeHint::exact) {
         Some(Some(length)) => write_length(&mut block, length),
@@ -243,5 +244,5 @@ fn write_fields(block: &mut Block<'_>, headers: &HeaderMap) {
 }
 
 fn write_length(block: &mut Block<'_>, length: u64) {
-    block.header(&header::CONTENT_LENGTH, &HeaderValue::from(length));
+    block.length(decimal(length, &mut [0; 20]));
 }

@@ -91,7 +91,7 @@ fn a_stream_that_opens_type_by_type_hears_of_services_at_the_end() {
         seen.extend(types(&delivery.offers(&published)));
     }
     assert_eq!(seen.last(), Some(&ResourceType::Service), "{seen:?}");
-    assert_eq!(seen.len(), ResourceType::all().len());
+    assert_eq!(seen.len(), ORDER.len());
 }
 
 #[test]

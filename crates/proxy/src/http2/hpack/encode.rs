@@ -323,6 +323,11 @@ impl Block<'_> {
         self.encoder.field(self.out, name, value.as_bytes(), habit);
     }
 
+    /// `content-length`, as digits.
+    pub fn length(&mut self, digits: &[u8]) {
+        self.field("content-length", digits);
+    }
+
     pub fn headers(&mut self, headers: &HeaderMap) {
         for (name, value) in headers {
             self.header(name, value);
