@@ -112,9 +112,8 @@ impl Heard {
         }
         let mut target = http::uri::Parts::default();
         target.path_and_query = Some(path);
-        match authority {
-            Some(authority) => (target.scheme, target.authority) = (Some(scheme), Some(authority)),
-            None => {}
+        if let Some(authority) = authority {
+            (target.scheme, target.authority) = (Some(scheme), Some(authority));
         }
         Uri::from_parts(target).map_err(|_| "the request's target is not one")
     }

@@ -112,6 +112,10 @@ pub struct Session {
     pub dismissed: bool,
     over: Option<Rc<str>>,
     pub heard: bool,
+    /// How often something has come.
+    receipts: u64,
+    /// A request was given up without a sign of the peer: nothing is sent this way until there is one.
+    doubted: bool,
     pub flood: Flood,
     pub used: Instant,
     /// Closed when the last stream has ended.
@@ -151,6 +155,8 @@ impl Line {
             dismissed: false,
             over: None,
             heard: false,
+            receipts: 0,
+            doubted: false,
             // What an upstream sends was asked for.
             flood: Flood::new(limits.trusted || role == Role::Client),
             used: Instant::now(),
@@ -242,6 +248,7 @@ impl Session {
         let mut stream = Stream::new(self.peer.window.into(), self.limits.stream_window.into());
         stream.begins_at = self.wire.flushed() + self.wire.backlog() as u64;
         stream.bodiless = *method == Method::HEAD;
+        stream.begun_after = self.receipts;
         self.streams.insert(id, stream);
         Some(id)
     }
@@ -253,6 +260,9 @@ impl Session {
 
     /// Streams that may be opened beside those that are.
     pub fn room(&self, most: u32) -> usize {
+        if self.doubted {
+            return 0;
+        }
         (self.peer.streams.min(self.limits.streams).min(most) as usize).saturating_sub(self.streams.len())
     }
 
@@ -429,12 +439,22 @@ impl Session {
             if let Some(reason) = reason {
                 frame::write_reset(self.wire.text(), id, reason);
             }
+            if self.role == Role::Client && stream.begun_after == self.receipts {
+                self.doubt();
+            }
         }
         if self.streams.is_empty() {
             self.used = Instant::now();
             if self.leaving != Leaving::No || self.dismissed || self.unwanted {
                 self.kick();
             }
+        }
+    }
+
+    /// The peer may be out of reach, which TCP finds out much later: others must not wait for that too.
+    fn doubt(&mut self) {
+        if !std::mem::replace(&mut self.doubted, true) && self.may_ping() {
+            self.ping();
         }
     }
 

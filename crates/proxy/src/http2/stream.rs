@@ -79,6 +79,8 @@ pub struct Stream {
     pub still: u32,
     /// How much had been written to the connection before it.
     pub begins_at: u64,
+    /// How often the connection had heard of its peer before it.
+    pub begun_after: u64,
     /// Who has to do with it.
     pub holders: u32,
 }

@@ -43,7 +43,10 @@ impl Session {
             }
             match self.wire.poll_fill(cx) {
                 Poll::Ready(Ok(0)) => self.end("the peer closed the connection"),
-                Poll::Ready(Ok(_)) => self.heard = true,
+                Poll::Ready(Ok(_)) => {
+                    (self.heard, self.doubted) = (true, false);
+                    self.receipts += 1;
+                }
                 Poll::Ready(Err(error)) => self.end(&error.to_string()),
                 Poll::Pending => return Poll::Pending,
             }
