@@ -12,9 +12,9 @@ mod get;
 mod kubeconfig;
 mod output;
 mod place;
-mod request;
 mod run;
 mod status;
+mod test;
 mod token;
 mod up;
 mod wait;
@@ -61,6 +61,8 @@ enum Command {
     Status(status::Arguments),
     /// Check files without a control plane
     Analyze(analyze::Arguments),
+    /// Try assertions over configuration, without a mesh: where requests go, in which shares, and what happens to them
+    Test(test::Arguments),
     /// Explain what the mesh would do with a request, or did with one that happened
     Why(why::Arguments),
     /// Wait until objects are live in every proxy that needs them
@@ -128,6 +130,7 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
             Command::Delete(a) => apply::delete(place, a).await.map(done),
             Command::Status(a) => status::status(place, a).await.map(done),
             Command::Analyze(a) => analyze::analyze(a).map(done),
+            Command::Test(a) => test::test(a).map(done),
             Command::Why(a) => why::why(place, a).await.map(done),
             Command::Wait(a) => wait::wait(place, a).await.map(done),
             Command::Token(a) => token::token(place, a).await.map(done),
