@@ -5,6 +5,7 @@ pub mod authority;
 mod condition;
 pub mod fault;
 mod https;
+pub mod lint;
 pub mod proxies;
 pub mod publish;
 pub mod registry;

@@ -107,7 +107,7 @@ impl<'a> Judge<'a> {
         if let Some(seen) = surprise.filter(|_| (named || !silent) && !rest_is_free) {
             let expected = if named { "every request to go somewhere" } else { "a request that is carried" };
             let field = if named { "goesTo" } else { "" };
-            self.fail(field, expected.to_owned(), format!("{} {}", self.share(seen.odds), seen.end.describe()), seen.origin.clone(), judgement);
+            self.fail(field, expected.to_owned(), self.summary(), seen.origin.clone(), judgement);
         }
     }
 

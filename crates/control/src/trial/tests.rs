@@ -142,7 +142,7 @@ fn callers_may_be_described() {
   - {as: {serviceAccount: page}, to: reviews, request: GET /, expect: {goesTo: {reviews v1: 90, reviews v2: 10}}}
   - {as: {serviceAccount: thief}, to: reviews, request: GET /, expect: {refused: {status: 403}}}
   - {as: {serviceAccount: page, namespace: other}, to: reviews.default, request: GET /, expect: {refused: {status: 403}}}
-  - {from: page, to: 'store:7000', expect: {goesTo: {'store:7000': 1}}}
+  - {from: page, to: 'store:7000', expect: {refused: {reason: no_endpoint}}}
 ";
     for judgement in judged(cases) {
         assert!(judgement.passed, "{}: {:#?}\n{}", judgement.name, judgement.mismatches, judgement.explanation);
