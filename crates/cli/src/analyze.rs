@@ -4,7 +4,7 @@ mod mesh;
 mod report;
 
 use crate::apply::readings;
-use crate::output::{self, Format};
+use crate::output::Format;
 use crate::place::Place;
 use crate::{Failure, Outcome};
 use report::{Finding, Report};
@@ -69,6 +69,8 @@ pub async fn analyze(place: &Place, arguments: Arguments) -> Outcome {
         false => in_files(&arguments.paths)?,
     };
     let from_files = !arguments.paths.is_empty();
+    let total = objects.len();
+    let objects = last(objects);
     let translation = translate::translate(&objects, &Settings { trust_domain: "cluster.local".to_owned() });
     let whole = from_files && objects.iter().any(|object| matches!(object.kind.kind, "Service" | "ServiceEntry"));
     let found = lint::lint(&objects, &translation).into_iter();
@@ -81,11 +83,12 @@ pub async fn analyze(place: &Place, arguments: Arguments) -> Outcome {
     });
     let suppressed = before - problems.len();
     show_lines(&mut problems);
-    problems.sort_by(|a, b| (&a.location, &a.object, a.severity, &a.path, &a.message).cmp(&(&b.location, &b.object, b.severity, &b.path, &b.message)));
+    problems
+        .sort_by(|a, b| (&a.location, &a.object, a.severity, &a.path, &a.message).cmp(&(&b.location, &b.object, b.severity, &b.path, &b.message)));
     problems.dedup();
     let fails = problems.iter().any(|problem| arguments.fail_on.covers(problem.severity));
     let findings = problems.into_iter().map(Finding::from).collect();
-    Report::new(objects.len(), suppressed, findings).show(arguments.output)?;
+    Report::new(total, suppressed, findings).show(arguments.output)?;
     if fails { Err(Failure::no("")) } else { Ok(()) }
 }
 
@@ -97,6 +100,13 @@ fn in_files(paths: &[PathBuf]) -> Outcome<(Vec<Arc<Object>>, Vec<Problem>)> {
     }
     problems.extend(repeated(&objects));
     Ok((objects, problems))
+}
+
+/// Of objects that are defined more than once the last, in the order in which they were read.
+fn last(objects: Vec<Arc<Object>>) -> Vec<Arc<Object>> {
+    let mut by_name: BTreeMap<(&str, ObjectRef), Arc<Object>> = BTreeMap::new();
+    by_name.extend(objects.into_iter().map(|object| ((object.kind.group, object.reference()), object)));
+    by_name.into_values().collect()
 }
 
 /// In files that bring their services along, a reference that leads nowhere is a mistake. (Routes alone may refer to what is elsewhere,

@@ -145,9 +145,8 @@ fn case(judgement: &Judgement) -> String {
 }
 
 fn mismatch(mismatch: &Mismatch) -> String {
-    let place = mismatch.location.as_ref().map_or_else(String::new, |location| format!("{location}: "));
-    let field = mismatch.path.rsplit_once(".expect.").map_or("", |(_, field)| field);
-    let field = if field.is_empty() { String::new() } else { format!("{field}: ") };
+    let field = mismatch.path.rsplit_once(".expect.").map_or("expect", |(_, field)| field);
+    let place = mismatch.location.as_ref().map_or_else(|| field.to_owned(), |location| format!("{location}: {field}"));
     let because = mismatch.because.as_ref().map_or_else(String::new, |origin| format!("      because  {origin}\n"));
-    format!("    {place}{field}\n      expected {}\n      got      {}\n{because}", mismatch.expected, mismatch.got)
+    format!("    {place}\n      expected {}\n      got      {}\n{because}", mismatch.expected, mismatch.got)
 }

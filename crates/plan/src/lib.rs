@@ -54,5 +54,5 @@ pub use possibilities::{Mirrored, Possibilities, Possibility};
 pub use retry::{Failure, backoff, default_retry, safe_by_default, should_retry};
 pub use snapshot::Snapshot;
 pub use trace::{Explanation, Mark, Step};
-pub use words::retry_on as retry_conditions;
 pub use verdict::{Go, Question, Refusal, Rolls, Side, Verdict};
+pub use words::retry_on as retry_conditions;

@@ -29,7 +29,8 @@ pub struct Finding {
 }
 
 /// For a reason that the catalogue lacks; a test of it holds that there is none.
-static UNKNOWN: Entry = Entry { code: "TAUT0000", name: "", istio: &[], why: "the object may not do what it reads", mend: "do what the message says" };
+static UNKNOWN: Entry =
+    Entry { code: "TAUT0000", name: "", istio: &[], why: "the object may not do what it reads", mend: "do what the message says" };
 
 impl From<Problem> for Finding {
     fn from(problem: Problem) -> Self {

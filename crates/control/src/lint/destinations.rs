@@ -31,7 +31,10 @@ pub fn check(scene: &Scene<'_>, object: &Object, findings: &mut Findings) {
     }
     let everywhere = [service.namespace.as_str(), ROOT_NAMESPACE].contains(&object.namespace.as_str());
     if service.place == Place::Mesh && !everywhere {
-        let message = format!("{} is in the namespace {}: clients of other namespaces than {} do not see this", service.host, service.namespace, object.namespace);
+        let message = format!(
+            "{} is in the namespace {}: clients of other namespaces than {} do not see this",
+            service.host, service.namespace, object.namespace
+        );
         findings.info(name::SEEN_FROM_ONE_NAMESPACE, object, "spec.host", message);
     }
 }

@@ -79,7 +79,14 @@ fn wrong_protocol(object: &Object, parents: &[&Service], findings: &mut Findings
 fn client(scene: &Scene<'_>, object: &Object, at: &str, matching: &Value, findings: &mut Findings) {
     if let Some(namespace) = matching["sourceNamespace"].as_str().filter(|namespace| !scene.has_namespace(namespace)) {
         let message = format!("nothing of these objects is in the namespace {namespace:?}");
-        return findings.add(Severity::Warning, name::NO_SUCH_CLIENT, object, &format!("{at}.sourceNamespace"), message, scene.near_namespace(namespace));
+        return findings.add(
+            Severity::Warning,
+            name::NO_SUCH_CLIENT,
+            object,
+            &format!("{at}.sourceNamespace"),
+            message,
+            scene.near_namespace(namespace),
+        );
     }
     let wanted = paths::labels(&matching["sourceLabels"]);
     let nobody = || !scene.workers.all().any(|worker| paths::covers(&wanted, &worker.labels));

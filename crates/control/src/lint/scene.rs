@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use taut_model::host;
 use taut_model::object::Object;
-use taut_model::origin::ObjectRef;
 use taut_model::problem::Severity;
 use taut_model::service::Service;
 
@@ -30,13 +29,10 @@ impl<'a> Scene<'a> {
             let findings = translation.findings.get(&object.reference());
             findings.is_some_and(|findings| findings.iter().any(|problem| problem.severity == Severity::Error))
         };
-        // Of an object that is defined twice the last counts.
-        let last: BTreeMap<(&str, ObjectRef), &Arc<Object>> =
-            objects.iter().map(|object| ((object.kind.group, object.reference()), object)).collect();
         let mut scene = Self {
             translation,
             workers: Workers::default(),
-            objects: last.into_values().filter(|object| !refused(object)).map(Arc::as_ref).collect(),
+            objects: objects.iter().filter(|object| !refused(object)).map(Arc::as_ref).collect(),
             by_kind: BTreeMap::new(),
             namespaces: objects.iter().map(|object| object.namespace.as_str()).filter(|namespace| !namespace.is_empty()).collect(),
             selectors: BTreeMap::new(),

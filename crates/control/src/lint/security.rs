@@ -60,11 +60,8 @@ pub fn authorization(scene: &Scene<'_>, object: &Object, findings: &mut Findings
     let workers = selected(scene, object, &selector);
     let ports = Ports::of(scene, &workers);
     let rules: Vec<(String, &Value)> = items(spec, "spec", "rules").collect();
-    if rules.is_empty() && matches!(spec["action"].as_str(), Some("DENY" | "AUDIT")) {
-        findings.warn(code::NO_EFFECT, object, "spec.action", "has no rules, so it applies to nothing");
-    }
-    let plain = !workers.is_empty()
-        && workers.iter().all(|worker| matches!(mode(scene, &worker.namespace, &worker.labels), Some((MtlsMode::Disable, _))));
+    let plain =
+        !workers.is_empty() && workers.iter().all(|worker| matches!(mode(scene, &worker.namespace, &worker.labels), Some((MtlsMode::Disable, _))));
     for (at, rule) in rules {
         for (at, to) in items(rule, &at, "to") {
             let (at, operation) = (format!("{at}.operation"), &to["operation"]);

@@ -57,10 +57,9 @@ pub fn disagreements(scene: &Scene<'_>, findings: &mut Findings) {
             let Some(worker) = shared else { continue };
             let whose = worker.announced_by.as_deref().unwrap_or("one workload");
             for (at, port) in items(&object.value["spec"], "spec", "ports") {
-                let clash = items(&other.value["spec"], "spec", "ports").map(|(_, other)| other).find(|other| {
-                    let (one, two) = (protocol(port), protocol(other));
-                    target(port) == target(other) && one != two && one != AppProtocol::Unknown && two != AppProtocol::Unknown
-                });
+                let clash = items(&other.value["spec"], "spec", "ports")
+                    .map(|(_, other)| other)
+                    .find(|other| target(port) == target(other) && tellable(protocol(port), protocol(other)));
                 if let Some(clash) = clash {
                     let (one, two) = (protocol(port), protocol(clash));
                     let message = format!("{one:?} to port {} of {whose}, to which {} sends {two:?}", target(port), other.reference());
@@ -69,6 +68,12 @@ pub fn disagreements(scene: &Scene<'_>, findings: &mut Findings) {
             }
         }
     }
+}
+
+/// Whether the same bytes would be read in two ways. gRPC is HTTP/2, and one that is not declared is whatever comes.
+fn tellable(one: AppProtocol, other: AppProtocol) -> bool {
+    let read_as = |protocol| if protocol == AppProtocol::Grpc { AppProtocol::Http2 } else { protocol };
+    one != AppProtocol::Unknown && other != AppProtocol::Unknown && read_as(one) != read_as(other)
 }
 
 fn protocol(port: &Value) -> AppProtocol {

@@ -24,11 +24,24 @@ pub struct Seen {
 pub enum End {
     GoesTo(ClusterKey),
     /// To what is not the mesh's.
-    Passes { host: String, port: u16 },
-    Answered { status: u16, body: String },
-    Redirected { status: u16, location: String },
+    Passes {
+        host: String,
+        port: u16,
+    },
+    Answered {
+        status: u16,
+        body: String,
+    },
+    Redirected {
+        status: u16,
+        location: String,
+    },
     Aborted(AbortWith),
-    Refused { status: u16, reason: &'static str, detail: String },
+    Refused {
+        status: u16,
+        reason: &'static str,
+        detail: String,
+    },
     /// The configuration holds no such service.
     Unknown(String),
 }

@@ -108,7 +108,12 @@ fn what_does_not_hold_fails_and_says_what_decided() {
         ("request: GET /, expect: {goesTo: {reviews v1: 91, reviews v2: 9}}", "goesTo", "90 % reviews v1, 10 % reviews v2", "spec.http[4].route["),
         ("request: GET /, expect: {goesTo: {reviews v1: 100}}", "goesTo", "10 % reviews v2", "spec.http[4].route[1]"),
         ("request: GET /, expect: {goesTo: {reviews v1: 90}}", "goesTo", "10 % reviews v2", "spec.http[4].route[1]"),
-        ("request: GET /thirds, expect: {goesTo: {reviews v1: 33.333333, reviews v2: 33.333333, reviews v3: 33.333334}}", "goesTo", "1/3 reviews v1", "spec.http[3]"),
+        (
+            "request: GET /thirds, expect: {goesTo: {reviews v1: 33.333333, reviews v2: 33.333333, reviews v3: 33.333334}}",
+            "goesTo",
+            "1/3 reviews v1",
+            "spec.http[3]",
+        ),
         ("request: GET /old, expect: {goesTo: {reviews v1: 1}}", "goesTo", "redirected with 302", "spec.http[0]"),
         ("request: GET /, headers: {end-user: jason}, expect: {goesTo: {reviews v2: 1}}", "goesTo", "20 % aborted with 500", "spec.http[2].fault"),
         ("request: GET /, expect: {timeout: 5s}", "timeout", "3s", "spec.http[4]"),
@@ -166,7 +171,8 @@ fn cases_that_cannot_be_tried_fail() {
 
 #[test]
 fn a_misspelt_assertion_is_refused_with_its_place() {
-    let text = "apiVersion: tautline.dev/v1alpha1\nkind: RouteTest\nmetadata: {name: t}\nspec:\n  cases:\n  - {from: a, to: b, expect: {gosTo: {b: 1}}}\n";
+    let text =
+        "apiVersion: tautline.dev/v1alpha1\nkind: RouteTest\nmetadata: {name: t}\nspec:\n  cases:\n  - {from: a, to: b, expect: {gosTo: {b: 1}}}\n";
     let problems = read(text, "t.yaml").err().unwrap();
     assert_eq!((problems[0].code, problems[0].location.as_ref().unwrap().line), ("UnknownField", 6));
     assert_eq!(problems[0].help.as_deref(), Some("did you mean \"goesTo\"?"));

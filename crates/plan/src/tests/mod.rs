@@ -4,6 +4,7 @@ mod allocations;
 mod connections;
 mod inbound;
 mod live;
+mod possibilities;
 mod properties;
 mod routing;
 mod shortcuts;
