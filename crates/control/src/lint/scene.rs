@@ -17,8 +17,8 @@ pub struct Scene<'a> {
     objects: Vec<&'a Object>,
     by_kind: BTreeMap<(&'static str, &'static str), Vec<&'a Object>>,
     namespaces: BTreeSet<&'a str>,
-    /// Host of a Kubernetes Service -> what it selects.
-    selectors: BTreeMap<String, Labels>,
+    /// Host of a Kubernetes Service -> its object and what it selects.
+    selectors: BTreeMap<String, (&'a Object, Labels)>,
 }
 
 pub const ISTIO: &str = "networking.istio.io";
@@ -46,7 +46,7 @@ impl<'a> Scene<'a> {
             }
             if (object.kind.group, object.kind.kind) == ("", "Service") {
                 let selector = paths::labels(&object.value["spec"]["selector"]);
-                scene.selectors.insert(host::service_host(&object.name, &object.namespace), selector);
+                scene.selectors.insert(host::service_host(&object.name, &object.namespace), (object, selector));
             }
         }
         scene
@@ -77,16 +77,16 @@ impl<'a> Scene<'a> {
         nearest(namespace, self.namespaces.iter().copied()).map(|near| format!("did you mean {near:?}?"))
     }
 
-    /// Kubernetes Services of a namespace that select something.
-    pub fn selecting(&self, namespace: &str) -> impl Iterator<Item = (&'a Service, &Labels)> {
-        let named = self.selectors.iter().filter(|(_, selector)| !selector.is_empty());
-        named.filter_map(move |(host, selector)| Some((self.service(host).filter(|service| service.namespace == namespace)?, selector)))
+    /// Kubernetes Services of a namespace that select something, each with its object.
+    pub fn selecting(&self, namespace: &str) -> impl Iterator<Item = (&'a Service, &'a Object, &Labels)> {
+        let selecting = self.selectors.iter().filter(move |(_, (object, selector))| object.namespace == namespace && !selector.is_empty());
+        selecting.filter_map(|(host, (object, selector))| Some((self.service(host)?, *object, selector)))
     }
 
     /// Who works behind a service: by its selector, or because it says so.
     pub fn behind(&self, service: &Service) -> Vec<&Worker> {
-        match self.selectors.get(&service.host).filter(|selector| !selector.is_empty()) {
-            Some(selector) => self.workers.of(&service.namespace).iter().filter(|worker| paths::covers(selector, &worker.labels)).collect(),
+        match self.selectors.get(&service.host).filter(|(_, selector)| !selector.is_empty()) {
+            Some((_, selector)) => self.workers.of(&service.namespace).iter().filter(|worker| paths::covers(selector, &worker.labels)).collect(),
             None => Vec::new(),
         }
     }

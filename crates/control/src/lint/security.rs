@@ -58,7 +58,7 @@ pub fn authorization(scene: &Scene<'_>, object: &Object, findings: &mut Findings
     let spec = &object.value["spec"];
     let selector = selector(scene, object, findings);
     let workers = selected(scene, object, &selector);
-    let ports = Ports::of(scene, &workers);
+    let ports = Ports::of(scene, &object.namespace, &selector, &workers);
     let rules: Vec<(String, &Value)> = items(spec, "spec", "rules").collect();
     let plain =
         !workers.is_empty() && workers.iter().all(|worker| matches!(mode(scene, &worker.namespace, &worker.labels), Some((MtlsMode::Disable, _))));
@@ -100,7 +100,7 @@ fn source(scene: &Scene<'_>, object: &Object, at: &str, source: &Value, plain: b
 
 pub fn authentication(scene: &Scene<'_>, object: &Object, findings: &mut Findings) {
     let selector = selector(scene, object, findings);
-    let ports = Ports::of(scene, &selected(scene, object, &selector));
+    let ports = Ports::of(scene, &object.namespace, &selector, &selected(scene, object, &selector));
     for port in object.value["spec"]["portLevelMtls"].as_object().into_iter().flat_map(|ports| ports.keys()) {
         ports.check(object, &format!("spec.portLevelMtls.{port}"), port.parse().ok(), findings);
     }
@@ -132,19 +132,24 @@ struct Ports {
 }
 
 impl Ports {
-    fn of(scene: &Scene<'_>, workers: &[&Worker]) -> Self {
+    /// A policy without a selector is about every Service of its namespace: asking every workload for its own would take their product.
+    fn of(scene: &Scene<'_>, namespace: &str, selector: &Labels, workers: &[&Worker]) -> Self {
         let mut ports = Self::default();
+        if selector.is_empty() {
+            scene.selecting(namespace).for_each(|(service, object, _)| ports.serve(service, object));
+            return ports;
+        }
         for worker in workers {
-            for (service, _) in scene.selecting(&worker.namespace).filter(|(_, selector)| paths::covers(selector, &worker.labels)) {
-                ports.serve(scene, service);
+            for (service, object, selects) in scene.selecting(&worker.namespace) {
+                if paths::covers(selects, &worker.labels) {
+                    ports.serve(service, object);
+                }
             }
         }
         ports
     }
 
-    fn serve(&mut self, scene: &Scene<'_>, service: &Service) {
-        let object = scene.of_kind("", "Service").iter().find(|object| object.name == service.name && object.namespace == service.namespace);
-        let Some(object) = object else { return };
+    fn serve(&mut self, service: &Service, object: &Object) {
         for (_, port) in items(&object.value["spec"], "spec", "ports") {
             let Some(number) = paths::port(&port["port"]) else { continue };
             let target = if port["targetPort"].is_null() { Some(number) } else { paths::port(&port["targetPort"]) };

@@ -2,10 +2,11 @@
 
 use super::findings::Findings;
 use super::name;
-use super::paths::{self, items};
+use super::paths::{self, Labels, items};
 use super::scene::Scene;
 use crate::translate::code;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use taut_model::host;
 use taut_model::object::Object;
 use taut_model::problem::Severity;
@@ -46,26 +47,35 @@ fn target_port(scene: &Scene<'_>, object: &Object, service: &Service, at: &str, 
 
 /// Services that send different protocols to one port of the same workloads.
 pub fn disagreements(scene: &Scene<'_>, findings: &mut Findings) {
-    let services = scene.of_kind("", "Service");
-    for (index, object) in services.iter().enumerate() {
-        for other in services[..index].iter().filter(|other| other.namespace == object.namespace) {
-            let (mine, theirs) = (paths::labels(&object.value["spec"]["selector"]), paths::labels(&other.value["spec"]["selector"]));
-            if mine.is_empty() || theirs.is_empty() {
-                continue;
-            }
-            let shared = scene.workers.selected(&object.namespace, &mine).find(|worker| paths::covers(&theirs, &worker.labels));
-            let Some(worker) = shared else { continue };
-            let whose = worker.announced_by.as_deref().unwrap_or("one workload");
-            for (at, port) in items(&object.value["spec"], "spec", "ports") {
-                let clash = items(&other.value["spec"], "spec", "ports")
-                    .map(|(_, other)| other)
-                    .find(|other| target(port) == target(other) && tellable(protocol(port), protocol(other)));
-                if let Some(clash) = clash {
-                    let (one, two) = (protocol(port), protocol(clash));
-                    let message = format!("{one:?} to port {} of {whose}, to which {} sends {two:?}", target(port), other.reference());
-                    findings.warn(name::SERVICES_DISAGREE, object, &at, message);
+    let mut by_namespace: BTreeMap<&str, Vec<(&Object, Labels)>> = BTreeMap::new();
+    for object in scene.of_kind("", "Service") {
+        let selector = paths::labels(&object.value["spec"]["selector"]);
+        if !selector.is_empty() {
+            by_namespace.entry(&object.namespace).or_default().push((object, selector));
+        }
+    }
+    let mut compared: BTreeSet<(&str, &str, &str)> = BTreeSet::new();
+    for worker in scene.workers.all() {
+        let services = by_namespace.get(worker.namespace.as_str()).into_iter().flatten();
+        let serving: Vec<&Object> = services.filter(|(_, selector)| paths::covers(selector, &worker.labels)).map(|(object, _)| *object).collect();
+        for (index, object) in serving.iter().enumerate() {
+            for other in &serving[..index] {
+                if compared.insert((&object.namespace, &object.name, &other.name)) {
+                    compare(object, other, worker.announced_by.as_deref().unwrap_or("one workload"), findings);
                 }
             }
+        }
+    }
+}
+
+fn compare(object: &Object, other: &Object, whose: &str, findings: &mut Findings) {
+    for (at, port) in items(&object.value["spec"], "spec", "ports") {
+        let mut theirs = items(&other.value["spec"], "spec", "ports").map(|(_, port)| port);
+        let clash = theirs.find(|other| target(port) == target(other) && tellable(protocol(port), protocol(other)));
+        if let Some(clash) = clash {
+            let (one, two) = (protocol(port), protocol(clash));
+            let message = format!("{one:?} to port {} of {whose}, to which {} sends {two:?}", target(port), other.reference());
+            findings.warn(name::SERVICES_DISAGREE, object, &at, message);
         }
     }
 }

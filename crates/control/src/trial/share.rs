@@ -34,7 +34,8 @@ fn reduced((part, whole): (u128, u128)) -> (u128, u128) {
     while b > 0 {
         (a, b) = (b, a % b);
     }
-    if a == 0 { (part, whole) } else { (part / a, whole / a) }
+    // Of 0 and 0 there is no divisor.
+    (part.checked_div(a).unwrap_or(part), whole.checked_div(a).unwrap_or(whole))
 }
 
 #[cfg(test)]
