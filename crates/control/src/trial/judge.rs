@@ -124,7 +124,8 @@ impl<'a> Judge<'a> {
         for (label, part) in expected {
             let odds: u128 = going.iter().filter(|seen| fits(seen, label)).map(|seen| seen.odds).sum();
             if !share::same((odds, total), (share::parts(*part), sum)) {
-                let because = going.iter().find(|seen| !fits(seen, label)).or(going.first()).copied().or(self.seen.first());
+                let intruder = going.iter().find(|seen| !expected.keys().any(|label| fits(seen, label)));
+                let because = intruder.or(going.iter().find(|seen| fits(seen, label))).or(going.first()).copied().or(self.seen.first());
                 let field = path::field("goesTo", label);
                 return self.fail(&field, said(), self.summary(), because.and_then(chosen_by), judgement);
             }
