@@ -1,12 +1,17 @@
-//! `taut analyze`: what is wrong in files, without a control plane. Exit code 1 when there is an error.
+//! `taut analyze`: what is wrong in files, without a control plane, or in the mesh that runs. Exit code 1 when that is enough to fail.
+
+mod mesh;
+mod report;
 
 use crate::apply::readings;
-use crate::output::{self, Format};
+use crate::output::Format;
+use crate::place::Place;
 use crate::{Failure, Outcome};
-use serde_json::json;
+use report::{Finding, Report};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use taut_control::lint::{self, Suppression};
 use taut_control::translate::{self, Settings};
 use taut_model::object::Object;
 use taut_model::origin::ObjectRef;
@@ -15,43 +20,93 @@ use taut_model::read;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
-  taut analyze ./mesh
-  taut analyze -o json reviews.yaml | jq '.findings[].message'")]
+  taut analyze ./mesh                                          files
+  taut analyze                                                 the mesh that runs
+  taut analyze --fail-on warning --suppress 'TAUT0501=Service */legacy-*' ./mesh
+  taut analyze --explain TAUT0201                              or IST0130, or UnreachableRule, or all
+  taut analyze -o json ./mesh | jq '.findings[].message'")]
 pub struct Arguments {
-    /// Files and directories; - for standard input
-    #[arg(required = true)]
+    /// Files and directories; - for standard input. Without one, the mesh that runs
     paths: Vec<PathBuf>,
-    /// Fail on warnings too
-    #[arg(long)]
-    strict: bool,
+    /// The least that makes the command fail
+    #[arg(long, value_enum, default_value_t = FailOn::Error)]
+    fail_on: FailOn,
+    /// Say nothing of these: CODE=RESOURCE, e.g. 'TAUT0201=VirtualService default/*'; may be given again
+    #[arg(long, value_name = "CODE[=RESOURCE]")]
+    suppress: Vec<Suppression>,
+    /// What a code means, why it matters and how to mend it; `all` lists them
+    #[arg(long, value_name = "CODE", conflicts_with_all = ["paths", "suppress"])]
+    explain: Option<String>,
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
 
-pub fn analyze(arguments: Arguments) -> Outcome {
-    let mut problems = Vec::new();
-    let mut objects = Vec::new();
-    for reading in readings(&arguments.paths)? {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum FailOn {
+    Error,
+    Warning,
+    Info,
+    Never,
+}
+
+impl FailOn {
+    fn covers(self, severity: Severity) -> bool {
+        match self {
+            Self::Error => severity == Severity::Error,
+            Self::Warning => severity != Severity::Info,
+            Self::Info => true,
+            Self::Never => false,
+        }
+    }
+}
+
+pub async fn analyze(place: &Place, arguments: Arguments) -> Outcome {
+    if let Some(code) = &arguments.explain {
+        return report::explain(code, arguments.output);
+    }
+    let (objects, mut problems) = match arguments.paths.is_empty() {
+        true => (mesh::objects(&place.api()?).await?, Vec::new()),
+        false => in_files(&arguments.paths)?,
+    };
+    let from_files = !arguments.paths.is_empty();
+    let total = objects.len();
+    let objects = last(objects);
+    let translation = translate::translate(&objects, &Settings { trust_domain: "cluster.local".to_owned() });
+    let whole = from_files && objects.iter().any(|object| matches!(object.kind.kind, "Service" | "ServiceEntry"));
+    let found = lint::lint(&objects, &translation).into_iter();
+    problems.extend(found.map(|problem| if whole { settled(problem) } else { problem }));
+    let before = problems.len();
+    let by_name: BTreeMap<ObjectRef, &Object> = objects.iter().map(|object| (object.reference(), object.as_ref())).collect();
+    problems.retain(|problem| {
+        let own = problem.object.as_ref().and_then(|object| by_name.get(object));
+        !own.is_some_and(|object| lint::annotated(object, problem)) && !arguments.suppress.iter().any(|one| one.covers(problem))
+    });
+    let suppressed = before - problems.len();
+    show_lines(&mut problems);
+    problems
+        .sort_by(|a, b| (&a.location, &a.object, a.severity, &a.path, &a.message).cmp(&(&b.location, &b.object, b.severity, &b.path, &b.message)));
+    problems.dedup();
+    let fails = problems.iter().any(|problem| arguments.fail_on.covers(problem.severity));
+    let findings = problems.into_iter().map(Finding::from).collect();
+    Report::new(total, suppressed, findings).show(arguments.output)?;
+    if fails { Err(Failure::no("")) } else { Ok(()) }
+}
+
+fn in_files(paths: &[PathBuf]) -> Outcome<(Vec<Arc<Object>>, Vec<Problem>)> {
+    let (mut objects, mut problems) = (Vec::new(), Vec::new());
+    for reading in readings(paths)? {
         problems.extend(reading.problems);
         objects.extend(reading.objects.into_iter().map(Arc::new));
     }
     problems.extend(repeated(&objects));
-    let translation = translate::translate(&objects, &Settings { trust_domain: "cluster.local".to_owned() });
-    let whole = objects.iter().any(|object| matches!(object.kind.kind, "Service" | "ServiceEntry"));
-    let found = translation.findings.into_values().flatten();
-    problems.extend(found.map(|problem| if whole { settled(problem) } else { problem }));
-    show_lines(&mut problems);
-    problems.sort_by(|a, b| (&a.location, a.severity, &a.path, &a.message).cmp(&(&b.location, b.severity, &b.path, &b.message)));
-    let count = |severity| problems.iter().filter(|p| p.severity == severity).count();
-    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    match arguments.output {
-        Format::Table => report(&problems, objects.len(), errors, warnings)?,
-        format => output::structured(format, &json!({ "objects": objects.len(), "errors": errors, "warnings": warnings, "findings": problems }))?,
-    }
-    match errors > 0 || (arguments.strict && warnings > 0) {
-        true => Err(Failure::no("")),
-        false => Ok(()),
-    }
+    Ok((objects, problems))
+}
+
+/// Of objects that are defined more than once the last, in the order in which they were read.
+fn last(objects: Vec<Arc<Object>>) -> Vec<Arc<Object>> {
+    let mut by_name: BTreeMap<(&str, ObjectRef), Arc<Object>> = BTreeMap::new();
+    by_name.extend(objects.into_iter().map(|object| ((object.kind.group, object.reference()), object)));
+    by_name.into_values().collect()
 }
 
 /// In files that bring their services along, a reference that leads nowhere is a mistake. (Routes alone may refer to what is elsewhere,
@@ -65,14 +120,14 @@ fn settled(mut problem: Problem) -> Problem {
 
 /// Objects that are defined more than once: only the last would count.
 fn repeated(objects: &[Arc<Object>]) -> Vec<Problem> {
-    let mut first: BTreeMap<ObjectRef, &Object> = BTreeMap::new();
+    let mut first: BTreeMap<(&str, ObjectRef), &Object> = BTreeMap::new();
     let mut found = Vec::new();
     for object in objects {
-        let Some(before) = first.insert(object.reference(), object) else { continue };
+        let Some(before) = first.insert((object.kind.group, object.reference()), object) else { continue };
         let at = before.location("metadata.name").map_or_else(|| "before".to_owned(), |location| format!("at {location} too"));
         found.push(Problem {
             severity: Severity::Warning,
-            code: "RepeatedObject",
+            code: lint::name::REPEATED_OBJECT,
             object: Some(object.reference()),
             path: "metadata.name".to_owned(),
             location: object.location("metadata.name"),
@@ -94,14 +149,4 @@ fn show_lines(problems: &mut [Problem]) {
             read::show_lines(text, std::slice::from_mut(problem));
         }
     }
-}
-
-fn report(problems: &[Problem], objects: usize, errors: usize, warnings: usize) -> Outcome {
-    let mut text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
-    let plural = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
-    text += &match (errors, warnings) {
-        (0, 0) => format!("{}: nothing wrong\n", plural(objects, "object")),
-        _ => format!("{}: {}, {}\n", plural(objects, "object"), plural(errors, "error"), plural(warnings, "warning")),
-    };
-    output::print(&text)
 }

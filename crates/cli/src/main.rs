@@ -12,9 +12,9 @@ mod get;
 mod kubeconfig;
 mod output;
 mod place;
-mod request;
 mod run;
 mod status;
+mod test;
 mod token;
 mod up;
 mod wait;
@@ -59,8 +59,10 @@ enum Command {
     Delete(apply::DeleteArguments),
     /// What is wrong now, then who is connected and what is live
     Status(status::Arguments),
-    /// Check files without a control plane
+    /// Find mistakes in files, without a control plane, or in the mesh that runs
     Analyze(analyze::Arguments),
+    /// Try assertions over configuration, without a mesh: where requests go, in which shares, and what happens to them
+    Test(test::Arguments),
     /// Explain what the mesh would do with a request, or did with one that happened
     Why(why::Arguments),
     /// Wait until objects are live in every proxy that needs them
@@ -127,7 +129,8 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
             Command::Get(a) => get::get(place, a).await.map(done),
             Command::Delete(a) => apply::delete(place, a).await.map(done),
             Command::Status(a) => status::status(place, a).await.map(done),
-            Command::Analyze(a) => analyze::analyze(a).map(done),
+            Command::Analyze(a) => analyze::analyze(place, a).await.map(done),
+            Command::Test(a) => test::test(a).map(done),
             Command::Why(a) => why::why(place, a).await.map(done),
             Command::Wait(a) => wait::wait(place, a).await.map(done),
             Command::Token(a) => token::token(place, a).await.map(done),

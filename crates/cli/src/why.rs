@@ -2,11 +2,11 @@
 
 use crate::output::{self, Format};
 use crate::place::Place;
-use crate::request::{self, RequestLine};
 use crate::{Failure, Outcome};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use taut_control::request::{self, RequestLine};
 use taut_observe::record::{ConnectionRecord, ExchangeRecord, Reporter};
 use taut_observe::text::Came;
 use taut_plan::Explanation;

@@ -57,6 +57,11 @@ fn analyze() {
 }
 
 #[test]
+fn test() {
+    page("test");
+}
+
+#[test]
 fn observe() {
     page("observe");
 }

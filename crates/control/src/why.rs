@@ -1,22 +1,20 @@
 //! Why a request goes where it goes: for one that might be made, from the plans that both proxies would have; for one that
 //! was made, from the proxies that carried it.
 
+mod inquiry;
+
+pub use inquiry::{Arrival, Inquiry};
+
 use crate::proxies::Proxies;
 use crate::publish::Published;
-use crate::view::{Viewer, leads_to, view};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
-use taut_model::host;
-use taut_model::service::AppProtocol;
-use taut_model::workload::{Health, Workload};
-use taut_plan::cluster::Transport;
 use taut_plan::verdict::{Action, Forward, Rolls};
-use taut_plan::{Direction, Explanation, Facts, HttpFacts, Peer, Plan, Snapshot, Verdict};
+use taut_plan::{Explanation, Facts, Plan, Verdict};
 use taut_wire::desk::ask;
 
 /// How long proxies may take to look an exchange up.
@@ -84,111 +82,16 @@ impl std::error::Error for NoAnswer {}
 /// # Errors
 /// The workload that asks is not known, or the request is malformed.
 pub fn hypothetical(published: &Published, trust_domain: &str, question: &Question) -> Result<Answer, NoAnswer> {
-    let from = find_from(published, &question.from)?;
-    let (to, port) = split_port(&question.to)?;
-    let headers = headers(question)?;
-    let whole = question.path.as_deref().unwrap_or("/");
-    let (path, query) = whole.split_once('?').unwrap_or((whole, ""));
-    let method = question.method.as_deref().unwrap_or("GET");
-    let http = HttpFacts { method, scheme: "http", authority: to, path, query, headers: &headers };
-    let plan = Plan::compile(&snapshot(published, trust_domain, from, &hosts(published, to, &from.namespace)));
-    let port = port.unwrap_or_else(|| first_port(published, to, &from.namespace));
-    let bytes = matches!(plan.protocol(to, port), Some(AppProtocol::Tcp | AppProtocol::Tls));
-    let http = (question.method.is_some() || !bytes).then_some(http);
-    let facts = Facts { direction: Direction::Outbound, host: to, port, http, peer: Peer::default(), sni: None };
-    let outbound = plan.explain(&facts, None);
-    let inbound = likely(&plan, &facts).and_then(|forward| explain_inbound(published, trust_domain, from, &forward, http));
+    let inquiry = Inquiry::new(published, trust_domain, question)?;
+    let facts = inquiry.facts();
+    let outbound = inquiry.plan.explain(&facts, None);
+    let arrival = likely(&inquiry.plan, &facts).and_then(|forward| inquiry.arrival(&forward));
+    let inbound = arrival.map(|arrival| Inbound { workload: arrival.workload, explanation: arrival.explanation });
     let mut text = outbound.to_string();
     if let Some(inbound) = &inbound {
         text.push_str(&format!("\n\nat {}:\n{}", inbound.workload, inbound.explanation));
     }
-    Ok(Answer { from: from.uid.clone(), to: question.to.clone(), outbound, inbound, text })
-}
-
-fn find_from<'a>(published: &'a Published, from: &str) -> Result<&'a Arc<Workload>, NoAnswer> {
-    let workloads = &published.translation.workloads;
-    let by_name = || workloads.values().find(|workload| workload.name == from);
-    let (service, namespace) = from.split_once('/').map_or((from, "default"), |(namespace, name)| (name, namespace));
-    let serving = |host: String| {
-        let mut all = workloads.values().filter(move |workload| workload.serves.iter().any(|serves| serves.host == host));
-        all.next()
-    };
-    let known = || {
-        let mut names: Vec<_> = workloads.keys().take(20).cloned().collect();
-        names.sort();
-        names
-    };
-    workloads
-        .get(from)
-        .or_else(by_name)
-        .or_else(|| serving(host::resolve(service, namespace)))
-        .or_else(|| host::candidates(from, "default").into_iter().find_map(serving))
-        .or_else(|| workloads.values().find(|workload| workload.app() == from))
-        .ok_or_else(|| NoAnswer::UnknownFrom { from: from.to_owned(), known: known() })
-}
-
-fn split_port(to: &str) -> Result<(&str, Option<u16>), NoAnswer> {
-    let bracketed = to.starts_with('[') && to.ends_with(']');
-    match to.rsplit_once(':') {
-        Some((host, port)) if !bracketed => match port.parse() {
-            Ok(port) => Ok((host, Some(port))),
-            Err(_) => Err(NoAnswer::BadRequest(format!("{port:?} is not a port; write host or host:port"))),
-        },
-        _ => Ok((to, None)),
-    }
-}
-
-fn headers(question: &Question) -> Result<http::HeaderMap, NoAnswer> {
-    let mut headers = http::HeaderMap::new();
-    for (name, value) in &question.headers {
-        let parsed = http::HeaderName::from_bytes(name.as_bytes()).map_err(|_| NoAnswer::BadRequest(format!("{name:?} is not a header name")))?;
-        let value = http::HeaderValue::from_str(value).map_err(|_| NoAnswer::BadRequest(format!("the value of header {name:?} is not allowed")))?;
-        headers.append(parsed, value);
-    }
-    Ok(headers)
-}
-
-/// The hosts that a client in `namespace` would subscribe to for `to`, and wildcard services that may cover them.
-fn hosts(published: &Published, to: &str, namespace: &str) -> BTreeSet<String> {
-    let mut hosts: BTreeSet<String> = host::candidates(to, namespace).into_iter().collect();
-    let wildcards = published.translation.services.keys().filter(|name| name.starts_with('*'));
-    let covering: Vec<_> = wildcards.filter(|pattern| hosts.iter().any(|host| host::matches(pattern, host))).cloned().collect();
-    hosts.extend(covering);
-    hosts
-}
-
-fn first_port(published: &Published, to: &str, namespace: &str) -> u16 {
-    let found = host::candidates(to, namespace).into_iter().find_map(|host| published.translation.services.get(&host));
-    let ports = found.map(|service| service.ports.as_slice()).unwrap_or_default();
-    ports.iter().find(|port| port.protocol.is_http()).or(ports.first()).map_or(80, |port| port.number)
-}
-
-/// What the proxy of `own` would have, had it asked for `hosts`.
-fn snapshot(published: &Published, trust_domain: &str, own: &Arc<Workload>, hosts: &BTreeSet<String>) -> Snapshot {
-    let mesh = &published.translation;
-    let viewer = Viewer { uid: own.uid.clone(), namespace: own.namespace.clone(), hosts: hosts.clone() };
-    let view = view(mesh, &published.index, &viewer);
-    fn pick<T>(all: &BTreeMap<String, Arc<T>>, names: &BTreeSet<String>) -> BTreeMap<String, Arc<T>> {
-        names.iter().filter_map(|name| all.get_key_value(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
-    }
-    let routes = pick(&mesh.routes, &view.routes);
-    let led_to = routes.values().flat_map(|route| leads_to(route)).map(str::to_owned);
-    let absent = led_to.chain(hosts.iter().cloned()).filter(|host| !mesh.services.contains_key(host)).collect();
-    Snapshot {
-        version: published.version,
-        trust_domain: trust_domain.to_owned(),
-        own: Some(own.clone()),
-        services: pick(&mesh.services, &view.services),
-        absent,
-        workloads: pick(&mesh.workloads, &view.workloads),
-        destinations: pick(&mesh.destinations, &view.destinations),
-        authentications: pick(&mesh.authentications, &view.authentications),
-        authorizations: pick(&mesh.authorizations, &view.authorizations),
-        limits: pick(&mesh.limits, &view.limits),
-        settings: pick(&mesh.settings, &view.settings),
-        routes,
-        policies_complete: true,
-    }
+    Ok(Answer { from: inquiry.from.uid.clone(), to: question.to.clone(), outbound, inbound, text })
 }
 
 /// Where most such requests go, faults aside.
@@ -203,33 +106,6 @@ fn likely(plan: &Plan, facts: &Facts<'_>) -> Option<Forward> {
         }
     }
     seen.into_values().max_by_key(|(count, _)| *count).map(|(_, forward)| forward)
-}
-
-fn explain_inbound(published: &Published, trust_domain: &str, from: &Workload, forward: &Forward, http: Option<HttpFacts<'_>>) -> Option<Inbound> {
-    let endpoint = forward.cluster.endpoints.first()?;
-    let to = &endpoint.workload;
-    // Without a proxy nobody decides there.
-    to.peer?;
-    let key = &forward.cluster.key;
-    let identity = matches!(endpoint.transport, Transport::Mesh { .. }).then_some(&from.identity);
-    let (host, port) = match identity {
-        Some(_) => (&*key.host, key.port),
-        None => ("", to.target(&key.host, key.port)?),
-    };
-    let rewritten = forward.path_and_query.as_deref().map(|whole| whole.split_once('?').unwrap_or((whole, "")));
-    let http = http.map(|http| {
-        let (path, query) = rewritten.unwrap_or((http.path, http.query));
-        HttpFacts { path, query, authority: forward.authority.as_deref().unwrap_or(http.authority), ..http }
-    });
-    let address = from.address.parse().ok();
-    let peer = Peer { identity, address, client: address };
-    let plan = Plan::compile(&snapshot(published, trust_domain, to, &BTreeSet::from([key.host.to_string()])));
-    let facts = Facts { direction: Direction::Inbound, host, port, http, peer, sni: None };
-    let mut explanation = plan.explain(&facts, None);
-    if to.health != Health::Ready {
-        explanation.outcome.push_str(" (but the workload is not ready)");
-    }
-    Some(Inbound { workload: to.uid.clone(), explanation })
 }
 
 /// Asks every connected proxy for an exchange that happened; the halves come in the order in which they began, of two at the

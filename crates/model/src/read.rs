@@ -4,6 +4,7 @@ mod excerpt;
 
 pub use excerpt::attach as show_lines;
 mod lookup;
+pub mod only;
 
 pub use excerpt::attach as attach_excerpts;
 

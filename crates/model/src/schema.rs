@@ -32,7 +32,12 @@ pub fn of(kind: &'static Kind) -> &'static Value {
 /// What is wrong with `value` as an object of `kind`, all of it: unknown fields, wrong types, missing fields, values out of
 /// range, contradictions. Problems carry field paths and no places. CEL rules (`x-kubernetes-validations`) are not run.
 pub fn check(kind: &'static Kind, value: &Value) -> Vec<Problem> {
-    let mut problems = check::object(kind, of(kind), value);
+    check_against(kind, of(kind), value)
+}
+
+/// As [`check`], of a kind that is not one of [`KINDS`] and whose schema is `schema`.
+pub fn check_against(kind: &Kind, schema: &Value, value: &Value) -> Vec<Problem> {
+    let mut problems = check::object(kind, schema, value);
     problems.extend(metadata::check(kind, value));
     problems
 }

@@ -1,7 +1,7 @@
 //! Deciding one outbound exchange or connection: the service, the rule, the dice, the backend. The one path of code that
 //! answers and that explains: what it looks at, it tells its trace.
 
-use crate::cluster::{Cluster, Transport};
+use crate::cluster::{Cluster, ClusterKey, Transport};
 use crate::cors::Sharing;
 use crate::dice::{chance, mix, weighted};
 use crate::facts::{Direction, Facts, HttpFacts};
@@ -11,7 +11,7 @@ use crate::path::{has_dot_segments, host_name, lower, normalise};
 use crate::plan::{Found, Plan, address};
 use crate::rules::cluster_name;
 use crate::table::{Entry, HostPlan, Rule, RuleAction, Share, Table, Target};
-use crate::trace::{Mark, Silent, Trace};
+use crate::trace::{Mark, Silent, Toss, Trace};
 use crate::transform::{affinity, location, new_path, with_query};
 use crate::verdict::{Action, Forward, Go, Question, Reason, Refusal, Rolls, Side, Sizes, Verdict};
 use crate::words;
@@ -369,6 +369,9 @@ fn unusable(rule: &Rule) -> Refusal {
 fn fault<T: Trace>(rule: &Rule, dice: Dice<'_>, trace: &mut T) -> (Option<Duration>, Option<Action>) {
     let Some(fault) = &rule.fault else { return (None, None) };
     let origin = Some(&fault.origin);
+    for toss in [fault.delay.as_ref().map(|delay| Toss::Delay(delay.percent)), fault.abort.as_ref().map(|abort| Toss::Abort(abort.percent))] {
+        toss.into_iter().for_each(|toss| trace.toss(|| toss));
+    }
     let mut falls = |what: &dyn Fn() -> String, percent: f64, roll: fn(&Rolls) -> u64| match dice {
         Dice::Open => {
             trace.step(Mark::Info, "fault", || format!("{} for {percent} % of requests", what()), origin);
@@ -400,6 +403,7 @@ fn came_back<'a>(shares: &'a [Share], http: &HttpFacts<'_>) -> Option<(&'a Share
 /// `None` when all weights are zero. With open dice, tells all and returns the heaviest.
 fn choose<'a, T: Trace>(rule: &Rule, shares: &'a [Share], dice: Dice<'_>, trace: &mut T) -> Option<&'a Share> {
     let weights = shares.iter().map(|share| u64::from(share.weight));
+    trace.toss(|| Toss::Backend(weights.clone().collect()));
     let total: u64 = weights.clone().sum();
     let weight = |share: &Share| format!("{} (weight {} of {total})", share.label, share.weight);
     let one = shares.iter().filter(|share| share.weight > 0).count() == 1;
@@ -425,6 +429,13 @@ fn percentage(weight: u32, total: u64) -> String {
     format!("{} %", (percent * 100.0).round() / 100.0)
 }
 
+fn cluster_key(target: &Target) -> Option<ClusterKey> {
+    match target {
+        Target::Cluster(cluster) => Some(cluster.key.clone()),
+        Target::Passthrough | Target::Unknown(_) | Target::Refused(_) => None,
+    }
+}
+
 fn trouble(target: &Target) -> String {
     match target {
         Target::Refused(refusal) => format!(": {}", refusal.detail),
@@ -448,6 +459,7 @@ fn mirrors<T: Trace>(rule: &Rule, dice: Dice<'_>, trace: &mut T) -> Result<Vec<A
         let mark = if hit { Mark::Chosen } else { Mark::Info };
         let origin = Some(&share.backend.origin);
         trace.step(mark, "mirror", || format!("a copy of {percent} % of requests to {}{}", share.label, trouble(&share.target)), origin);
+        trace.toss(|| Toss::Mirror { to: cluster_key(&share.target), percent: *percent, origin: share.backend.origin.clone() });
         match &share.target {
             Target::Cluster(cluster) if hit => due.push(cluster.clone()),
             Target::Unknown(host) if hit => return Err(host.clone()),

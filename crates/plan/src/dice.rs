@@ -5,12 +5,23 @@ pub(crate) fn below(roll: u64, n: u64) -> u64 {
     ((u128::from(roll) * u128::from(n)) >> 64) as u64
 }
 
+/// What [`parts`] are out of: 100 %.
+pub(crate) const WHOLE: u64 = 100_000_000;
+
+/// A percentage (0 to 100) in millionths of a percent, at most [`WHOLE`].
+pub(crate) fn parts(percent: f64) -> u64 {
+    // The cast saturates, and turns NaN into 0: an impossible percentage never or always happens.
+    ((percent * 1_000_000.0).round() as u64).min(WHOLE)
+}
+
 /// Whether something that happens to `percent` (0 to 100, in steps of a millionth) of all cases happens in this one.
 pub(crate) fn chance(percent: f64, roll: u64) -> bool {
-    const WHOLE: u64 = 100_000_000;
-    // The cast saturates, and turns NaN into 0: an impossible percentage never or always happens.
-    let parts = (percent * 1_000_000.0).round() as u64;
-    below(roll, WHOLE) < parts
+    below(roll, WHOLE) < parts(percent)
+}
+
+/// The smallest roll that [`below`] makes `number` of, out of `n` (above 0 and at most `u64::MAX`, like `number`).
+pub(crate) fn roll_for(number: u128, n: u128) -> u64 {
+    u64::try_from((number << 64).div_ceil(n.max(1))).unwrap_or(u64::MAX)
 }
 
 /// The position that `roll` falls on when each position takes its weight's share. `None` if all weights are zero.
@@ -57,6 +68,17 @@ mod tests {
             (0.000_001, 0, true),
         ] {
             assert_eq!(chance(percent, roll), want, "{percent} {roll}");
+        }
+    }
+
+    #[test]
+    fn a_roll_is_found_for_every_number() {
+        for n in [1_u64, 2, 3, 100, 1_000_003, u64::from(u32::MAX) * 7] {
+            for number in [0, 1, n / 3, n / 2, n - 1].into_iter().filter(|number| *number < n) {
+                let roll = roll_for(number.into(), n.into());
+                assert_eq!(below(roll, n), number, "{number} of {n}");
+                assert!(roll == 0 || below(roll - 1, n) < number || number == 0, "{number} of {n}");
+            }
         }
     }
 

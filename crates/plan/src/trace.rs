@@ -1,5 +1,6 @@
 //! The steps of an explanation, and the trait through which a decision tells them: for free when nobody listens.
 
+use crate::cluster::ClusterKey;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use taut_model::origin::Origin;
@@ -69,6 +70,23 @@ pub(crate) trait Trace {
     fn step(&mut self, mark: Mark, topic: &str, text: impl FnOnce() -> String, origin: Option<&Origin>);
     /// One of several possible outcomes, when the dice are not cast.
     fn possible(&mut self, text: impl FnOnce() -> String);
+    /// What the dice are asked, cast or open, so that outcomes can be counted.
+    fn toss(&mut self, toss: impl FnOnce() -> Toss);
+}
+
+/// One question to the dice.
+#[derive(Debug)]
+pub(crate) enum Toss {
+    /// Percentages, 0 to 100.
+    Delay(f64),
+    Abort(f64),
+    /// The weights of all backends, in order.
+    Backend(Vec<u64>),
+    Mirror {
+        to: Option<ClusterKey>,
+        percent: f64,
+        origin: Origin,
+    },
 }
 
 /// Nobody listens.
@@ -81,12 +99,15 @@ impl Trace for Silent {
     fn step(&mut self, _: Mark, _: &str, _: impl FnOnce() -> String, _: Option<&Origin>) {}
     #[inline(always)]
     fn possible(&mut self, _: impl FnOnce() -> String) {}
+    #[inline(always)]
+    fn toss(&mut self, _: impl FnOnce() -> Toss) {}
 }
 
 #[derive(Default)]
 pub(crate) struct Recorder {
     pub(crate) steps: Vec<Step>,
     pub(crate) possible: Vec<String>,
+    pub(crate) tosses: Vec<Toss>,
 }
 
 impl Trace for Recorder {
@@ -98,5 +119,9 @@ impl Trace for Recorder {
 
     fn possible(&mut self, text: impl FnOnce() -> String) {
         self.possible.push(text());
+    }
+
+    fn toss(&mut self, toss: impl FnOnce() -> Toss) {
+        self.tosses.push(toss());
     }
 }

@@ -17,7 +17,7 @@ pub(crate) fn balancer(balancer: &Balancer) -> &'static str {
     }
 }
 
-pub(crate) fn retry_on(conditions: &[RetryOn]) -> String {
+pub fn retry_on(conditions: &[RetryOn]) -> String {
     let word = |on: &RetryOn| match on {
         RetryOn::ConnectFailure => "connect failure".to_owned(),
         RetryOn::RefusedStream => "refused stream".to_owned(),

@@ -19,9 +19,11 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use reader::{code, problem};
 pub use refer::references;
 pub use stand_in::{STANDS_IN, stand_in};
 pub use translation::{Settings, Translation, key};
+pub(crate) use values::{duration, nearest};
 
 use meaning::{Bound, Delegate, Grant, Meaning, Root};
 use reader::Reader;

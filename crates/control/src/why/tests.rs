@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::translate::Settings;
+use std::sync::Arc;
 
 const MESH: &str = "
 apiVersion: v1

@@ -7,6 +7,7 @@ mod destinations;
 mod inbound;
 mod limits;
 mod live;
+mod possibilities;
 mod properties;
 mod routing;
 mod shortcuts;

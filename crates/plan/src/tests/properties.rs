@@ -129,6 +129,19 @@ proptest! {
     }
 
     #[test]
+    fn whatever_the_dice_say_was_counted(routes in routes(), request in request(), rolls in rolls()) {
+        let mut snapshot = with_routes(routes);
+        snapshot.absent.insert(fqdn("absent"));
+        let plan = Plan::compile(&snapshot);
+        let found = plan.possibilities(&request.facts());
+        prop_assert_eq!(found.all.iter().map(|one| one.odds).sum::<u128>(), found.whole);
+        prop_assert!(found.all.iter().all(|one| one.odds > 0));
+        let outcome = explain::outcome(&plan.decide(&request.facts(), &rolls));
+        let counted = || found.all.iter().map(|one| explain::outcome(&one.verdict)).collect::<Vec<_>>();
+        prop_assert!(counted().contains(&outcome), "{} is none of {:?}", outcome, counted());
+    }
+
+    #[test]
     fn an_ejected_endpoint_rests_while_others_can_work(seed in any::<u64>(), which in 0_usize..6, outcomes in proptest::collection::vec(0_u8..4, 1..200)) {
         let outlier = OutlierPolicy { consecutive_5xx: 2, max_ejection_percent: 70, ..OutlierPolicy::default() };
         let balancer = balancers()[which].clone();
