@@ -355,7 +355,7 @@ fn every_picture_is_drawn_from_its_text() {
     assert_eq!(read(drawn.path()), read(&images.join("why.svg")), "draw docs/images/why.svg again: see render.py");
 }
 
-/// The commands in the tables of README.md that end by themselves. `./mesh` and `./hello` are what they say they are.
+/// The commands in the tables of README.md that end by themselves. `./mesh`, `tests.yaml` and `./hello` are what they say they are.
 #[test]
 fn the_readme_tells_commands_that_work() {
     let text = read(&repository().join("README.md"));
@@ -366,6 +366,8 @@ fn the_readme_tells_commands_that_work() {
     let stage = Stage::new(Mesh::bookstore());
     std::fs::create_dir(stage.work.join("mesh")).expect("./mesh");
     std::fs::write(stage.work.join("mesh/bookstore.yaml"), taut_demo::manifests::BOOKSTORE).expect("./mesh/bookstore.yaml");
+    std::fs::write(stage.work.join("mesh/versions.yaml"), taut_demo::manifests::VERSIONS).expect("./mesh/versions.yaml");
+    std::fs::copy(repository().join("demo/tests.yaml"), stage.work.join("tests.yaml")).expect("./tests.yaml");
     let hello = stage.work.join("hello");
     std::fs::write(&hello, "#!/bin/sh\necho \"hello on $PORT\"\n").expect("./hello");
     std::fs::set_permissions(&hello, std::fs::Permissions::from_mode(0o755)).expect("./hello");
