@@ -464,13 +464,14 @@ async fn a_body_that_came_at_once_keeps_its_trailers() {
 async fn a_connection_on_which_nothing_comes_back_is_spared_until_something_does() {
     in_time(async {
         let (mut raw, connection, _running) = raw_server().await;
-        until("its settings are known", || connection.room(u32::MAX) == 100).await;
+        raw.send(&frame(4, 0, 0, &[0, 3, 0, 0, 0, 50])).await;
+        until("all it said was heard", || connection.room(u32::MAX) == 50).await;
         let get = request(Method::GET, "/");
         let asked = connection.send(&get, whole(Bytes::new()));
         assert!(tokio::time::timeout(std::time::Duration::from_secs(2), asked).await.is_err(), "nobody answers");
         assert_eq!((connection.room(u32::MAX), connection.is_open()), (0, true));
         raw.send(&frame(6, 0, 0, &[9; 8])).await;
-        until("the peer was heard", || connection.room(u32::MAX) == 100).await;
+        until("the peer was heard", || connection.room(u32::MAX) == 50).await;
     })
     .await;
 }
