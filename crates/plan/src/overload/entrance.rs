@@ -75,6 +75,7 @@ pub enum Shed {
 #[derive(Clone, Copy, Debug)]
 struct Waiter {
     ticket: u64,
+    since: Duration,
     until: Duration,
     deadline: Option<Duration>,
 }
@@ -85,7 +86,8 @@ pub struct Entrance {
     /// By rank, each in the order they came.
     waiting: [VecDeque<Waiter>; LEAST as usize + 1],
     count: usize,
-    /// Since when somebody has been waiting without a break.
+    /// Since when somebody has been waiting for longer than a moment, without a break: clients that ask again as soon as they are
+    /// answered may keep a queue that moves quickly from ever being empty.
     waited_on: Option<Duration>,
     outranked: Vec<u64>,
     tickets: u64,
@@ -122,13 +124,13 @@ impl Entrance {
             return Arrival::Shed(Shed::Deadline);
         }
         match proven {
-            true if self.count >= most_waiting(limit) && !self.make_room(caller.rank()) => return Arrival::Shed(Shed::Full),
+            true if self.count >= self.most_waiting(limit) && !self.make_room(caller.rank()) => return Arrival::Shed(Shed::Full),
             false if self.count >= MOST_ON_TRIAL => return self.go(now),
             _ => {}
         }
         let until = now + self.patience(now, caller.deadline.map(|deadline| deadline.saturating_sub(now)));
         self.tickets += 1;
-        let waiter = Waiter { ticket: self.tickets, until, deadline: caller.deadline };
+        let waiter = Waiter { ticket: self.tickets, since: now, until, deadline: caller.deadline };
         if let Some(queue) = self.waiting.get_mut(caller.rank()) {
             queue.push_back(waiter);
             self.count += 1;
@@ -162,6 +164,7 @@ impl Entrance {
         if self.count == 0 || limit.is_some_and(|limit| self.concurrency.in_flight() >= limit) {
             return None;
         }
+        self.note_short(now);
         let stands = self.stands(now);
         let queue = self.waiting.iter_mut().find(|queue| !queue.is_empty())?;
         let waiter = if stands { queue.pop_back() } else { queue.pop_front() }?;
@@ -236,9 +239,24 @@ impl Entrance {
         self.concurrency.usual_latency().unwrap_or_default() / 2
     }
 
+    /// As many as can be served in the time that they may wait.
+    fn most_waiting(&self, limit: u32) -> usize {
+        let usual = self.concurrency.usual_latency().unwrap_or_default().max(Duration::from_micros(100));
+        let turns = (self.burst().as_micros() / usual.as_micros()).clamp(u128::from(PATIENCE), MOST_ON_TRIAL as u128) as usize;
+        (limit as usize).saturating_mul(turns).saturating_add(16).min(MOST_ON_TRIAL)
+    }
+
     fn burst(&self) -> Duration {
         let (least, most) = PATIENCE_BOUNDS;
         (self.concurrency.usual_latency().unwrap_or_default() * PATIENCE).clamp(least, most)
+    }
+
+    /// The queue is short while even who has waited longest has not waited long (CoDel, RFC 8289 section 3.1).
+    fn note_short(&mut self, now: Duration) {
+        let oldest = self.waiting.iter().filter_map(VecDeque::front).map(|waiter| waiter.since).min();
+        if oldest.is_some_and(|since| now.saturating_sub(since) <= self.burst() / STANDING) {
+            self.waited_on = Some(now);
+        }
     }
 
     fn stands(&self, now: Duration) -> bool {
@@ -255,8 +273,4 @@ impl Entrance {
         };
         left.map_or(patience, |left| patience.min(left / 10 * 9))
     }
-}
-
-fn most_waiting(limit: u32) -> usize {
-    4 * limit as usize + 16
 }

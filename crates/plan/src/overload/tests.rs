@@ -3,7 +3,7 @@
 use super::entrance::{Arrival, Caller, Entrance, Shed};
 use crate::dice::{below, mix};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 /// What an application is like.
@@ -340,4 +340,36 @@ fn a_waiter_that_nobody_calls_is_told_when_its_time_is_over() {
     assert!(until <= now + Duration::from_secs(1));
     assert_eq!(entrance.wait_is_over(until, ticket), Some(Err(Shed::Waited)));
     assert_eq!(entrance.load().1, 0);
+}
+
+#[test]
+fn clients_that_ask_again_at_once_wait_a_little_and_are_never_sent_away() {
+    // First two clients in a closed loop, then 64; the application answers one request after the other, whatever it is given.
+    let mut entrance = Entrance::new(Duration::ZERO);
+    let (mut now, mut with_app, mut idle, mut waiting) = (Duration::ZERO, VecDeque::new(), 2_u32, 0_u32);
+    let mut limited = false;
+    for turn in 0..600_000 {
+        idle += if turn == 100_000 { 62 } else { 0 };
+        limited |= entrance.limit().is_some();
+        while idle > 0 {
+            idle -= 1;
+            match entrance.arrive(now, Caller::default()) {
+                Arrival::Go => with_app.push_back(now),
+                Arrival::Wait { .. } => waiting += 1,
+                Arrival::Shed(why) => panic!("{why:?} at {now:?}"),
+            }
+        }
+        now += Duration::from_micros(25);
+        if let Some(begun) = with_app.pop_front() {
+            idle += 1;
+            entrance.leave(now, Some(now - begun));
+        }
+        while let Some((_, fate)) = entrance.next(now) {
+            waiting -= 1;
+            fate.unwrap_or_else(|why| panic!("{why:?} at {now:?}"));
+            with_app.push_back(now);
+        }
+    }
+    assert!(limited, "latency grew with load");
+    assert_eq!(idle + waiting + u32::try_from(with_app.len()).unwrap(), 64);
 }
