@@ -1,7 +1,6 @@
 //! Timeouts, retries, faults, header changes, mirrors, limits, and questions to the mesh.
 
 use super::*;
-use taut_model::destination::{Destination, Limits, TrafficPolicy};
 use taut_model::origin::ObjectRef;
 use taut_model::policy::{AuthorizationAction, AuthorizationPolicy, AuthorizationRule, OperationMatch};
 use taut_model::route::{
@@ -325,35 +324,13 @@ fn a_mirror_gets_a_copy_and_the_client_does_not_notice() {
 }
 
 /// Limits for `reviews`.
-pub fn limit(snapshot: &mut Snapshot, limits: Limits) {
-    let destination = Destination {
-        origin: Origin::default(),
-        host: service_host("reviews", "default"),
-        namespace: "default".to_owned(),
-        role: Default::default(),
-        clients: Default::default(),
-        policy: TrafficPolicy { limits: Some(limits), ..TrafficPolicy::default() },
-        subsets: vec![],
-    };
-    snapshot.destinations.insert("DestinationRule/default/reviews".to_owned(), Arc::new(destination));
-}
 
 #[test]
 fn requests_wait_for_a_connection_and_overflow_beyond_the_limit() {
     run(async {
-        let (release, waiting) = (Rc::new(tokio::sync::Notify::new()), Rc::new(Cell::new(0)));
-        let (go_on, count) = (release.clone(), waiting.clone());
-        let app = app(move |_| {
-            count.set(count.get() + 1);
-            let go_on = go_on.clone();
-            async move {
-                go_on.notified().await;
-                Response::default()
-            }
-        })
-        .await;
+        let (app, release, waiting) = slow_app().await;
         let mut pair = Pair::new(app, AppProtocol::Http).await;
-        pair.mesh.change = Some(|snapshot| limit(snapshot, Limits { max_connections: Some(1), max_pending: Some(1), ..Limits::default() }));
+        pair.mesh.change = Some(|snapshot| limited(snapshot, Limits { max_connections: Some(1), max_pending: Some(1), ..Limits::default() }));
         pair.client.pin(&pair.mesh);
         let out = pair.client.outbound;
         let first = tokio::task::spawn_local(async move { get(out, "/1").await });
