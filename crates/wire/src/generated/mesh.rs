@@ -910,6 +910,10 @@ pub struct SourceMatch {
     pub remote_ip_blocks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "10")]
     pub not_remote_ip_blocks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "11")]
+    pub trust_domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "12")]
+    pub not_trust_domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OperationMatch {
@@ -1484,6 +1488,8 @@ pub enum ConditionAttribute {
     DestinationPort = 5,
     ConnectionSni = 6,
     RemoteIp = 7,
+    SourceServiceAccount = 8,
+    SourceTrustDomain = 9,
 }
 impl ConditionAttribute {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1500,6 +1506,8 @@ impl ConditionAttribute {
             Self::DestinationPort => "CONDITION_ATTRIBUTE_DESTINATION_PORT",
             Self::ConnectionSni => "CONDITION_ATTRIBUTE_CONNECTION_SNI",
             Self::RemoteIp => "CONDITION_ATTRIBUTE_REMOTE_IP",
+            Self::SourceServiceAccount => "CONDITION_ATTRIBUTE_SOURCE_SERVICE_ACCOUNT",
+            Self::SourceTrustDomain => "CONDITION_ATTRIBUTE_SOURCE_TRUST_DOMAIN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1513,6 +1521,8 @@ impl ConditionAttribute {
             "CONDITION_ATTRIBUTE_DESTINATION_PORT" => Some(Self::DestinationPort),
             "CONDITION_ATTRIBUTE_CONNECTION_SNI" => Some(Self::ConnectionSni),
             "CONDITION_ATTRIBUTE_REMOTE_IP" => Some(Self::RemoteIp),
+            "CONDITION_ATTRIBUTE_SOURCE_SERVICE_ACCOUNT" => Some(Self::SourceServiceAccount),
+            "CONDITION_ATTRIBUTE_SOURCE_TRUST_DOMAIN" => Some(Self::SourceTrustDomain),
             _ => None,
         }
     }
