@@ -218,6 +218,11 @@ fn source(reader: &mut Reader<'_>, at: &str, written: api::Source) -> SourceMatc
         remote_ip_blocks: take("remoteIpBlocks", written.remote_ip_blocks, Form::Block),
         not_remote_ip_blocks: take("notRemoteIpBlocks", written.not_remote_ip_blocks, Form::Block),
     };
+    let accounts = !source.service_accounts.is_empty() || !source.not_service_accounts.is_empty();
+    let others = [&source.principals, &source.not_principals, &source.namespaces, &source.not_namespaces];
+    if accounts && others.iter().any(|list| !list.is_empty()) {
+        reader.invalid(at, "names service accounts beside principals or namespaces, which the API does not allow: write two sources");
+    }
     if source == SourceMatch::default() {
         reader.invalid(at, "restricts nothing: name a principal, a namespace, a service account or an address");
     }
