@@ -51,6 +51,8 @@ pub struct Engine {
     introductions: RefCell<Introductions>,
     names: RefCell<Names>,
     learned: RefCell<Learned>,
+    /// Exchanges and connections that there have been.
+    begun: Cell<u64>,
     open: watch::Sender<usize>,
     closing: watch::Sender<bool>,
     /// Held once by each mirrored copy under way.
@@ -81,6 +83,7 @@ impl Engine {
             introductions: RefCell::default(),
             names: RefCell::default(),
             learned: RefCell::default(),
+            begun: Cell::new(0),
             open: watch::Sender::new(0),
             closing: watch::Sender::new(false),
             copies: Rc::new(()),
@@ -89,6 +92,7 @@ impl Engine {
 
     /// The plan of this moment, for one exchange or connection from start to end.
     pub fn pin(&self) -> Arc<Plan> {
+        self.begun.set(self.begun.get() + 1);
         let plan = self.current.plan();
         if self.live_version.replace(plan.version()) != plan.version() {
             self.live.borrow_mut().retain(&plan, self.world.now());
@@ -165,6 +169,11 @@ impl Engine {
                 _ = closing.wait_for(|closing| *closing) => {}
             }
         });
+    }
+
+    /// Exchanges and connections that there have been, about.
+    pub fn begun(&self) -> u64 {
+        self.begun.get()
     }
 
     /// Whether what is left is being ended, since the drain's time is over.

@@ -13,6 +13,7 @@
 //! [`exchange::serve`] is steps 3 to 7 in a row; [`tunnel::carry`] is the same for a TCP connection.
 
 pub mod admin;
+mod ahead;
 mod backoff;
 pub mod bequest;
 pub mod body;
@@ -44,7 +45,6 @@ pub mod http2;
 pub mod identity;
 pub mod incoming;
 pub mod io;
-mod lane;
 mod learn;
 pub mod learned;
 mod limiter;
@@ -59,6 +59,7 @@ mod probe;
 mod process;
 pub mod proxy_protocol;
 pub mod ready;
+mod quiet;
 pub mod record;
 pub mod renewal;
 pub mod respond;

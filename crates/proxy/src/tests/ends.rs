@@ -1,6 +1,7 @@
 //! How exchanges end when a side stands still, breaks off, or has no more time.
 
 use super::*;
+use crate::ahead::Ahead;
 use crate::http1::BadHead;
 use crate::http1::server::{self, Patience, RequestBody, Service, Timed};
 use crate::io::Io;
@@ -142,7 +143,7 @@ fn a_deadline_is_kept_when_the_client_takes_nothing_more() {
         // Less than TLS keeps by itself, so that only its flush is pending; and more than has room anywhere.
         for size in [30_000, 3_000_000] {
             let (ours, theirs) = tokio::io::duplex(4096);
-            let accepted = acceptor.accept(Stream::Other(Box::pin(ours)));
+            let accepted = acceptor.accept(Ahead::new(Stream::Other(Box::pin(ours))));
             let name = "9080.reviews.default.svc.cluster.local".try_into().unwrap();
             let (io, stream) = futures_util::future::join(accepted, connector.connect(name, theirs)).await;
             let (io, mut stream) = (Io::from(io.unwrap()), stream.unwrap());
