@@ -1,6 +1,7 @@
 //! The data path on real sockets: two proxies with hand-made snapshots and a test authority, no control plane.
 
 mod allocations;
+mod compression;
 mod cors;
 mod destinations;
 mod drain;
