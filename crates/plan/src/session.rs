@@ -3,7 +3,6 @@
 //! A mark is a hash of the endpoint's name and its service: it tells nobody an address. It is no secret and needs none. Whoever
 //! invents one reaches an endpoint of the same cluster that the balancer could have chosen for it, or is taken for new.
 
-use crate::cluster::Cluster;
 use crate::dice::stable_hash;
 use crate::facts::HttpFacts;
 use crate::path::lower;
@@ -22,12 +21,6 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Of a cluster, as a rule says for all its backends.
-    pub(crate) fn of(persistence: &Persistence, cluster: &Cluster) -> Self {
-        let uids = cluster.endpoints.iter().map(|endpoint| endpoint.workload.uid.as_str());
-        Self::new(persistence, &cluster.key.host, cluster.key.port, uids)
-    }
-
     pub(crate) fn new(persistence: &Persistence, host: &str, port: u16, uids: impl Iterator<Item: AsRef<str>>) -> Self {
         let mark = |uid: &str| stable_hash(format!("{host}:{port} {uid}").as_bytes());
         Self { by: persistence.by.clone(), origin: persistence.origin.clone(), marks: uids.map(|uid| mark(uid.as_ref())).collect() }

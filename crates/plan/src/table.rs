@@ -141,7 +141,8 @@ pub(crate) struct Share {
 impl Share {
     pub(crate) fn keep_sessions(&mut self, persistence: &Persistence) {
         if let Target::Cluster(cluster) = &self.target {
-            self.sessions = Some(Arc::new(Sessions::of(persistence, cluster)));
+            let uids = cluster.endpoints.iter().map(|endpoint| endpoint.workload.uid.as_str());
+            self.sessions = Some(Arc::new(Sessions::new(persistence, &cluster.key.host, cluster.key.port, uids)));
         }
     }
 

@@ -1,27 +1,18 @@
-//! Compression of responses on their way from the application beside this proxy: which, and their bodies as gzip. Nothing is compressed twice,
-//! nothing waits in here for more to come, and what a cache or a client concludes from the head stays true.
+//! Which responses of the application beside this proxy are compressed, and what their heads say then. Nothing is compressed twice, and what a
+//! cache or a client concludes from the head stays true. The bodies are in `gzip`.
 
 use crate::engine::Engine;
 use crate::forward::Content;
-use crate::incoming::{BoxError, Incoming};
-use bytes::Bytes;
-use flate2::Compression as Level;
-use flate2::write::GzEncoder;
+use crate::gzip::Gzip;
+use crate::incoming::Incoming;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use http_body::{Body, Frame, SizeHint};
-use std::io::Write;
-use std::pin::Pin;
+use http_body::Body;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use taut_model::settings::Compression;
 
 /// Responses of one worker that are compressed at a time: each takes about 300 KiB. Others go as they are.
 const MOST: usize = 64;
-/// What one turn reads, so that a response that never ends takes turns with others.
-const TURN: usize = 64 * 1024;
-/// Enough to send on.
-const CHUNK: usize = 16 * 1024;
 
 /// Of bodies as they are, whose digest another coding would belie (RFC 9530, RFC 3230).
 const DIGESTS: [HeaderName; 4] = [
@@ -115,86 +106,6 @@ fn encode(headers: &mut HeaderMap) {
     let strong = headers.get(header::ETAG).filter(|tag| tag.as_bytes().starts_with(b"\""));
     if let Some(weak) = strong.and_then(|tag| HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok()) {
         headers.insert(header::ETAG, weak);
-    }
-}
-
-/// A body as gzip. What has come is sent on as soon as nothing more is there.
-pub struct Gzip {
-    body: Incoming,
-    encoder: Option<GzEncoder<Vec<u8>>>,
-    trailers: Option<HeaderMap>,
-    /// Bytes of the body that were read.
-    read: u64,
-    /// Something was written that is not sent on yet.
-    unsent: bool,
-    _place: Rc<()>,
-}
-
-impl Gzip {
-    fn new(body: Incoming, place: Rc<()>) -> Self {
-        let encoder = Some(GzEncoder::new(Vec::new(), Level::fast()));
-        Self { body, encoder, trailers: None, read: 0, unsent: false, _place: place }
-    }
-
-    pub fn read(&self) -> u64 {
-        self.read
-    }
-
-    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<Frame<Bytes>, BoxError> {
-        self.trailers = trailers;
-        let rest = self.encoder.take().map(GzEncoder::finish).transpose()?;
-        Ok(Frame::data(rest.unwrap_or_default().into()))
-    }
-}
-
-impl Body for Gzip {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let gzip = &mut *self;
-        let mut turn = 0;
-        loop {
-            let Some(encoder) = &mut gzip.encoder else { return Poll::Ready(gzip.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))) };
-            if encoder.get_ref().len() >= CHUNK {
-                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(encoder.get_mut()).into()))));
-            }
-            if turn >= TURN {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            match Pin::new(&mut gzip.body).poll_frame(cx) {
-                Poll::Pending if gzip.unsent => {
-                    gzip.unsent = false;
-                    encoder.flush()?;
-                    return Poll::Ready(Some(Ok(Frame::data(std::mem::take(encoder.get_mut()).into()))));
-                }
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(Some(gzip.end(None))),
-                Poll::Ready(Some(Err(error))) => {
-                    // Without its end, so that nobody takes it for whole.
-                    gzip.encoder = None;
-                    return Poll::Ready(Some(Err(error)));
-                }
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => {
-                        encoder.write_all(&data)?;
-                        gzip.read += data.len() as u64;
-                        gzip.unsent = true;
-                        turn += data.len();
-                    }
-                    Err(frame) => return Poll::Ready(Some(gzip.end(frame.into_trailers().ok()))),
-                },
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.encoder.is_none() && self.trailers.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
     }
 }
 

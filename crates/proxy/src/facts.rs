@@ -289,8 +289,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
     };
     let evidence = Evidence { plan: plan.clone(), facts, rolls };
     let open = Open::new(engine, record, evidence, body.clone());
-    let (web, cors, largest_response) = (None, None, None);
-    let (arrival, version) = (arrival.clone(), head.version);
+    let (web, cors, largest_response, arrival, version) = (None, None, None, arrival.clone(), head.version);
     Exchange { arrival, head, body, upgrade, plan, rolls, authority, host, port, grpc, version, call, web, cors, largest_response, open }
 }
 

@@ -1,13 +1,13 @@
 //! Step 6 of 7: carries an exchange to an upstream, in as many attempts as the plan allows.
 
 use crate::call::{AGAIN, To, mark_again};
-use crate::compress::Gzip;
 use crate::dial::Target;
 use crate::doors::{Pass, read_report};
 use crate::engine::{Admitted, Engine, InFlight};
 use crate::facts::Exchange;
 use crate::fault::{DEADLINE_OVER, Fault, Kind, OVERLOADED};
 use crate::grpc;
+use crate::gzip::Gzip;
 use crate::hedge;
 use crate::incoming::Incoming;
 use crate::metadata;

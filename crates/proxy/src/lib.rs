@@ -38,6 +38,7 @@ pub mod fuzzing;
 mod gate;
 mod grpc;
 pub mod grpc_web;
+mod gzip;
 pub mod handover;
 mod hbone;
 mod hedge;

@@ -7,6 +7,7 @@ mod destinations;
 mod drain;
 mod dual_stack;
 mod ends;
+mod envoy;
 mod grpc;
 mod hbone;
 mod hosts;
