@@ -57,6 +57,8 @@ pub struct Engine {
     closing: watch::Sender<bool>,
     /// Held once by each mirrored copy under way.
     pub copies: Rc<()>,
+    /// Held once by each response that is being compressed.
+    pub presses: Rc<()>,
 }
 
 impl Engine {
@@ -87,6 +89,7 @@ impl Engine {
             open: watch::Sender::new(0),
             closing: watch::Sender::new(false),
             copies: Rc::new(()),
+            presses: Rc::new(()),
         })
     }
 
@@ -229,7 +232,8 @@ pub struct Admitted {
 
 impl Admitted {
     pub fn new(engine: &Rc<Engine>, cluster: &Arc<Cluster>) -> Result<Self, Overflow> {
-        engine.live().admit(cluster)?;
+        let now = engine.world.now();
+        engine.live().admit(cluster, now)?;
         Ok(Self { engine: engine.clone(), cluster: cluster.clone(), retry: false })
     }
 
@@ -239,7 +243,7 @@ impl Admitted {
         if std::mem::take(&mut self.retry) {
             live.finish_retry(&self.cluster);
         }
-        self.retry = live.try_retry(&self.cluster);
+        self.retry = live.try_retry(&self.cluster, self.engine.world.now());
         self.retry
     }
 }

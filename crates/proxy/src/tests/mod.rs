@@ -1,11 +1,13 @@
 //! The data path on real sockets: two proxies with hand-made snapshots and a test authority, no control plane.
 
 mod allocations;
+mod compression;
 mod cors;
 mod destinations;
 mod drain;
 mod dual_stack;
 mod ends;
+mod envoy;
 mod grpc;
 mod hbone;
 mod hosts;

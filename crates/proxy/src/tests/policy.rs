@@ -38,6 +38,8 @@ pub(super) fn rule(change: impl FnOnce(&mut HttpRule)) -> Route {
         fault: None,
         mirrors: vec![],
         cors: None,
+        persistence: None,
+        hedging: None,
     };
     change(&mut rule);
     Route {
@@ -62,7 +64,7 @@ impl Pair {
     }
 }
 
-fn retry(attempts: u32, on: Vec<RetryOn>) -> Option<Retry> {
+pub(super) fn retry(attempts: u32, on: Vec<RetryOn>) -> Option<Retry> {
     Some(Retry { attempts, per_try_timeout: None, on, backoff: Duration::from_millis(1), endpoints: RetryEndpoints::Others })
 }
 
@@ -263,7 +265,7 @@ fn faults_are_injected_as_the_rule_says() {
 fn headers_change_on_the_way_there_and_back() {
     run(async {
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        let change = |set| HeaderChange { set: vec![set], add: vec![], remove: vec!["x-remove".to_owned()] };
+        let change = |set| HeaderChange { set: vec![set], add: vec![], remove: vec!["x-remove".to_owned()], computed: vec![] };
         let (there, back) = (change(pair("x-there", "1")), change(pair("x-back", "2")));
         let pair = Pair::with_rule(echo_app().await, |rule| {
             rule.request_headers = there;
