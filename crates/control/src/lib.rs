@@ -6,6 +6,7 @@ mod condition;
 pub mod fault;
 mod https;
 pub mod lint;
+pub mod prometheus;
 pub mod proxies;
 pub mod publish;
 pub mod registry;

@@ -12,7 +12,7 @@
 
 use crate::flags;
 use crate::record::{ConnectionRecord, Edge, ExchangeRecord, Failure, Party};
-use crate::series::{protocol_name, reporter_name};
+use crate::labels::{protocol_name, reporter_name};
 use crate::text::{Id, Moment};
 use serde::Serialize;
 use std::fmt::Write as _;
