@@ -102,9 +102,12 @@ mod tests {
 
     #[test]
     fn openmetrics_is_for_those_who_ask() {
-        let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         assert_eq!(Format::accepted(prometheus), Format::OpenMetrics);
-        for text in ["", "*/*", "text/plain", "application/openmetrics-text;q=0", "application/openmetrics-text;q=0.1,text/plain;q=0.9", "text/html,q"] {
+        for text in
+            ["", "*/*", "text/plain", "application/openmetrics-text;q=0", "application/openmetrics-text;q=0.1,text/plain;q=0.9", "text/html,q"]
+        {
             assert_eq!(Format::accepted(text), Format::Text, "{text}");
         }
     }

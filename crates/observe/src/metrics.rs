@@ -330,13 +330,7 @@ fn relaxed(value: &AtomicU64) -> f64 {
     value.load(Ordering::Relaxed) as f64
 }
 
-fn render_histogram<'a>(
-    out: &mut Exposition,
-    name: &str,
-    labels: &str,
-    histogram: &Histogram,
-    exemplar: impl Fn(usize) -> Option<&'a Exemplar>,
-) {
+fn render_histogram<'a>(out: &mut Exposition, name: &str, labels: &str, histogram: &Histogram, exemplar: impl Fn(usize) -> Option<&'a Exemplar>) {
     let mut cumulative = 0;
     let bounds = BUCKETS.into_iter().map(Some).chain([None]);
     for (place, (count, bound)) in histogram.counts.iter().zip(bounds).enumerate() {

@@ -1,4 +1,4 @@
-//! The HTTP side: routes under `/prometheus`, who may ask, and how much one query may take.
+//! The HTTP side: routes under `/prometheus` and the list of targets, who may ask, and how much one query may take.
 
 use super::answer::envelope;
 use super::evaluate::{instant, range};
@@ -6,6 +6,8 @@ use super::labels::{LabelSet, NAME};
 use super::parameters::Parameters;
 use super::read::{read, selector};
 use super::series::{Budget, Failure, MOST_SAMPLES, Selector, Source, Window};
+use super::targets::{self, Group};
+use crate::proxies::Proxies;
 use crate::side::Authenticate;
 use crate::world::World;
 use axum::body::Bytes;
@@ -36,14 +38,15 @@ const RECENT_MS: i64 = 3_600_000;
 #[derive(Clone)]
 pub struct Prometheus {
     source: Arc<dyn Source>,
+    proxies: Proxies,
     world: World,
     authenticate: Authenticate,
     turns: Arc<Semaphore>,
 }
 
 impl Prometheus {
-    pub fn new(source: Arc<dyn Source>, world: World, authenticate: Authenticate) -> Self {
-        Self { source, world, authenticate, turns: Arc::new(Semaphore::new(AT_ONCE)) }
+    pub fn new(source: Arc<dyn Source>, proxies: Proxies, world: World, authenticate: Authenticate) -> Self {
+        Self { source, proxies, world, authenticate, turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     fn now(&self) -> i64 {
@@ -92,6 +95,7 @@ pub fn router(prometheus: Prometheus) -> Router {
         .route("/prometheus/-/healthy", get(healthy))
         .route("/prometheus/-/ready", get(healthy))
         .route("/prometheus/{*path}", get(elsewhere).post(elsewhere))
+        .route("/taut/v1/prometheus/targets", get(targets))
         .route_layer(from_fn_with_state(prometheus.clone(), authenticated))
         .with_state(prometheus)
 }
@@ -206,10 +210,16 @@ async fn status(State(prometheus): State<Prometheus>, Path(what): Path<String>) 
         }),
         "runtimeinfo" => json!({"storageRetention": retention, "reloadConfigSuccess": true}),
         "config" => json!({"yaml": "global:\n  scrape_interval: 1s\n  evaluation_interval: 1m\n"}),
-        "flags" => json!({"query.lookback-delta": "5m", "query.timeout": format!("{}s", LONGEST.as_secs()), "storage.tsdb.retention.time": retention}),
+        "flags" => {
+            json!({"query.lookback-delta": "5m", "query.timeout": format!("{}s", LONGEST.as_secs()), "storage.tsdb.retention.time": retention})
+        }
         _ => return elsewhere().await,
     };
     respond::<Value>(Ok(answer))
+}
+
+async fn targets(State(prometheus): State<Prometheus>) -> Json<Vec<Group>> {
+    Json(targets::targets(&prometheus.proxies))
 }
 
 async fn healthy() -> &'static str {

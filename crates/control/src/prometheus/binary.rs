@@ -63,7 +63,12 @@ fn pair(operator: Operator, left: f64, right: f64, kept: f64) -> Option<f64> {
 }
 
 fn drops_name(operator: Operator) -> bool {
-    matches!(operator, Operator::Arithmetic(_) | Operator::Comparison { as_bool: true, .. })
+    match operator {
+        // Prometheus 2.42 forgot this one.
+        Operator::Arithmetic(operator) => operator != Arithmetic::Atan2,
+        Operator::Comparison { as_bool, .. } => as_bool,
+        Operator::And | Operator::Or | Operator::Unless => false,
+    }
 }
 
 fn with_scalar(operator: Operator, points: Vec<Point>, scalar: f64, scalar_is_left: bool, sets: &mut Sets) -> Vec<Point> {
@@ -116,7 +121,9 @@ fn matched(
             let side = if swapped { "left" } else { "right" };
             return Err(Failure::Execution(format!(
                 "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
-                sets.get(signature), sets.get(point.set), sets.get(other.set),
+                sets.get(signature),
+                sets.get(point.set),
+                sets.get(other.set),
             )));
         }
     }

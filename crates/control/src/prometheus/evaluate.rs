@@ -291,8 +291,6 @@ impl<'a> Evaluation<'a> {
         let from = to.saturating_sub(span.range_ms);
         let parameter = arguments.first().map(|argument| self.at(argument, at)).transpose()?;
         let parameter = scalar_of(parameter);
-        // An expression of a fixed time has the same value at every step: that of the first.
-        let now = if span.shift.at.is_some() { self.times.start } else { at };
         let tracks = Rc::clone(&self.slots[span.slot]);
         let mut points = Vec::with_capacity(tracks.len());
         for track in tracks.iter() {
@@ -306,7 +304,7 @@ impl<'a> Evaluation<'a> {
                 }
                 Over::Extrapolated { counter, per_second } => extrapolated(samples, (from, to), *counter, *per_second),
                 Over::Quantile => Some(quantile_over(samples, parameter)),
-                Over::PredictLinear => predict(samples, now, parameter),
+                Over::PredictLinear => predict(samples, at, parameter),
                 Over::Absent(_) => Some(1.0),
             };
             points.extend(value.map(|value| Point { set: track.nameless, value }));

@@ -27,10 +27,30 @@ pub enum Node {
     /// A range of samples for each series: an argument of [`Node::Over`], or all of an instant query.
     Span(Span),
     Negative(Box<Node>),
-    Call { call: Call, arguments: Vec<Node>, place: usize },
-    Over { over: Over, span: Span, arguments: Vec<Node> },
-    Aggregate { by: Aggregation, of: Box<Node>, parameter: Option<Box<Node>>, grouping: Grouping, place: usize },
-    Binary { operator: Operator, left: Box<Node>, right: Box<Node>, matching: Matching, place: usize },
+    Call {
+        call: Call,
+        arguments: Vec<Node>,
+        place: usize,
+    },
+    Over {
+        over: Over,
+        span: Span,
+        arguments: Vec<Node>,
+    },
+    Aggregate {
+        by: Aggregation,
+        of: Box<Node>,
+        parameter: Option<Box<Node>>,
+        grouping: Grouping,
+        place: usize,
+    },
+    Binary {
+        operator: Operator,
+        left: Box<Node>,
+        right: Box<Node>,
+        matching: Matching,
+        place: usize,
+    },
 }
 
 impl Node {
@@ -99,8 +119,17 @@ pub enum Call {
     ClampMax,
     ClampMin,
     HistogramQuantile,
-    LabelJoin { into: String, separator: String, from: Vec<String> },
-    LabelReplace { into: String, replacement: String, from: String, pattern: regex::Regex },
+    LabelJoin {
+        into: String,
+        separator: String,
+        from: Vec<String>,
+    },
+    LabelReplace {
+        into: String,
+        replacement: String,
+        from: String,
+        pattern: regex::Regex,
+    },
     Pi,
     Round,
     Scalar,
@@ -118,7 +147,10 @@ pub enum Over {
     Each(fn(&[super::series::Sample]) -> Option<f64>),
     /// `last_over_time`: the only one that keeps the name.
     Last,
-    Extrapolated { counter: bool, per_second: bool },
+    Extrapolated {
+        counter: bool,
+        per_second: bool,
+    },
     Quantile,
     PredictLinear,
     /// With the labels of what is absent.

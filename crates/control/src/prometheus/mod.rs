@@ -13,6 +13,8 @@ mod parameters;
 mod quantile;
 mod read;
 mod series;
+mod targets;
+mod traffic;
 
 pub use answer::Answer;
 pub use api::{Prometheus, router};
@@ -21,3 +23,4 @@ pub use expression::Expression;
 pub use labels::LabelSet;
 pub use read::{read, selector};
 pub use series::{Budget, Condition, Failure, Family, MOST_SAMPLES, Matcher, Sample, Selector, Series, Source, Window};
+pub use traffic::Traffic;

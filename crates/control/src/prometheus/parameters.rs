@@ -55,7 +55,11 @@ impl Parameters {
     /// # Errors
     /// It is no duration.
     pub fn duration(&self, name: &str) -> Result<Option<Duration>, Failure> {
-        self.get(name).map(|text| duration(text).ok_or_else(|| invalid(name, &format!("cannot parse {text:?} to a valid duration; write seconds, or as in 1m30s")))).transpose()
+        self.get(name)
+            .map(|text| {
+                duration(text).ok_or_else(|| invalid(name, &format!("cannot parse {text:?} to a valid duration; write seconds, or as in 1m30s")))
+            })
+            .transpose()
     }
 
     /// Start, end and step of a range query.
@@ -150,7 +154,10 @@ mod tests {
             assert!(read(bad).is_err(), "{bad}");
         }
         let ms = |text: &str| duration(text).map(|duration| duration.as_millis());
-        assert_eq!([ms("15"), ms("0.5"), ms("1m30s"), ms("1d1ms"), ms("1y")], [Some(15_000), Some(500), Some(90_000), Some(86_400_001), Some(31_536_000_000)]);
+        assert_eq!(
+            [ms("15"), ms("0.5"), ms("1m30s"), ms("1d1ms"), ms("1y")],
+            [Some(15_000), Some(500), Some(90_000), Some(86_400_001), Some(31_536_000_000)]
+        );
         for bad in ["", "1x", "s", "1s1m", "0s", "-1", "99999999999999999999s", "1", "NaN"].into_iter().filter(|text| *text != "1") {
             assert_eq!(ms(bad), None, "{bad}");
         }

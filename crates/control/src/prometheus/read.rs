@@ -136,7 +136,11 @@ impl Reader {
 
     fn expect(&mut self, expression: &Expr, kind: Kind, place: &str) -> Result<Node, Failure> {
         let node = self.node(expression)?;
-        if node.kind() == kind { Ok(node) } else { Err(bad(format!("parse error: expected type {} in {place}, got {}", named(kind), named(node.kind())))) }
+        if node.kind() == kind {
+            Ok(node)
+        } else {
+            Err(bad(format!("parse error: expected type {} in {place}, got {}", named(kind), named(node.kind()))))
+        }
     }
 
     fn aggregate(&mut self, aggregate: &AggregateExpr) -> Result<Node, Failure> {
@@ -227,7 +231,10 @@ fn named(kind: Kind) -> &'static str {
 }
 
 fn positive(duration: Duration) -> Result<i64, Failure> {
-    i64::try_from(duration.as_millis()).ok().filter(|ms| (1..1 << 45).contains(ms)).ok_or_else(|| bad("a duration must be at least 1ms and at most 1,000 years"))
+    i64::try_from(duration.as_millis())
+        .ok()
+        .filter(|ms| (1..1 << 45).contains(ms))
+        .ok_or_else(|| bad("a duration must be at least 1ms and at most 1,000 years"))
 }
 
 fn shift(at: Option<&AtModifier>, offset: Option<&Offset>) -> Result<Shift, Failure> {

@@ -138,7 +138,10 @@ impl<'a> Budget<'a> {
             return Err(Failure::Timeout("the query took longer than its time limit; ask for less time, fewer steps or fewer series".to_owned()));
         }
         self.samples = self.samples.checked_sub(samples).ok_or_else(|| {
-            Failure::Execution("query processing would load too many samples into memory in query execution; ask for less time, a longer step or fewer series".to_owned())
+            Failure::Execution(
+                "query processing would load too many samples into memory in query execution; ask for less time, a longer step or fewer series"
+                    .to_owned(),
+            )
         })?;
         Ok(())
     }

@@ -67,12 +67,25 @@ impl Generator {
         let span = self.span(depth);
         match self.dice.u32(0..10) {
             0 => format!("quantile_over_time(0.{}, {span})", self.dice.u32(0..10)),
-            1 => format!("predict_linear({span}, {})", self.dice.u32(0..4000)),
+            // With `@`, 2.42 moves its window on: see the table.
+            1 if !span.contains('@') => format!("predict_linear({span}, {})", self.dice.u32(0..4000)),
             2..=5 => format!("{}({span})", self.one(&["rate", "increase", "irate", "delta"])),
             _ => {
                 let name = self.one(&[
-                    "avg_over_time", "min_over_time", "max_over_time", "sum_over_time", "count_over_time", "last_over_time", "present_over_time",
-                    "stddev_over_time", "stdvar_over_time", "changes", "resets", "idelta", "deriv", "absent_over_time",
+                    "avg_over_time",
+                    "min_over_time",
+                    "max_over_time",
+                    "sum_over_time",
+                    "count_over_time",
+                    "last_over_time",
+                    "present_over_time",
+                    "stddev_over_time",
+                    "stdvar_over_time",
+                    "changes",
+                    "resets",
+                    "idelta",
+                    "deriv",
+                    "absent_over_time",
                 ]);
                 format!("{name}({span})")
             }
@@ -95,7 +108,11 @@ impl Generator {
             return format!("{} {operator} {}", self.vector(depth - 1), self.scalar());
         }
         let labels = self.one(&["", "", "on (instance)", "on (instance, code, le)", "ignoring (code)", "ignoring (room, floor)"]);
-        let group = if labels.is_empty() || matches!(operator, "and" | "or" | "unless") { "" } else { self.one(&["", "group_left ()", "group_left (site)", "group_right ()"]) };
+        let group = if labels.is_empty() || matches!(operator, "and" | "or" | "unless") {
+            ""
+        } else {
+            self.one(&["", "group_left ()", "group_left (site)", "group_right ()"])
+        };
         let (left, right) = (self.vector(depth - 1), if self.dice.bool() { "place".to_owned() } else { self.vector(depth - 1) });
         format!("({left}) {operator} {labels} {group} ({right})")
     }
@@ -120,7 +137,11 @@ impl Generator {
             7 => self.binary(depth),
             8 => {
                 let quantile = self.one(&["0.5", "0.9", "0.99", "1", "0", "1.1"]);
-                format!("histogram_quantile({quantile}, sum by (le, {}) (rate(latency_bucket[{}])))", self.one(&["job", "instance"]), self.one(&["2m", "10m"]))
+                format!(
+                    "histogram_quantile({quantile}, sum by (le, {}) (rate(latency_bucket[{}])))",
+                    self.one(&["job", "instance"]),
+                    self.one(&["2m", "10m"])
+                )
             }
             _ => {
                 let of = self.vector(depth - 1);
@@ -131,7 +152,10 @@ impl Generator {
                     3 => format!("-({of})"),
                     4 => format!("timestamp({of})"),
                     5 => format!("clamp_max({of}, {})", self.scalar()),
-                    _ => format!("{}({of})", self.one(&["abs", "sqrt", "ln", "exp", "sgn", "absent", "sort", "scalar", "deg", "atan"]).replace("scalar", "abs")),
+                    _ => format!(
+                        "{}({of})",
+                        self.one(&["abs", "sqrt", "ln", "exp", "sgn", "absent", "sort", "scalar", "deg", "atan"]).replace("scalar", "abs")
+                    ),
                 }
             }
         }

@@ -71,12 +71,9 @@ impl Oracle {
         });
         let target = match times.start == times.end {
             true => format!("/api/v1/query?query={escaped}&time={}", seconds(times.start)),
-            false => format!(
-                "/api/v1/query_range?query={escaped}&start={}&end={}&step={}",
-                seconds(times.start),
-                seconds(times.end),
-                seconds(times.step)
-            ),
+            false => {
+                format!("/api/v1/query_range?query={escaped}&start={}&end={}&step={}", seconds(times.start), seconds(times.end), seconds(times.step))
+            }
         };
         let (_, body) = self.get(&target).expect("prometheus answers");
         let mut answer: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));

@@ -20,7 +20,8 @@ impl Scene {
         let mut series = Vec::new();
         for (number, instance) in ["a", "b", "c"].into_iter().enumerate() {
             for code in ["200", "404", "500"] {
-                let labels = [("__name__", "requests_total"), ("job", if number == 2 { "web" } else { "api" }), ("instance", instance), ("code", code)];
+                let labels =
+                    [("__name__", "requests_total"), ("job", if number == 2 { "web" } else { "api" }), ("instance", instance), ("code", code)];
                 series.push(Series { labels: LabelSet::new(labels), samples: counter(&mut dice) });
             }
             histogram(&mut series, &mut dice, instance);
@@ -31,7 +32,8 @@ impl Scene {
         }
         for (instance, site) in [("a", "north"), ("b", "south"), ("c", "south")] {
             let labels = [("__name__", "place"), ("instance", instance), ("site", site)];
-            series.push(Series { labels: LabelSet::new(labels), samples: times(&mut dice).into_iter().map(|at| Sample { at, value: 1.0 }).collect() });
+            series
+                .push(Series { labels: LabelSet::new(labels), samples: times(&mut dice).into_iter().map(|at| Sample { at, value: 1.0 }).collect() });
         }
         Self { series }
     }
@@ -41,8 +43,14 @@ impl Scene {
         let mut lines: Vec<(i64, String)> = Vec::new();
         for Series { labels, samples } in &self.series {
             for sample in samples {
-                let mut line = labels.to_string();
-                let value = if sample.value.is_nan() { "NaN".to_owned() } else if sample.value == f64::INFINITY { "+Inf".to_owned() } else { sample.value.to_string() };
+                let mut line = labels.to_string().replace(", ", ",");
+                let value = if sample.value.is_nan() {
+                    "NaN".to_owned()
+                } else if sample.value == f64::INFINITY {
+                    "+Inf".to_owned()
+                } else {
+                    sample.value.to_string()
+                };
                 write!(line, " {value} {}.{:03}", sample.at / 1000, sample.at % 1000).unwrap();
                 lines.push((sample.at, line));
             }
