@@ -1,8 +1,11 @@
 //! The control plane: API, sources, translation, authority, delivery.
 
+pub mod access;
 pub mod api;
 pub mod authority;
+pub mod changes;
 mod condition;
+pub mod dashboard;
 pub mod fault;
 mod https;
 pub mod lint;
