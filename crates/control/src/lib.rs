@@ -16,6 +16,7 @@ pub mod request;
 pub mod run;
 pub mod serve;
 pub mod side;
+pub mod signals;
 pub mod slices;
 pub mod source;
 pub mod status;

@@ -79,9 +79,9 @@ pub mod label {
 }
 
 /// The value of a label that is not known.
-pub const UNKNOWN: &str = "unknown";
+pub const UNKNOWN: &str = taut_model::signal::UNKNOWN;
 /// The value of every label of a family's overflow series.
-pub const OTHER: &str = "other";
+pub const OTHER: &str = taut_model::signal::OTHER;
 /// The service name of what is no service of the mesh and was dialled as the client named it, as in Istio.
 pub const PASSTHROUGH: &str = "PassthroughCluster";
 /// The revision of a workload without a version label, as in Istio.
