@@ -9,6 +9,8 @@ pub mod dashboard;
 pub mod fault;
 mod https;
 pub mod lint;
+pub mod pages;
+pub mod proposal;
 pub mod proxies;
 pub mod publish;
 pub mod registry;

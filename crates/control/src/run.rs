@@ -10,6 +10,8 @@ use crate::changes::{self, Changes};
 use crate::dashboard::assets::Assets;
 use crate::fault::Fault;
 use crate::https;
+use crate::pages::{self, Pages};
+use crate::proposal::{self, Proposals};
 use crate::proxies::Proxies;
 use crate::publish::{Published, Publisher};
 use crate::registry::Registry;
@@ -151,6 +153,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
 
+    let signals = crate::signals::Store::in_memory(crate::signals::Limits::default());
     let side = Arc::new(Side {
         authority: authority.clone(),
         proxies: proxies.clone(),
@@ -165,6 +168,22 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     });
     let router = access::routes::router(access.clone())
         .merge(changes::router(Changes { store: store.clone(), board: board.clone(), world: world.clone() }))
+        .merge(pages::router(Pages {
+            published: published.clone(),
+            proxies: proxies.clone(),
+            board: board.clone(),
+            authority: authority.clone(),
+            signals: signals.clone(),
+            decisions: Arc::default(),
+        }))
+        .merge(proposal::router(Proposals {
+            store: store.clone(),
+            published: published.clone(),
+            proxies: proxies.clone(),
+            signals: signals.clone(),
+            settings: Settings { trust_domain: options.trust_domain.clone() },
+            world: world.clone(),
+        }))
         .merge(side::router(side))
         .merge(api::router(api));
     let router = access::guarded(router, access.clone());
@@ -186,6 +205,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router.clone(), stopping.clone()));
     let dashboard = site.as_ref().map(site::Site::url);
     if let Some(site) = site {
+        site.keep_url(options.state.as_deref())?;
         site.serve(&mut serving, &options, access.clone(), &certificate, router, stopping)?;
     }
     let shown = slices::keep(store.clone(), published.clone(), world.clone());

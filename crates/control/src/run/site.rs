@@ -2,6 +2,7 @@
 
 use super::{Options, address, bind, dialled, keys};
 use crate::access::Access;
+use crate::authority::write_private;
 use crate::dashboard::{self, Counts, Dashboard, Here};
 use crate::fault::Fault;
 use crate::https;
@@ -10,10 +11,14 @@ use crate::stopping::Stopping;
 use crate::world::World;
 use axum::Router;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use taut_wire::net::Listener;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
+
+/// In the state directory.
+const URL_FILE: &str = "dashboard.url";
 
 /// A dashboard whose port is taken, and that does not serve yet.
 pub(super) struct Site {
@@ -43,6 +48,14 @@ impl Site {
     pub fn url(&self) -> Zeroizing<String> {
         let bare = format!("{}://{}/", self.here.scheme(), dialled(self.here.bound));
         Zeroizing::new(self.link.as_ref().map_or(bare.clone(), |link| format!("{bare}?token={}", link.as_str())))
+    }
+
+    /// Writes the address where `taut demo` and people find it again: for the owner of the state alone, as it may hold the link.
+    ///
+    /// # Errors
+    /// A disk that cannot be written.
+    pub fn keep_url(&self, state: Option<&Path>) -> Result<(), Fault> {
+        state.map_or(Ok(()), |state| write_private(&state.join(URL_FILE), format!("{}\n", self.url().as_str()).as_bytes()))
     }
 
     /// Serves the pages, and `behind` to those who signed in.
