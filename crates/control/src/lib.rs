@@ -1,12 +1,17 @@
 //! The control plane: API, sources, translation, authority, delivery.
 
+pub mod access;
 pub mod api;
 pub mod authority;
+pub mod changes;
 mod condition;
+pub mod dashboard;
 pub mod fault;
 mod https;
 pub mod lint;
 pub mod prometheus;
+pub mod pages;
+pub mod proposal;
 pub mod proxies;
 pub mod publish;
 pub mod registry;
