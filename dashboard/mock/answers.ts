@@ -31,10 +31,14 @@ function health(rate: number, errorRate: number): Health {
 }
 
 export class Answers {
+  private readonly byId: Map<string, MockService>;
+
   constructor(
     private readonly mesh: Mesh,
     private readonly store: Objects,
-  ) {}
+  ) {
+    this.byId = new Map(mesh.services.map((service) => [id(service), service]));
+  }
 
   private shares(service: MockService): { version: string; share: number }[] {
     const spec = this.store.get('VirtualService', service.namespace, service.name)?.spec as
@@ -60,7 +64,7 @@ export class Answers {
       const rate = this.rateOf(edge, when);
       const sum = into.get(edge.to) ?? { rate: 0, errors: 0, seen: true };
       into.set(edge.to, { rate: sum.rate + rate, errors: sum.errors + rate * edge.errorRate, seen: true });
-      const target = this.mesh.services.find((service) => id(service) === edge.to);
+      const target = this.byId.get(edge.to);
       const [p50, p99] =
         edge.rate === 0 ? [null, null] : [edge.p50 * wave(edge.to, when), edge.p50 * 5.3 * wave(edge.from, when)];
       const failures: Record<string, number> =

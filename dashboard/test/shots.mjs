@@ -39,7 +39,9 @@ export async function shots(chromium, url, directory, pages) {
 
 if (process.argv[1]?.endsWith('shots.mjs')) {
   const [, , url = 'http://127.0.0.1:4173/', directory = 'shots', ...wanted] = process.argv;
-  const pages = wanted.map((one) => /** @type {[string, string]} */ (one.split('=', 2)));
+  const pages = wanted.map(
+    (one) => /** @type {[string, string]} */ ([one.slice(0, one.indexOf('=')), one.slice(one.indexOf('=') + 1)]),
+  );
   const chromium = await open();
   try {
     await shots(chromium, url, directory, pages);

@@ -7,7 +7,7 @@ import { scene, wanted, type Scene } from './scene.ts';
 export class Arrangement {
   private placed = $state.raw<{ wanted: Wanted; placed: Placed; key: string } | null>(null);
   private readonly worker = new Worker(new URL('./layout.worker.ts', import.meta.url), { type: 'module' });
-  private asked: { id: number; key: string; wanted: Wanted } = { id: 0, key: '', wanted: { nodes: [], edges: [] } };
+  private asked: { id: number; key: string; wanted: Wanted } = { id: 0, key: '', wanted: { nodes: [], edges: [], aspect: 1 } };
 
   constructor() {
     this.worker.onmessage = (event: MessageEvent<{ id: number; placed: Placed }>) => {
@@ -20,8 +20,8 @@ export class Arrangement {
     return this.placed?.key ?? '';
   }
 
-  follow(graph: Graph): void {
-    const next = wanted(graph);
+  follow(graph: Graph, aspect: number): void {
+    const next = wanted(graph, aspect);
     if (next.key === this.asked.key) return;
     // Traffic that pauses takes no edge away: things stay where people have seen them.
     const calm = this.asked.wanted;

@@ -3,16 +3,22 @@
 import * as dagre from '@dagrejs/dagre';
 import { CARD } from './card.ts';
 
-const PAD = { side: 22, top: 40, bottom: 22 };
-const SPACE = { row: 20, rank: 92, group: 60 };
+const PAD = { side: 18, top: 38, bottom: 18 };
+const SPACE = { row: 20, rank: 78, group: 46 };
 /** More namespaces than this are packed in rows: ranks of many of them make a picture too wide to see. */
 const MOST_RANKED = 9;
-const ASPECT = 1.7;
+/** With more services than this, each counts with so many of its calls: order among many is not seen, and costs seconds. */
+const MANY = 150;
+const COUNTED = 2;
+/** Ranks say more than rows, so they may be so much smaller on the screen. */
+const WORTH = 1.7;
 
 export interface Wanted {
   nodes: { id: string; group: string }[];
   /** Pairs of indexes into `nodes`. */
   edges: [number, number][];
+  /** Width by height of the place it is for. On a narrow one calls go down instead of right. */
+  aspect: number;
 }
 
 export interface Box {
@@ -38,18 +44,24 @@ interface Inner {
   height: number;
 }
 
-export function layout({ nodes, edges }: Wanted): Placed {
+export function layout({ nodes, edges, aspect }: Wanted): Placed {
   const byGroup = new Map<string, number[]>();
   nodes.forEach((node, index) => byGroup.set(node.group, [...(byGroup.get(node.group) ?? []), index]));
   const names = [...byGroup.keys()].sort();
   const inside = new Map<string, [number, number][]>(names.map((name) => [name, []]));
+  const calls = new Map<number, number>();
   for (const [from, to] of edges) {
     const group = nodes[from]?.group;
-    if (group !== undefined && group === nodes[to]?.group && from !== to) inside.get(group)?.push([from, to]);
+    if (group === undefined || group !== nodes[to]?.group || from === to) continue;
+    const counted = calls.get(from) ?? 0;
+    calls.set(from, counted + 1);
+    if (nodes.length <= MANY || counted < COUNTED) inside.get(group)?.push([from, to]);
   }
-  const inners = names.map((name) => arrange(name, byGroup.get(name) ?? [], inside.get(name) ?? []));
+  const inners = names.map((name) => arrange(name, byGroup.get(name) ?? [], inside.get(name) ?? [], aspect));
   const between = traffic(nodes, edges);
-  const corners = inners.length > MOST_RANKED ? pack(inners, between) : ranked(inners, between);
+  const rows = pack(inners, between, aspect);
+  const ranks = inners.length > MOST_RANKED ? null : ranked(inners, between, aspect);
+  const corners = ranks !== null && size(inners, ranks, aspect) <= size(inners, rows, aspect) * WORTH ? ranks : rows;
   const placed: { x: number; y: number }[] = nodes.map(() => ({ x: 0, y: 0 }));
   inners.forEach((inner, index) => {
     const corner = corners[index] ?? { x: 0, y: 0 };
@@ -69,6 +81,17 @@ export function layout({ nodes, edges }: Wanted): Placed {
   };
 }
 
+function direction(aspect: number): 'LR' | 'TB' {
+  return aspect < 0.9 ? 'TB' : 'LR';
+}
+
+/** How much the picture must shrink to be seen whole. */
+function size(inners: Inner[], corners: { x: number; y: number }[], aspect: number): number {
+  const width = Math.max(1, ...inners.map((inner, index) => (corners[index]?.x ?? 0) + inner.width));
+  const height = Math.max(1, ...inners.map((inner, index) => (corners[index]?.y ?? 0) + inner.height));
+  return Math.max(width / aspect, height);
+}
+
 /** How many edges lead from one group to another. */
 function traffic(nodes: Wanted['nodes'], edges: Wanted['edges']): Map<string, Map<string, number>> {
   const between = new Map<string, Map<string, number>>();
@@ -83,17 +106,23 @@ function traffic(nodes: Wanted['nodes'], edges: Wanted['edges']): Map<string, Ma
 }
 
 /** One namespace: who calls or is called in ranks, the others in a grid below. */
-function arrange(name: string, members: number[], edges: [number, number][]): Inner {
+function arrange(name: string, members: number[], edges: [number, number][], aspect: number): Inner {
   const joined = new Set(edges.flat());
   const spots = new Map<number, { x: number; y: number }>();
   let [width, bottom] = [0, 0];
+  const large = members.length > 20;
   if (joined.size > 0) {
     const graph = new dagre.graphlib.Graph();
-    graph.setGraph({ rankdir: 'LR', nodesep: SPACE.row, ranksep: SPACE.rank, ranker: 'tight-tree' });
+    graph.setGraph({
+      rankdir: direction(aspect),
+      nodesep: SPACE.row,
+      ranksep: direction(aspect) === 'LR' ? SPACE.rank : SPACE.group,
+      ranker: large ? 'longest-path' : 'tight-tree',
+    });
     graph.setDefaultEdgeLabel(() => ({}));
     for (const member of members) if (joined.has(member)) graph.setNode(String(member), { ...CARD });
     for (const [from, to] of edges) graph.setEdge(String(from), String(to));
-    dagre.layout(graph);
+    dagre.layout(graph, { disableOptimalOrderHeuristic: large });
     for (const key of graph.nodes()) {
       const at = graph.node(key) as { x: number; y: number };
       const spot = { x: at.x - CARD.width / 2, y: at.y - CARD.height / 2 };
@@ -103,7 +132,7 @@ function arrange(name: string, members: number[], edges: [number, number][]): In
     }
   }
   const alone = members.filter((member) => !joined.has(member));
-  const fit = Math.ceil(Math.sqrt((alone.length * ASPECT * CARD.height) / CARD.width));
+  const fit = Math.ceil(Math.sqrt((alone.length * aspect * CARD.height) / CARD.width));
   const columns = Math.max(1, Math.min(alone.length, Math.max(fit, Math.floor(width / (CARD.width + SPACE.row)))));
   const top = bottom === 0 ? 0 : bottom + SPACE.row * 2;
   alone.forEach((member, index) => {
@@ -122,9 +151,9 @@ function arrange(name: string, members: number[], edges: [number, number][]): In
   return { name, members, spots, width: width + 2 * PAD.side, height: bottom + PAD.top + PAD.bottom };
 }
 
-function ranked(inners: Inner[], between: Map<string, Map<string, number>>): { x: number; y: number }[] {
+function ranked(inners: Inner[], between: Map<string, Map<string, number>>, aspect: number): { x: number; y: number }[] {
   const graph = new dagre.graphlib.Graph();
-  graph.setGraph({ rankdir: 'LR', nodesep: SPACE.group, ranksep: SPACE.group * 1.6 });
+  graph.setGraph({ rankdir: direction(aspect), nodesep: SPACE.group, ranksep: SPACE.group * 1.4 });
   graph.setDefaultEdgeLabel(() => ({}));
   for (const inner of inners) graph.setNode(inner.name, { width: inner.width, height: inner.height });
   for (const [from, row] of between) for (const [to, weight] of row) graph.setEdge(from, to, { weight });
@@ -136,7 +165,7 @@ function ranked(inners: Inner[], between: Map<string, Map<string, number>>): { x
 }
 
 /** Rows of about the same width; callers before those they call, as far as there is an order. */
-function pack(inners: Inner[], between: Map<string, Map<string, number>>): { x: number; y: number }[] {
+function pack(inners: Inner[], between: Map<string, Map<string, number>>, aspect: number): { x: number; y: number }[] {
   const pull = (name: string): number => {
     const sent = [...(between.get(name)?.values() ?? [])].reduce((sum, weight) => sum + weight, 0);
     const received = [...between.values()].reduce((sum, row) => sum + (row.get(name) ?? 0), 0);
@@ -145,7 +174,7 @@ function pack(inners: Inner[], between: Map<string, Map<string, number>>): { x: 
   const order = inners.map((inner, index) => ({ index, inner, pull: pull(inner.name) }));
   order.sort((a, b) => a.pull - b.pull || a.inner.name.localeCompare(b.inner.name));
   const area = inners.reduce((sum, inner) => sum + (inner.width + SPACE.group) * (inner.height + SPACE.group), 0);
-  const limit = Math.max(Math.sqrt(area * ASPECT), ...inners.map((inner) => inner.width));
+  const limit = Math.max(Math.sqrt(area * aspect), ...inners.map((inner) => inner.width));
   const corners: { x: number; y: number }[] = inners.map(() => ({ x: 0, y: 0 }));
   let [x, y, tallest] = [0, 0, 0];
   for (const { index, inner } of order) {

@@ -38,44 +38,83 @@ interface Batch {
   path: Path2D;
   health: Health;
   plaintext: boolean;
+  /** From one namespace to another. */
+  across: boolean;
   width: number;
 }
 
-const batches = new WeakMap<Scene, { curves: Batch[]; straight: Batch[] }>();
-
-function batched(scene: Scene): { curves: Batch[]; straight: Batch[] } {
-  const known = batches.get(scene);
-  if (known !== undefined) return known;
-  const [curves, straight] = [new Map<string, Batch>(), new Map<string, Batch>()];
-  for (const edge of scene.edges) {
-    const [x0, y0, x1, y1, x2, y2, x3, y3] = edge.curve;
-    const near = batchOf(curves, edge);
-    near.path.moveTo(x0, y0);
-    near.path.bezierCurveTo(x1, y1, x2, y2, x3, y3);
-    if (edge.from.node.namespace !== edge.to.node.namespace) continue;
-    const far = batchOf(straight, edge);
-    far.path.moveTo(x0, y0);
-    far.path.lineTo(x3, y3);
-  }
-  const made = { curves: inOrder(curves), straight: inOrder(straight) };
-  batches.set(scene, made);
-  return made;
+interface View {
+  left: number;
+  top: number;
+  right: number;
+  bottom: number;
 }
 
 const ORDER: readonly Health[] = ['idle', 'ok', 'degraded', 'failing'];
 
-function inOrder(found: Map<string, Batch>): Batch[] {
-  return [...found.values()].sort((a, b) => ORDER.indexOf(a.health) - ORDER.indexOf(b.health));
+class Batches {
+  private readonly known = new Map<string, Batch>();
+
+  of(health: Health, width: number, plaintext: boolean, across: boolean): Path2D {
+    const rounded = Math.round(width * 2) / 2;
+    const key = `${health} ${rounded} ${plaintext} ${across}`;
+    const found = this.known.get(key);
+    if (found !== undefined) return found.path;
+    const made = { path: new Path2D(), health, plaintext, across, width: rounded };
+    this.known.set(key, made);
+    return made.path;
+  }
+
+  /** What needs attention lies on top. */
+  inOrder(): Batch[] {
+    return [...this.known.values()].sort((a, b) => ORDER.indexOf(a.health) - ORDER.indexOf(b.health));
+  }
 }
 
-function batchOf(known: Map<string, Batch>, edge: SceneEdge): Batch {
-  const plaintext = edge.edge.security === 'plaintext';
-  const width = Math.round(edge.width * 2) / 2;
-  const key = `${edge.health} ${plaintext} ${width}`;
-  const batch = known.get(key) ?? { path: new Path2D(), health: edge.health, plaintext, width };
-  known.set(key, batch);
-  return batch;
+/** From afar the picture is the same at every place, so it is made once: lines within namespaces, bundles between, services. */
+const overviews = new WeakMap<Scene, { inside: Batch[]; between: Batch[]; services: Map<Health, Path2D> }>();
+
+function overview(scene: Scene): { inside: Batch[]; between: Batch[]; services: Map<Health, Path2D> } {
+  const known = overviews.get(scene);
+  if (known !== undefined) return known;
+  const [inside, between, services] = [new Batches(), new Batches(), new Map<Health, Path2D>()];
+  for (const { edge, health, width, curve, from, to } of scene.edges) {
+    if (from.node.namespace !== to.node.namespace) continue;
+    const path = inside.of(health, width, edge.security === 'plaintext', false);
+    path.moveTo(curve[0], curve[1]);
+    path.lineTo(curve[6], curve[7]);
+  }
+  for (const { x1, y1, x2, y2, rate: load, health } of scene.bundles) {
+    const path = between.of(health, 0.5 + Math.log10(1 + load) * 0.55, false, true);
+    path.moveTo(x1, y1);
+    path.lineTo(x2, y2);
+  }
+  for (const { node, x, y } of scene.nodes) {
+    const path = services.get(node.health) ?? new Path2D();
+    services.set(node.health, path);
+    path.rect(x, y, CARD.width, CARD.height);
+  }
+  const made = { inside: inside.inOrder(), between: between.inOrder(), services };
+  overviews.set(scene, made);
+  return made;
 }
+
+/** The curves that touch the view. */
+function curves(scene: Scene, view: View): Batch[] {
+  const batches = new Batches();
+  for (const { edge, health, width, curve, from, to } of scene.edges) {
+    const [x0, y0, x1, y1, x2, y2, x3, y3] = curve;
+    if (Math.max(x0, x1, x2, x3) < view.left || Math.min(x0, x1, x2, x3) > view.right) continue;
+    if (Math.max(y0, y1, y2, y3) < view.top || Math.min(y0, y1, y2, y3) > view.bottom) continue;
+    const path = batches.of(health, width, edge.security === 'plaintext', from.node.namespace !== to.node.namespace);
+    path.moveTo(x0, y0);
+    path.bezierCurveTo(x1, y1, x2, y2, x3, y3);
+  }
+  return batches.inOrder();
+}
+
+/** With more edges than this, those between namespaces are faint unless they are in trouble. */
+const CROWD = 300;
 
 export class Painter {
   private readonly widths = new Map<string, string>();
@@ -101,20 +140,24 @@ export class Painter {
     };
     this.groups(scene, camera, view);
     const quiet = look.selected !== null || look.found !== null;
-    if (camera.scale < NAMES) this.overview(scene, camera, quiet);
-    else this.lines(scene, camera, quiet);
+    const far = camera.scale < NAMES;
+    if (far) this.fromAfar(scene, camera, quiet);
+    else
+      this.strokes(curves(scene, view), camera, quiet ? 0.22 : 0.85, camera.scale < CARDS ? 0.75 : 1, scene.edges.length > CROWD);
     this.marked(scene, camera, look);
     for (const node of scene.nodes) {
+      if (far && node.node.id !== look.selected && node.node.id !== look.hovered && look.found?.has(node.node.id) !== true)
+        continue;
       if (node.x > view.right || node.y > view.bottom || node.x + CARD.width < view.left || node.y + CARD.height < view.top)
         continue;
       this.card(node, camera, scene, look);
     }
-    if (camera.scale >= NAMES) this.labels(scene, camera, look, view);
+    if (!far) this.labels(scene, camera, look, view);
     place();
     this.groupNames(scene, camera);
   }
 
-  private groups(scene: Scene, camera: Camera, view: { left: number; top: number; right: number; bottom: number }): void {
+  private groups(scene: Scene, camera: Camera, view: View): void {
     const { context, palette } = this;
     context.lineWidth = 1 / camera.scale;
     for (const box of scene.groups) {
@@ -165,30 +208,28 @@ export class Painter {
     }
   }
 
-  private overview(scene: Scene, camera: Camera, quiet: boolean): void {
+  private fromAfar(scene: Scene, camera: Camera, quiet: boolean): void {
     const { context, palette } = this;
-    this.strokes(batched(scene).straight, camera, quiet ? 0.25 : 0.5, 0.7);
-    for (const bundle of scene.bundles) {
-      context.strokeStyle = bundle.health === 'ok' || bundle.health === 'idle' ? palette.edge : palette.health[bundle.health];
-      context.globalAlpha = (bundle.health === 'ok' || bundle.health === 'idle' ? 0.3 : 0.6) * (quiet ? 0.4 : 1);
-      context.lineWidth = (0.5 + Math.log10(1 + bundle.rate) * 0.55) / camera.scale;
-      context.beginPath();
-      context.moveTo(bundle.x1, bundle.y1);
-      context.lineTo(bundle.x2, bundle.y2);
-      context.stroke();
+    const { inside, between, services } = overview(scene);
+    this.strokes(inside, camera, quiet ? 0.2 : 0.45, 0.6, false);
+    this.strokes(between, camera, quiet ? 0.15 : 0.35, 1, false);
+    context.globalAlpha = quiet ? 0.25 : 1;
+    context.lineWidth = 0.8 / camera.scale;
+    for (const [health, path] of services) {
+      context.fillStyle = health === 'ok' ? palette.surface : palette.health[health];
+      context.fill(path);
+      context.strokeStyle = health === 'ok' ? palette.strong : palette.health[health];
+      context.stroke(path);
     }
     context.globalAlpha = 1;
   }
 
-  private lines(scene: Scene, camera: Camera, quiet: boolean): void {
-    this.strokes(batched(scene).curves, camera, quiet ? 0.22 : 0.85, camera.scale < CARDS ? 0.75 : 1);
-  }
-
-  private strokes(all: Batch[], camera: Camera, alpha: number, factor: number): void {
+  private strokes(all: Batch[], camera: Camera, alpha: number, factor: number, crowded: boolean): void {
     const { context } = this;
     for (const batch of all) {
+      const calm = batch.health === 'ok' || batch.health === 'idle';
       context.strokeStyle = this.edgeColour(batch.health);
-      context.globalAlpha = batch.health === 'idle' ? alpha * 0.6 : alpha;
+      context.globalAlpha = alpha * (batch.health === 'idle' ? 0.6 : 1) * (crowded && calm && batch.across ? 0.3 : 1);
       context.lineWidth = (batch.width * factor) / camera.scale ** 0.7;
       context.setLineDash(batch.plaintext ? [7 / camera.scale, 5 / camera.scale] : []);
       context.stroke(batch.path);
@@ -291,13 +332,9 @@ export class Painter {
       context.textAlign = 'left';
       return;
     }
-    let left = x + 13;
+    this.bar(scene, y + 62, 3);
     versions.forEach(({ version, share }, index) => {
-      const part = versions.length > 5 ? 1 / versions.length : Math.max(share, 0);
-      const width = room * part;
       context.fillStyle = palette.versions[index % palette.versions.length] ?? palette.accent;
-      if (width > 0.5) context.fillRect(left, y + 61.5, Math.max(1, width - 1), 3);
-      left += width;
       const slot = x + 13 + (room / Math.min(versions.length, 4)) * index;
       if (index > 3) return;
       context.fillRect(slot, y + 51, 3, 6);
@@ -310,15 +347,42 @@ export class Painter {
     });
   }
 
+  /** The name, and where there is room for a second line, how much and how well; sized for the screen. */
   private named(scene: SceneNode, camera: Camera): void {
     const { context, palette } = this;
-    const size = Math.min(30, 10 / camera.scale);
-    this.glyph(scene.node.health, scene.x + 20, scene.y + CARD.height / 2, Math.min(10, 4 / camera.scale));
-    context.fillStyle = palette.text;
+    const { x, y } = scene;
+    const size = Math.min(30, 10.5 / camera.scale);
+    const roomy = CARD.height * camera.scale >= 26;
+    const first = y + (roomy ? CARD.height * 0.31 : CARD.height / 2);
+    this.glyph(scene.node.health, x + 20, first, Math.min(10, 4 / camera.scale));
     context.textBaseline = 'middle';
     context.textAlign = 'left';
-    context.font = `550 ${size}px ${FONT}`;
-    context.fillText(this.cut(scene.node.name, CARD.width - 46, 550, size), scene.x + 38, scene.y + CARD.height / 2);
+    context.fillStyle = palette.text;
+    const name = this.cut(scene.node.name, CARD.width - 48, 580, size);
+    context.font = `580 ${size}px ${FONT}`;
+    context.fillText(name, x + 38, first);
+    if (!roomy) return;
+    const words =
+      scene.rate === 0 ? '' : scene.errorRate === 0 ? rate(scene.rate) : `${rate(scene.rate)} · ${percent(scene.errorRate)}`;
+    const second = this.cut(words, CARD.width - 48, 450, size * 0.9);
+    context.font = `450 ${size * 0.9}px ${FONT}`;
+    context.fillStyle = palette.quiet;
+    context.fillText(second, x + 38, y + CARD.height * 0.66);
+    this.bar(scene, y + CARD.height - 8, 5);
+  }
+
+  /** The versions' shares as a bar. */
+  private bar(scene: SceneNode, y: number, height: number): void {
+    const { context, palette } = this;
+    const { versions } = scene;
+    if (versions.length < 2) return;
+    let left = scene.x + 13;
+    versions.forEach(({ share }, index) => {
+      const width = (CARD.width - 26) * Math.max(share, 0);
+      context.fillStyle = palette.versions[index % palette.versions.length] ?? palette.accent;
+      if (width > 0.5) context.fillRect(left, y, Math.max(1, width - 1), height);
+      left += width;
+    });
   }
 
   /** Health as a shape and a colour: disc, triangle, cross, ring. */
@@ -350,12 +414,7 @@ export class Painter {
     context.fill();
   }
 
-  private labels(
-    scene: Scene,
-    camera: Camera,
-    look: Look,
-    view: { left: number; top: number; right: number; bottom: number },
-  ): void {
+  private labels(scene: Scene, camera: Camera, look: Look, view: View): void {
     const few = scene.edges.length <= 40 && camera.scale >= CARDS;
     for (const edge of scene.edges) {
       const marked = isMarked(edge, look);
@@ -412,12 +471,7 @@ export class Painter {
     context.stroke();
   }
 
-  private heads(
-    scene: Scene,
-    camera: Camera,
-    look: Look,
-    view: { left: number; top: number; right: number; bottom: number },
-  ): void {
+  private heads(scene: Scene, camera: Camera, look: Look, view: View): void {
     if (camera.scale < 0.4) return;
     const { context } = this;
     const quiet = look.selected !== null || look.found !== null;

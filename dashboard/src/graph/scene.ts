@@ -86,7 +86,7 @@ export function chosen(graph: Graph, choice: Choice): Graph {
 }
 
 /** The same answer for the same topology, whatever the traffic. */
-export function wanted(graph: Graph): { wanted: Wanted; key: string } {
+export function wanted(graph: Graph, aspect: number): { wanted: Wanted; key: string } {
   const nodes = graph.nodes.map((node) => ({ id: node.id, group: node.namespace })).sort((a, b) => a.id.localeCompare(b.id));
   const index = new Map(nodes.map((node, at) => [node.id, at]));
   const pairs = new Set<string>();
@@ -96,7 +96,10 @@ export function wanted(graph: Graph): { wanted: Wanted; key: string } {
   }
   const sorted = [...pairs].sort();
   const edges = sorted.map((pair) => pair.split(' ').map(Number) as [number, number]);
-  return { wanted: { nodes, edges }, key: `${nodes.map((node) => node.id).join('\n')}\n\n${sorted.join('\n')}` };
+  return {
+    wanted: { nodes, edges, aspect },
+    key: `${aspect}\n${nodes.map((node) => node.id).join('\n')}\n\n${sorted.join('\n')}`,
+  };
 }
 
 export function scene(graph: Graph, asked: Wanted, placed: Placed): Scene {
@@ -178,8 +181,8 @@ function curve(from: SceneNode, to: SceneNode): SceneEdge['curve'] {
     const [x, y] = [from.x + CARD.width, from.y + mid];
     return [x, y - 12, x + 60, y - 50, x + 60, y + 50, x, y + 12];
   }
-  const forward = to.x >= from.x + CARD.width;
-  if (forward) {
+  const [across, down] = [to.x - from.x - CARD.width, to.y - from.y - CARD.height];
+  if (across >= 0 && across >= down - CARD.width) {
     const [x1, y1, x2, y2] = [from.x + CARD.width, from.y + mid, to.x, to.y + mid];
     const reach = Math.max(24, (x2 - x1) * 0.5);
     return [x1, y1, x1 + reach, y1, x2 - reach, y2, x2, y2];
@@ -188,7 +191,7 @@ function curve(from: SceneNode, to: SceneNode): SceneEdge['curve'] {
   const under = to.y >= from.y;
   const [x1, x2] = [from.x + CARD.width / 2, to.x + CARD.width / 2];
   const [y1, y2] = under ? [from.y + CARD.height, to.y] : [from.y, to.y + CARD.height];
-  if (Math.abs(y2 - y1) < CARD.height) {
+  if (Math.abs(y2 - y1) < 12) {
     const [top1, top2] = [from.y, to.y];
     return [x1, top1, x1, top1 - 70, x2, top2 - 70, x2, top2];
   }
