@@ -7,6 +7,7 @@ mod analyze;
 mod api;
 mod apply;
 mod bookstore;
+mod dashboard;
 mod demo;
 mod get;
 mod kubeconfig;

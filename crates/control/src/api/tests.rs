@@ -23,7 +23,7 @@ fn api() -> Arc<Api> {
         clock: Arc::new(|| NOW.to_owned()),
         dice: Arc::new(move || [rolls.fetch_add(1, std::sync::atomic::Ordering::Relaxed); 16]),
         authenticate: Arc::new(|token| match token {
-            Some("good") => Ok("tester".to_owned()),
+            Some("good") => Ok(User { name: "tester".to_owned(), may: Arc::new(|method, kind| *method == Method::GET && kind.kind != "Secret") }),
             Some(_) => Err("this token is not known".to_owned()),
             None => Err("there is no bearer token".to_owned()),
         }),
