@@ -386,18 +386,20 @@ fn authorization_rule() -> impl Strategy<Value = AuthorizationRule> {
 }
 
 fn source_match() -> BoxedStrategy<SourceMatch> {
-    let identities = (texts(), texts(), texts(), texts(), texts(), texts());
+    let identities = (texts(), texts(), texts(), texts(), texts(), texts(), texts(), texts());
     let addresses = (texts(), texts(), texts(), texts());
     (identities, addresses)
         .prop_map(|(identities, (ip_blocks, not_ip_blocks, remote_ip_blocks, not_remote_ip_blocks))| {
-            let (principals, not_principals, namespaces, not_namespaces, service_accounts, not_service_accounts) = identities;
+            let (principals, not_principals, namespaces, not_namespaces, trust_domains, not_trust_domains, accounts, not_accounts) = identities;
             SourceMatch {
                 principals,
                 not_principals,
                 namespaces,
                 not_namespaces,
-                service_accounts,
-                not_service_accounts,
+                trust_domains,
+                not_trust_domains,
+                service_accounts: accounts,
+                not_service_accounts: not_accounts,
                 ip_blocks,
                 not_ip_blocks,
                 remote_ip_blocks,
