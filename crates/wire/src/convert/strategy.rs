@@ -433,6 +433,8 @@ fn condition() -> BoxedStrategy<Condition> {
             ConditionKey::RemoteIp,
             ConditionKey::SourceNamespace,
             ConditionKey::SourcePrincipal,
+            ConditionKey::SourceServiceAccount,
+            ConditionKey::SourceTrustDomain,
             ConditionKey::DestinationIp,
             ConditionKey::DestinationPort,
             ConditionKey::ConnectionSni,
