@@ -64,6 +64,7 @@ pub fn run(loads: &[f64], seconds: f64) -> Result<Vec<Row>, String> {
                 eprintln!("{load} {mode}");
                 rows.push(row);
             }
+            mesh.end().await;
         }
         Ok(rows)
     })
@@ -83,7 +84,7 @@ struct Mesh {
     /// Where the client's program would connect.
     entrance: SocketAddr,
     _processes: Vec<Process>,
-    _applications: Vec<Application>,
+    applications: Vec<JoinHandle<()>>,
     _files: TempDir,
 }
 
@@ -100,7 +101,7 @@ impl Mesh {
         let mut applications = Vec::new();
         for number in 0..BACKENDS {
             let at = address(10 + number, PORT);
-            applications.push(Application::start(at).await?);
+            applications.push(application(at).await?);
             let place = ["--address".to_owned(), at.ip().to_string(), "--port".to_owned(), format!("{PORT}/http")];
             processes.push(starting.sidecar("backend", &format!("backend-{number}"), 10 + number, &place).await?);
         }
@@ -122,7 +123,15 @@ impl Mesh {
                 return Err(format!("the mesh does not answer; its logs were: {}", starting.said()));
             }
         }
-        Ok(Self { entrance, _processes: processes, _applications: applications, _files: files })
+        Ok(Self { entrance, _processes: processes, applications, _files: files })
+    }
+
+    /// Waits until the addresses of its applications are free for the next.
+    async fn end(self) {
+        for application in self.applications {
+            application.abort();
+            let _ = application.await;
+        }
     }
 }
 
@@ -180,27 +189,17 @@ fn address(host: u8, port: u16) -> SocketAddr {
     SocketAddr::from(([127, 64 | high, low, host], port))
 }
 
-struct Application(JoinHandle<()>);
-
-impl Drop for Application {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Application {
-    /// Works on [`CORES`] requests at a time, first come first served, also for clients that have left.
-    async fn start(at: SocketAddr) -> Result<Self, String> {
-        let listener = TcpListener::bind(at).await.map_err(|error| format!("cannot listen at {at}: {error}"))?;
-        let cores = Rc::new(Semaphore::new(CORES));
-        Ok(Self(tokio::task::spawn_local(async move {
-            let mut dice = 0x2545_f491_4f6c_dd1d_u64 ^ u64::from(at.port());
-            while let Ok((stream, _)) = listener.accept().await {
-                dice = dice.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17);
-                tokio::task::spawn_local(serve(stream, cores.clone(), dice));
-            }
-        })))
-    }
+/// Works on [`CORES`] requests at a time, first come first served, also for clients that have left.
+async fn application(at: SocketAddr) -> Result<JoinHandle<()>, String> {
+    let listener = TcpListener::bind(at).await.map_err(|error| format!("cannot listen at {at}: {error}"))?;
+    let cores = Rc::new(Semaphore::new(CORES));
+    Ok(tokio::task::spawn_local(async move {
+        let mut dice = 0x2545_f491_4f6c_dd1d_u64 ^ u64::from(at.port());
+        while let Ok((stream, _)) = listener.accept().await {
+            dice = dice.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17);
+            tokio::task::spawn_local(serve(stream, cores.clone(), dice));
+        }
+    }))
 }
 
 async fn serve(mut stream: TcpStream, cores: Rc<Semaphore>, mut dice: u64) {
