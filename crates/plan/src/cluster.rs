@@ -35,6 +35,8 @@ pub struct Cluster {
     /// `None`: off (Istio's default).
     pub outlier: Option<OutlierPolicy>,
     pub retry_budget: RetryBudget,
+    /// What says so; `None`: the built-in default.
+    pub budget_origin: Option<Origin>,
     pub connect_timeout: Duration,
     /// Of HTTP connections.
     pub idle_timeout: Duration,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use taut_model::destination::{Balancer, ClientTls, Destination, HashKey, Role, Subset, TrafficPolicy};
+use taut_model::destination::{Balancer, ClientTls, Destination, HashKey, RetryBudget, Role, Subset, TrafficPolicy};
 use taut_model::identity::Identity;
 use taut_model::origin::Origin;
 use taut_model::policy::ROOT_NAMESPACE;
@@ -58,17 +58,26 @@ pub(crate) fn build(snapshot: &Snapshot) -> Clusters {
             let mut base = destinations.first().map_or_else(TrafficPolicy::default, |d| overlay(&TrafficPolicy::default(), &d.policy, port.number));
             additions.iter().for_each(|addition| add(&mut base, &overlay(&TrafficPolicy::default(), &addition.policy, port.number)));
             let origin = destinations.first().map(|d| d.origin.clone());
+            let budget = budget_origin(&destinations, &additions, &defaults, port.number);
             let whole = Wanted { mesh: &defaults, service, port, host: &host, workloads: &workloads, own: snapshot.own.as_deref() };
-            let cluster = whole.cluster(None, &base, origin.clone());
+            let cluster = whole.cluster(None, &base, origin.clone(), budget.clone());
             built.insert(cluster.cluster.key.clone(), cluster);
             for subset in &subsets {
                 let policy = overlay(&base, &subset.policy, port.number);
-                let cluster = whole.cluster(Some(subset), &policy, Some(subset.origin.clone()));
+                let own = overlay(&TrafficPolicy::default(), &subset.policy, port.number).retry_budget.map(|_| subset.origin.clone());
+                let cluster = whole.cluster(Some(subset), &policy, Some(subset.origin.clone()), own.or_else(|| budget.clone()));
                 built.insert(cluster.cluster.key.clone(), cluster);
             }
         }
     }
     built
+}
+
+/// What the retry budget of a whole service comes from, in the order in which [`build`] asks.
+fn budget_origin(destinations: &[&Destination], additions: &[&Destination], mesh: &MeshSettings, port: u16) -> Option<Origin> {
+    let says = |one: &&&Destination| overlay(&TrafficPolicy::default(), &one.policy, port).retry_budget.is_some();
+    let said = destinations.first().filter(says).or_else(|| additions.iter().find(says)).map(|one| one.origin.clone());
+    said.or_else(|| (mesh.retry_budget != RetryBudget::default()).then(|| mesh.origin.clone()))
 }
 
 /// The destinations of each namespace.
@@ -174,7 +183,7 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    fn cluster(&self, subset: Option<&Subset>, policy: &TrafficPolicy, origin: Option<Origin>) -> Built {
+    fn cluster(&self, subset: Option<&Subset>, policy: &TrafficPolicy, origin: Option<Origin>, budget_origin: Option<Origin>) -> Built {
         let mut without_peer = 0;
         let mut endpoints = Vec::new();
         let outside = self.outside_name();
@@ -206,6 +215,7 @@ impl Wanted<'_> {
             balancer_origin,
             outlier: policy.outlier.clone(),
             retry_budget: policy.retry_budget.clone().unwrap_or_else(|| self.mesh.retry_budget.clone()),
+            budget_origin,
             connect_timeout: limits.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
             idle_timeout,
             tcp_idle_timeout: limits.tcp_idle_timeout.unwrap_or(idle_timeout),
@@ -301,6 +311,7 @@ pub(crate) fn only(cluster: &Cluster, endpoint: &Arc<Endpoint>) -> Cluster {
         limits: cluster.limits.clone(),
         outlier: cluster.outlier.clone(),
         retry_budget: cluster.retry_budget.clone(),
+        budget_origin: cluster.budget_origin.clone(),
         connect_timeout: cluster.connect_timeout,
         idle_timeout: cluster.idle_timeout,
         tcp_idle_timeout: cluster.tcp_idle_timeout,

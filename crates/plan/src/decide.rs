@@ -510,6 +510,9 @@ fn tell_cluster<T: Trace>(cluster: &Cluster, trace: &mut T) {
         };
         trace.step(Mark::Info, "endpoint", how, Some(&endpoint.workload.origin));
     }
+    if let Some(origin) = &cluster.budget_origin {
+        trace.step(Mark::Info, "budget", || words::retry_budget(&cluster.retry_budget), Some(origin));
+    }
     if let Some(version) = cluster.proxy_protocol {
         trace.step(Mark::Info, "client address", || format!("told first, in a PROXY protocol header ({version:?})"), origin);
     }

@@ -1,7 +1,7 @@
 //! Words for what explanations mention: balancers, retry conditions, aborts, lists of objects.
 
 use crate::locality::{Place, Places};
-use taut_model::destination::{Balancer, HealthCheck, Probe};
+use taut_model::destination::{Balancer, HealthCheck, Probe, RetryBudget};
 use taut_model::origin::Origin;
 use taut_model::route::{AbortWith, HeaderChange, HowChanged, Retry, RetryEndpoints, RetryOn};
 
@@ -39,6 +39,15 @@ pub(crate) fn retry_limits(retry: &Retry) -> String {
     let per_try = retry.per_try_timeout.map(|limit| format!(", each try within {limit:?}"));
     let anywhere = (retry.endpoints == RetryEndpoints::Any).then_some(", also at endpoints tried before");
     format!("{}{}", per_try.unwrap_or_default(), anywhere.unwrap_or_default())
+}
+
+/// `retries are at most 20 % of the requests of the last 10s, and 10 in 1s in any case`
+pub(crate) fn retry_budget(budget: &RetryBudget) -> String {
+    let RetryBudget { percent, min_concurrency, interval, min_rate } = budget;
+    let of = if interval.is_zero() { "in flight".to_owned() } else { format!("of the last {interval:?}") };
+    let at_a_time = (*min_concurrency > 0).then(|| format!(", {min_concurrency} at a time in any case"));
+    let rate = min_rate.map(|rate| format!(", {} in {:?} in any case", rate.count, rate.interval));
+    format!("retries are at most {percent} % of the requests {of}{}{}", at_a_time.unwrap_or_default(), rate.unwrap_or_default())
 }
 
 /// `x-a removed, x-b set, x-c added`

@@ -52,7 +52,7 @@ fn piece(operator: &str, of: Of) -> Result<Piece, Wrong> {
     }
     if let Some(arguments) = arguments("RESP") {
         return match of {
-            Of::Request => Err(Wrong::Unsupported(format!("%{operator}% in a request, which has no response yet"), "use %REQ(name)%")),
+            Of::Request => Err(Wrong::Unsupported(format!("%{operator}% in a request"), "use %REQ(name)%, since there is no response yet")),
             Of::Response => header(operator, arguments, &[]).map(Piece::ResponseHeader),
         };
     }

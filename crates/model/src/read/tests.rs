@@ -33,7 +33,7 @@ fn manifests_of_istio_and_gateway_api_read_without_problems() {
             assert!(!object.name.is_empty() && object.location("metadata.name").is_some(), "{name}");
         }
         for problem in reading.problems {
-            assert_eq!(problem.code, "UnknownKind", "{problem}");
+            assert_eq!(problem.code, FOREIGN_KIND, "{problem}");
             foreign.push(problem.message.split(' ').next().unwrap_or_default().to_owned());
         }
     }

@@ -410,9 +410,17 @@ fn budgets_of_the_mesh_hold_where_nobody_says_more() {
     let budget = |percent| RetryBudget { percent, ..RetryBudget::default() };
     let mut snapshot = bookstore();
     snapshot.settings.insert("mesh".into(), Arc::new(MeshSettings { retry_budget: budget(5.0), ..MeshSettings::default() }));
-    assert_eq!(cluster(&Plan::compile(&snapshot), Some("v1")).retry_budget, budget(5.0));
+    let told = |snapshot: &Snapshot| {
+        let steps = Plan::compile(snapshot).explain(&get("/").facts(), None).steps;
+        steps.into_iter().find(|step| step.text.starts_with("budget")).map(|step| (step.text, step.origin.unwrap().object.kind))
+    };
+    let says = |percent, kind: &str| {
+        Some((format!("budget       retries are at most {percent} % of the requests in flight, 3 at a time in any case"), kind.to_owned()))
+    };
+    assert_eq!((cluster(&Plan::compile(&snapshot), Some("v1")).retry_budget.clone(), told(&snapshot)), (budget(5.0), says(5, "MeshSettings")));
     add(&mut snapshot, "constraint", TrafficPolicy { retry_budget: Some(budget(7.0)), ..TrafficPolicy::default() });
-    assert_eq!(cluster(&Plan::compile(&snapshot), Some("v1")).retry_budget, budget(7.0));
+    assert_eq!((cluster(&Plan::compile(&snapshot), Some("v1")).retry_budget.clone(), told(&snapshot)), (budget(7.0), says(7, "HealthCheck")));
     with_policy(&mut snapshot, |policy| policy.retry_budget = Some(budget(9.0)));
-    assert_eq!(cluster(&Plan::compile(&snapshot), None).retry_budget, budget(9.0));
+    assert_eq!((cluster(&Plan::compile(&snapshot), None).retry_budget.clone(), told(&snapshot)), (budget(9.0), says(9, "DestinationRule")));
+    assert_eq!(told(&bookstore()), None);
 }

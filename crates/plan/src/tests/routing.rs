@@ -465,14 +465,15 @@ fn where_the_mesh_says_so_nothing_outside_it_is_reached() {
         let connection = Facts { http: None, ..request.facts() };
         assert_eq!(short(&closed.decide(&connection, &Rolls::default())), "502 not_of_the_mesh", "{host}");
     }
+    let mut entry = service("example", 443, AppProtocol::Tls);
+    (entry.host, entry.place, entry.resolution) = ("example.com".into(), Place::External, Resolution::Passthrough);
+    let mut listed = snapshot.clone();
+    listed.services.insert(entry.host.clone(), Arc::new(entry));
+    assert_eq!(outcome(&Plan::compile(&listed), &outside()), "passthrough example.com:443");
     // Without a control plane, too.
     snapshot.absent.clear();
     let asking = Plan::compile(&snapshot);
     assert!(outcome(&asking, &outside()).starts_with("ask") && asking.unanswered(&outside().facts()).is_none());
-    let mut entry = service("example", 443, AppProtocol::Tls);
-    (entry.host, entry.place, entry.resolution) = ("example.com".into(), Place::External, Resolution::Passthrough);
-    snapshot.services.insert(entry.host.clone(), Arc::new(entry));
-    assert_eq!(outcome(&Plan::compile(&snapshot), &outside()), "passthrough example.com:443");
     assert!(closed.explain(&outside().facts(), None).to_string().contains("MeshSettings"));
 }
 
