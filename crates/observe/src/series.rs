@@ -137,7 +137,7 @@ fn same_edge(a: &Edge, b: &Edge) -> bool {
 }
 
 /// Host, name and namespace as labels say them. Names that are no service's are chosen by clients, so they make no series.
-fn service(edge: &Edge) -> [&str; 3] {
+pub(crate) fn service(edge: &Edge) -> [&str; 3] {
     match (known(&edge.service_namespace), &*edge.service_name) {
         (UNKNOWN, PASSTHROUGH) => [UNKNOWN, PASSTHROUGH, UNKNOWN],
         (UNKNOWN, _) => [UNKNOWN; 3],
