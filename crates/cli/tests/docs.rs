@@ -72,6 +72,11 @@ fn operate() {
 }
 
 #[test]
+fn signals() {
+    page("signals");
+}
+
+#[test]
 fn overload() {
     page("overload");
 }

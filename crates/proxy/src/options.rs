@@ -55,6 +55,18 @@ pub enum Signals {
     Off,
 }
 
+impl FromStr for Signals {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "on" => Ok(Self::On),
+            "off" => Ok(Self::Off),
+            _ => Err("expected on or off"),
+        }
+    }
+}
+
 impl Options {
     /// The usual ports on loopback, for a workload; callers change what they want otherwise.
     pub fn new(workload: OwnWorkload, control: impl Into<String>) -> Self {

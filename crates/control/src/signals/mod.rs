@@ -173,9 +173,9 @@ impl Store {
                     inner.keep(&record);
                 }
                 Err(error) => {
-                    inner.keep(&record);
-                    drop(inner);
                     writing.unwritten.push_front(record);
+                    writing.unwritten.iter().for_each(|record| inner.keep(record));
+                    drop(inner);
                     self.failed(writing, &error);
                     return;
                 }
