@@ -10,6 +10,7 @@ mod bookstore;
 mod changes;
 mod dashboard;
 mod demo;
+mod edges;
 mod get;
 mod kubeconfig;
 mod output;
@@ -17,8 +18,10 @@ mod place;
 mod plan;
 mod run;
 mod status;
+mod tap;
 mod test;
 mod token;
+mod top;
 mod up;
 mod wait;
 mod why;
@@ -62,6 +65,12 @@ enum Command {
     Delete(apply::DeleteArguments),
     /// What is wrong now, then who is connected and what is live
     Status(status::Arguments),
+    /// Who calls whom, how often, how well, how fast, and whether it is secured
+    Edges(edges::Arguments),
+    /// The same, live: the busiest, the slowest or the most troubled edges
+    Top(top::Arguments),
+    /// Requests of the whole mesh as they happen, by filter
+    Tap(tap::Arguments),
     /// Find mistakes in files, without a control plane, or in the mesh that runs
     Analyze(analyze::Arguments),
     /// Try assertions over configuration, without a mesh: where requests go, in which shares, and what happens to them
@@ -138,6 +147,9 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
             Command::Get(a) => get::get(place, a).await.map(done),
             Command::Delete(a) => apply::delete(place, a).await.map(done),
             Command::Status(a) => status::status(place, a).await.map(done),
+            Command::Edges(a) => edges::edges(place, a).await.map(done),
+            Command::Top(a) => top::top(place, a).await.map(done),
+            Command::Tap(a) => tap::tap(place, a).await.map(done),
             Command::Analyze(a) => analyze::analyze(place, a).await.map(done),
             Command::Test(a) => test::test(a).map(done),
             Command::Why(a) => why::why(place, a).await.map(done),

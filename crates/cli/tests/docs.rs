@@ -82,6 +82,11 @@ fn dashboard() {
 }
 
 #[test]
+fn signals() {
+    page("signals");
+}
+
+#[test]
 fn overload() {
     page("overload");
 }

@@ -18,6 +18,7 @@ use crate::registry::Registry;
 use crate::serve::tls::OwnCertificate;
 use crate::serve::{self, Services};
 use crate::side::{self, Side};
+use crate::signals;
 use crate::slices;
 use crate::source::directory::Directory;
 use crate::status::Board;
@@ -59,6 +60,8 @@ pub struct Options {
     pub trust_domain: String,
     /// The longest life of a workload's certificate.
     pub leaf_lifetime: Duration,
+    /// What the store of signals may use.
+    pub signals: signals::Limits,
 }
 
 impl Default for Options {
@@ -76,6 +79,7 @@ impl Default for Options {
             config: None,
             trust_domain: "cluster.local".to_owned(),
             leaf_lifetime: Duration::from_secs(24 * 3600),
+            signals: signals::Limits::default(),
         }
     }
 }
@@ -101,6 +105,8 @@ pub struct Running {
     pub registry: Registry,
     pub board: Board,
     pub published: watch::Receiver<Arc<Published>>,
+    /// What passed every edge of the mesh.
+    pub signals: signals::Store,
     stop: Stop,
     serving: JoinSet<()>,
     tending: JoinSet<()>,
@@ -150,10 +156,10 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let board = Board::new(store.clone(), proxies.clone(), published.clone());
     let dialled_at = [grpc_at.ip(), api_at.ip()].into_iter().chain(site.as_ref().map(site::Site::ip)).collect();
     let certificate = OwnCertificate::new(authority.clone(), world.clone(), dialled_at)?;
+    let signals = open_signals(&options)?;
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
 
-    let signals = crate::signals::Store::in_memory(crate::signals::Limits::default());
     let side = Arc::new(Side {
         authority: authority.clone(),
         proxies: proxies.clone(),
@@ -165,6 +171,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         authenticate: authenticate(&access),
         access: access.clone(),
         dashboard: site.as_ref().map(|site| site.counts.clone()),
+        signals: signals.clone(),
     });
     let router = access::routes::router(access.clone())
         .merge(changes::router(Changes { store: store.clone(), board: board.clone(), world: world.clone() }))
@@ -194,6 +201,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         published: published.clone(),
         world: world.clone(),
         stopping: stopping.clone(),
+        signals: signals.clone(),
     };
     let mut serving = JoinSet::new();
     let grpc_tls = certificate.server_config(&[b"h2"])?;
@@ -209,7 +217,8 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         site.serve(&mut serving, &options, access.clone(), &certificate, router, stopping)?;
     }
     let shown = slices::keep(store.clone(), published.clone(), world.clone());
-    let tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown);
+    let keeping = signals::keep(signals.clone(), world.clone());
+    let tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown, keeping);
     Ok(Running {
         grpc: grpc_at,
         api: api_at,
@@ -225,6 +234,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         registry,
         board,
         published,
+        signals,
         stop,
         serving,
         tending,
@@ -240,9 +250,11 @@ fn tend(
     certificate: OwnCertificate,
     directory: Option<Directory>,
     shown: impl Future<Output = ()> + Send + 'static,
+    keeping: impl Future<Output = ()> + Send + 'static,
 ) -> JoinSet<()> {
     let mut tending = JoinSet::new();
     tending.spawn(shown);
+    tending.spawn(keeping);
     tending.spawn(publisher.run());
     tending.spawn(async move { registry.tend().await });
     tending.spawn(board.write(world));
@@ -275,6 +287,14 @@ fn open_store(options: &Options) -> Result<Store, Fault> {
         None => None,
     };
     Store::open(file.as_deref()).map_err(|error| store_fault(&error))
+}
+
+fn open_signals(options: &Options) -> Result<signals::Store, Fault> {
+    let Some(state) = &options.state else { return Ok(signals::Store::in_memory(options.signals)) };
+    let directory = state.join("signals");
+    let unusable =
+        |error| Fault::new(format!("the store of signals {} cannot be used: {error}", directory.display()), "Mend or remove that directory");
+    signals::Store::open(&directory, options.signals).map_err(unusable)
 }
 
 /// The store's own words already say what to do.
