@@ -231,3 +231,6 @@ async fn elsewhere() -> Response {
         under /prometheus/api/v1; rules, alerts and remote storage are a Prometheus server's";
     (StatusCode::NOT_FOUND, Json(json!({"status": "error", "errorType": "not_found", "error": why}))).into_response()
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,8 +18,8 @@ use taut_observe::names::{self, label};
 
 /// How long a series without a change is still there: as in proxies (`observe/metrics`).
 const AGE: Second = 600;
-/// The finest and the coarsest distance of samples, in seconds.
-const SPACING: (Second, Second) = (1, 3600);
+/// Distances of samples, in seconds: such that the store's own spans fit into them.
+const SPACINGS: [Second; 12] = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600];
 
 /// What there is, by slot: the name of its series.
 const FAMILIES: [Family; 8] = [
@@ -96,7 +96,8 @@ impl Traffic {
         if end <= from || self.store.latest() == 0 {
             return vec![];
         }
-        let mut step = second(window.spacing).clamp(SPACING.0, SPACING.1);
+        let wanted = second(window.spacing);
+        let mut step = SPACINGS.into_iter().rev().find(|spacing| *spacing <= wanted).unwrap_or(1);
         // A time that is only known by the hour has no finer samples.
         for _ in 0..4 {
             let finest = self.store.finest_at(from / step * step);
@@ -198,15 +199,21 @@ pub struct Changes {
 impl Changes {
     fn add(&mut self, more: Self) {
         self.before += more.before;
-        let sorted = self.at.is_empty();
-        self.at.extend(more.at);
-        if !sorted {
-            self.at.sort_by_key(|(place, _)| *place);
+        if self.at.is_empty() {
+            self.at = more.at;
+            return;
         }
+        self.at.extend(more.at);
+        self.at.sort_by_key(|(place, _)| *place);
+        self.at.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                kept.1 += later.1;
+            }
+            same
+        });
     }
-}
 
-impl Changes {
     /// A running sum at each bound at which the series is there.
     fn samples(self, bounds: &[Second], blind: &[bool]) -> impl Iterator<Item = Sample> {
         let Self { before, at } = self;
