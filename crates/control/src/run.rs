@@ -6,12 +6,14 @@ use crate::api::{self, Api};
 use crate::authority::{Authority, AuthoritySettings, private_directory, warn_if_shared};
 use crate::fault::Fault;
 use crate::https;
+use crate::prometheus::{self, Prometheus, Traffic};
 use crate::proxies::Proxies;
 use crate::publish::{Published, Publisher};
 use crate::registry::Registry;
 use crate::serve::tls::OwnCertificate;
 use crate::serve::{self, Services};
 use crate::side::{self, Side};
+use crate::signals;
 use crate::slices;
 use crate::source::directory::Directory;
 use crate::status::Board;
@@ -129,6 +131,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let published = publisher.subscribe();
     let board = Board::new(store.clone(), proxies.clone(), published.clone());
     let certificate = OwnCertificate::new(authority.clone(), world.clone(), vec![grpc_at.ip(), api_at.ip()])?;
+    let signals = signals::Store::in_memory(signals::Limits::default());
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
 
@@ -142,7 +145,9 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         advertised: advertised.clone(),
         authenticate: keys::authenticate(&admin_token),
     });
-    let router = side::router(side).merge(api::router(api));
+    let traffic = Arc::new(Traffic::new(signals.clone()));
+    let prometheus = Prometheus::new(traffic, proxies.clone(), world.clone(), keys::authenticate(&admin_token));
+    let router = side::router(side).merge(prometheus::router(prometheus)).merge(api::router(api));
     let services = Services {
         authority: authority.clone(),
         registry: registry.clone(),

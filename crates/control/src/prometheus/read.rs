@@ -351,7 +351,23 @@ mod tests {
 
     #[test]
     fn odd_queries_are_refused_and_nothing_breaks() {
-        for query in ["a[1e30]", "a[NaN]", "a[-5]", "a[inf]", "a offset 1e30", "a @ 1e30", "a @ NaN", "a[5m:1e30]", "a[99999999y]", "a[0]", "rate(a[0s])", "\u{0}", "\"", "{", "a{b=~\"(((((\"}"] {
+        for query in [
+            "a[1e30]",
+            "a[NaN]",
+            "a[-5]",
+            "a[inf]",
+            "a offset 1e30",
+            "a @ 1e30",
+            "a @ NaN",
+            "a[5m:1e30]",
+            "a[99999999y]",
+            "a[0]",
+            "rate(a[0s])",
+            "\u{0}",
+            "\"",
+            "{",
+            "a{b=~\"(((((\"}",
+        ] {
             assert!(matches!(read(query), Err(Failure::BadData(_))), "{query}: {:?}", read(query));
         }
         for (part, closing) in [("(", ")"), ("-", ""), ("a+", ""), ("sum(", ")"), ("a or ", "")] {

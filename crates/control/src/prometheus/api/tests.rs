@@ -14,7 +14,7 @@ struct Two;
 
 impl Source for Two {
     fn select(&self, selector: &Selector, window: Window, budget: &mut Budget<'_>) -> Result<Vec<Series>, Failure> {
-        if selector.matches(&LabelSet::new([("__name__", "slow")])) {
+        if !selector.matchers.is_empty() && selector.matches(&LabelSet::new([("__name__", "slow")])) {
             loop {
                 budget.spend(0)?;
                 std::thread::yield_now();
@@ -123,4 +123,14 @@ async fn only_those_with_the_token_ask() {
         assert_eq!(found, status, "{authorization}");
         assert_eq!(send(Method::GET, "/taut/v1/prometheus/targets", authorization, "").await.0, status);
     }
+}
+
+#[tokio::test]
+async fn the_mesh_is_one_page() {
+    let request = HttpRequest::get("/prometheus/federate").header("authorization", "Bearer secret").body(axum::body::Body::empty()).unwrap();
+    let response = app().oneshot(request).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let page = response.into_body().collect().await.unwrap().to_bytes();
+    let expected = "# HELP hits_total Hits.\n# TYPE hits_total counter\nhits_total{job=\"a\"} 359\nhits_total{job=\"b\"} 359\n";
+    assert_eq!(String::from_utf8_lossy(&page), expected);
 }
