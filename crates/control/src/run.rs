@@ -49,6 +49,8 @@ pub struct Options {
     pub trust_domain: String,
     /// The longest life of a workload's certificate.
     pub leaf_lifetime: Duration,
+    /// What the store of signals may use.
+    pub signals: signals::Limits,
 }
 
 impl Default for Options {
@@ -63,6 +65,7 @@ impl Default for Options {
             config: None,
             trust_domain: "cluster.local".to_owned(),
             leaf_lifetime: Duration::from_secs(24 * 3600),
+            signals: signals::Limits::default(),
         }
     }
 }
@@ -85,6 +88,8 @@ pub struct Running {
     pub registry: Registry,
     pub board: Board,
     pub published: watch::Receiver<Arc<Published>>,
+    /// What passed every edge of the mesh.
+    pub signals: signals::Store,
     stop: Stop,
     serving: JoinSet<()>,
     tending: JoinSet<()>,
@@ -131,7 +136,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let published = publisher.subscribe();
     let board = Board::new(store.clone(), proxies.clone(), published.clone());
     let certificate = OwnCertificate::new(authority.clone(), world.clone(), vec![grpc_at.ip(), api_at.ip()])?;
-    let signals = signals::Store::in_memory(signals::Limits::default());
+    let signals = open_signals(&options)?;
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
 
@@ -144,6 +149,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         world: world.clone(),
         advertised: advertised.clone(),
         authenticate: keys::authenticate(&admin_token),
+        signals: signals.clone(),
     });
     let traffic = Arc::new(Traffic::new(signals.clone()));
     let prometheus = Prometheus::new(traffic, proxies.clone(), world.clone(), keys::authenticate(&admin_token));
@@ -155,6 +161,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         published: published.clone(),
         world: world.clone(),
         stopping: stopping.clone(),
+        signals: signals.clone(),
     };
     let mut serving = JoinSet::new();
     let grpc_tls = certificate.server_config(&[b"h2"])?;
@@ -165,7 +172,8 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     });
     serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router, stopping));
     let shown = slices::keep(store.clone(), published.clone(), world.clone());
-    let tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown);
+    let keeping = signals::keep(signals.clone(), world.clone());
+    let tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown, keeping);
     Ok(Running {
         grpc: grpc_at,
         api: api_at,
@@ -179,6 +187,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         registry,
         board,
         published,
+        signals,
         stop,
         serving,
         tending,
@@ -194,9 +203,11 @@ fn tend(
     certificate: OwnCertificate,
     directory: Option<Directory>,
     shown: impl Future<Output = ()> + Send + 'static,
+    keeping: impl Future<Output = ()> + Send + 'static,
 ) -> JoinSet<()> {
     let mut tending = JoinSet::new();
     tending.spawn(shown);
+    tending.spawn(keeping);
     tending.spawn(publisher.run());
     tending.spawn(async move { registry.tend().await });
     tending.spawn(board.write(world));
@@ -229,6 +240,14 @@ fn open_store(options: &Options) -> Result<Store, Fault> {
         None => None,
     };
     Store::open(file.as_deref()).map_err(|error| store_fault(&error))
+}
+
+fn open_signals(options: &Options) -> Result<signals::Store, Fault> {
+    let Some(state) = &options.state else { return Ok(signals::Store::in_memory(options.signals)) };
+    let directory = state.join("signals");
+    let unusable =
+        |error| Fault::new(format!("the store of signals {} cannot be used: {error}", directory.display()), "Mend or remove that directory");
+    signals::Store::open(&directory, options.signals).map_err(unusable)
 }
 
 /// The store's own words already say what to do.

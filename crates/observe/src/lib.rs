@@ -8,4 +8,5 @@ pub mod metrics;
 pub mod names;
 pub mod record;
 mod series;
+pub mod tally;
 pub mod text;

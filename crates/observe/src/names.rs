@@ -36,6 +36,20 @@ pub const CONTROL_LAGGING: &str = "taut_control_objects_lagging";
 pub const CONTROL_REFUSED: &str = "taut_control_objects_refused";
 pub const CONTROL_PROBLEMS: &str = "taut_control_problems";
 
+/// The control plane's store of signals.
+pub const SIGNALS_MEMORY: &str = "taut_signals_memory_bytes";
+pub const SIGNALS_DISK: &str = "taut_signals_disk_bytes";
+pub const SIGNALS_EDGES: &str = "taut_signals_edges";
+pub const SIGNALS_PROXIES: &str = "taut_signals_proxies";
+pub const SIGNALS_LATEST: &str = "taut_signals_latest_timestamp_seconds";
+pub const SIGNALS_OVERFLOW: &str = "taut_signals_overflow_total";
+pub const SIGNALS_REPEATS: &str = "taut_signals_repeats_total";
+pub const SIGNALS_MISDATED: &str = "taut_signals_misdated_total";
+pub const SIGNALS_REFUSED: &str = "taut_signals_refused_total";
+pub const SIGNALS_WRITE_ERRORS: &str = "taut_signals_write_errors_total";
+pub const SIGNALS_UNWRITTEN: &str = "taut_signals_unwritten_records";
+pub const SIGNALS_DROPPED: &str = "taut_signals_dropped_total";
+
 /// The names that Prometheus client libraries give them.
 pub const PROCESS_MEMORY: &str = "process_resident_memory_bytes";
 pub const PROCESS_CPU: &str = "process_cpu_seconds_total";

@@ -4,11 +4,12 @@
 use crate::current::Current;
 use crate::dial::Dialer;
 use crate::doors::Doors;
+use crate::flows::Flows;
 use crate::hbone::Tunnels;
 use crate::learned::Learned;
 use crate::metadata::{self, Introductions};
 use crate::naming::Names;
-use crate::options::Options;
+use crate::options::{Options, Signals};
 use crate::pool::Pool;
 use crate::sink::Sink;
 use crate::tls::Tls;
@@ -51,6 +52,7 @@ pub struct Engine {
     introductions: RefCell<Introductions>,
     names: RefCell<Names>,
     learned: RefCell<Learned>,
+    pub flows: Flows,
     open: watch::Sender<usize>,
     closing: watch::Sender<bool>,
     /// Held once by each mirrored copy under way.
@@ -59,6 +61,10 @@ pub struct Engine {
 
 impl Engine {
     pub fn new(world: World, options: Arc<Options>, current: Arc<Current>, sink: Sink, own: Vec<SocketAddr>) -> Rc<Self> {
+        let sink = match options.signals {
+            Signals::On => sink.tallied(),
+            Signals::Off => sink,
+        };
         let dialer = Rc::new(Dialer { world: world.clone(), tls: Tls::new(world.clone()), own });
         let workers = u32::try_from(options.workers).unwrap_or(u32::MAX).max(1);
         let live = Rc::new(RefCell::new(Live::for_workers(workers)));
@@ -81,6 +87,7 @@ impl Engine {
             introductions: RefCell::default(),
             names: RefCell::default(),
             learned: RefCell::default(),
+            flows: Flows::default(),
             open: watch::Sender::new(0),
             closing: watch::Sender::new(false),
             copies: Rc::new(()),

@@ -200,6 +200,7 @@ async fn one_attempt(
     if mesh {
         edge.source = engine.party(true);
     }
+    exchange.open.set_out();
     let spoken = spoken_to(cluster, &endpoint.transport, exchange.head.version, exchange.upgrade.is_some());
     let target = Target::of(&endpoint, cluster, spoken, exchange.arrival.ends);
     introduce(engine, exchange, &target.transport);
@@ -274,6 +275,7 @@ async fn to_application(engine: &Rc<Engine>, exchange: &mut Exchange, port: u16)
     let address = SocketAddr::new(own.address, port);
     let host = exchange.open.record.edge.service_host.clone();
     engine.names().service(&mut exchange.open.record().edge, &host, &own.namespace);
+    exchange.open.set_out();
     let pass = enter(engine, exchange, port).await?;
     let answer = direct(engine, exchange, Dial::Address(address)).await;
     if let Some(pass) = pass {

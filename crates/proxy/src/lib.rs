@@ -30,6 +30,7 @@ pub mod exchange;
 mod eyeballs;
 pub mod facts;
 pub mod fault;
+mod flows;
 pub mod forward;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -44,6 +44,15 @@ pub struct Options {
     pub handover: Option<Handover>,
     /// Records kept for `taut why REQUEST-ID`, the newest.
     pub records: usize,
+    pub signals: Signals,
+}
+
+/// Whether the proxy tells the control plane, each second, what passed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signals {
+    #[default]
+    On,
+    Off,
 }
 
 impl Options {
@@ -69,6 +78,7 @@ impl Options {
             access_log: AccessLog::default(),
             handover: None,
             records: 1024,
+            signals: Signals::default(),
         }
     }
 }

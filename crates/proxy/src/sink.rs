@@ -1,27 +1,50 @@
 //! Where finished records go: metrics, the access log, and the ring that `taut why REQUEST-ID` reads.
 
 use crate::evidence::Evidence;
-use crate::ring::{Kept, Ring};
+use crate::ring::{Kept, Ring, Tapped};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use taut_observe::access_log::AccessLog;
 use taut_observe::metrics::Registry;
 use taut_observe::record::{ConnectionRecord, Edge, ExchangeRecord};
+use taut_observe::tally::Tally;
 
 /// Takes records from all workers. Cheap to clone; never blocks.
 #[derive(Clone)]
 pub struct Sink {
     shared: Arc<Shared>,
+    /// Of this worker; `None` when signals are off.
+    tally: Option<Arc<Tally>>,
 }
 
 struct Shared {
     registry: Arc<Registry>,
     access_log: Option<AccessLog>,
     ring: Ring,
+    /// Of each worker.
+    tallies: Mutex<Vec<Arc<Tally>>>,
 }
 
 impl Sink {
     pub fn new(registry: Arc<Registry>, access_log: Option<AccessLog>, keep: usize) -> Self {
-        Self { shared: Arc::new(Shared { registry, access_log, ring: Ring::new(keep) }) }
+        Self { shared: Arc::new(Shared { registry, access_log, ring: Ring::new(keep), tallies: Mutex::default() }), tally: None }
+    }
+
+    /// The same with a tally of its own, for one worker.
+    pub fn tallied(&self) -> Self {
+        let tally = Arc::new(Tally::default());
+        self.shared.tallies.lock().push(tally.clone());
+        Self { shared: self.shared.clone(), tally: Some(tally) }
+    }
+
+    /// Where this worker sums its signals, if it does.
+    pub fn tally(&self) -> Option<&Tally> {
+        self.tally.as_deref()
+    }
+
+    /// Where all workers sum theirs.
+    pub fn tallies(&self) -> Vec<Arc<Tally>> {
+        self.shared.tallies.lock().clone()
     }
 
     /// One HTTP exchange has ended.
@@ -90,6 +113,11 @@ impl Sink {
     /// The newest records, newest first.
     pub fn newest(&self, count: usize) -> Vec<Kept> {
         self.shared.ring.newest(count)
+    }
+
+    /// What came after a position of the ring: see [`Ring::since`].
+    pub fn since(&self, position: u64) -> Tapped {
+        self.shared.ring.since(position)
     }
 
     /// Access log lines that were lost.

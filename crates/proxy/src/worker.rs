@@ -72,6 +72,9 @@ async fn adopt(engine: &Rc<Engine>, mut bequests: mpsc::UnboundedReceiver<Beques
 async fn sweep(engine: &Rc<Engine>, number: usize) {
     for turn in 1u64.. {
         tokio::time::sleep(REPORT).await;
+        if let Some(tally) = engine.sink.tally() {
+            engine.flows.tell(tally);
+        }
         engine.current.set_ejected(number, engine.live().ejected(engine.world.now()));
         let to_check = engine.live().take_to_check();
         engine.current.checks().note_used(to_check, engine.world.now());

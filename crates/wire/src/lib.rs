@@ -6,6 +6,7 @@ mod generated;
 pub mod net;
 pub mod resource;
 pub mod session;
+pub mod signals;
 pub mod token;
 
 pub use convert::Malformed;

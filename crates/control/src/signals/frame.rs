@@ -50,10 +50,6 @@ impl Frame {
         self.start.saturating_add(self.span)
     }
 
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Edges and their written signals.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<Edge>, &[u8])> {
         let mut from = 0;

@@ -11,20 +11,17 @@ pub const SPANS: [Second; 4] = [1, 10, 60, 3600];
 
 #[derive(Default)]
 pub struct Level {
-    pub span: Second,
     /// In the order in which they were sealed, which is nearly that of time.
     frames: VecDeque<Arc<Frame>>,
     /// Bytes of `frames`.
     weight: usize,
     /// Frames of the next finer level up to this number are in here.
     pub through: u64,
+    /// Frames with a smaller number are not in memory (any more).
+    pub kept_from: u64,
 }
 
 impl Level {
-    pub fn new(span: Second) -> Self {
-        Self { span, ..Self::default() }
-    }
-
     pub fn push(&mut self, frame: Arc<Frame>) {
         self.weight += frame.weight();
         self.frames.push_back(frame);
@@ -34,6 +31,7 @@ impl Level {
     pub fn pop(&mut self) -> Option<Arc<Frame>> {
         let oldest = self.frames.pop_front()?;
         self.weight -= oldest.weight();
+        self.kept_from = oldest.number + 1;
         Some(oldest)
     }
 
@@ -47,10 +45,6 @@ impl Level {
 
     pub fn oldest(&self) -> Option<&Arc<Frame>> {
         self.frames.front()
-    }
-
-    pub fn newest(&self) -> Option<&Arc<Frame>> {
-        self.frames.back()
     }
 
     /// Those that lie in the window.

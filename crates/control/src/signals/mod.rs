@@ -1,14 +1,20 @@
-//! The store of signals: what every edge of the mesh carried, at one second, rolled up with age, in bounded memory.
+//! The store of signals: what every edge of the mesh carried, at one second, rolled up with age, in bounded memory and on bounded disk.
 //!
 //! Batches of proxies are added up per second. A second that is over is *sealed* into a frame, which never changes; what comes later
 //! for it makes one more frame, and frames of a span add up. Ten seconds, a minute, an hour are sealed from the frames below, each of
 //! which is taken up exactly once. So any window is a sum of whole frames, and its totals are the same at every resolution.
+//!
+//! A batch is acknowledged when the frame that holds it is written, and the frame says which batches it holds: after a crash, proxies
+//! send what was not acknowledged, and nothing counts twice. A disk that fails is no reason to stop: the store goes on in memory.
 
+mod disk;
 mod filter;
 mod frame;
+mod inner;
 mod level;
 mod query;
 mod reporters;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -16,125 +22,219 @@ pub use filter::{By, Filter, Key, Reports};
 pub use query::{Answer, Point, Series};
 pub use reporters::Gap;
 
-use frame::{Frame, Sum, Sums};
-use level::{Level, SPANS};
+use crate::world::World;
+use disk::{Disk, Found, Record};
+use inner::Inner;
+use level::SPANS;
 use parking_lot::Mutex;
-use query::Frames;
-use reporters::{Heard, Reporters};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use taut_model::signal::{Batch, Edge, Second, Signals};
+use taut_observe::names;
 use tokio::sync::watch;
 
 /// How long a second waits for reports that are under way before it is sealed. Readers see a second when it is sealed.
 pub const GRACE: Second = 3;
 /// How long a proxy keeps what it could not deliver: older reports are of a clock that is wrong.
 pub const LONGEST_DELAY: Second = 330;
+/// How often the disk is asked to keep what it has; a power cut may take what came after.
+const SYNC_EVERY: Second = 10;
+/// Records that wait for a disk that fails.
+const MOST_UNWRITTEN: usize = 300;
 
 /// What the store may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of memory for frames.
+    /// Bytes of memory for frames. The edges come on top: about 700 bytes each, and as much again for each of the last seconds.
     pub memory: usize,
+    /// Bytes on disk.
+    pub disk: u64,
+    /// Edges that are told apart at a time.
+    pub edges: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: 128 << 20 }
+        Self { memory: 128 << 20, disk: 1 << 30, edges: 30_000 }
     }
 }
 
 /// Signals of the mesh. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Mutex<Inner>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    inner: Mutex<Inner>,
+    /// Held by one tick at a time, and never while `inner` is waited for elsewhere.
+    writing: Mutex<Writing>,
     limits: Limits,
-    sealed: Arc<watch::Sender<Second>>,
+    on_disk: bool,
+    sealed: watch::Sender<Second>,
+    misdated: AtomicU64,
+    foreign: AtomicU64,
 }
 
-/// A second that is not over yet, or not for long.
 #[derive(Default)]
-struct OpenSecond {
-    sums: Sums,
-    /// Batches in it: proxy, epoch, sequence.
-    batches: Vec<(String, u64, u64)>,
-}
-
-struct Inner {
-    open: BTreeMap<Second, OpenSecond>,
-    levels: [Level; SPANS.len()],
-    /// Of the next frame.
-    number: u64,
-    /// One address for each edge.
-    edges: HashSet<Arc<Edge>>,
-    reporters: Reporters,
-    repeats: u64,
-    misdated: u64,
+struct Writing {
+    unwritten: VecDeque<Record>,
+    /// Records that had to go before they could be written.
+    dropped: u64,
+    errors: u64,
+    /// Why the last write failed; `None` when it did not.
+    failing: Option<String>,
+    synced: Second,
+    deleted: u64,
 }
 
 impl Store {
     /// One that forgets everything when it is dropped.
     pub fn in_memory(limits: Limits) -> Self {
-        let inner = Inner {
-            open: BTreeMap::new(),
-            levels: SPANS.map(Level::new),
-            number: 1,
-            edges: HashSet::new(),
-            reporters: Reporters::default(),
-            repeats: 0,
-            misdated: 0,
-        };
-        Self { inner: Arc::new(Mutex::new(inner)), limits, sealed: Arc::new(watch::Sender::new(0)) }
+        Self::new(limits, None)
+    }
+
+    /// One that is kept in a directory, from where it goes on.
+    ///
+    /// # Errors
+    /// The directory cannot be made or read.
+    pub fn open(directory: &Path, limits: Limits) -> io::Result<Self> {
+        Ok(Self::new(limits, Some(Disk::open(directory, limits.disk)?)))
+    }
+
+    fn new(limits: Limits, disk: Option<(Disk, Found)>) -> Self {
+        let on_disk = disk.is_some();
+        let inner = Inner::new(limits.edges, disk);
+        let sealed = watch::Sender::new(inner.latest());
+        let (misdated, foreign) = Default::default();
+        let shared = Shared { inner: Mutex::new(inner), writing: Mutex::default(), limits, on_disk, sealed, misdated, foreign };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Takes a batch that arrived at `now`. One that was taken before changes nothing.
     pub fn add(&self, batch: Batch, now: Second) {
-        self.inner.lock().add(batch, now);
+        if !self.shared.inner.lock().add(batch, now) {
+            self.note_misdated();
+        }
     }
 
-    /// Seals what is over at `now`. To be called every second.
+    /// A report was dated by its age, since its clock cannot be right.
+    pub fn note_misdated(&self) {
+        self.shared.misdated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Entries that were refused: a proxy reported what did not pass its own workload.
+    pub fn note_foreign(&self, entries: u64) {
+        self.shared.foreign.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    /// Seals what is over at `now`, rolls up, writes, and lets go of what is beyond the ceilings. To be called every second; may wait for
+    /// the disk.
     pub fn tick(&self, now: Second) {
-        let mut inner = self.inner.lock();
-        inner.seal(now);
-        (1..SPANS.len()).for_each(|level| inner.roll_up(level, now));
-        inner.shed(self.limits.memory);
-        inner.reporters.forget_old(now);
+        let mut writing = self.shared.writing.lock();
+        let mut records = self.shared.inner.lock().seal(now);
+        self.write(&mut writing, &mut records);
+        for level in 1..SPANS.len() {
+            let due = self.shared.inner.lock().due(level, now);
+            let Some(wanted) = due else { continue };
+            let frames = wanted.frames();
+            let mut rolled = self.shared.inner.lock().roll_up(level, frames);
+            self.write(&mut writing, &mut rolled);
+        }
+        let mut inner = self.shared.inner.lock();
+        writing.deleted += inner.shed(self.shared.limits.memory, now);
         let latest = inner.latest();
         drop(inner);
-        self.sealed.send_replace(latest);
+        self.sync(&mut writing, now);
+        drop(writing);
+        self.shared.sealed.send_replace(latest);
     }
 
-    /// Tells the newest sealed second whenever it moves.
+    /// Writes records in their order, those that wait first. What cannot be written waits, and counts as kept: it is in memory.
+    fn write(&self, writing: &mut Writing, records: &mut Vec<Record>) {
+        if records.is_empty() && writing.unwritten.is_empty() {
+            return;
+        }
+        writing.unwritten.extend(records.drain(..));
+        while let Some(record) = writing.unwritten.pop_front() {
+            let mut inner = self.shared.inner.lock();
+            match inner.write(&record) {
+                Ok(()) => {
+                    if writing.failing.take().is_some() {
+                        tracing::info!("signals are written again");
+                    }
+                    inner.keep(&record);
+                }
+                Err(error) => {
+                    inner.keep(&record);
+                    drop(inner);
+                    writing.unwritten.push_front(record);
+                    self.failed(writing, &error);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn failed(&self, writing: &mut Writing, error: &io::Error) {
+        writing.errors += 1;
+        if writing.failing.replace(error.to_string()).is_none() {
+            tracing::warn!(%error, "signals cannot be written; they are kept in memory only until the disk takes them");
+        }
+        while writing.unwritten.len() > MOST_UNWRITTEN {
+            writing.unwritten.pop_front();
+            writing.dropped += 1;
+        }
+    }
+
+    fn sync(&self, writing: &mut Writing, now: Second) {
+        if now >= writing.synced && now < writing.synced + SYNC_EVERY {
+            return;
+        }
+        writing.synced = now;
+        if let Err(error) = self.shared.inner.lock().sync() {
+            self.failed(writing, &error);
+        }
+    }
+
+    /// Tells the newest sealed second whenever seconds are sealed.
     pub fn sealed(&self) -> watch::Receiver<Second> {
-        self.sealed.subscribe()
+        self.shared.sealed.subscribe()
     }
 
     /// The newest second that is sealed; 0 before the first. A window that ends after it is not complete.
     pub fn latest(&self) -> Second {
-        *self.sealed.borrow()
+        *self.shared.sealed.borrow()
     }
 
     /// Up to which batch a proxy's reports are kept for good.
     pub fn kept(&self, proxy: &str, epoch: u64) -> u64 {
-        self.inner.lock().reporters.kept(proxy, epoch)
+        self.shared.inner.lock().kept(proxy, epoch)
     }
 
     /// What edges carried in the window, in the order of the edges. The window is widened to what the store can tell apart at its age.
+    /// May read from disk.
     pub fn edges(&self, window: Range<Second>, filter: &Filter) -> Vec<(Arc<Edge>, Signals)> {
-        let frames = self.inner.lock().window(&window);
-        query::edges(&frames, window.end, filter)
+        let wanted = self.shared.inner.lock().window(&window);
+        query::edges(&wanted.frames(), window.end, filter)
     }
 
-    /// What groups of edges carried, step by step: at most `most` series, the busiest first, and one of all others.
+    /// What groups of edges carried, step by step: at most `most` series, the busiest first, and one of all others. May read from disk.
     pub fn series(&self, window: Range<Second>, step: Second, filter: &Filter, by: By, most: usize) -> Answer {
-        let inner = self.inner.lock();
+        let inner = self.shared.inner.lock();
         let level = inner.level_of_steps(window.start, step);
         let step = query::fitting_step(step, SPANS[level]);
         let window = window.start / step * step..window.end.div_ceil(step) * step;
-        let frames = inner.at_level(level, &window);
+        let wanted = inner.at_level(level, &window);
         drop(inner);
-        Answer { step, series: query::series(&frames, &window, step, filter, by, most) }
+        Answer { step, series: query::series(&wanted.frames(), &window, step, filter, by, most) }
     }
 
     /// How finely a window that begins at a second can be told apart, in seconds.
@@ -144,188 +244,65 @@ impl Store {
 
     /// What is missing in a window, and why.
     pub fn gaps(&self, window: Range<Second>) -> Vec<Gap> {
-        let inner = self.inner.lock();
-        let missing = inner.reporters.missing(inner.latest());
-        inner.reporters.gaps().cloned().chain(missing).filter(|gap| gap.from < window.end && gap.to > window.start).collect()
+        self.shared.inner.lock().gaps(&window)
+    }
+
+    /// What the store is up to, as JSON.
+    pub fn about(&self) -> Value {
+        let inner = self.shared.inner.lock();
+        let (levels, numbers, gaps) = (inner.levels_json(), inner.numbers(), inner.gaps(&(0..Second::MAX)));
+        drop(inner);
+        let writing = self.shared.writing.lock();
+        let limits = self.shared.limits;
+        json!({
+            "onDisk": self.shared.on_disk, "latest": self.latest(), "levels": levels, "gaps": gaps,
+            "memoryBytes": numbers.memory, "memoryCeiling": limits.memory, "diskBytes": numbers.disk, "diskCeiling": limits.disk,
+            "edges": numbers.edges, "edgesCeiling": limits.edges, "edgesOverflow": numbers.overflow, "proxies": numbers.proxies,
+            "repeats": numbers.repeats, "misdated": self.shared.misdated.load(Ordering::Relaxed), "refused": self.shared.foreign.load(Ordering::Relaxed),
+            "writeErrors": writing.errors, "failing": writing.failing, "unwritten": writing.unwritten.len(), "dropped": writing.dropped,
+            "deletedFiles": writing.deleted,
+        })
+    }
+
+    /// The same as Prometheus text.
+    pub fn metrics(&self) -> String {
+        let numbers = self.shared.inner.lock().numbers();
+        let writing = self.shared.writing.lock();
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let rows = [
+            (names::SIGNALS_MEMORY, "gauge", "Bytes of memory that frames of signals take.", numbers.memory as u64),
+            (names::SIGNALS_DISK, "gauge", "Bytes on disk that signals take.", numbers.disk),
+            (names::SIGNALS_EDGES, "gauge", "Edges that are told apart.", numbers.edges as u64),
+            (names::SIGNALS_PROXIES, "gauge", "Proxies that report, or have within the last hour.", numbers.proxies as u64),
+            (names::SIGNALS_LATEST, "gauge", "The newest second that is complete.", self.latest()),
+            (names::SIGNALS_OVERFLOW, "counter", "Reports of edges that found no room and count as other.", numbers.overflow),
+            (names::SIGNALS_REPEATS, "counter", "Reports that had been taken before.", numbers.repeats),
+            (names::SIGNALS_MISDATED, "counter", "Reports whose clock cannot be right.", load(&self.shared.misdated)),
+            (names::SIGNALS_REFUSED, "counter", "Entries of reports that were not the proxy's to tell.", load(&self.shared.foreign)),
+            (names::SIGNALS_WRITE_ERRORS, "counter", "Writes of signals that failed.", writing.errors),
+            (names::SIGNALS_UNWRITTEN, "gauge", "Records that wait for the disk.", writing.unwritten.len() as u64),
+            (names::SIGNALS_DROPPED, "counter", "Records that went before the disk took them.", writing.dropped),
+        ];
+        let mut text = String::new();
+        for (name, kind, help, value) in rows {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+        }
+        text
     }
 }
 
-impl Inner {
-    fn add(&mut self, batch: Batch, now: Second) {
-        let Batch { proxy, epoch, sequence, second, entries, lost, last } = batch;
-        // Clocks of hosts differ; what cannot be true is dated when it came.
-        let believed = (now.saturating_sub(LONGEST_DELAY)..=now + GRACE).contains(&second);
-        let second = if believed { second } else { now };
-        let second = self.reporters.in_order(&proxy, epoch, second);
-        match self.reporters.hear(&proxy, epoch, sequence, second, lost, now) {
-            Heard::Repeat => {
-                self.repeats += 1;
-                return;
-            }
-            Heard::New => self.misdated += u64::from(!believed),
+/// Keeps the store: seals each second when it is over. Never ends.
+pub async fn keep(store: Store, world: World) {
+    loop {
+        let wall_ms = world.wall().as_millisecond().unsigned_abs();
+        let (due, now) = (store.clone(), wall_ms / 1000);
+        match store.shared.on_disk {
+            // A disk may take its time.
+            true => drop(tokio::task::spawn_blocking(move || due.tick(now)).await),
+            false => due.tick(now),
         }
-        if last {
-            self.reporters.ended(&proxy, epoch);
-        }
-        let entries: Vec<_> = entries.into_iter().map(|(edge, signals)| (self.intern(edge), signals)).collect();
-        let open = self.open.entry(second).or_default();
-        open.batches.push((proxy, epoch, sequence));
-        for (edge, signals) in entries {
-            open.sums.entry(edge).or_default().merge(&signals);
-        }
+        let wall_ms = world.wall().as_millisecond().unsigned_abs();
+        tokio::time::sleep(Duration::from_millis(1000 - wall_ms % 1000)).await;
     }
-
-    fn intern(&mut self, edge: Arc<Edge>) -> Arc<Edge> {
-        if let Some(known) = self.edges.get(&edge) {
-            return known.clone();
-        }
-        self.edges.insert(edge.clone());
-        edge
-    }
-
-    /// Seals the seconds that are over, those without any report too: that nothing was reported is known. A clock that was set back
-    /// leaves seconds in its future: these are over as well.
-    fn seal(&mut self, now: Second) {
-        let over = now.saturating_sub(GRACE);
-        let latest = self.latest();
-        if latest > 0 && latest < over {
-            let from = (latest + 1).max(over.saturating_sub(GRACE));
-            (from..=over).for_each(|second| drop(self.open.entry(second).or_default()));
-        }
-        let due: Vec<Second> = self.open.keys().copied().filter(|second| *second <= over || *second > now + GRACE).collect();
-        for second in due {
-            let Some(OpenSecond { sums, batches }) = self.open.remove(&second) else { continue };
-            let number = self.take_number();
-            self.levels[0].push(Arc::new(Frame::seal(second, 1, number, &sums)));
-            batches.iter().for_each(|(proxy, epoch, sequence)| self.reporters.sealed(proxy, *epoch, *sequence));
-        }
-    }
-
-    fn take_number(&mut self) -> u64 {
-        self.number += 1;
-        self.number - 1
-    }
-
-    /// The newest sealed second.
-    fn latest(&self) -> Second {
-        self.levels[0].newest().map_or(0, |frame| frame.start)
-    }
-
-    /// Seals what is new in the level below when a span of this level is over.
-    fn roll_up(&mut self, level: usize, now: Second) {
-        let (span, through) = (SPANS[level], self.levels[level].through);
-        let below: Frames = self.levels[level - 1].after(through).cloned().collect();
-        let is_over = |frame: &Arc<Frame>| frame.start / span * span + span + GRACE + SPANS[level - 1] <= now;
-        let Some(newest) = below.last().filter(|_| below.iter().any(is_over)) else { return };
-        // All of it at once, whatever it is about: so one number says what was taken up.
-        let through = newest.number;
-        let mut by_start: BTreeMap<Second, Frames> = BTreeMap::new();
-        for frame in below {
-            by_start.entry(frame.start / span * span).or_default().push(frame);
-        }
-        for (start, mut frames) in by_start {
-            frames.sort_by_key(|frame| frame.start);
-            let number = self.take_number();
-            let rolled = roll(start, span, number, &frames);
-            self.levels[level].push(Arc::new(rolled));
-        }
-        self.levels[level].through = through;
-    }
-
-    /// Lets go of the oldest and finest beyond the ceiling.
-    fn shed(&mut self, ceiling: usize) {
-        /// Frames of a level that go last.
-        const LAST: usize = 60;
-        while self.levels.iter().map(Level::weight).sum::<usize>() > ceiling {
-            let many = self.levels.iter().position(|level| level.len() > LAST);
-            let Some(level) = many.or_else(|| self.levels.iter().position(|level| level.len() > 0)) else { return };
-            self.levels[level].pop();
-        }
-    }
-
-    /// The frames that add up to a window, in the order of time.
-    fn window(&self, window: &Range<Second>) -> Frames {
-        let mut frames = Frames::new();
-        self.collect(SPANS.len() - 1, self.known(window), &mut frames);
-        frames.sort_by_key(|frame| (frame.start, frame.span));
-        frames
-    }
-
-    /// The window as the store can tell it apart: its ends lie between frames.
-    fn known(&self, window: &Range<Second>) -> Range<Second> {
-        let start = self.finest_at(window.start).map_or(window.start, |span| window.start / span * span);
-        let end = self.finest_at(window.end).map_or(window.end, |span| window.end.div_ceil(span) * span);
-        start..end
-    }
-
-    /// The span of the finest frames that reach back to a second.
-    fn finest_at(&self, second: Second) -> Option<Second> {
-        (0..SPANS.len()).find(|level| self.reaches(*level, second)).map(|level| SPANS[level])
-    }
-
-    /// Whether a level (with what it has not taken up yet) knows all that is known since a second.
-    fn reaches(&self, level: usize, second: Second) -> bool {
-        match self.levels[level].oldest() {
-            // Nothing was let go of when the first frames of all coarser levels hold the first one of this.
-            Some(oldest) => {
-                oldest.start <= second || self.levels[level + 1..].iter().filter_map(Level::oldest).all(|coarser| oldest.start < coarser.end())
-            }
-            None => level > 0 && self.levels[level].through == 0 && self.reaches(level - 1, second),
-        }
-    }
-
-    fn collect(&self, level: usize, window: Range<Second>, frames: &mut Frames) {
-        let span = SPANS[level];
-        let whole = window.start.div_ceil(span) * span..window.end / span * span;
-        if whole.start < whole.end {
-            frames.extend(self.levels[level].within(&whole).cloned());
-            self.not_yet(level, &whole, frames);
-            if level > 0 {
-                self.collect(level - 1, window.start..whole.start, frames);
-                self.collect(level - 1, whole.end..window.end, frames);
-            }
-        } else if level > 0 && window.start < window.end {
-            self.collect(level - 1, window, frames);
-        }
-    }
-
-    /// What a level has not taken up yet, of a window of whole spans.
-    fn not_yet(&self, level: usize, window: &Range<Second>, frames: &mut Frames) {
-        let Some(below) = level.checked_sub(1) else { return };
-        let inside = |frame: &&Arc<Frame>| frame.start >= window.start && frame.end() <= window.end;
-        frames.extend(self.levels[below].after(self.levels[level].through).filter(inside).cloned());
-        self.not_yet(below, window, frames);
-    }
-
-    /// Frames of one level, and what it has not taken up yet, in the order of time.
-    fn at_level(&self, level: usize, window: &Range<Second>) -> Frames {
-        let mut frames: Frames = self.levels[level].within(window).cloned().collect();
-        self.not_yet(level, window, &mut frames);
-        frames.sort_by_key(|frame| (frame.start, frame.span));
-        frames
-    }
-
-    /// The coarsest level that fits the steps, or the finest that reaches back to where they begin.
-    fn level_of_steps(&self, from: Second, step: Second) -> usize {
-        let fitting = query::level_for(step);
-        (fitting..SPANS.len()).find(|level| self.reaches(*level, from)).unwrap_or(fitting)
-    }
-}
-
-/// Adds up frames, which are in the order of time.
-fn roll(start: Second, span: Second, number: u64, frames: &Frames) -> Frame {
-    let mut sums: HashMap<&Arc<Edge>, Sum> = HashMap::new();
-    for frame in frames {
-        for (edge, written) in frame.iter() {
-            if let Err(error) = sums.entry(edge).or_default().add(frame.start, frame.end(), written) {
-                tracing::warn!(%error, "a kept signal cannot be read");
-            }
-        }
-    }
-    let mut rolled = Frame::new(start, span, number);
-    for (edge, sum) in sums {
-        let signals = sum.finish(start + span);
-        rolled.push(edge.clone(), |out| signals.write(out));
-    }
-    rolled
 }

@@ -3,7 +3,6 @@
 use super::filter::{By, Filter, Key};
 use super::frame::{Frame, Sum};
 use super::level::SPANS;
-use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -167,11 +166,4 @@ pub fn fitting_step(asked: Second, span: Second) -> Second {
 /// The coarsest level whose frames fit into steps.
 pub fn level_for(step: Second) -> usize {
     SPANS.iter().rposition(|span| step.is_multiple_of(*span)).unwrap_or_default()
-}
-
-/// A window as it was answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Answered {
-    pub from: Second,
-    pub to: Second,
 }

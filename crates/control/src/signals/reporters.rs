@@ -37,6 +37,8 @@ pub struct Life {
     pub heard: Second,
     /// It has said that it ends.
     pub ended: bool,
+    /// Known from before a restart of the store, and not heard since.
+    pub recalled: bool,
     /// Batches that are not sealed yet: in order.
     open: VecDeque<u64>,
 }
@@ -53,6 +55,8 @@ pub enum Heard {
 pub struct Reporters {
     proxies: BTreeMap<String, Vec<Life>>,
     gaps: VecDeque<Gap>,
+    /// Gaps that are not on disk yet.
+    fresh: Vec<Gap>,
 }
 
 impl Reporters {
@@ -65,17 +69,18 @@ impl Reporters {
                 return Heard::Repeat;
             }
             Some(life) => {
-                let missing = lost.max(sequence - life.sequence - 1);
+                let missing = sequence - life.sequence - 1;
                 (life.sequence, life.second, life.heard) = (sequence, second, now);
+                life.recalled = false;
                 life.open.push_back(sequence);
                 missing
             }
             None => {
-                lives.push(Life { epoch, sequence, second, heard: now, ended: false, open: VecDeque::from([sequence]) });
+                lives.push(Life { epoch, sequence, second, heard: now, ended: false, recalled: false, open: VecDeque::from([sequence]) });
                 if lives.len() > MOST_LIVES {
                     lives.remove(0);
                 }
-                lost.max(sequence.saturating_sub(1))
+                lost
             }
         };
         if missing > 0 {
@@ -130,24 +135,34 @@ impl Reporters {
     }
 
     /// What was written before a restart: nothing of it is open.
-    pub fn recall(&mut self, proxy: &str, epoch: u64, sequence: u64, second: Second) {
+    pub fn recall(&mut self, proxy: &str, epoch: u64, sequence: u64, second: Second, last: bool) {
         let lives = self.proxies.entry(proxy.to_owned()).or_default();
+        let (open, recalled) = (VecDeque::new(), true);
         match lives.iter_mut().find(|life| life.epoch == epoch) {
-            Some(life) => {
-                if sequence > life.sequence {
-                    (life.sequence, life.second, life.heard) = (sequence, second, second);
-                }
-            }
-            None => {
-                lives.push(Life { epoch, sequence, second, heard: second, ended: false, open: VecDeque::new() });
-                if lives.len() > MOST_LIVES {
-                    lives.remove(0);
-                }
-            }
+            Some(life) if sequence > life.sequence => (life.sequence, life.second, life.heard) = (sequence, second, second),
+            Some(_) => {}
+            None => lives.push(Life { epoch, sequence, second, heard: second, ended: false, recalled, open }),
+        }
+        if let Some(life) = lives.iter_mut().find(|life| life.epoch == epoch) {
+            life.ended |= last;
+        }
+        if lives.len() > MOST_LIVES {
+            lives.remove(0);
         }
     }
 
+    /// The gaps that were noted since the last time.
+    pub fn take_fresh(&mut self) -> Vec<Gap> {
+        std::mem::take(&mut self.fresh)
+    }
+
     pub fn note(&mut self, gap: Gap) {
+        self.fresh.push(gap.clone());
+        self.remember(gap);
+    }
+
+    /// Of a gap that is on disk already.
+    pub fn remember(&mut self, gap: Gap) {
         let continues = |last: &&mut Gap| last.proxy == gap.proxy && last.to == gap.from;
         if let Some(last) = self.gaps.back_mut().filter(continues) {
             last.to = gap.to;
@@ -165,14 +180,17 @@ impl Reporters {
 
     /// What is missing of proxies that have fallen silent without a word, up to `now`.
     pub fn missing(&self, now: Second) -> Vec<Gap> {
-        let silent = |life: &&Life| !life.ended && life.heard.saturating_add(MISSING_AFTER) < now;
+        let silent = |life: &&Life| !life.ended && (life.recalled || life.heard.saturating_add(MISSING_AFTER) < now);
         let of_proxy = |(proxy, lives): (&String, &Vec<Life>)| {
             // One that was started again has a newer life: then the gap ends with its start.
             let newest = lives.iter().map(|life| life.heard).max().unwrap_or_default();
             let gap = |life: &Life| {
                 let to = if newest > life.heard { life.heard.saturating_add(MISSING_AFTER).min(newest) } else { now };
-                let why = format!("{proxy} has stopped reporting without having said that it ends");
-                Gap { from: life.second + 1, to, why, proxy: Some(proxy.clone()) }
+                let why = match life.recalled {
+                    true => format!("the control plane was not there, and what {proxy} has seen since has not come"),
+                    false => format!("{proxy} has stopped reporting without having said that it ends"),
+                };
+                Gap { from: life.second + 1, to: to.max(life.second + 2), why, proxy: Some(proxy.clone()) }
             };
             lives.iter().filter(silent).map(gap).collect::<Vec<_>>()
         };
@@ -197,7 +215,7 @@ impl Reporters {
         gone.into_iter().for_each(|gap| self.note(gap));
     }
 
-    pub fn len(&self) -> usize {
+    pub fn proxies(&self) -> usize {
         self.proxies.len()
     }
 }
