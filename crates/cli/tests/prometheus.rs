@@ -82,7 +82,7 @@ impl Prometheus {
         let scrape = format!(
             "scrape_configs:\n- job_name: mesh\n  scrape_interval: {SCRAPE}\n  scrape_timeout: {SCRAPE}\n  http_sd_configs:\n  \
              - url: https://{}:15443/taut/v1/prometheus/targets\n    refresh_interval: 1s\n    \
-             authorization: {{credentials_file: {}}}\n    tls_config: {{ca_file: {}}}\n",
+             authorization: {{type: Bearer, credentials_file: {}}}\n    tls_config: {{ca_file: {}}}\n",
             mesh.address(250),
             state.join("admin.token").display(),
             state.join("ca/root.pem").display(),

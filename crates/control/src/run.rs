@@ -151,8 +151,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         authenticate: keys::authenticate(&admin_token),
         signals: signals.clone(),
     });
-    let traffic = Arc::new(Traffic::new(signals.clone()));
-    let prometheus = Prometheus::new(traffic, proxies.clone(), world.clone(), keys::authenticate(&admin_token));
+    let prometheus = Prometheus::new(Arc::new(Traffic::new(signals.clone())), proxies.clone(), world.clone(), keys::authenticate(&admin_token));
     let router = side::router(side).merge(prometheus::router(prometheus)).merge(api::router(api));
     let services = Services {
         authority: authority.clone(),
