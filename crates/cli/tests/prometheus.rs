@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use support::{Client, Mesh, bookstore, eventually, has, text};
 
-/// Rounds of the generator: each is ten found, three not found, three refused on the way.
+/// Rounds of the generator: each is ten found, three wrong, three refused on the way.
 const ROUNDS: u64 = 110;
 /// The generator takes this long, so that what `rate` extrapolates at either end (half a scrape) is little.
 const LASTS: Duration = Duration::from_secs(36);
@@ -35,7 +35,7 @@ spec:
 #[derive(Clone, Copy, Debug, Default)]
 struct Counted {
     found: u64,
-    missing: u64,
+    wrong: u64,
     refused: u64,
     /// Bytes of the bodies that came from the destination.
     bytes: u64,
@@ -53,8 +53,8 @@ impl Counted {
             self.found += 1;
         }
         for _ in 0..3 {
-            self.bytes += get("/nothing/here", &[], 404);
-            self.missing += 1;
+            self.bytes += get("/nothing/here", &[], 400);
+            self.wrong += 1;
             get("/details/1", &[("wants", "refusal")], 503);
             self.refused += 1;
         }
@@ -142,20 +142,20 @@ fn asked() -> Vec<Asked> {
     let target = "reporter=\"destination\",destination_workload_namespace=\"default\",destination_workload=~\"details-v1|details-v2\"";
     let window = format!("[{WINDOW}s]");
     let all = |expected: fn(&Counted) -> f64, query: String| Asked { query, expected: Some(expected), tolerance: 0.01 };
-    // Quantiles depend on where in the proxy and with which buckets latency is measured.
+    // The first requests, which Prometheus does not count, are the slowest; and buckets of the sketch are within 1 %.
     let alike = |query: String, tolerance| Asked { query, expected: None, tolerance };
     let per_window = |query: String| format!("({query}) * {WINDOW}");
     vec![
         // Kiali, the graph: HTTP as destinations and as sources see it.
         all(
-            |c| (c.found + c.missing) as f64,
+            |c| (c.found + c.wrong) as f64,
             per_window(format!(
                 "sum(rate(istio_requests_total{{reporter=~\"waypoint|destination\",source_workload_namespace=\"default\",{edge}}}{window})) \
              by ({kiali},request_protocol,response_code,grpc_response_status,response_flags) > 0"
             )),
         ),
         all(
-            |c| (c.found + c.missing + c.refused) as f64,
+            |c| (c.found + c.wrong + c.refused) as f64,
             per_window(format!(
                 "sum(rate(istio_requests_total{{reporter=\"source\",source_workload_namespace=\"default\",{edge}}}{window})) \
              by ({kiali},request_protocol,response_code,grpc_response_status,response_flags) > 0"
@@ -163,18 +163,18 @@ fn asked() -> Vec<Asked> {
         ),
         // Kiali, a service: volume, errors, durations, sizes.
         all(
-            |c| (c.found + c.missing + c.refused) as f64,
+            |c| (c.found + c.wrong + c.refused) as f64,
             per_window(format!(
                 "sum(rate(istio_requests_total{{reporter=\"source\",destination_service_name=\"details\",destination_service_namespace=\"default\"}}{window}))"
             )),
         ),
         all(
-            |c| (c.missing + c.refused) as f64,
+            |c| (c.wrong + c.refused) as f64,
             per_window(format!("sum(rate(istio_requests_total{{reporter=\"source\",{edge},response_code=~\"^0$|^[4-5]\\\\d\\\\d$\"}}{window}))")),
         ),
         all(|c| c.refused as f64, per_window(format!("sum(rate(istio_requests_total{{reporter=\"source\",{edge},response_flags=\"FI\"}}{window}))"))),
         all(
-            |c| (c.found + c.missing) as f64,
+            |c| (c.found + c.wrong) as f64,
             per_window(format!(
                 "sum(rate(istio_request_duration_milliseconds_count{{reporter=\"destination\",{edge}}}{window})) by ({kiali},request_protocol)"
             )),
@@ -188,9 +188,9 @@ fn asked() -> Vec<Asked> {
                 "sum(rate(istio_request_duration_milliseconds_sum{{reporter=\"destination\",{edge}}}{window})) / \
              sum(rate(istio_request_duration_milliseconds_count{{reporter=\"destination\",{edge}}}{window}))"
             ),
-            0.01,
+            0.05,
         ),
-        // Flagger: success rate, duration, and its manual's share of requests that were not found.
+        // Flagger: success rate, duration, and its manual's share of requests with one status (there 404).
         all(
             |_| 100.0,
             format!(
@@ -199,12 +199,12 @@ fn asked() -> Vec<Asked> {
         ),
         alike(format!("histogram_quantile(0.99, sum(rate(istio_request_duration_milliseconds_bucket{{{target}}}{window})) by (le))"), 0.05),
         all(
-            |c| 100.0 * c.missing as f64 / (c.found + c.missing) as f64,
+            |c| 100.0 * c.wrong as f64 / (c.found + c.wrong) as f64,
             format!(
-                "100 - sum(rate(istio_requests_total{{{target},response_code!=\"404\"}}{window})) / sum(rate(istio_requests_total{{{target}}}{window})) * 100"
+                "100 - sum(rate(istio_requests_total{{{target},response_code!=\"400\"}}{window})) / sum(rate(istio_requests_total{{{target}}}{window})) * 100"
             ),
         ),
-        all(|c| (c.found + c.missing) as f64, format!("sum(increase(istio_requests_total{{{target}}}{window}))")),
+        all(|c| (c.found + c.wrong) as f64, format!("sum(increase(istio_requests_total{{{target}}}{window}))")),
     ]
 }
 
@@ -214,6 +214,15 @@ fn near(one: f64, other: f64, tolerance: f64) -> bool {
 
 fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// The control plane's own API.
+fn control_plane(mesh: &Mesh) -> Answering {
+    let state = mesh.state();
+    let token = std::fs::read_to_string(state.join("admin.token")).unwrap();
+    let options = ["--cacert", &state.join("ca/root.pem").display().to_string(), "--header", &format!("authorization: Bearer {}", token.trim())];
+    let url = format!("https://{}:15443/prometheus", mesh.address(250));
+    Answering { name: "Tautline", url, options: options.map(str::to_owned).to_vec() }
 }
 
 #[test]
@@ -232,11 +241,7 @@ fn kialis_and_flaggers_queries_give_what_was_sent() {
         let up = theirs.sum("sum(up{job=\"mesh\"})", unix_seconds())?;
         if up as usize == members { Ok(()) } else { Err(format!("{up} of {members} are up")) }
     });
-    let state = mesh.state();
-    let token = std::fs::read_to_string(state.join("admin.token")).unwrap();
-    let options = ["--cacert", &state.join("ca/root.pem").display().to_string(), "--header", &format!("authorization: Bearer {}", token.trim())];
-    let url = format!("https://{}:15443/prometheus", mesh.address(250));
-    let ours = Answering { name: "Tautline", url, options: options.map(str::to_owned).to_vec() };
+    let ours = control_plane(&mesh);
 
     // A series is born with its first request, which Prometheus sees no increase in: those come first and are not counted for it.
     let mut client = Client::behind(&mesh, 1);
@@ -268,7 +273,7 @@ fn kialis_and_flaggers_queries_give_what_was_sent() {
     });
     let whole = Counted {
         found: first.found + sent.found,
-        missing: first.missing + sent.missing,
+        wrong: first.wrong + sent.wrong,
         refused: first.refused + sent.refused,
         bytes: first.bytes + sent.bytes,
     };
