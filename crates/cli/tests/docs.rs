@@ -91,6 +91,11 @@ fn overload() {
     page("overload");
 }
 
+#[test]
+fn prometheus() {
+    page("prometheus");
+}
+
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")
 }

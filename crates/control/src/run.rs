@@ -11,6 +11,7 @@ use crate::dashboard::assets::Assets;
 use crate::fault::Fault;
 use crate::https;
 use crate::pages::{self, Pages};
+use crate::prometheus::{self, Prometheus, Traffic};
 use crate::proposal::{self, Proposals};
 use crate::proxies::Proxies;
 use crate::publish::{Published, Publisher};
@@ -173,6 +174,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         dashboard: site.as_ref().map(|site| site.counts.clone()),
         signals: signals.clone(),
     });
+    let prometheus = Prometheus::new(Arc::new(Traffic::new(signals.clone())), proxies.clone(), world.clone(), authenticate(&access));
     let router = access::routes::router(access.clone())
         .merge(changes::router(Changes { store: store.clone(), board: board.clone(), world: world.clone() }))
         .merge(pages::router(Pages {
@@ -192,6 +194,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
             world: world.clone(),
         }))
         .merge(side::router(side))
+        .merge(prometheus::router(prometheus))
         .merge(api::router(api));
     let router = access::guarded(router, access.clone());
     let services = Services {

@@ -42,9 +42,9 @@ fn edge(reporter: Reporter, protocol: Protocol) -> Edge {
     }
 }
 
-fn exchange(reporter: Reporter, status: u16) -> ExchangeRecord {
+fn exchange(reporter: Reporter, protocol: Protocol, status: u16) -> ExchangeRecord {
     ExchangeRecord {
-        edge: edge(reporter, Protocol::Http),
+        edge: edge(reporter, protocol),
         started: "2026-01-01T00:00:00Z".parse().unwrap(),
         request_id: Id::None,
         trace_id: Id::None,
@@ -52,7 +52,7 @@ fn exchange(reporter: Reporter, status: u16) -> ExchangeRecord {
         authority: "cart".into(),
         path: "/".into(),
         status,
-        grpc_status: None,
+        grpc_status: (protocol == Protocol::Grpc).then_some(0),
         failure: None,
         request_bytes: 5,
         response_bytes: 300,
@@ -75,7 +75,8 @@ impl Scraped {
         let mut series: BTreeMap<LabelSet, Vec<Sample>> = BTreeMap::new();
         for at in (0..=40).map(|n| NOW - 40 * SCRAPE + n * SCRAPE) {
             for reporter in [Reporter::Source, Reporter::Destination] {
-                [200, 200, 500].into_iter().for_each(|status| registry.exchange(&exchange(reporter, status)));
+                let answered = [(Protocol::Http, 200), (Protocol::Grpc, 200), (Protocol::Http, 500)];
+                answered.into_iter().for_each(|(protocol, status)| registry.exchange(&exchange(reporter, protocol, status)));
                 let edge = edge(reporter, Protocol::Tcp);
                 registry.connection_opened(&edge);
                 registry.connection(&ConnectionRecord {
@@ -180,8 +181,7 @@ fn check(scraped: &Scraped, target: &Value) -> Result<(), String> {
     }
     let legend = target["legendFormat"].as_str().unwrap_or_default();
     let labels = legend.split("{{").skip(1).filter_map(|rest| rest.split_once("}}")).map(|(label, _)| label);
-    let unknown: Vec<&str> =
-        labels.filter(|label| *label != "grpc_response_status" && points.iter().all(|(set, _)| set.value(label).is_empty())).collect();
+    let unknown: Vec<&str> = labels.filter(|label| points.iter().all(|(set, _)| set.value(label).is_empty())).collect();
     if unknown.is_empty() { Ok(()) } else { Err(format!("{query}: the legend names {unknown:?}")) }
 }
 

@@ -1,6 +1,7 @@
 //! How metrics are written: Prometheus' text format 0.0.4, or OpenMetrics 1.0, which has exemplars.
 
 use crate::metrics::Kind;
+pub use crate::series::raw_pair;
 use crate::text::Moment;
 use std::fmt::Write;
 

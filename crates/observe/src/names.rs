@@ -3,8 +3,15 @@
 /// Istio's standard metrics (istio.io, "Istio Standard Metrics").
 pub const REQUESTS: &str = "istio_requests_total";
 pub const REQUEST_DURATION: &str = "istio_request_duration_milliseconds";
+pub const REQUEST_DURATION_BUCKET: &str = "istio_request_duration_milliseconds_bucket";
+pub const REQUEST_DURATION_SUM: &str = "istio_request_duration_milliseconds_sum";
+pub const REQUEST_DURATION_COUNT: &str = "istio_request_duration_milliseconds_count";
 pub const REQUEST_BYTES: &str = "istio_request_bytes";
+pub const REQUEST_BYTES_SUM: &str = "istio_request_bytes_sum";
+pub const REQUEST_BYTES_COUNT: &str = "istio_request_bytes_count";
 pub const RESPONSE_BYTES: &str = "istio_response_bytes";
+pub const RESPONSE_BYTES_SUM: &str = "istio_response_bytes_sum";
+pub const RESPONSE_BYTES_COUNT: &str = "istio_response_bytes_count";
 pub const TCP_OPENED: &str = "istio_tcp_connections_opened_total";
 pub const TCP_CLOSED: &str = "istio_tcp_connections_closed_total";
 pub const TCP_SENT: &str = "istio_tcp_sent_bytes_total";

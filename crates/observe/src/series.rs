@@ -167,7 +167,7 @@ pub(crate) fn pair(out: &mut String, name: &str, value: &str) {
 }
 
 /// Escapes as the text format asks: backslash, quote and line feed.
-pub(crate) fn raw_pair(out: &mut String, name: &str, value: &str) {
+pub fn raw_pair(out: &mut String, name: &str, value: &str) {
     if !out.is_empty() {
         out.push(',');
     }

@@ -3,9 +3,9 @@
 //! An exchange costs a lock that nobody else holds, a few comparisons of addresses, and additions. Edges are told apart by the names of
 //! workloads, services and routes, never by paths, so what a client invents makes no new one; there is a ceiling all the same.
 
+use crate::labels::service;
 use crate::names::UNKNOWN;
 use crate::record::{ConnectionRecord, Edge, ExchangeRecord, Party, Reporter};
-use crate::series::service;
 use crate::text::Text;
 use foldhash::quality::RandomState;
 use parking_lot::Mutex;

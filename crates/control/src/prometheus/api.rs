@@ -2,6 +2,7 @@
 
 use super::answer::envelope;
 use super::evaluate::{instant, range};
+use super::federate;
 use super::labels::{LabelSet, NAME};
 use super::parameters::Parameters;
 use super::read::{read, selector};
@@ -18,13 +19,14 @@ use axum::routing::get;
 use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use taut_observe::exposition::Format;
 use tokio::sync::Semaphore;
 
 /// The longest that a query may take, whatever it asks for.
@@ -92,6 +94,7 @@ pub fn router(prometheus: Prometheus) -> Router {
         .route("/prometheus/api/v1/label/{name}/values", get(values))
         .route("/prometheus/api/v1/metadata", get(metadata))
         .route("/prometheus/api/v1/status/{what}", get(status))
+        .route("/prometheus/federate", get(federate))
         .route("/prometheus/-/healthy", get(healthy))
         .route("/prometheus/-/ready", get(healthy))
         .route("/prometheus/{*path}", get(elsewhere).post(elsewhere))
@@ -218,6 +221,24 @@ async fn status(State(prometheus): State<Prometheus>, Path(what): Path<String>) 
     respond::<Value>(Ok(answer))
 }
 
+/// Every series' newest sample as a page to scrape: the whole mesh in one target. `match[]` picks series.
+async fn federate(State(prometheus): State<Prometheus>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let parameters = parameters(query.as_deref(), &Bytes::new());
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (format, now) = (Format::accepted(accept), prometheus.now());
+    let mut selectors = match parameters.all("match[]").map(selector).collect::<Result<Vec<_>, _>>() {
+        Ok(selectors) => selectors,
+        Err(failure) => return respond::<()>(Err(failure)),
+    };
+    if selectors.is_empty() {
+        selectors.push(Selector::default());
+    }
+    match prometheus.evaluate(None, move |source, budget| federate::page(source, &selectors, now, format, budget)).await {
+        Ok(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
+        Err(failure) => respond::<()>(Err(failure)),
+    }
+}
+
 async fn targets(State(prometheus): State<Prometheus>) -> Json<Vec<Group>> {
     Json(targets::targets(&prometheus.proxies))
 }
@@ -227,7 +248,10 @@ async fn healthy() -> &'static str {
 }
 
 async fn elsewhere() -> Response {
-    let why = "Tautline serves query, query_range, series, labels, label/NAME/values, metadata and status of Prometheus' HTTP API, \
-        under /prometheus/api/v1; rules, alerts and remote storage are a Prometheus server's";
+    let why = "Tautline serves query, query_range, series, labels, label/NAME/values, metadata and status of Prometheus' HTTP API \
+        under /prometheus/api/v1, and /prometheus/federate; rules, alerts and remote storage are a Prometheus server's";
     (StatusCode::NOT_FOUND, Json(json!({"status": "error", "errorType": "not_found", "error": why}))).into_response()
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ pub const LOOKBACK_MS: i64 = 300_000;
 /// The step of a subquery that does not say one (Prometheus, `global.evaluation_interval`).
 const DEFAULT_STEP_MS: i64 = 60_000;
 /// A source may leave samples out, but not so many that a window of a range function holds fewer than this.
-const SAMPLES_IN_RANGE: i64 = 12;
+const SAMPLES_IN_RANGE: i64 = 6;
 
 /// When to evaluate: both ends included, in Unix milliseconds. At one time only when they are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ mod binary;
 mod calls;
 mod evaluate;
 mod expression;
+mod federate;
 mod labels;
 mod over_time;
 mod parameters;

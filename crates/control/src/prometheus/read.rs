@@ -49,7 +49,10 @@ fn parse(query: &str) -> Result<Expr, Failure> {
     if parts(query) > MOST_PARTS {
         return Err(bad(format!("the query has more than {MOST_PARTS} operators and brackets; split it")));
     }
-    parser::parse(query).map_err(|why| bad(format!("parse error: {why}")))
+    // The parser is not ours, and trusts that numbers are durations.
+    let parsed = std::panic::catch_unwind(|| parser::parse(query));
+    let parsed = parsed.map_err(|_| bad("parse error: a number in the query is not what stands there"))?;
+    parsed.map_err(|why| bad(format!("parse error: {why}")))
 }
 
 /// What could nest, outside of quotes: the parser's tree is walked by recursion.
@@ -65,7 +68,6 @@ fn parts(query: &str) -> usize {
                 if matches!(c, '"' | '\'' | '`') {
                     quote = Some(c);
                 }
-                // Separators say where a label list goes on: not deeper.
                 let word = c.is_alphanumeric() || matches!(c, '_' | ':' | '.');
                 count += usize::from(matches!(c, '(' | '[' | '{' | '+' | '-' | '*' | '/' | '%' | '^' | '<' | '>' | '!' | '=') || (word && !in_word));
                 in_word = word;
@@ -322,4 +324,65 @@ fn matching(modifier: &BinModifier) -> Result<Matching, Failure> {
         VectorMatchCardinality::OneToMany(include) => (Many::Right, include.labels.clone()),
     };
     Ok(Matching { on, labels, many, include })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_not_supported_is_refused_by_name() {
+        for (query, named) in [
+            ("holt_winters(a[5m], 0.5, 0.5)", "holt_winters"),
+            ("first_over_time(a[5m])", "first_over_time"),
+            ("mad_over_time(a[5m])", "mad_over_time"),
+            ("histogram_count(a)", "histogram_count"),
+            ("sort_by_label(a, \"b\")", "sort_by_label"),
+            ("limitk(1, a)", "limitk"),
+            ("{a=\"b\" or c=\"d\"}", "or"),
+            ("a + fill(0) b", "fill"),
+            ("label_replace(a, b, \"c\", \"d\", \"e\")", "label_replace"),
+        ] {
+            let refusal = read(query).unwrap_err().to_string();
+            assert!(refusal.contains(named), "{query}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn odd_queries_are_refused_and_nothing_breaks() {
+        for query in [
+            "a[1e30]",
+            "a[NaN]",
+            "a[-5]",
+            "a[inf]",
+            "a offset 1e30",
+            "a @ 1e30",
+            "a @ NaN",
+            "a[5m:1e30]",
+            "a[99999999y]",
+            "a[0]",
+            "rate(a[0s])",
+            "\u{0}",
+            "\"",
+            "{",
+            "a{b=~\"(((((\"}",
+        ] {
+            assert!(matches!(read(query), Err(Failure::BadData(_))), "{query}: {:?}", read(query));
+        }
+        for (part, closing) in [("(", ")"), ("-", ""), ("a+", ""), ("sum(", ")"), ("a or ", "")] {
+            let deep = format!("{}a{}", part.repeat(5000), closing.repeat(5000));
+            assert!(matches!(read(&deep), Err(Failure::BadData(_))), "{part}");
+            let fits = format!("{}a{}", part.repeat(300), closing.repeat(300));
+            assert!(read(&fits).is_ok(), "{part}: {:?}", read(&fits));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_the_reader(text in "[ -~]{0,60}", pieces in prop::collection::vec("(sum|rate|a|by|\\(|\\)|\\[|\\]|\\{|\\}|5m|1e9|@|offset|-|\\+|,|=~|\"x\"| |:|on|bool|==)", 0..20)) {
+            let _ = read(&text);
+            let _ = read(&pieces.concat());
+        }
+    }
 }

@@ -18,8 +18,8 @@ use taut_observe::names::{self, label};
 
 /// How long a series without a change is still there: as in proxies (`observe/metrics`).
 const AGE: Second = 600;
-/// The finest and the coarsest distance of samples, in seconds.
-const SPACING: (Second, Second) = (1, 3600);
+/// Distances of samples, in seconds: such that the store's own spans fit into them.
+const SPACINGS: [Second; 12] = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600];
 
 /// What there is, by slot: the name of its series.
 const FAMILIES: [Family; 8] = [
@@ -28,23 +28,19 @@ const FAMILIES: [Family; 8] = [
         name: names::REQUEST_DURATION,
         kind: "histogram",
         help: "Milliseconds from the first byte of a request to the last of its response.",
-        series: &[
-            "istio_request_duration_milliseconds_bucket",
-            "istio_request_duration_milliseconds_sum",
-            "istio_request_duration_milliseconds_count",
-        ],
+        series: &[names::REQUEST_DURATION_BUCKET, names::REQUEST_DURATION_SUM, names::REQUEST_DURATION_COUNT],
     },
     Family {
         name: names::REQUEST_BYTES,
         kind: "histogram",
         help: "Bytes of request bodies: sum and count only.",
-        series: &["istio_request_bytes_sum", "istio_request_bytes_count"],
+        series: &[names::REQUEST_BYTES_SUM, names::REQUEST_BYTES_COUNT],
     },
     Family {
         name: names::RESPONSE_BYTES,
         kind: "histogram",
         help: "Bytes of response bodies: sum and count only.",
-        series: &["istio_response_bytes_sum", "istio_response_bytes_count"],
+        series: &[names::RESPONSE_BYTES_SUM, names::RESPONSE_BYTES_COUNT],
     },
     Family { name: names::TCP_OPENED, kind: "counter", help: "TCP connections opened.", series: &[names::TCP_OPENED] },
     Family { name: names::TCP_CLOSED, kind: "counter", help: "TCP connections closed.", series: &[names::TCP_CLOSED] },
@@ -61,13 +57,13 @@ const FAMILIES: [Family; 8] = [
 fn series_name(slot: Slot) -> &'static str {
     match slot {
         Slot::Outcome(_) => names::REQUESTS,
-        Slot::Bucket(_) => FAMILIES[1].series[0],
-        Slot::Duration => FAMILIES[1].series[1],
-        Slot::Durations => FAMILIES[1].series[2],
-        Slot::RequestBytes => FAMILIES[2].series[0],
-        Slot::RequestBodies => FAMILIES[2].series[1],
-        Slot::ResponseBytes => FAMILIES[3].series[0],
-        Slot::ResponseBodies => FAMILIES[3].series[1],
+        Slot::Bucket(_) => names::REQUEST_DURATION_BUCKET,
+        Slot::Duration => names::REQUEST_DURATION_SUM,
+        Slot::Durations => names::REQUEST_DURATION_COUNT,
+        Slot::RequestBytes => names::REQUEST_BYTES_SUM,
+        Slot::RequestBodies => names::REQUEST_BYTES_COUNT,
+        Slot::ResponseBytes => names::RESPONSE_BYTES_SUM,
+        Slot::ResponseBodies => names::RESPONSE_BYTES_COUNT,
         Slot::Opened => names::TCP_OPENED,
         Slot::Closed => names::TCP_CLOSED,
         Slot::Sent => names::TCP_SENT,
@@ -96,7 +92,8 @@ impl Traffic {
         if end <= from || self.store.latest() == 0 {
             return vec![];
         }
-        let mut step = second(window.spacing).clamp(SPACING.0, SPACING.1);
+        let wanted = second(window.spacing);
+        let mut step = SPACINGS.into_iter().rev().find(|spacing| *spacing <= wanted).unwrap_or(1);
         // A time that is only known by the hour has no finer samples.
         for _ in 0..4 {
             let finest = self.store.finest_at(from / step * step);
@@ -198,15 +195,21 @@ pub struct Changes {
 impl Changes {
     fn add(&mut self, more: Self) {
         self.before += more.before;
-        let sorted = self.at.is_empty();
-        self.at.extend(more.at);
-        if !sorted {
-            self.at.sort_by_key(|(place, _)| *place);
+        if self.at.is_empty() {
+            self.at = more.at;
+            return;
         }
+        self.at.extend(more.at);
+        self.at.sort_by_key(|(place, _)| *place);
+        self.at.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                kept.1 += later.1;
+            }
+            same
+        });
     }
-}
 
-impl Changes {
     /// A running sum at each bound at which the series is there.
     fn samples(self, bounds: &[Second], blind: &[bool]) -> impl Iterator<Item = Sample> {
         let Self { before, at } = self;

@@ -211,7 +211,7 @@ impl Inner {
     }
 
     /// The span of the finest frames that reach back to a second.
-    fn finest_at(&self, second: Second) -> Option<Second> {
+    pub fn finest_at(&self, second: Second) -> Option<Second> {
         (0..SPANS.len()).find(|level| self.reaches(*level, second)).map(|level| SPANS[level])
     }
 

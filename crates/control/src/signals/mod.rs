@@ -239,7 +239,7 @@ impl Store {
 
     /// How finely a window that begins at a second can be told apart, in seconds.
     pub fn finest_at(&self, second: Second) -> Second {
-        self.inner.lock().finest_at(second).unwrap_or(1)
+        self.shared.inner.lock().finest_at(second).unwrap_or(1)
     }
 
     /// What is missing in a window, and why.

@@ -4,7 +4,7 @@ use super::{Changes, OWN_LABELS, series_name};
 use crate::prometheus::labels::LabelSet;
 use crate::prometheus::series::{Condition, Selector};
 use crate::signals::{Filter, Reports};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use taut_model::signal::{Edge, Protocol, Reporter, Security, Signals, Sketch};
 use taut_observe::metrics::BUCKETS;
@@ -54,7 +54,10 @@ impl History {
             .map(|(slot, changes)| (*slot, changes.clone()))
             .collect();
         if self.changes.iter().any(|(slot, changes)| is_bucket(slot) && lives(changes)) {
-            let mut sum = Changes::default();
+            // One that holds nothing yet is there as long as the others.
+            let places: BTreeSet<usize> =
+                self.changes.iter().filter(|(slot, _)| is_bucket(slot)).flat_map(|(_, c)| &c.at).map(|(at, _)| *at).collect();
+            let mut sum = Changes { before: 0.0, at: places.into_iter().map(|at| (at, 0.0)).collect() };
             for place in 0..=BUCKETS.len() {
                 let slot = Slot::Bucket(u16::try_from(place).unwrap_or(u16::MAX));
                 if let Some(more) = self.changes.get(&slot) {

@@ -124,7 +124,8 @@ fn series_begin_at_zero_and_end() {
     // All of the first increase counts.
     assert_eq!(one(&traffic, "max_over_time(istio_tcp_sent_bytes_total[3m]) - min_over_time(istio_tcp_sent_bytes_total[3m])", START + 250), 5000.0);
     assert_eq!(one(&traffic, "istio_tcp_connections_opened_total{source_workload=\"late\"}", START + 500), 100.0);
-    assert!(ask(&traffic, "istio_tcp_connections_opened_total", START + 1200).is_empty());
+    // Ten minutes, the five that a query looks back, and how coarsely it looked.
+    assert!(ask(&traffic, "istio_tcp_connections_opened_total", START + 1500).is_empty());
     let given_up = AtomicBool::new(false);
     let window = Window { from: START as i64 * 1000, to: (START as i64 + 2000) * 1000, spacing: i64::MAX };
     let sets = traffic.sets(&selector("{source_workload=~\"late|web\"}").unwrap(), window, &mut Budget::new(MOST_SAMPLES, &given_up)).unwrap();
