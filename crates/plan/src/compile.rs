@@ -418,7 +418,7 @@ mod tests {
     fn route(number: usize, parents: Vec<Parent>) -> Arc<Route> {
         let origin = Origin { object: taut_model::origin::ObjectRef::new("HTTPRoute", "default", number.to_string()), ..Origin::default() };
         let (dialect, protocol, created) = (Dialect::GatewayApi, RouteProtocol::Http, String::new());
-        Arc::new(Route { origin, dialect, protocol, parents, consumer_namespaces: vec![], hostnames: vec![], created, http: vec![], tcp: vec![] })
+        Arc::new(Route { origin, dialect, protocol, parents, consumer_namespaces: vec![], hostnames: vec![], created, http: vec![], tcp: vec![], sampling: None })
     }
 
     proptest! {

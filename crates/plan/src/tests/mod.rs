@@ -142,6 +142,7 @@ pub(super) fn route(dialect: Dialect, name: &str, created: &str, http: Vec<HttpR
         created: created.into(),
         http,
         tcp: Vec::new(),
+        sampling: None,
     }
 }
 

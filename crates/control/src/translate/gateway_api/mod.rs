@@ -128,6 +128,7 @@ fn route(reader: &mut Reader<'_>, parent_refs: &[api::ParentRef], said: Said) ->
         created: reader.created(),
         http: said.http,
         tcp: said.tcp,
+        sampling: sampling(reader),
     };
     if ports.is_empty() { Meaning::Route(route) } else { Meaning::Bound(Bound { route, ports }) }
 }

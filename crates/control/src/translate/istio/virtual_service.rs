@@ -50,6 +50,7 @@ pub fn virtual_service(reader: &mut Reader<'_>) -> Meaning {
         created: reader.created(),
         http: Vec::new(),
         tcp,
+        sampling: sampling(reader),
     };
     match rules.iter().any(|(_, delegation)| delegation.is_some()) {
         true => Meaning::Root(Root { route, rules }),
