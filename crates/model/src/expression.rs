@@ -21,7 +21,7 @@ pub struct Expression {
     root: Node,
 }
 
-/// What an attribute is worth. One that is not known has no value, and no comparison with it holds but `!=`.
+/// What an attribute is worth. One that is not known has no value, and what depends on it does not hold, whatever it says of it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
     Text(&'a str),
@@ -32,7 +32,7 @@ pub enum Value<'a> {
 
 macro_rules! attributes {
     ($($variant:ident $name:literal,)+) => {
-        /// What an expression may look at, under Envoy's names.
+        /// What an expression may look at, under Envoy's names, and the reason of a failure.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Attribute { $($variant,)+ }
 
@@ -43,19 +43,15 @@ macro_rules! attributes {
 attributes! {
     ResponseCode "response.code",
     ResponseGrpcStatus "response.grpc_status",
-    ResponseCodeDetails "response.code_details",
     ResponseSize "response.size",
     RequestMethod "request.method",
     RequestHost "request.host",
-    RequestPath "request.path",
     RequestUrlPath "request.url_path",
-    RequestId "request.id",
-    RequestProtocol "request.protocol",
     RequestSize "request.size",
-    RequestDuration "request.duration",
     ConnectionMtls "connection.mtls",
     UpstreamAddress "upstream.address",
     RouteName "xds.route_name",
+    Reason "taut.reason",
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -120,24 +116,40 @@ impl Expression {
 
     /// Whether it holds for what `look` knows.
     pub fn holds<'a>(&self, look: &dyn Fn(Attribute) -> Value<'a>) -> bool {
-        self.root.holds(look)
+        self.root.holds(look).unwrap_or(false)
     }
 }
 
 impl Node {
-    fn holds<'a>(&self, look: &dyn Fn(Attribute) -> Value<'a>) -> bool {
+    /// `None`: it depends on what is not known (CEL, "Logical Operators": what is known may decide nevertheless).
+    fn holds<'a>(&self, look: &dyn Fn(Attribute) -> Value<'a>) -> Option<bool> {
+        let decided_by = |nodes: &[Node], decisive: bool| {
+            let mut all = nodes.iter().map(|node| node.holds(look));
+            let undecided = all.try_fold(Some(!decisive), |so_far, one| match one {
+                Some(one) if one == decisive => None,
+                Some(_) => Some(so_far),
+                None => Some(None),
+            });
+            undecided.unwrap_or(Some(decisive))
+        };
         match self {
-            Self::Any(nodes) => nodes.iter().any(|node| node.holds(look)),
-            Self::All(nodes) => nodes.iter().all(|node| node.holds(look)),
-            Self::Not(node) => !node.holds(look),
-            Self::Has(attribute) => look(*attribute) != Value::Missing,
+            Self::Any(nodes) => decided_by(nodes, true),
+            Self::All(nodes) => decided_by(nodes, false),
+            Self::Not(node) => node.holds(look).map(|holds| !holds),
+            Self::Has(attribute) => Some(look(*attribute) != Value::Missing),
             Self::Compare(left, relation, right) => relation.holds(&left.value(look), &right.value(look)),
-            Self::In(left, all) => all.iter().any(|right| left.value(look) == right.value(look)),
-            Self::Like(attribute, likeness, part) => match look(*attribute) {
-                Value::Text(text) => likeness.holds(text, part),
-                Value::Number(_) | Value::Truth(_) | Value::Missing => false,
+            Self::In(left, all) => match left.value(look) {
+                Value::Missing => None,
+                value => Some(all.iter().any(|right| value == right.value(look))),
             },
-            Self::True(operand) => operand.value(look) == Value::Truth(true),
+            Self::Like(attribute, likeness, part) => match look(*attribute) {
+                Value::Text(text) => Some(likeness.holds(text, part)),
+                Value::Number(_) | Value::Truth(_) | Value::Missing => None,
+            },
+            Self::True(operand) => match operand.value(look) {
+                Value::Truth(truth) => Some(truth),
+                Value::Number(_) | Value::Text(_) | Value::Missing => None,
+            },
         }
     }
 }
@@ -154,20 +166,22 @@ impl Operand {
 }
 
 impl Relation {
-    fn holds(self, left: &Value<'_>, right: &Value<'_>) -> bool {
+    fn holds(self, left: &Value<'_>, right: &Value<'_>) -> Option<bool> {
         let order = match (left, right) {
             (Value::Number(left), Value::Number(right)) => left.partial_cmp(right),
             (Value::Text(left), Value::Text(right)) => Some(left.cmp(right)),
             (Value::Truth(left), Value::Truth(right)) => Some(left.cmp(right)),
+            (Value::Missing, _) | (_, Value::Missing) => return None,
+            // Of two kinds: not equal, and in no order.
             _ => None,
         };
         match self {
-            Self::Equal => order == Some(Ordering::Equal),
-            Self::Unequal => order != Some(Ordering::Equal),
-            Self::Less => order == Some(Ordering::Less),
-            Self::AtMost => order.is_some_and(Ordering::is_le),
-            Self::More => order == Some(Ordering::Greater),
-            Self::AtLeast => order.is_some_and(Ordering::is_ge),
+            Self::Equal => Some(order == Some(Ordering::Equal)),
+            Self::Unequal => Some(order != Some(Ordering::Equal)),
+            Self::Less => order.map(Ordering::is_lt),
+            Self::AtMost => order.map(Ordering::is_le),
+            Self::More => order.map(Ordering::is_gt),
+            Self::AtLeast => order.map(Ordering::is_ge),
         }
     }
 }
@@ -444,7 +458,11 @@ mod tests {
             ("request.url_path.startsWith('/reviews') && !request.url_path.endsWith(\"1\")", true),
             ("request.url_path.contains('views')", true),
             ("has(response.grpc_status)", false),
-            ("response.grpc_status != 0", true),
+            ("response.grpc_status != 0", false),
+            ("!(response.grpc_status == 0)", false),
+            ("response.grpc_status == 0 || response.code == 503", true),
+            ("!(response.grpc_status == 0 && response.code == 200)", true),
+            ("response.code != '503'", true),
             ("response.grpc_status < 5", false),
             ("'GET' == request.method", true),
             ("response.code == '503'", false),
@@ -466,13 +484,13 @@ mod tests {
             ("response.code > 1 2", "the number 2 is not expected"),
             ("request.headers['x'] == 'y'", "request.headers"),
             ("request.url_path.matches('^/a')", "request.url_path.matches"),
-            ("duration('1s') < request.duration", "duration"),
+            ("duration('1s') < request.time", "duration"),
             ("response.code + 1 > 2", "'+' is not understood"),
             ("(response.code > 1", "\")\" is missing"),
             ("request.method == 'GET", "does not end"),
             ("request.method == '\\n'", "escapes"),
             ("has('x')", "takes an attribute"),
-            ("request.path.contains(1)", "takes a text"),
+            ("request.url_path.contains(1)", "takes a text"),
             ("1.2.3 == 4", "not a number"),
         ] {
             let why = Expression::parse(text).unwrap_err();

@@ -8,6 +8,7 @@ use crate::inbound::InboundPlan;
 use crate::plan::Plan;
 use crate::rules::{Matchers, Scope};
 use crate::snapshot::Snapshot;
+use crate::telemetry::Telemetry;
 use crate::table::{Direct, Entries, Entry, HostPlan, Rule, Table, TcpEntry};
 use foldhash::fast::FixedState;
 use std::cmp::Reverse;
@@ -44,6 +45,7 @@ impl Plan {
             }
         }
         let mut notes = std::mem::take(&mut compiler.notes);
+        let telemetry = Telemetry::compile(snapshot, &mut problems, &mut notes);
         notes.sort();
         notes.dedup();
         let (virtual_addresses, endpoint_addresses) = addresses(snapshot, &clusters);
@@ -64,6 +66,7 @@ impl Plan {
             endpoint_addresses,
             clusters: clusters.into_iter().map(|(key, built)| (key, built.cluster)).collect(),
             settings: snapshot.settings.values().next().cloned().unwrap_or_default(),
+            telemetry,
             inbound,
             passthrough: Arc::new(crate::rules::bare_plan(Origin::built_in("hosts outside the mesh are passed through"))),
             problems,
@@ -315,7 +318,7 @@ fn http_entries(scope: &Scope<'_>, routes: &[&Compiled<'_>]) -> Vec<Entry> {
     let mut entries: Vec<(Option<Precedence<'_>>, Entry)> = Vec::new();
     for route in routes {
         for (number, rule) in route.route.http.iter().enumerate() {
-            let compiled: Arc<Rule> = Arc::new(scope.http_rule(route.route.dialect, rule));
+            let compiled: Arc<Rule> = Arc::new(scope.http_rule(route.route.dialect, rule, route.route.sampling));
             let matchers = route.matchers.of(number);
             let matches: Vec<Option<usize>> = if matchers.is_empty() { vec![None] } else { (0..matchers.len()).map(Some).collect() };
             for position in matches {

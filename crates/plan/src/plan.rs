@@ -3,6 +3,7 @@
 use crate::cluster::{Cluster, ClusterKey};
 use crate::inbound::InboundPlan;
 use crate::rate::Limit;
+use crate::telemetry::Telemetry;
 use crate::table::{Direct, HostPlan, Table};
 use crate::verdict::RulePlan;
 use foldhash::fast::FixedState;
@@ -30,6 +31,7 @@ pub struct Plan {
     pub(crate) endpoint_addresses: BTreeMap<SocketAddr, Direct>,
     pub(crate) clusters: BTreeMap<ClusterKey, Arc<Cluster>>,
     pub(crate) settings: Arc<MeshSettings>,
+    pub(crate) telemetry: Telemetry,
     pub(crate) inbound: InboundPlan,
     pub(crate) passthrough: Arc<RulePlan>,
     pub(crate) problems: Vec<(Origin, String)>,
@@ -62,6 +64,11 @@ impl Plan {
     /// What holds for the whole mesh.
     pub fn settings(&self) -> &MeshSettings {
         &self.settings
+    }
+
+    /// What observers are told.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// Per object: why it is not accepted; the shell reports it to the control plane. A route told here has no effect; a policy

@@ -1,8 +1,9 @@
-//! MeshSettings: the one object about the whole mesh.
+//! MeshSettings: the one object about the whole mesh. Its providers are read in `telemetry`.
 
 use super::Settings;
 use super::meaning::Meaning;
 use super::reader::Reader;
+use super::telemetry;
 use serde::Deserialize;
 use taut_model::destination::Balancer;
 use taut_model::settings::MeshSettings;
@@ -20,6 +21,9 @@ struct Spec {
     overload: Overload,
     balancing: Balancing,
     hedging: Hedging,
+    extension_providers: Vec<telemetry::ProviderSpec>,
+    default_providers: telemetry::DefaultProvidersSpec,
+    tracing: telemetry::TracingDefaultsSpec,
 }
 
 #[derive(Default, Deserialize)]
@@ -71,7 +75,16 @@ pub fn mesh_settings(reader: &mut Reader<'_>, known: &Settings) -> Meaning {
             defaults.balancer
         }
     };
-    Meaning::MeshSettings(MeshSettings { origin: reader.origin(""), protection, balancer, hedging: hedging(reader, spec.hedging) })
+    let providers = telemetry::providers(reader, spec.extension_providers);
+    Meaning::MeshSettings(MeshSettings {
+        origin: reader.origin(""),
+        protection,
+        balancer,
+        hedging: hedging(reader, spec.hedging),
+        default_providers: telemetry::default_providers(reader, spec.default_providers, &providers),
+        providers,
+        tracing: telemetry::tracing_defaults(reader, spec.tracing),
+    })
 }
 
 fn hedging(reader: &mut Reader<'_>, written: Hedging) -> Option<f64> {

@@ -11,6 +11,7 @@ mod possibilities;
 mod properties;
 mod routing;
 mod shortcuts;
+mod telemetry;
 
 use crate::verdict::Action;
 use crate::{Direction, Facts, HttpFacts, Peer, Plan, Rolls, Snapshot, Verdict};

@@ -15,6 +15,7 @@ pub use resolve::{Known, bind, resolve};
 
 use super::meaning::{Bound, Grant, Meaning, NamedPort};
 use super::reader::{Reader, code};
+use super::telemetry::sampling;
 use taut_model::host::{CLUSTER_DOMAIN, service_host};
 use taut_model::object::Object;
 use taut_model::route::{Dialect, Parent, Route, RouteProtocol};

@@ -5,6 +5,7 @@ use super::http;
 use super::parts::{backend, for_mesh, weight};
 use crate::translate::meaning::{Delegate, Delegation, Meaning, Root};
 use crate::translate::reader::Reader;
+use crate::translate::telemetry::sampling;
 use crate::translate::values;
 use std::collections::BTreeMap;
 use taut_model::origin::ObjectRef;
