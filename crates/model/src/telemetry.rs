@@ -37,9 +37,14 @@ pub struct Collector {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OtlpProtocol {
-    Grpc { headers: Vec<(String, String)> },
+    Grpc {
+        headers: Vec<(String, String)>,
+    },
     /// Protobuf in HTTP/1.1. What stands before `/v1/traces` in the path, empty for nothing.
-    Http { base: String, headers: Vec<(String, String)> },
+    Http {
+        base: String,
+        headers: Vec<(String, String)>,
+    },
 }
 
 /// The names of the providers that are used where no Telemetry names others.
@@ -119,9 +124,15 @@ pub struct Tracing {
 pub enum Tag {
     Literal(String),
     /// Of the proxy's process.
-    Environment { name: String, default: String },
+    Environment {
+        name: String,
+        default: String,
+    },
     /// Of the request.
-    Header { name: String, default: String },
+    Header {
+        name: String,
+        default: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -13,11 +13,11 @@ use crate::flags;
 use crate::names::{self, label};
 use crate::record::{ConnectionRecord, Edge, ExchangeRecord};
 use crate::series::{Family, Labels, pair};
-use std::fmt::Write;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use relabel::{Sum, changed};
+use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use taut_model::telemetry::MetricOverride;
 

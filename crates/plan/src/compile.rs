@@ -8,8 +8,8 @@ use crate::inbound::InboundPlan;
 use crate::plan::Plan;
 use crate::rules::{Matchers, Scope};
 use crate::snapshot::Snapshot;
-use crate::telemetry::Telemetry;
 use crate::table::{Direct, Entries, Entry, HostPlan, Rule, Table, TcpEntry};
+use crate::telemetry::Telemetry;
 use foldhash::fast::FixedState;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -421,7 +421,18 @@ mod tests {
     fn route(number: usize, parents: Vec<Parent>) -> Arc<Route> {
         let origin = Origin { object: taut_model::origin::ObjectRef::new("HTTPRoute", "default", number.to_string()), ..Origin::default() };
         let (dialect, protocol, created) = (Dialect::GatewayApi, RouteProtocol::Http, String::new());
-        Arc::new(Route { origin, dialect, protocol, parents, consumer_namespaces: vec![], hostnames: vec![], created, http: vec![], tcp: vec![], sampling: None })
+        Arc::new(Route {
+            origin,
+            dialect,
+            protocol,
+            parents,
+            consumer_namespaces: vec![],
+            hostnames: vec![],
+            created,
+            http: vec![],
+            tcp: vec![],
+            sampling: None,
+        })
     }
 
     proptest! {

@@ -3,8 +3,8 @@
 use crate::cluster::{Cluster, ClusterKey};
 use crate::inbound::InboundPlan;
 use crate::rate::Limit;
-use crate::telemetry::Telemetry;
 use crate::table::{Direct, HostPlan, Table};
+use crate::telemetry::Telemetry;
 use crate::verdict::RulePlan;
 use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -198,12 +198,7 @@ fn observed(objects: &[&model::Telemetry], settings: &MeshSettings, providers: &
     observed
 }
 
-fn tracing(
-    objects: &[&model::Telemetry],
-    settings: &MeshSettings,
-    providers: &Providers,
-    includes: fn(model::Mode) -> bool,
-) -> Option<Arc<Tracing>> {
+fn tracing(objects: &[&model::Telemetry], settings: &MeshSettings, providers: &Providers, includes: fn(model::Mode) -> bool) -> Option<Arc<Tracing>> {
     let mut provider = settings.default_providers.tracing.as_deref();
     let (mut sampling, mut report, mut tags) = (settings.tracing.sampling, true, None);
     for one in objects.iter().flat_map(|object| &object.tracing).filter(|one| includes(one.mode)) {

@@ -86,12 +86,8 @@ pub enum Loss {
 }
 
 impl Loss {
-    const ALL: [(Self, &'static str); 4] = [
-        (Self::QueueFull, "queue_full"),
-        (Self::Refused, "refused"),
-        (Self::Unreachable, "unreachable"),
-        (Self::TooMany, "too_many_failures"),
-    ];
+    const ALL: [(Self, &'static str); 4] =
+        [(Self::QueueFull, "queue_full"), (Self::Refused, "refused"), (Self::Unreachable, "unreachable"), (Self::TooMany, "too_many_failures")];
 }
 
 #[derive(Default)]

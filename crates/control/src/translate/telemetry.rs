@@ -254,7 +254,8 @@ fn metric_override(reader: &mut Reader<'_>, at: &str, written: OverrideSpec) -> 
 }
 
 fn tag_change(reader: &mut Reader<'_>, at: &str, name: &str, written: TagOverrideSpec) -> Option<TagChange> {
-    let is_label = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && !name.starts_with(|c: char| c.is_ascii_digit());
+    let is_label =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && !name.starts_with(|c: char| c.is_ascii_digit());
     if !is_label || name == label::LE {
         reader.invalid(at, format_args!("{name:?} cannot be changed: a label is letters, digits and _, and {:?} is the histograms' own", label::LE));
         return None;

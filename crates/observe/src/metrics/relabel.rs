@@ -1,8 +1,8 @@
 //! What Telemetry leaves out of Istio's standard metrics and changes in their labels, when they are read: counting stays as it is.
 
 use crate::names::label;
-use crate::series::{raw_pair, reporter_name};
 use crate::record::Reporter;
+use crate::series::{raw_pair, reporter_name};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use taut_model::telemetry::{MetricOverride, TagChange};
@@ -95,11 +95,10 @@ mod tests {
             raw_pair(&mut text, name, value);
         }
         let read = pairs(&text);
-        assert_eq!(read.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>(), [
-            ("reporter", "source"),
-            ("odd", "a\"b\\c\nd,e=\"f\""),
-            ("empty", ""),
-        ]);
+        assert_eq!(
+            read.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>(),
+            [("reporter", "source"), ("odd", "a\"b\\c\nd,e=\"f\""), ("empty", ""),]
+        );
     }
 
     #[test]

@@ -19,7 +19,10 @@ pub struct Standard {
 pub enum Value {
     Count(u64),
     /// By [`super::BUCKETS`], not cumulative, the last one without an upper bound.
-    Histogram { counts: Vec<u64>, sum: f64 },
+    Histogram {
+        counts: Vec<u64>,
+        sum: f64,
+    },
 }
 
 impl Registry {

@@ -8,9 +8,9 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use taut_plan::Direction;
 use taut_plan::Plan;
 use taut_plan::telemetry::FileLog;
-use taut_plan::Direction;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 

@@ -189,8 +189,12 @@ impl Sender {
     /// Once, until it is well again.
     fn complain(&mut self, signal: Signal, why: &str) {
         if !std::mem::replace(&mut self.complained, true) {
-            tracing::warn!(signal = signal.name(), "the collector at {} does not take what is sent: {why}; what is lost is counted in {}",
-                authority(&self.collector), taut_observe::names::TELEMETRY_DROPPED);
+            tracing::warn!(
+                signal = signal.name(),
+                "the collector at {} does not take what is sent: {why}; what is lost is counted in {}",
+                authority(&self.collector),
+                taut_observe::names::TELEMETRY_DROPPED
+            );
         }
     }
 }

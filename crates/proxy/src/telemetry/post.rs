@@ -38,10 +38,18 @@ enum Line {
 /// What became of one request.
 pub enum Sent {
     /// So many of its parts were not taken, and why.
-    Taken { rejected: u64, why: String },
+    Taken {
+        rejected: u64,
+        why: String,
+    },
     /// Worth another try, not before this time has passed.
-    Later { wait: Option<Duration>, why: String },
-    Refused { why: String },
+    Later {
+        wait: Option<Duration>,
+        why: String,
+    },
+    Refused {
+        why: String,
+    },
 }
 
 impl Post {

@@ -192,3 +192,86 @@ pub(super) fn failed(record: &ExchangeRecord) -> bool {
         || record.status >= 500
         || record.grpc_status.is_some_and(|code| SERVER_CODES.contains(&code))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taut_observe::record::Failure;
+    use taut_observe::text::{Id, Moment};
+
+    fn record(reporter: Reporter, status: u16, grpc_status: Option<u16>, failure: Option<&str>) -> ExchangeRecord {
+        let protocol = if grpc_status.is_some() { Protocol::Grpc } else { Protocol::Http };
+        let edge = Edge {
+            reporter,
+            source: Party::nobody(),
+            destination: Party::nobody(),
+            service_host: "reviews".into(),
+            service_name: "reviews".into(),
+            service_namespace: "default".into(),
+            mutual_tls: true,
+            protocol,
+        };
+        let failure = failure.map(|reason| Failure {
+            side: if reason == "client_left" { "client" } else { "mesh" }.into(),
+            reason: reason.into(),
+            retry_safe: false,
+            detail: "because".into(),
+            origin: None,
+        });
+        ExchangeRecord {
+            edge,
+            started: Moment(jiff::Timestamp::UNIX_EPOCH),
+            request_id: Id::None,
+            trace_id: Id::None,
+            method: "GET".into(),
+            authority: "reviews:9080".into(),
+            path: "/bookstore.v1.Stock/Get".into(),
+            status,
+            grpc_status,
+            failure,
+            request_bytes: 0,
+            response_bytes: 0,
+            duration_us: 0,
+            waited_us: 0,
+            upstream_us: 0,
+            attempts: Default::default(),
+            plan: 1,
+            rule: None,
+            route: "".into(),
+        }
+    }
+
+    #[test]
+    fn an_error_is_what_the_conventions_say_for_each_side() {
+        use Reporter::{Destination as Server, Source as Client};
+        for (reporter, status, grpc, failure, error, told) in [
+            (Client, 200, None, None, None, false),
+            (Client, 404, None, None, Some("404"), false),
+            (Server, 404, None, None, None, false),
+            (Client, 503, None, None, Some("503"), true),
+            (Server, 500, None, None, Some("500"), true),
+            (Client, 403, None, Some("authorization_denied"), Some("authorization_denied"), true),
+            (Server, 403, None, Some("authorization_denied"), None, true),
+            (Client, 503, None, Some("connect_failed"), Some("connect_failed"), true),
+            (Server, 200, None, Some("response_broken"), Some("response_broken"), true),
+            (Server, 0, None, Some("client_left"), Some("client_left"), false),
+            (Client, 200, Some(0), None, None, false),
+            (Client, 200, Some(5), None, Some("5"), false),
+            (Server, 200, Some(5), None, None, false),
+            (Server, 200, Some(14), None, Some("14"), true),
+        ] {
+            let record = record(reporter, status, grpc, failure);
+            let seen = (error_type(&record), failed(&record));
+            assert_eq!(seen, (error.map(str::to_owned), told), "{reporter:?} {status} {grpc:?} {failure:?}");
+        }
+    }
+
+    #[test]
+    fn names_hold_no_paths() {
+        let mut one = record(Reporter::Source, 200, None, None);
+        assert_eq!(name(&one), "GET");
+        one.method = "BREW".into();
+        assert_eq!((name(&one), method(&one)), ("HTTP".to_owned(), "_OTHER"));
+        assert_eq!(name(&record(Reporter::Source, 200, Some(0), None)), "bookstore.v1.Stock/Get");
+    }
+}

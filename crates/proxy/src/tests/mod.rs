@@ -20,6 +20,7 @@ mod proxy_protocol;
 mod replaced;
 mod routes;
 mod tcp;
+mod telemetry;
 mod websocket;
 
 use crate::current::{Current, Wanted};

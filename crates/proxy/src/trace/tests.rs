@@ -12,10 +12,8 @@ fn tracing(sampling: f64, report: bool) -> Tracing {
     let protocol = OtlpProtocol::Grpc { headers: vec![] };
     let (timeout, metrics_every) = (Duration::from_secs(1), Duration::from_secs(1));
     let collector = Arc::new(Collector { host: "collector".into(), port: 4317, protocol, timeout, metrics_every });
-    let tags = vec![
-        ("user".to_owned(), Tag::Header { name: "end-user".into(), default: String::new() }),
-        ("team".to_owned(), Tag::Literal("books".into())),
-    ];
+    let tags =
+        vec![("user".to_owned(), Tag::Header { name: "end-user".into(), default: String::new() }), ("team".to_owned(), Tag::Literal("books".into()))];
     Tracing { collector, sampling, report, tags, failures: true, slower_than: None }
 }
 
@@ -58,8 +56,7 @@ fn a_valid_parent_is_passed_on_and_anything_else_is_replaced() {
 fn a_sampled_trace_goes_on_with_the_own_span_in_every_form_that_came() {
     let tracing = tracing(0.0, true);
     let short = &TRACE[16..];
-    let (single, single_short, debug) =
-        (format!("{TRACE}-{SPAN}-1"), format!("{short}-{SPAN}-1-05e3ac9a4f6e3b90"), format!("{TRACE}-{SPAN}-d"));
+    let (single, single_short, debug) = (format!("{TRACE}-{SPAN}-1"), format!("{short}-{SPAN}-1-05e3ac9a4f6e3b90"), format!("{TRACE}-{SPAN}-d"));
     let w3c = format!("00-{TRACE}-{SPAN}-03");
     let several = [("x-b3-traceid", TRACE), ("x-b3-spanid", SPAN), ("x-b3-sampled", "1")];
     for given in [

@@ -347,8 +347,8 @@ fn peer_authentication() -> BoxedStrategy<PeerAuthentication> {
 fn mesh_settings() -> BoxedStrategy<MeshSettings> {
     let balancer = prop::sample::select(vec![Balancer::LeastRequest, Balancer::PeakEwma, Balancer::LoadAware]);
     let defaults = (of(text()), texts(), texts()).prop_map(|(tracing, logging, metrics)| DefaultProviders { tracing, logging, metrics });
-    let tracing = (percent(), any::<bool>(), of(duration()))
-        .prop_map(|(sampling, failures, slower_than)| TracingDefaults { sampling, failures, slower_than });
+    let tracing =
+        (percent(), any::<bool>(), of(duration())).prop_map(|(sampling, failures, slower_than)| TracingDefaults { sampling, failures, slower_than });
     (origin(), any::<bool>(), balancer, of(percent()), vec(provider(), 0..3), defaults, tracing)
         .prop_map(|(origin, protection, balancer, hedging, providers, default_providers, tracing)| MeshSettings {
             origin,
@@ -369,9 +369,8 @@ fn provider() -> impl Strategy<Value = Provider> {
         (text(), headers()).prop_map(|(base, headers)| OtlpProtocol::Http { base, headers })
     ];
     let every = duration().prop_filter("an interval has a length", |interval| !interval.is_zero());
-    let collector = (text(), any::<u16>(), protocol, duration(), every).prop_map(|(host, port, protocol, timeout, metrics_every)| {
-        ProviderKind::Otlp(Collector { host, port, protocol, timeout, metrics_every })
-    });
+    let collector = (text(), any::<u16>(), protocol, duration(), every)
+        .prop_map(|(host, port, protocol, timeout, metrics_every)| ProviderKind::Otlp(Collector { host, port, protocol, timeout, metrics_every }));
     let kind = prop_oneof![Just(ProviderKind::Prometheus), Just(ProviderKind::File), collector];
     (text(), kind).prop_map(|(name, kind)| Provider { name, kind })
 }
@@ -386,11 +385,20 @@ fn telemetry() -> BoxedStrategy<Telemetry> {
     let tracing = (origin(), mode(), of(text()), of(percent()), of(any::<bool>()), btree_map(text(), tag, 0..3))
         .prop_map(|(origin, mode, provider, sampling, disabled, tags)| Tracing { origin, mode, provider, sampling, disabled, tags });
     let filter = prop::sample::select(vec!["response.code >= 400", "!connection.mtls"]).prop_map(|text| Expression::parse(text).expect("parses"));
-    let logging = (origin(), mode(), texts(), any::<bool>(), of(filter))
-        .prop_map(|(origin, mode, providers, disabled, filter)| Logging { origin, mode, providers, disabled, filter });
+    let logging = (origin(), mode(), texts(), any::<bool>(), of(filter)).prop_map(|(origin, mode, providers, disabled, filter)| Logging {
+        origin,
+        mode,
+        providers,
+        disabled,
+        filter,
+    });
     let change = prop_oneof![Just(TagChange::Remove), text().prop_map(TagChange::Set)];
-    let over = (mode(), of(text()), of(any::<bool>()), btree_map(text(), change, 0..3))
-        .prop_map(|(mode, metric, disabled, tags)| MetricOverride { mode, metric, disabled, tags });
+    let over = (mode(), of(text()), of(any::<bool>()), btree_map(text(), change, 0..3)).prop_map(|(mode, metric, disabled, tags)| MetricOverride {
+        mode,
+        metric,
+        disabled,
+        tags,
+    });
     let metrics = (origin(), texts(), vec(over, 0..3)).prop_map(|(origin, providers, overrides)| Metrics { origin, providers, overrides });
     (origin(), text(), labels(), text(), vec(tracing, 0..3), vec(logging, 0..3), vec(metrics, 0..3))
         .prop_map(|(origin, namespace, selector, created, tracing, logging, metrics)| Telemetry {

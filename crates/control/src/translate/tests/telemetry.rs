@@ -130,7 +130,8 @@ fn providers_that_cannot_be_are_refused_by_name() {
 #[test]
 fn a_route_says_how_many_of_its_traces_are_sampled() {
     let route = |percent: &str| {
-        let mut route = named("VirtualService", "reviews", json!({"hosts": ["reviews"], "http": [{"route": [{"destination": {"host": "reviews"}}]}]}));
+        let mut route =
+            named("VirtualService", "reviews", json!({"hosts": ["reviews"], "http": [{"route": [{"destination": {"host": "reviews"}}]}]}));
         route.value["metadata"]["annotations"] = json!({"tautline.dev/trace-sampling": percent});
         translated(vec![route]).routes.values().next().and_then(|route| route.sampling)
     };
