@@ -99,7 +99,7 @@ impl Context {
             trail.extras = extras(headers, tracing);
             if let Some(flags) = headers.get(&TRACEPARENT).and_then(parent).map(|(.., flags)| flags) {
                 let text = Parent::text(trail.trace, trail.span, flags);
-                headers.extend(HeaderValue::from_bytes(&text).ok().map(|value| (TRACEPARENT.clone(), value)));
+                set(headers, &TRACEPARENT, HeaderValue::from_bytes(&text).ok());
             }
             b3::replace(headers, &trail);
         } else if self.sampled.is_none() {

@@ -1,6 +1,6 @@
 //! B3 (https://github.com/openzipkin/b3-propagation): one header `b3`, or several `x-b3-…`.
 
-use super::{Context, Trail, hex};
+use super::{Context, Trail, hex, set};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use taut_observe::text::hex_text;
 
@@ -91,5 +91,5 @@ pub(super) fn decide(headers: &mut HeaderMap, sampled: bool) {
 }
 
 fn put(headers: &mut HeaderMap, name: &HeaderName, value: &[u8]) {
-    headers.extend(HeaderValue::from_bytes(value).ok().map(|value| (name.clone(), value)));
+    set(headers, name, HeaderValue::from_bytes(value).ok());
 }
