@@ -1,11 +1,17 @@
 //! The control plane as a whole: opens its state, binds its listeners, starts its tasks, and stops them again.
 
 mod keys;
+mod site;
 
-use crate::api::{self, Api};
+use crate::access::{self, Access};
+use crate::api::{self, Api, User};
 use crate::authority::{Authority, AuthoritySettings, private_directory, warn_if_shared};
+use crate::changes::{self, Changes};
+use crate::dashboard::assets::Assets;
 use crate::fault::Fault;
 use crate::https;
+use crate::pages::{self, Pages};
+use crate::proposal::{self, Proposals};
 use crate::proxies::Proxies;
 use crate::publish::{Published, Publisher};
 use crate::registry::Registry;
@@ -40,6 +46,12 @@ pub struct Options {
     pub grpc: SocketAddr,
     /// Where kubectl and `taut` come to.
     pub api: SocketAddr,
+    /// Where browsers come to; `None`: there is no dashboard.
+    pub dashboard: Option<SocketAddr>,
+    /// Names by which browsers may call the dashboard, beside addresses and `localhost`.
+    pub dashboard_names: Vec<String>,
+    /// The dashboard's files.
+    pub assets: Assets,
     /// `host:port` of `grpc` as join tokens name it; by default the bound address.
     pub advertised: Option<String>,
     /// Directory of configuration files to load and watch.
@@ -50,13 +62,16 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Loopback, the usual ports, no state directory, trust domain `cluster.local` (Istio's default), leaves of 24 h.
+    /// Loopback, the usual ports, no dashboard, no state directory, trust domain `cluster.local` (Istio's default), leaves of 24 h.
     fn default() -> Self {
         let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         Self {
             state: None,
             grpc: loopback(15012),
             api: loopback(15443),
+            dashboard: None,
+            dashboard_names: Vec::new(),
+            assets: &[],
             advertised: None,
             config: None,
             trust_domain: "cluster.local".to_owned(),
@@ -70,6 +85,9 @@ pub struct Running {
     /// Where it really listens.
     pub grpc: SocketAddr,
     pub api: SocketAddr,
+    /// What to open in a browser: with a token on loopback, where it signs in.
+    pub dashboard: Option<zeroize::Zeroizing<String>>,
+    pub access: Access,
     /// `host:port` that join tokens name.
     pub advertised: String,
     /// Written for kubectl, when there is a state directory.
@@ -116,11 +134,13 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let grpc = bind(&world, options.grpc, "--grpc").await?;
     let http = bind(&world, options.api, "--api").await?;
     let (grpc_at, api_at) = (address(&grpc)?, address(&http)?);
-    let admin_token = keys::admin_token(options.state.as_deref())?;
+    let site = site::open(&world, &options).await?;
+    let admin_token = keys::kept_token(options.state.as_deref(), "admin.token")?;
+    let access = Access::open(options.state.as_deref(), admin_token.clone(), world.clone())?;
     let kubeconfig_text = keys::kubeconfig(api_at, &authority.root_pem(), &admin_token);
     let kubeconfig = options.state.as_deref().map(|state| keys::write_kubeconfig(state, &kubeconfig_text)).transpose()?;
 
-    let api = api(&store, &world, keys::authenticate(&admin_token));
+    let api = api(&store, &world, &access);
     api::seed(&api).map_err(|error| store_fault(&error))?;
     let directory = options.config.as_deref().map(|config| Directory::open(config, store.clone(), world.clone())).transpose()?;
     let proxies = Proxies::default();
@@ -128,10 +148,12 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let publisher = Publisher::new(store.clone(), Settings { trust_domain: options.trust_domain.clone() });
     let published = publisher.subscribe();
     let board = Board::new(store.clone(), proxies.clone(), published.clone());
-    let certificate = OwnCertificate::new(authority.clone(), world.clone(), vec![grpc_at.ip(), api_at.ip()])?;
+    let dialled_at = [grpc_at.ip(), api_at.ip()].into_iter().chain(site.as_ref().map(site::Site::ip)).collect();
+    let certificate = OwnCertificate::new(authority.clone(), world.clone(), dialled_at)?;
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
 
+    let signals = crate::signals::Store::in_memory(crate::signals::Limits::default());
     let side = Arc::new(Side {
         authority: authority.clone(),
         proxies: proxies.clone(),
@@ -140,9 +162,31 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         directory: directory.as_ref().map(Directory::report),
         world: world.clone(),
         advertised: advertised.clone(),
-        authenticate: keys::authenticate(&admin_token),
+        authenticate: authenticate(&access),
+        access: access.clone(),
+        dashboard: site.as_ref().map(|site| site.counts.clone()),
     });
-    let router = side::router(side).merge(api::router(api));
+    let router = access::routes::router(access.clone())
+        .merge(changes::router(Changes { store: store.clone(), board: board.clone(), world: world.clone() }))
+        .merge(pages::router(Pages {
+            published: published.clone(),
+            proxies: proxies.clone(),
+            board: board.clone(),
+            authority: authority.clone(),
+            signals: signals.clone(),
+            decisions: Arc::default(),
+        }))
+        .merge(proposal::router(Proposals {
+            store: store.clone(),
+            published: published.clone(),
+            proxies: proxies.clone(),
+            signals: signals.clone(),
+            settings: Settings { trust_domain: options.trust_domain.clone() },
+            world: world.clone(),
+        }))
+        .merge(side::router(side))
+        .merge(api::router(api));
+    let router = access::guarded(router, access.clone());
     let services = Services {
         authority: authority.clone(),
         registry: registry.clone(),
@@ -158,12 +202,19 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
             tracing::error!(%fault, "proxies are not served any more");
         }
     });
-    serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router, stopping));
+    serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router.clone(), stopping.clone()));
+    let dashboard = site.as_ref().map(site::Site::url);
+    if let Some(site) = site {
+        site.keep_url(options.state.as_deref())?;
+        site.serve(&mut serving, &options, access.clone(), &certificate, router, stopping)?;
+    }
     let shown = slices::keep(store.clone(), published.clone(), world.clone());
     let tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown);
     Ok(Running {
         grpc: grpc_at,
         api: api_at,
+        dashboard,
+        access,
         advertised,
         kubeconfig,
         kubeconfig_text,
@@ -235,14 +286,23 @@ fn store_fault(error: &StoreError) -> Fault {
     }
 }
 
-fn api(store: &Store, world: &World, authenticate: side::Authenticate) -> Arc<Api> {
+/// The user behind a bearer token, for routes that need no more.
+fn authenticate(access: &Access) -> side::Authenticate {
+    let access = access.clone();
+    Arc::new(move |bearer| access.visitor(bearer).map(|visitor| visitor.user))
+}
+
+fn api(store: &Store, world: &World, access: &Access) -> Arc<Api> {
+    let access = access.clone();
+    let user =
+        move |visitor: access::Visitor| User { name: visitor.user, may: Arc::new(move |method, kind| access::may(visitor.role, method, kind)) };
     let (clock, dice) = (world.clone(), world.clone());
     Arc::new(Api {
         store: store.clone(),
         admit: Arc::new(translate::admit),
         clock: Arc::new(move || clock.wall_text()),
         dice: Arc::new(move || dice.unique()),
-        authenticate,
+        authenticate: Arc::new(move |bearer| access.visitor(bearer).map(&user)),
     })
 }
 

@@ -1,7 +1,9 @@
 //! The control plane's own HTTP routes beside the Kubernetes API: status, liveness, tokens, explanations, metrics.
 
+use crate::access::Access;
 use crate::authority::Authority;
 use crate::authority::tokens::{DEFAULT_LIFETIME, Grant};
+use crate::dashboard::Counts;
 use crate::proxies::Proxies;
 use crate::publish::Published;
 use crate::source::directory::Report;
@@ -44,6 +46,9 @@ pub struct Side {
     /// `host:port` of the gRPC listener, as join tokens name it.
     pub advertised: String,
     pub authenticate: Authenticate,
+    pub access: Access,
+    /// `None` without a dashboard.
+    pub dashboard: Option<Arc<Counts>>,
 }
 
 pub fn router(side: Arc<Side>) -> Router {
@@ -231,5 +236,6 @@ async fn metrics(State(side): State<Arc<Side>>) -> Response {
     for (name, help, value) in rows {
         text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"));
     }
+    text.push_str(&side.dashboard.as_ref().map(|counts| counts.text(side.access.sessions())).unwrap_or_default());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -38,6 +38,10 @@ pub const CONTROL_RESOURCES: &str = "taut_control_resources";
 pub const CONTROL_LAGGING: &str = "taut_control_objects_lagging";
 pub const CONTROL_REFUSED: &str = "taut_control_objects_refused";
 pub const CONTROL_PROBLEMS: &str = "taut_control_problems";
+pub const DASHBOARD_REQUESTS: &str = "taut_dashboard_requests_total";
+pub const DASHBOARD_SIGN_INS: &str = "taut_dashboard_sign_ins_total";
+pub const DASHBOARD_REFUSALS: &str = "taut_dashboard_refusals_total";
+pub const DASHBOARD_SESSIONS: &str = "taut_dashboard_sessions";
 
 /// The names that Prometheus client libraries give them.
 pub const PROCESS_MEMORY: &str = "process_resident_memory_bytes";
@@ -120,9 +124,9 @@ pub mod attribute {
 }
 
 /// The value of a label that is not known.
-pub const UNKNOWN: &str = "unknown";
+pub const UNKNOWN: &str = taut_model::signal::UNKNOWN;
 /// The value of every label of a family's overflow series.
-pub const OTHER: &str = "other";
+pub const OTHER: &str = taut_model::signal::OTHER;
 /// The service name of what is no service of the mesh and was dialled as the client named it, as in Istio.
 pub const PASSTHROUGH: &str = "PassthroughCluster";
 /// The revision of a workload without a version label, as in Istio.

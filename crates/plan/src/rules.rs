@@ -65,7 +65,13 @@ impl Scope<'_> {
         let faulty = rule.fault.is_some();
         let (request_headers, set_authority) = without_authority(&rule.request_headers);
         let action = match &rule.action {
-            HttpAction::Forward(backends) => RuleAction::Forward(self.shares(dialect, backends)),
+            HttpAction::Forward(backends) => {
+                let mut shares = self.shares(dialect, backends);
+                if let Some(persistence) = &rule.persistence {
+                    shares.iter_mut().for_each(|share| share.keep_sessions(persistence));
+                }
+                RuleAction::Forward(shares)
+            }
             HttpAction::Redirect(redirect) => RuleAction::Redirect(redirect.clone(), redirect.path.as_ref().and_then(|path| path_change(path).ok())),
             HttpAction::Respond(response) => RuleAction::Respond(response.clone()),
         };
@@ -79,6 +85,7 @@ impl Scope<'_> {
             request_headers,
             response_headers: rule.response_headers.clone(),
             sampling,
+            hedging: rule.hedging.clone(),
         };
         Rule {
             plan: Arc::new(plan),
@@ -151,6 +158,7 @@ impl Scope<'_> {
             backend: Arc::new(BackendPlan { origin: backend.origin.clone(), request_headers, response_headers }),
             target: self.target(dialect, backend),
             authority,
+            sessions: None,
         }
     }
 
@@ -252,6 +260,7 @@ pub(crate) fn bare_plan(origin: Origin) -> RulePlan {
         request_headers,
         response_headers,
         sampling: None,
+        hedging: None,
     }
 }
 

@@ -1,14 +1,15 @@
 //! What Telemetry leaves out of Istio's standard metrics and changes in their labels, when they are read: counting stays as it is.
 
+use crate::labels::reporter_name;
 use crate::names::label;
 use crate::record::Reporter;
-use crate::series::{raw_pair, reporter_name};
+use crate::series::raw_pair;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use taut_model::telemetry::{MetricOverride, TagChange};
 
 /// What two series become when nothing tells them apart any more.
-pub(super) trait Sum: Copy {
+pub(super) trait Sum: Clone {
     fn add(&mut self, other: &Self);
 }
 
@@ -21,7 +22,7 @@ pub(super) fn changed<'a, V: Sum>(rules: &[MetricOverride], metric: &str, all: &
     let mut merged: BTreeMap<Box<str>, V> = BTreeMap::new();
     for (text, value) in all {
         let Some(text) = relabelled(&rules, text) else { continue };
-        merged.entry(text).and_modify(|sum| sum.add(value)).or_insert(*value);
+        merged.entry(text).and_modify(|sum| sum.add(value)).or_insert_with(|| value.clone());
     }
     Cow::Owned(merged.into_iter().collect())
 }

@@ -28,7 +28,7 @@ pub enum Value {
 impl Registry {
     /// All that are counted, as these overrides want them.
     pub fn standard(&self, rules: &[MetricOverride]) -> Vec<Standard> {
-        let exchanges = self.exchanges.read(|value| *value);
+        let exchanges = self.exchanges.read(Exchanges::clone);
         let connections = self.connections.read(|value| *value);
         type OfExchanges = fn(&Exchanges) -> Value;
         let of_exchanges: [(&str, &str, OfExchanges); 4] = [

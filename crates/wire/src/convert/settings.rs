@@ -13,6 +13,11 @@ impl From<&model::MeshSettings> for proto::MeshSettings {
             _ => proto::SimpleBalancer::LeastRequest.into(),
         };
         let (default_providers, tracing) = (&settings.default_providers, &settings.tracing);
+        let compression = settings.compression.as_ref().map(|compression| proto::Compression {
+            selector: compression.selector.clone().into_iter().collect(),
+            content_types: compression.content_types.clone(),
+            min_length: compression.min_length,
+        });
         Self {
             origin: Some((&settings.origin).into()),
             protection: settings.protection,
@@ -22,6 +27,9 @@ impl From<&model::MeshSettings> for proto::MeshSettings {
             // Proxies of earlier versions refuse what they do not know.
             default_providers: (*default_providers != Default::default()).then(|| default_providers.into()),
             tracing: (*tracing != Default::default()).then(|| tracing.into()),
+            retry_budget: Some((&settings.retry_budget).into()),
+            compression,
+            outside_refused: settings.outside == model::Outside::Refused,
         }
     }
 }
@@ -40,6 +48,13 @@ impl TryFrom<proto::MeshSettings> for model::MeshSettings {
             providers: list("providers", settings.providers)?,
             default_providers: settings.default_providers.map(Into::into).unwrap_or_default(),
             tracing: optional("tracing", settings.tracing)?.unwrap_or_default(),
+            retry_budget: optional("retry_budget", settings.retry_budget)?.unwrap_or_default(),
+            compression: settings.compression.map(|compression| model::Compression {
+                selector: compression.selector.into_iter().collect(),
+                content_types: compression.content_types,
+                min_length: compression.min_length,
+            }),
+            outside: if settings.outside_refused { model::Outside::Refused } else { model::Outside::Reachable },
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Any value that the model can hold, for properties. Most are boxed: their trees would not fit on a test's stack.
 
-use super::destinations::destination;
+use super::destinations::{destination, persistence, retry_budget};
 use crate::resource::Resource;
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -17,7 +17,7 @@ use taut_model::policy::*;
 use taut_model::rate_limit::*;
 use taut_model::route::*;
 use taut_model::service::*;
-use taut_model::settings::MeshSettings;
+use taut_model::settings::{Compression, MeshSettings, Outside};
 use taut_model::telemetry::*;
 use taut_model::workload::*;
 
@@ -161,8 +161,10 @@ fn http_rule() -> BoxedStrategy<HttpRule> {
     let mirror = (backend(), percent()).prop_map(|(backend, percent)| Mirror { backend, percent });
     let headers = (header_change(), header_change());
     let trouble = (of(duration()), of(retry()), of(fault()), of(cors()));
-    (origin(), text(), vec(http_match(), 0..2), http_action(), of(rewrite), headers, trouble, vec(mirror, 0..2))
-        .prop_map(|(origin, name, matches, action, rewrite, (request_headers, response_headers), (timeout, retry, fault, cors), mirrors)| HttpRule {
+    let hedging = (origin(), percent()).prop_map(|(origin, percent)| Hedging { origin, percent });
+    let beside = (vec(mirror, 0..2), of(persistence()), of(hedging));
+    (origin(), text(), vec(http_match(), 0..2), http_action(), of(rewrite), headers, trouble, beside)
+        .prop_map(|(origin, name, matches, action, rewrite, (request_headers, response_headers), (timeout, retry, fault, cors), beside)| HttpRule {
             origin,
             name,
             matches,
@@ -173,8 +175,10 @@ fn http_rule() -> BoxedStrategy<HttpRule> {
             timeout,
             retry,
             fault,
-            mirrors,
+            mirrors: beside.0,
             cors,
+            persistence: beside.1,
+            hedging: beside.2,
         })
         .boxed()
 }
@@ -225,7 +229,16 @@ fn path_rewrite() -> impl Strategy<Value = PathRewrite> {
 
 fn header_change() -> BoxedStrategy<HeaderChange> {
     let headers = || vec((text(), text()), 0..2);
-    (headers(), headers(), texts()).prop_map(|(set, add, remove)| HeaderChange { set, add, remove }).boxed()
+    let name = || (text(), of(text()), of(any::<u32>())).prop_map(|(name, otherwise, most)| HeaderPiece { name, otherwise, most });
+    let piece = prop_oneof![
+        text().prop_map(Piece::Text),
+        name().prop_map(Piece::RequestHeader),
+        name().prop_map(Piece::ResponseHeader),
+        prop::sample::select(vec![Piece::ClientAddress, Piece::ClientIp, Piece::Protocol]),
+    ];
+    let how = prop::sample::select(vec![HowChanged::Set, HowChanged::Add]);
+    let computed = (text(), how, vec(piece, 0..3)).prop_map(|(name, how, value)| ComputedHeader { name, how, value });
+    (headers(), headers(), texts(), vec(computed, 0..2)).prop_map(|(set, add, remove, computed)| HeaderChange { set, add, remove, computed }).boxed()
 }
 
 fn retry() -> BoxedStrategy<Retry> {
@@ -238,6 +251,8 @@ fn retry() -> BoxedStrategy<Retry> {
             RetryOn::ServerError,
             RetryOn::GatewayError,
             RetryOn::Conflict,
+            RetryOn::RateLimited,
+            RetryOn::NamedHeader,
         ]),
         any::<u16>().prop_map(RetryOn::Status),
         any::<u16>().prop_map(RetryOn::Grpc),
@@ -346,18 +361,25 @@ fn peer_authentication() -> BoxedStrategy<PeerAuthentication> {
 
 fn mesh_settings() -> BoxedStrategy<MeshSettings> {
     let balancer = prop::sample::select(vec![Balancer::LeastRequest, Balancer::PeakEwma, Balancer::LoadAware]);
+    let compression =
+        (labels(), texts(), any::<u64>()).prop_map(|(selector, content_types, min_length)| Compression { selector, content_types, min_length });
+    let outside = prop::sample::select(vec![Outside::Reachable, Outside::Refused]);
     let defaults = (of(text()), texts(), texts()).prop_map(|(tracing, logging, metrics)| DefaultProviders { tracing, logging, metrics });
     let tracing =
         (percent(), any::<bool>(), of(duration())).prop_map(|(sampling, failures, slower_than)| TracingDefaults { sampling, failures, slower_than });
-    (origin(), any::<bool>(), balancer, of(percent()), vec(provider(), 0..3), defaults, tracing)
-        .prop_map(|(origin, protection, balancer, hedging, providers, default_providers, tracing)| MeshSettings {
+    let observed = (vec(provider(), 0..3), defaults, tracing);
+    (origin(), any::<bool>(), balancer, of(percent()), retry_budget(), of(compression), outside, observed)
+        .prop_map(|(origin, protection, balancer, hedging, retry_budget, compression, outside, observed)| MeshSettings {
             origin,
             protection,
             balancer,
             hedging,
-            providers,
-            default_providers,
-            tracing,
+            retry_budget,
+            compression,
+            outside,
+            providers: observed.0,
+            default_providers: observed.1,
+            tracing: observed.2,
         })
         .boxed()
 }

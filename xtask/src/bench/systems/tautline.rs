@@ -51,7 +51,9 @@ impl System for Tautline {
     fn prepare(&self, site: &Site, ports: &Ports) -> Result<Vec<Process>, String> {
         let (api, grpc) = (SocketAddr::new(site.place.server, ports.more(3)), SocketAddr::new(site.place.server, ports.more(0)));
         let spec = Spec::new(Side::Server, &self.taut, site.log("control", ports.slot));
-        let spec = spec.arguments(["up", "--api", &api.to_string(), "--grpc", &grpc.to_string()]).environment("TAUT_STATE", state(site, ports));
+        let spec = spec
+            .arguments(["up", "--dashboard", "off", "--api", &api.to_string(), "--grpc", &grpc.to_string()])
+            .environment("TAUT_STATE", state(site, ports));
         Ok(vec![Process::start(&site.place, &spec)?])
     }
 

@@ -86,6 +86,7 @@ fn put(running: &Running, yaml: &str) {
             uid_seed: World::os().unique(),
             places: None,
             status_only: false,
+            author: None,
         };
         let (kind, namespace, name) = (object.kind, object.namespace.clone(), object.name.clone());
         let value = object.value.clone();
