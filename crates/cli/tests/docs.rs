@@ -67,6 +67,11 @@ fn observe() {
 }
 
 #[test]
+fn traces() {
+    page("traces");
+}
+
+#[test]
 fn operate() {
     page("operate");
 }

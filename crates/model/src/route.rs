@@ -22,6 +22,8 @@ pub struct Route {
     pub created: String,
     pub http: Vec<HttpRule>,
     pub tcp: Vec<TcpRule>,
+    /// Percent of the traces that begin with a request of one of its rules; `None`: as everywhere else.
+    pub sampling: Option<f64>,
 }
 
 /// Decides the order of rules: Istio takes the first match in list order; Gateway API the most specific match.

@@ -1,8 +1,10 @@
 //! What is true for the whole mesh (MeshSettings): how it keeps applications from being overrun, how it balances and retries where nobody
-//! says how, whether safe requests are hedged and responses compressed, and whether programs may reach what is not of the mesh.
+//! says how, whether safe requests are hedged and responses compressed, whether programs may reach what is not of the mesh, and where what
+//! is seen is sent.
 
 use crate::destination::{Balancer, RetryBudget};
 use crate::origin::Origin;
+use crate::telemetry::{DefaultProviders, Provider, TracingDefaults};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -15,6 +17,10 @@ pub struct MeshSettings {
     pub balancer: Balancer,
     /// Second copies of slow requests, at most this percent of all; only GET and HEAD without a body. `None`: none.
     pub hedging: Option<f64>,
+    /// Each name once. Beside them stand the built-in `prometheus` and `envoy`.
+    pub providers: Vec<Provider>,
+    pub default_providers: DefaultProviders,
+    pub tracing: TracingDefaults,
     /// For clusters without a budget of their own.
     pub retry_budget: RetryBudget,
     /// `None`: nothing is compressed.
@@ -50,6 +56,9 @@ impl Default for MeshSettings {
             protection: true,
             balancer: Balancer::LoadAware,
             hedging: None,
+            providers: Vec::new(),
+            default_providers: DefaultProviders::default(),
+            tracing: TracingDefaults::default(),
             retry_budget: RetryBudget::default(),
             compression: None,
             outside: Outside::Reachable,

@@ -4,14 +4,23 @@
 //! per reporter whose labels are `other`, and in `taut_metric_series_overflow_total`. A series without a change for ten minutes is
 //! gone; should it come back it starts from 0, which Prometheus' `rate` takes for what it is, a restart of the counter.
 
+mod relabel;
+mod standard;
+
+pub use standard::{Standard, Value};
+
 use crate::exposition::{Exemplar, Exposition, Format};
 use crate::flags;
 use crate::names::{self, label};
 use crate::record::{ConnectionRecord, Edge, ExchangeRecord};
 use crate::series::{Family, Labels, pair};
 use crate::text::Id;
+use parking_lot::Mutex;
+use relabel::{Sum, changed};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
+use taut_model::telemetry::MetricOverride;
 
 /// Upper bounds of Envoy's default histogram buckets, which Istio uses for durations (ms) and sizes (bytes) alike.
 pub const BUCKETS: [f64; 19] = [
@@ -54,6 +63,8 @@ pub struct Registry {
     shed: AtomicU64,
     hedges: AtomicU64,
     concurrency_limit: AtomicI64,
+    /// What [`Registry::render`] leaves out and changes.
+    overrides: Mutex<Arc<Vec<MetricOverride>>>,
 }
 
 #[derive(Clone, Default)]
@@ -80,7 +91,32 @@ struct Histogram {
     sum: f64,
 }
 
+impl Sum for Exchanges {
+    fn add(&mut self, other: &Self) {
+        self.duration_ms.add(&other.duration_ms);
+        for (bucket, exemplar) in &other.exemplars {
+            self.exemplify(usize::from(*bucket), *exemplar);
+        }
+        self.request_bytes.add(&other.request_bytes);
+        self.response_bytes.add(&other.response_bytes);
+    }
+}
+
+impl Sum for Connections {
+    fn add(&mut self, other: &Self) {
+        self.opened += other.opened;
+        self.closed += other.closed;
+        self.sent += other.sent;
+        self.received += other.received;
+    }
+}
+
 impl Histogram {
+    fn add(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
+        self.sum += other.sum;
+    }
+
     /// The place of the value's bucket.
     fn observe(&mut self, value: f64) -> usize {
         let bucket = BUCKETS.partition_point(|bound| *bound < value);
@@ -125,7 +161,13 @@ impl Registry {
             shed: AtomicU64::new(0),
             hedges: AtomicU64::new(0),
             concurrency_limit: AtomicI64::new(0),
+            overrides: Mutex::default(),
         }
+    }
+
+    /// From now on the text is as these want it.
+    pub fn override_text(&self, overrides: Arc<Vec<MetricOverride>>) {
+        *self.overrides.lock() = overrides;
     }
 
     /// Forgets the series that nothing has changed for ten minutes. To be called now and then, with the time since any start: what
@@ -245,14 +287,15 @@ impl Registry {
         if all.is_empty() {
             return;
         }
+        let rules = self.overrides.lock().clone();
         out.head(names::REQUESTS, "Requests, by source, destination and result.", Kind::Counter);
-        for (labels, value) in &all {
+        for (labels, value) in changed(&rules, names::REQUESTS, &all).iter() {
             let count: u64 = value.duration_ms.counts.iter().sum();
             out.line(names::REQUESTS, "", labels, count as f64);
         }
         let help = "Milliseconds from the first byte of a request to the last of its response.";
         out.head(names::REQUEST_DURATION, help, Kind::Histogram);
-        for (labels, value) in &all {
+        for (labels, value) in changed(&rules, names::REQUEST_DURATION, &all).iter() {
             render_histogram(out, names::REQUEST_DURATION, labels, &value.duration_ms, |bucket| value.exemplar(bucket));
         }
         type Pick = fn(&Exchanges) -> &Histogram;
@@ -262,7 +305,7 @@ impl Registry {
         ];
         for (name, help, pick) in histograms {
             out.head(name, help, Kind::Histogram);
-            for (labels, value) in &all {
+            for (labels, value) in changed(&rules, name, &all).iter() {
                 render_histogram(out, name, labels, pick(value), |_| None);
             }
         }
@@ -280,9 +323,10 @@ impl Registry {
             (names::TCP_SENT, "Bytes that destinations sent over TCP connections.", |v| v.sent),
             (names::TCP_RECEIVED, "Bytes that destinations received over TCP connections.", |v| v.received),
         ];
+        let rules = self.overrides.lock().clone();
         for (name, help, pick) in counters {
             out.head(name, help, Kind::Counter);
-            for (labels, value) in &all {
+            for (labels, value) in changed(&rules, name, &all).iter() {
                 out.line(name, "", labels, pick(value) as f64);
             }
         }

@@ -32,6 +32,9 @@ pub const CONCURRENCY_LIMIT: &str = "taut_concurrency_limit";
 pub const MIRRORS_DROPPED: &str = "taut_mirrors_dropped_total";
 pub const SERIES_OVERFLOW: &str = "taut_metric_series_overflow_total";
 pub const ACCESS_LOG_DROPPED: &str = "taut_access_log_dropped_total";
+/// Spans, metric points and log records that a collector has taken; and those that none has, and why.
+pub const TELEMETRY_EXPORTED: &str = "taut_telemetry_exported_total";
+pub const TELEMETRY_DROPPED: &str = "taut_telemetry_dropped_total";
 pub const BUILD: &str = "taut_build_info";
 
 /// The control plane's.
@@ -97,6 +100,48 @@ pub mod label {
     pub const LIMIT: &str = "limit";
     pub const FAMILY: &str = "family";
     pub const VERSION: &str = "version";
+    pub const SIGNAL: &str = "signal";
+    pub const REASON: &str = "reason";
+}
+
+/// Attributes of spans and log records: OpenTelemetry's semantic conventions, and Tautline's own.
+pub mod attribute {
+    pub const SERVICE_NAME: &str = "service.name";
+    pub const SERVICE_NAMESPACE: &str = "service.namespace";
+    pub const SERVICE_VERSION: &str = "service.version";
+    pub const SERVICE_INSTANCE: &str = "service.instance.id";
+    pub const HTTP_METHOD: &str = "http.request.method";
+    pub const HTTP_METHOD_ORIGINAL: &str = "http.request.method_original";
+    pub const HTTP_STATUS: &str = "http.response.status_code";
+    pub const HTTP_RESEND: &str = "http.request.resend_count";
+    pub const HTTP_REQUEST_SIZE: &str = "http.request.body.size";
+    pub const HTTP_RESPONSE_SIZE: &str = "http.response.body.size";
+    pub const URL_PATH: &str = "url.path";
+    pub const URL_SCHEME: &str = "url.scheme";
+    pub const URL_FULL: &str = "url.full";
+    pub const SERVER_ADDRESS: &str = "server.address";
+    pub const SERVER_PORT: &str = "server.port";
+    pub const CLIENT_ADDRESS: &str = "client.address";
+    pub const PEER_ADDRESS: &str = "network.peer.address";
+    pub const PEER_PORT: &str = "network.peer.port";
+    pub const ERROR_TYPE: &str = "error.type";
+    pub const RPC_SYSTEM: &str = "rpc.system";
+    pub const RPC_SERVICE: &str = "rpc.service";
+    pub const RPC_METHOD: &str = "rpc.method";
+    pub const RPC_STATUS: &str = "rpc.grpc.status_code";
+    /// Why an exchange failed, whose fault that is, and what decided about it.
+    pub const REASON: &str = "taut.reason";
+    pub const SIDE: &str = "taut.side";
+    pub const ROUTE: &str = "taut.route";
+    pub const RULE: &str = "taut.rule";
+    pub const REQUEST_ID: &str = "taut.request_id";
+    pub const MUTUAL_TLS: &str = "taut.mutual_tls";
+    pub const SOURCE: &str = "taut.source.workload";
+    pub const SOURCE_PRINCIPAL: &str = "taut.source.principal";
+    pub const DESTINATION: &str = "taut.destination.workload";
+    pub const DESTINATION_PRINCIPAL: &str = "taut.destination.principal";
+    pub const DESTINATION_SERVICE: &str = "taut.destination.service";
+    pub const FLAGS: &str = "taut.response_flags";
 }
 
 /// The value of a label that is not known.

@@ -43,6 +43,7 @@ mod session;
 pub mod snapshot;
 mod starts;
 mod table;
+pub mod telemetry;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -62,6 +63,7 @@ pub use plan::Plan;
 pub use possibilities::{Mirrored, Possibilities, Possibility};
 pub use retry::{Failure, backoff, default_retry, safe_by_default, should_retry};
 pub use snapshot::Snapshot;
+pub use telemetry::Telemetry;
 pub use trace::{Explanation, Mark, Step};
 pub use verdict::{Go, Question, Refusal, Rolls, Side, Verdict};
 pub use words::retry_on as retry_conditions;

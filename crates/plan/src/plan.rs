@@ -4,6 +4,7 @@ use crate::cluster::{Cluster, ClusterKey};
 use crate::inbound::InboundPlan;
 use crate::rate::Limit;
 use crate::table::{Direct, HostPlan, Table};
+use crate::telemetry::Telemetry;
 use crate::verdict::RulePlan;
 use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -30,6 +31,7 @@ pub struct Plan {
     pub(crate) endpoint_addresses: BTreeMap<SocketAddr, Direct>,
     pub(crate) clusters: BTreeMap<ClusterKey, Arc<Cluster>>,
     pub(crate) settings: Arc<MeshSettings>,
+    pub(crate) telemetry: Telemetry,
     pub(crate) inbound: InboundPlan,
     pub(crate) passthrough: Arc<RulePlan>,
     pub(crate) problems: Vec<(Origin, String)>,
@@ -62,6 +64,11 @@ impl Plan {
     /// What holds for the whole mesh.
     pub fn settings(&self) -> &MeshSettings {
         &self.settings
+    }
+
+    /// What observers are told.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// At most how many percent of second copies the requests of a rule may have; `None`: none.

@@ -60,7 +60,8 @@ pub(crate) struct Scope<'a> {
 
 impl Scope<'_> {
     /// A fault on a rule switches its timeout and its retries off, as Istio says for faults injected by the client's side.
-    pub(crate) fn http_rule(&self, dialect: Dialect, rule: &HttpRule) -> Rule {
+    /// `sampling`: of the traces that begin with it.
+    pub(crate) fn http_rule(&self, dialect: Dialect, rule: &HttpRule, sampling: Option<f64>) -> Rule {
         let faulty = rule.fault.is_some();
         let (request_headers, set_authority) = without_authority(&rule.request_headers);
         let action = match &rule.action {
@@ -83,6 +84,7 @@ impl Scope<'_> {
             default_retry: rule.retry.is_none() && !faulty,
             request_headers,
             response_headers: rule.response_headers.clone(),
+            sampling,
             hedging: rule.hedging.clone(),
         };
         Rule {
@@ -257,6 +259,7 @@ pub(crate) fn bare_plan(origin: Origin) -> RulePlan {
         default_retry: false,
         request_headers,
         response_headers,
+        sampling: None,
         hedging: None,
     }
 }

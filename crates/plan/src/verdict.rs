@@ -71,6 +71,8 @@ pub struct RulePlan {
     pub default_retry: bool,
     pub request_headers: HeaderChange,
     pub response_headers: HeaderChange,
+    /// Percent of the traces that begin with a request of this rule; `None`: as Telemetry has it.
+    pub sampling: Option<f64>,
     /// `None`: as the mesh's settings say.
     pub hedging: Option<Hedging>,
 }

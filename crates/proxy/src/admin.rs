@@ -113,6 +113,14 @@ impl Admin {
         samples.extend(process.resident_bytes.map(|bytes| Sample::gauge(names::PROCESS_MEMORY, "Resident memory.", bytes as f64)));
         samples.extend(process.cpu.map(|cpu| Sample::counter(names::PROCESS_CPU, "User and system CPU time.", cpu.as_secs_f64())));
         samples.extend(process.started.map(|at| Sample::gauge(names::PROCESS_START, "Start of the process, Unix time.", at)));
+        let (exported, lost): (Vec<_>, Vec<_>) = (self.sink.telemetry().exported().collect(), self.sink.telemetry().lost().collect());
+        let exported: Vec<_> = exported.iter().map(|(signal, count)| ([(label::SIGNAL, *signal)], *count as f64)).collect();
+        let lost: Vec<_> = lost.iter().map(|(signal, reason, count)| ([(label::SIGNAL, *signal), (label::REASON, *reason)], *count as f64)).collect();
+        let counter = |name, help, labels, value| Sample { name, help, kind: Kind::Counter, labels, value };
+        let help = "Spans, metric points and log records that collectors have taken.";
+        samples.extend(exported.iter().map(|(labels, value)| counter(names::TELEMETRY_EXPORTED, help, labels.as_slice(), *value)));
+        let help = "The same that were lost, and why.";
+        samples.extend(lost.iter().map(|(labels, value)| counter(names::TELEMETRY_DROPPED, help, labels.as_slice(), *value)));
         self.sink.registry().render_as(format, &samples)
     }
 }

@@ -74,6 +74,7 @@ mod slots;
 pub mod start;
 pub mod status;
 pub mod sync;
+pub mod telemetry;
 pub mod tls;
 pub mod trace;
 pub mod transform;

@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::evidence::Evidence;
 use crate::fault::{Fault, Kind};
 use crate::flows::{Carried, Counts};
+use crate::trace::{Trail, new_id};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub struct Open {
     pub record: Arc<ExchangeRecord>,
     pub evidence: Option<Evidence>,
     body: Source,
+    pub trail: Trail,
     /// After a change of protocol.
     pub carried: Carried,
     /// Where the tally counts it while it is under way.
@@ -28,13 +30,14 @@ pub struct Open {
 }
 
 impl Open {
-    pub fn new(engine: &Rc<Engine>, record: ExchangeRecord, evidence: Evidence, body: Source) -> Self {
+    pub fn new(engine: &Rc<Engine>, record: ExchangeRecord, trail: Trail, evidence: Evidence, body: Source) -> Self {
         Self {
             engine: engine.clone(),
             started: Instant::now(),
             record: Arc::new(record),
             evidence: Some(evidence),
             body,
+            trail,
             carried: Carried::default(),
             place: None,
         }
@@ -90,7 +93,9 @@ impl Open {
                 tally.left(place);
             }
         }
-        self.engine.sink.exchange(self.record.clone(), evidence);
+        let (engine, trail) = (&self.engine, std::mem::take(&mut self.trail));
+        engine.sink.telemetry().exchange(&self.record, trail, &evidence, || (engine.world.now(), engine.dice().u64(1..)));
+        engine.sink.exchange(self.record.clone(), evidence);
     }
 }
 
@@ -123,7 +128,7 @@ impl OpenConnection {
         let record = ConnectionRecord {
             edge,
             started: Moment(engine.world.wall()),
-            connection_id: crate::trace::new_id(&mut engine.dice()),
+            connection_id: new_id(&mut engine.dice()),
             failure: None,
             received_bytes: 0,
             sent_bytes: 0,

@@ -1,6 +1,7 @@
 //! What the proxy says about itself: readiness, the resources it runs, and the document behind `/config`.
 
 use crate::current::Current;
+use crate::telemetry;
 use crate::world::World;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -202,6 +203,7 @@ impl Status {
             "control": { "address": &*self.control, "connected": self.current.connected() },
             "certificate": certificate,
             "plan": { "version": self.current.plan_version(), "policiesComplete": snapshot.policies_complete, "absent": snapshot.absent },
+            "telemetry": telemetry::describe(&self.current.plan()),
             "resources": *self.resources.lock(),
             "endpoints": self.endpoints(),
         })

@@ -1,10 +1,11 @@
-//! MeshSettings: the one object about the whole mesh.
+//! MeshSettings: the one object about the whole mesh. Its providers are read in `telemetry`.
 
 use super::Settings;
 use super::hedging::MOST_PERCENT;
 use super::istio::api::WorkloadSelector;
 use super::meaning::Meaning;
 use super::reader::Reader;
+use super::telemetry;
 use super::values;
 use serde::Deserialize;
 use serde_json::Value;
@@ -37,6 +38,9 @@ struct Spec {
     overload: Overload,
     balancing: Balancing,
     hedging: Hedging,
+    extension_providers: Vec<telemetry::ProviderSpec>,
+    default_providers: telemetry::DefaultProvidersSpec,
+    tracing: telemetry::TracingDefaultsSpec,
     retries: Retries,
     compression: Compression,
     egress: Egress,
@@ -110,6 +114,7 @@ pub fn mesh_settings(reader: &mut Reader<'_>, known: &Settings) -> Meaning {
         _ => None,
     };
     let balancer = chosen(reader, "spec.balancing.default", spec.balancing.default, balancer, "LoadAware, LeastRequest and PeakEwma");
+    let providers = telemetry::providers(reader, spec.extension_providers);
     Meaning::MeshSettings(MeshSettings {
         origin: reader.origin(""),
         protection: protection.unwrap_or(defaults.protection),
@@ -118,6 +123,9 @@ pub fn mesh_settings(reader: &mut Reader<'_>, known: &Settings) -> Meaning {
         retry_budget: retry_budget(reader, &spec.retries.budget),
         compression: compression(reader, spec.compression),
         outside: outside(reader, spec.egress.mode),
+        default_providers: telemetry::default_providers(reader, spec.default_providers, &providers),
+        providers,
+        tracing: telemetry::tracing_defaults(reader, spec.tracing),
     })
 }
 

@@ -86,6 +86,7 @@ fn route(mesh: &mut Translation, name: &str, parent: &str, to: &[&str], mirror: 
         created: String::new(),
         http: vec![rule],
         tcp: Vec::new(),
+        sampling: None,
     };
     mesh.routes.insert(name.to_owned(), Arc::new(route));
 }

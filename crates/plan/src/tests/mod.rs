@@ -11,6 +11,7 @@ mod possibilities;
 mod properties;
 mod routing;
 mod shortcuts;
+mod telemetry;
 
 use crate::verdict::Action;
 use crate::{Direction, Facts, HttpFacts, Peer, Plan, Rolls, Snapshot, Verdict};
@@ -144,6 +145,7 @@ pub(super) fn route(dialect: Dialect, name: &str, created: &str, http: Vec<HttpR
         created: created.into(),
         http,
         tcp: Vec::new(),
+        sampling: None,
     }
 }
 

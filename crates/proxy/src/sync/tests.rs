@@ -139,6 +139,7 @@ fn route(name: &str, path: PathMatch) -> Resource {
         created: String::new(),
         http: vec![rule],
         tcp: Vec::new(),
+        sampling: None,
     }))
 }
 

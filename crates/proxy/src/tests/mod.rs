@@ -22,6 +22,7 @@ mod proxy_protocol;
 mod replaced;
 mod routes;
 mod tcp;
+mod telemetry;
 mod websocket;
 
 use crate::current::{Current, Wanted};

@@ -52,6 +52,7 @@ pub(super) fn rule(change: impl FnOnce(&mut HttpRule)) -> Route {
         created: String::new(),
         http: vec![rule],
         tcp: vec![],
+        sampling: None,
     }
 }
 

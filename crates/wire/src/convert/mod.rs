@@ -17,6 +17,7 @@ mod service;
 mod settings;
 #[cfg(test)]
 mod strategy;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod workload;

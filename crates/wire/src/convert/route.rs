@@ -19,6 +19,7 @@ impl From<&model::Route> for proto::Route {
             tcp: encoded(&route.tcp),
             consumer_namespaces: route.consumer_namespaces.clone(),
             protocol: proto::RouteProtocol::from(route.protocol).into(),
+            sampling: route.sampling,
         }
     }
 }
@@ -36,6 +37,7 @@ impl TryFrom<proto::Route> for model::Route {
             created: route.created,
             http: list("http", route.http)?,
             tcp: list("tcp", route.tcp)?,
+            sampling: route.sampling.map(|number| percent("sampling", number)).transpose()?,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The settings of the whole mesh.
 
-use super::field::{Malformed, choice, optional, required};
+use super::field::{Malformed, choice, encoded, list, optional, required};
 use crate::generated::mesh as proto;
 use taut_model::destination::Balancer;
 use taut_model::settings as model;
@@ -12,6 +12,7 @@ impl From<&model::MeshSettings> for proto::MeshSettings {
             // There is no key to hash for all services.
             _ => proto::SimpleBalancer::LeastRequest.into(),
         };
+        let (default_providers, tracing) = (&settings.default_providers, &settings.tracing);
         let compression = settings.compression.as_ref().map(|compression| proto::Compression {
             selector: compression.selector.clone().into_iter().collect(),
             content_types: compression.content_types.clone(),
@@ -22,6 +23,10 @@ impl From<&model::MeshSettings> for proto::MeshSettings {
             protection: settings.protection,
             balancer,
             hedging: settings.hedging,
+            providers: encoded(&settings.providers),
+            // Proxies of earlier versions refuse what they do not know.
+            default_providers: (*default_providers != Default::default()).then(|| default_providers.into()),
+            tracing: (*tracing != Default::default()).then(|| tracing.into()),
             retry_budget: Some((&settings.retry_budget).into()),
             compression,
             outside_refused: settings.outside == model::Outside::Refused,
@@ -40,6 +45,9 @@ impl TryFrom<proto::MeshSettings> for model::MeshSettings {
             protection: settings.protection,
             balancer: choice::<proto::SimpleBalancer, Balancer>("balancer", settings.balancer)?,
             hedging: settings.hedging,
+            providers: list("providers", settings.providers)?,
+            default_providers: settings.default_providers.map(Into::into).unwrap_or_default(),
+            tracing: optional("tracing", settings.tracing)?.unwrap_or_default(),
             retry_budget: optional("retry_budget", settings.retry_budget)?.unwrap_or_default(),
             compression: settings.compression.map(|compression| model::Compression {
                 selector: compression.selector.into_iter().collect(),

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::destination::Balancer;
+use taut_model::expression::Expression;
 use taut_model::identity::Identity;
 use taut_model::origin::{Location, ObjectRef, Origin};
 use taut_model::policy::*;
@@ -17,6 +18,7 @@ use taut_model::rate_limit::*;
 use taut_model::route::*;
 use taut_model::service::*;
 use taut_model::settings::{Compression, MeshSettings, Outside};
+use taut_model::telemetry::*;
 use taut_model::workload::*;
 
 pub fn resource() -> impl Strategy<Value = Resource> {
@@ -29,6 +31,7 @@ pub fn resource() -> impl Strategy<Value = Resource> {
         authorization_policy().prop_map(|policy| Resource::AuthorizationPolicy(Arc::new(policy))),
         rate_limit().prop_map(|limit| Resource::RateLimit(Arc::new(limit))),
         mesh_settings().prop_map(|settings| Resource::MeshSettings(Arc::new(settings))),
+        telemetry().prop_map(|telemetry| Resource::Telemetry(Arc::new(telemetry))),
     ]
 }
 
@@ -137,8 +140,8 @@ fn route() -> BoxedStrategy<Route> {
     let dialect = prop::sample::select(vec![Dialect::Istio, Dialect::GatewayApi]);
     let protocol = prop::sample::select(vec![RouteProtocol::Grpc, RouteProtocol::Http, RouteProtocol::Tls, RouteProtocol::Tcp]);
     let parent = (text(), of(any::<u16>())).prop_map(|(host, port)| Parent { host, port });
-    (origin(), (dialect, protocol), vec(parent, 0..3), texts(), texts(), text(), vec(http_rule(), 0..3), vec(tcp_rule(), 0..2))
-        .prop_map(|(origin, (dialect, protocol), parents, consumer_namespaces, hostnames, created, http, tcp)| Route {
+    (origin(), (dialect, protocol), vec(parent, 0..3), texts(), texts(), text(), vec(http_rule(), 0..3), vec(tcp_rule(), 0..2), of(percent()))
+        .prop_map(|(origin, (dialect, protocol), parents, consumer_namespaces, hostnames, created, http, tcp, sampling)| Route {
             origin,
             dialect,
             protocol,
@@ -148,6 +151,7 @@ fn route() -> BoxedStrategy<Route> {
             created,
             http,
             tcp,
+            sampling,
         })
         .boxed()
 }
@@ -360,8 +364,12 @@ fn mesh_settings() -> BoxedStrategy<MeshSettings> {
     let compression =
         (labels(), texts(), any::<u64>()).prop_map(|(selector, content_types, min_length)| Compression { selector, content_types, min_length });
     let outside = prop::sample::select(vec![Outside::Reachable, Outside::Refused]);
-    (origin(), any::<bool>(), balancer, of(percent()), retry_budget(), of(compression), outside)
-        .prop_map(|(origin, protection, balancer, hedging, retry_budget, compression, outside)| MeshSettings {
+    let defaults = (of(text()), texts(), texts()).prop_map(|(tracing, logging, metrics)| DefaultProviders { tracing, logging, metrics });
+    let tracing =
+        (percent(), any::<bool>(), of(duration())).prop_map(|(sampling, failures, slower_than)| TracingDefaults { sampling, failures, slower_than });
+    let observed = (vec(provider(), 0..3), defaults, tracing);
+    (origin(), any::<bool>(), balancer, of(percent()), retry_budget(), of(compression), outside, observed)
+        .prop_map(|(origin, protection, balancer, hedging, retry_budget, compression, outside, observed)| MeshSettings {
             origin,
             protection,
             balancer,
@@ -369,6 +377,60 @@ fn mesh_settings() -> BoxedStrategy<MeshSettings> {
             retry_budget,
             compression,
             outside,
+            providers: observed.0,
+            default_providers: observed.1,
+            tracing: observed.2,
+        })
+        .boxed()
+}
+
+fn provider() -> impl Strategy<Value = Provider> {
+    let headers = || vec((text(), text()), 0..2);
+    let protocol = prop_oneof![
+        headers().prop_map(|headers| OtlpProtocol::Grpc { headers }),
+        (text(), headers()).prop_map(|(base, headers)| OtlpProtocol::Http { base, headers })
+    ];
+    let every = duration().prop_filter("an interval has a length", |interval| !interval.is_zero());
+    let collector = (text(), any::<u16>(), protocol, duration(), every)
+        .prop_map(|(host, port, protocol, timeout, metrics_every)| ProviderKind::Otlp(Collector { host, port, protocol, timeout, metrics_every }));
+    let kind = prop_oneof![Just(ProviderKind::Prometheus), Just(ProviderKind::File), collector];
+    (text(), kind).prop_map(|(name, kind)| Provider { name, kind })
+}
+
+fn telemetry() -> BoxedStrategy<Telemetry> {
+    let mode = || prop::sample::select(vec![Mode::Both, Mode::Client, Mode::Server]);
+    let tag = prop_oneof![
+        text().prop_map(Tag::Literal),
+        (text(), text()).prop_map(|(name, default)| Tag::Environment { name, default }),
+        (text(), text()).prop_map(|(name, default)| Tag::Header { name, default })
+    ];
+    let tracing = (origin(), mode(), of(text()), of(percent()), of(any::<bool>()), btree_map(text(), tag, 0..3))
+        .prop_map(|(origin, mode, provider, sampling, disabled, tags)| Tracing { origin, mode, provider, sampling, disabled, tags });
+    let filter = prop::sample::select(vec!["response.code >= 400", "!connection.mtls"]).prop_map(|text| Expression::parse(text).expect("parses"));
+    let logging = (origin(), mode(), texts(), any::<bool>(), of(filter)).prop_map(|(origin, mode, providers, disabled, filter)| Logging {
+        origin,
+        mode,
+        providers,
+        disabled,
+        filter,
+    });
+    let change = prop_oneof![Just(TagChange::Remove), text().prop_map(TagChange::Set)];
+    let over = (mode(), of(text()), of(any::<bool>()), btree_map(text(), change, 0..3)).prop_map(|(mode, metric, disabled, tags)| MetricOverride {
+        mode,
+        metric,
+        disabled,
+        tags,
+    });
+    let metrics = (origin(), texts(), vec(over, 0..3)).prop_map(|(origin, providers, overrides)| Metrics { origin, providers, overrides });
+    (origin(), text(), labels(), text(), vec(tracing, 0..3), vec(logging, 0..3), vec(metrics, 0..3))
+        .prop_map(|(origin, namespace, selector, created, tracing, logging, metrics)| Telemetry {
+            origin,
+            namespace,
+            selector,
+            created,
+            tracing,
+            logging,
+            metrics,
         })
         .boxed()
 }

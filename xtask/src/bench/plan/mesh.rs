@@ -203,6 +203,7 @@ fn route(service: &str, number: usize, matching: HttpMatch) -> Route {
         created: "2026-01-01T00:00:00Z".to_owned(),
         http: vec![rule],
         tcp: Vec::new(),
+        sampling: None,
     }
 }
 

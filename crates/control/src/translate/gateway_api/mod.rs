@@ -17,6 +17,7 @@ pub use resolve::{Known, bind, resolve};
 use super::hedging;
 use super::meaning::{Bound, Grant, Meaning, NamedPort};
 use super::reader::{Reader, code};
+use super::telemetry::sampling;
 use taut_model::host::{CLUSTER_DOMAIN, service_host};
 use taut_model::object::Object;
 use taut_model::route::{Dialect, Parent, Route, RouteProtocol};
@@ -132,6 +133,7 @@ fn route(reader: &mut Reader<'_>, parent_refs: &[api::ParentRef], mut said: Said
         created: reader.created(),
         http: said.http,
         tcp: said.tcp,
+        sampling: sampling(reader),
     };
     if ports.is_empty() { Meaning::Route(route) } else { Meaning::Bound(Bound { route, ports }) }
 }

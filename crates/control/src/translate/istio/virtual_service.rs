@@ -6,6 +6,7 @@ use super::parts::{backend, for_mesh, weight};
 use crate::translate::hedging;
 use crate::translate::meaning::{Delegate, Delegation, Meaning, Root};
 use crate::translate::reader::Reader;
+use crate::translate::telemetry::sampling;
 use crate::translate::values;
 use std::collections::BTreeMap;
 use taut_model::origin::ObjectRef;
@@ -53,6 +54,7 @@ pub fn virtual_service(reader: &mut Reader<'_>) -> Meaning {
         created: reader.created(),
         http: Vec::new(),
         tcp,
+        sampling: sampling(reader),
     };
     match rules.iter().any(|(_, delegation)| delegation.is_some()) {
         true => Meaning::Root(Root { route, rules }),

@@ -348,7 +348,6 @@ fn policy_fields() {
         (("PeerAuthentication", json!({"mtls": {"mode": "MAYBE"}})), "spec.mtls.mode"),
         (("PeerAuthentication", json!({"portLevelMtls": {"80": {"mode": "DISABLE"}}})), "spec.portLevelMtls"),
         (("RequestAuthentication", json!({})), "kind"),
-        (("Telemetry", json!({})), "kind"),
     ]);
 }
 
