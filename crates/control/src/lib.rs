@@ -9,6 +9,7 @@ pub mod dashboard;
 pub mod fault;
 mod https;
 pub mod lint;
+pub mod prometheus;
 pub mod pages;
 pub mod proposal;
 pub mod proxies;
