@@ -1,18 +1,15 @@
 //! The control plane as a whole: opens its state, binds its listeners, starts its tasks, and stops them again.
 
+mod behind;
 mod keys;
 mod site;
 
 use crate::access::{self, Access};
 use crate::api::{self, Api, User};
 use crate::authority::{Authority, AuthoritySettings, private_directory, warn_if_shared};
-use crate::changes::{self, Changes};
 use crate::dashboard::assets::Assets;
 use crate::fault::Fault;
 use crate::https;
-use crate::pages::{self, Pages};
-use crate::prometheus::{self, Prometheus, Traffic};
-use crate::proposal::{self, Proposals};
 use crate::proxies::Proxies;
 use crate::publish::{Published, Publisher};
 use crate::registry::Registry;
@@ -146,9 +143,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let access = Access::open(options.state.as_deref(), admin_token.clone(), world.clone())?;
     let kubeconfig_text = keys::kubeconfig(api_at, &authority.root_pem(), &admin_token);
     let kubeconfig = options.state.as_deref().map(|state| keys::write_kubeconfig(state, &kubeconfig_text)).transpose()?;
-
-    let api = api(&store, &world, &access);
-    api::seed(&api).map_err(|error| store_fault(&error))?;
+    let api = api(&store, &world, &access)?;
     let directory = options.config.as_deref().map(|config| Directory::open(config, store.clone(), world.clone())).transpose()?;
     let proxies = Proxies::default();
     let registry = Registry::new(store.clone(), world.clone())?;
@@ -174,29 +169,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         dashboard: site.as_ref().map(|site| site.counts.clone()),
         signals: signals.clone(),
     });
-    let prometheus = Prometheus::new(Arc::new(Traffic::new(signals.clone())), proxies.clone(), world.clone(), authenticate(&access));
-    let router = access::routes::router(access.clone())
-        .merge(changes::router(Changes { store: store.clone(), board: board.clone(), world: world.clone() }))
-        .merge(pages::router(Pages {
-            published: published.clone(),
-            proxies: proxies.clone(),
-            board: board.clone(),
-            authority: authority.clone(),
-            signals: signals.clone(),
-            decisions: Arc::default(),
-        }))
-        .merge(proposal::router(Proposals {
-            store: store.clone(),
-            published: published.clone(),
-            proxies: proxies.clone(),
-            signals: signals.clone(),
-            settings: Settings { trust_domain: options.trust_domain.clone() },
-            world: world.clone(),
-        }))
-        .merge(side::router(side))
-        .merge(prometheus::router(prometheus))
-        .merge(api::router(api));
-    let router = access::guarded(router, access.clone());
+    let router = behind::routes(side, api, &store, &signals);
     let services = Services {
         authority: authority.clone(),
         registry: registry.clone(),
@@ -206,19 +179,9 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         stopping: stopping.clone(),
         signals: signals.clone(),
     };
-    let mut serving = JoinSet::new();
-    let grpc_tls = certificate.server_config(&[b"h2"])?;
-    serving.spawn(async move {
-        if let Err(fault) = serve::serve(grpc, grpc_tls, services).await {
-            tracing::error!(%fault, "proxies are not served any more");
-        }
-    });
+    let mut serving = serve_proxies(grpc, &certificate, services)?;
     serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router.clone(), stopping.clone()));
-    let dashboard = site.as_ref().map(site::Site::url);
-    if let Some(site) = site {
-        site.keep_url(options.state.as_deref())?;
-        site.serve(&mut serving, &options, access.clone(), &certificate, router, stopping)?;
-    }
+    let dashboard = site.map(|site| site.serve(&mut serving, &options, access.clone(), &certificate, router, stopping)).transpose()?;
     let shown = slices::keep(store.clone(), published.clone(), world.clone());
     let keeping = signals::keep(signals.clone(), world.clone());
     let tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown, keeping);
@@ -242,6 +205,18 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         serving,
         tending,
     })
+}
+
+/// The first of the servers.
+fn serve_proxies(listener: Listener, certificate: &OwnCertificate, services: Services) -> Result<JoinSet<()>, Fault> {
+    let mut serving = JoinSet::new();
+    let tls = certificate.server_config(&[b"h2"])?;
+    serving.spawn(async move {
+        if let Err(fault) = serve::serve(listener, tls, services).await {
+            tracing::error!(%fault, "proxies are not served any more");
+        }
+    });
+    Ok(serving)
 }
 
 /// The tasks that run for ever beside the servers.
@@ -315,18 +290,20 @@ fn authenticate(access: &Access) -> side::Authenticate {
     Arc::new(move |bearer| access.visitor(bearer).map(|visitor| visitor.user))
 }
 
-fn api(store: &Store, world: &World, access: &Access) -> Arc<Api> {
+fn api(store: &Store, world: &World, access: &Access) -> Result<Arc<Api>, Fault> {
     let access = access.clone();
     let user =
         move |visitor: access::Visitor| User { name: visitor.user, may: Arc::new(move |method, kind| access::may(visitor.role, method, kind)) };
     let (clock, dice) = (world.clone(), world.clone());
-    Arc::new(Api {
+    let api = Arc::new(Api {
         store: store.clone(),
         admit: Arc::new(translate::admit),
         clock: Arc::new(move || clock.wall_text()),
         dice: Arc::new(move || dice.unique()),
         authenticate: Arc::new(move |bearer| access.visitor(bearer).map(&user)),
-    })
+    });
+    api::seed(&api).map_err(|error| store_fault(&error))?;
+    Ok(api)
 }
 
 async fn bind(world: &World, address: SocketAddr, flag: &str) -> Result<Listener, Fault> {

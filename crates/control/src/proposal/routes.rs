@@ -84,15 +84,19 @@ impl Proposals {
         for proxy in self.proxies.all() {
             pairs.extend(proxy.viewer.hosts.iter().map(|host| ((proxy.uid.clone(), host.clone()), None)));
         }
-        for (edge, signals) in Traffic::read(&self.signals, SEEN, None).edges {
+        for (edge, signals) in Traffic::read(&self.signals, SEEN, None, self.world.second()).edges {
             let uid = format!("{}/{}", edge.source.namespace, edge.source.workload);
             let seen = pairs.entry((uid, edge.service.host.clone())).or_default();
             *seen = Some(seen.unwrap_or_default() + signals.requests.max(signals.opened));
         }
         let published = self.published.borrow().clone();
-        let known =
-            |(uid, host): &(String, String)| published.translation.workloads.contains_key(uid) && published.translation.services.contains_key(host);
-        pairs.into_iter().filter(|(pair, _)| known(pair)).map(|((workload, host), requests)| Pair { workload, host, requests }).collect()
+        // A proxy asks for the service that its own workload serves, too: that is no call.
+        let known = |(uid, host): &(String, String), requests: Option<u64>| {
+            let workload = published.translation.workloads.get(uid).filter(|_| published.translation.services.contains_key(host));
+            workload.is_some_and(|workload| requests.is_some() || !workload.serves.iter().any(|serves| serves.host == *host))
+        };
+        let known = pairs.into_iter().filter(|(pair, requests)| known(pair, *requests));
+        known.map(|((workload, host), requests)| Pair { workload, host, requests }).collect()
     }
 }
 

@@ -45,7 +45,7 @@ impl Site {
     }
 
     /// What to open in a browser.
-    pub fn url(&self) -> Zeroizing<String> {
+    fn url(&self) -> Zeroizing<String> {
         let bare = format!("{}://{}/", self.here.scheme(), dialled(self.here.bound));
         Zeroizing::new(self.link.as_ref().map_or(bare.clone(), |link| format!("{bare}?token={}", link.as_str())))
     }
@@ -54,14 +54,14 @@ impl Site {
     ///
     /// # Errors
     /// A disk that cannot be written.
-    pub fn keep_url(&self, state: Option<&Path>) -> Result<(), Fault> {
+    fn keep_url(&self, state: Option<&Path>) -> Result<(), Fault> {
         state.map_or(Ok(()), |state| write_private(&state.join(URL_FILE), format!("{}\n", self.url().as_str()).as_bytes()))
     }
 
-    /// Serves the pages, and `behind` to those who signed in.
+    /// Serves the pages, and `behind` to those who signed in. Says what to open.
     ///
     /// # Errors
-    /// TLS cannot be set up.
+    /// TLS cannot be set up, or the state cannot be written.
     pub fn serve(
         self,
         serving: &mut JoinSet<()>,
@@ -70,14 +70,15 @@ impl Site {
         certificate: &OwnCertificate,
         behind: Router,
         stopping: Stopping,
-    ) -> Result<(), Fault> {
-        let tls = self.here.tls;
+    ) -> Result<Zeroizing<String>, Fault> {
+        self.keep_url(options.state.as_deref())?;
+        let (tls, url) = (self.here.tls, self.url());
         let site = Dashboard { access, link: self.link, assets: options.assets, here: self.here, counts: self.counts };
         let router = dashboard::router(Arc::new(site), behind);
         match tls {
             true => serving.spawn(https::serve(self.listener, certificate.server_config(&https::ALPN)?, router, stopping)),
             false => serving.spawn(https::serve_plain(self.listener, router, stopping)),
         };
-        Ok(())
+        Ok(url)
     }
 }
