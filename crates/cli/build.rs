@@ -36,7 +36,8 @@ fn main() {
             None => "None".to_owned(),
         };
         let file = file.canonicalize().expect("a path");
-        writeln!(table, "    Asset {{ path: {path:?}, bytes: include_bytes!({file:?}), gzip: {gzip} }},").expect("memory");
+        writeln!(table, "    taut_control::dashboard::assets::Asset {{ path: {path:?}, bytes: include_bytes!({file:?}), gzip: {gzip} }},")
+            .expect("memory");
     }
     table.push(']');
     std::fs::write(out.join("dashboard.rs"), table).expect("the table of files");

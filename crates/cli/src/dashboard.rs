@@ -1,6 +1,6 @@
 //! The dashboard's files, as they were when this program was built.
 
-use taut_control::dashboard::assets::{Asset, Assets};
+use taut_control::dashboard::assets::Assets;
 
 pub const ASSETS: Assets = include!(concat!(env!("OUT_DIR"), "/dashboard.rs"));
 
@@ -10,7 +10,7 @@ mod tests {
 
     #[test]
     fn a_dashboard_has_a_page_and_no_script_in_it() {
-        let Some(index) = ASSETS.iter().find(|asset: &&Asset| asset.path == "index.html") else {
+        let Some(index) = ASSETS.iter().find(|asset| asset.path == "index.html") else {
             assert!(ASSETS.is_empty(), "files without a page: {ASSETS:?}");
             return;
         };

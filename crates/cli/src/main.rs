@@ -7,12 +7,14 @@ mod analyze;
 mod api;
 mod apply;
 mod bookstore;
+mod changes;
 mod dashboard;
 mod demo;
 mod get;
 mod kubeconfig;
 mod output;
 mod place;
+mod plan;
 mod run;
 mod status;
 mod test;
@@ -68,7 +70,13 @@ enum Command {
     Why(why::Arguments),
     /// Wait until objects are live in every proxy that needs them
     Wait(wait::Arguments),
-    /// Make a join token, for one proxy, once
+    /// What would change if files were applied, in the objects and for the flows that were seen
+    Plan(plan::Arguments),
+    /// Who changed what of the configuration, when, and where it is live
+    Changes(changes::Arguments),
+    /// Take a change of configuration back
+    Rollback(changes::RollbackArguments),
+    /// Make a join token, for one proxy, once; or a token for a person
     Token(token::Arguments),
     /// Print shell completions
     Completions { shell: clap_complete::Shell },
@@ -134,6 +142,9 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
             Command::Test(a) => test::test(a).map(done),
             Command::Why(a) => why::why(place, a).await.map(done),
             Command::Wait(a) => wait::wait(place, a).await.map(done),
+            Command::Plan(a) => plan::plan(place, a).await,
+            Command::Changes(a) => changes::changes(place, a).await.map(done),
+            Command::Rollback(a) => changes::rollback(place, a).await.map(done),
             Command::Token(a) => token::token(place, a).await.map(done),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Arguments::command(), "taut", &mut std::io::stdout());

@@ -5,6 +5,7 @@ use crate::place::Place;
 use crate::run::stop_signal;
 use crate::wait::duration;
 use crate::{Failure, Outcome};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,9 +42,19 @@ pub struct Arguments {
 
 /// Where the dashboard listens, if anywhere.
 #[derive(Clone, Copy, Debug)]
-struct Dashboard(Option<SocketAddr>);
+pub struct Dashboard(pub Option<SocketAddr>);
 
-fn dashboard(text: &str) -> Result<Dashboard, String> {
+impl fmt::Display for Dashboard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
+
+/// An address and port, or `off`.
+pub fn dashboard(text: &str) -> Result<Dashboard, String> {
     match text {
         "off" => Ok(Dashboard(None)),
         address => address.parse().map(|address| Dashboard(Some(address))).map_err(|_| "expected ADDRESS:PORT or off".to_owned()),

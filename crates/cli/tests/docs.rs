@@ -72,6 +72,16 @@ fn operate() {
 }
 
 #[test]
+fn changes() {
+    page("changes");
+}
+
+#[test]
+fn dashboard() {
+    page("dashboard");
+}
+
+#[test]
 fn overload() {
     page("overload");
 }

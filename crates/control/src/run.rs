@@ -1,12 +1,12 @@
 //! The control plane as a whole: opens its state, binds its listeners, starts its tasks, and stops them again.
 
+mod behind;
 mod keys;
 mod site;
 
 use crate::access::{self, Access};
 use crate::api::{self, Api, User};
 use crate::authority::{Authority, AuthoritySettings, private_directory, warn_if_shared};
-use crate::changes::{self, Changes};
 use crate::dashboard::assets::Assets;
 use crate::fault::Fault;
 use crate::https;
@@ -16,6 +16,7 @@ use crate::registry::Registry;
 use crate::serve::tls::OwnCertificate;
 use crate::serve::{self, Services};
 use crate::side::{self, Side};
+use crate::signals;
 use crate::slices;
 use crate::source::directory::Directory;
 use crate::status::Board;
@@ -137,9 +138,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let access = Access::open(options.state.as_deref(), admin_token.clone(), world.clone())?;
     let kubeconfig_text = keys::kubeconfig(api_at, &authority.root_pem(), &admin_token);
     let kubeconfig = options.state.as_deref().map(|state| keys::write_kubeconfig(state, &kubeconfig_text)).transpose()?;
-
-    let api = api(&store, &world, &access);
-    api::seed(&api).map_err(|error| store_fault(&error))?;
+    let api = api(&store, &world, &access)?;
     let directory = options.config.as_deref().map(|config| Directory::open(config, store.clone(), world.clone())).transpose()?;
     let proxies = Proxies::default();
     let registry = Registry::new(store.clone(), world.clone())?;
@@ -150,7 +149,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let certificate = OwnCertificate::new(authority.clone(), world.clone(), dialled_at)?;
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
-
+    let signals = signals::Store::in_memory(signals::Limits::default());
     let side = Arc::new(Side {
         authority: authority.clone(),
         proxies: proxies.clone(),
@@ -163,11 +162,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         access: access.clone(),
         dashboard: site.as_ref().map(|site| site.counts.clone()),
     });
-    let router = access::routes::router(access.clone())
-        .merge(changes::router(Changes { store: store.clone(), board: board.clone(), world: world.clone() }))
-        .merge(side::router(side))
-        .merge(api::router(api));
-    let router = access::guarded(router, access.clone());
+    let router = behind::routes(side, api, &store, &signals);
     let services = Services {
         authority: authority.clone(),
         registry: registry.clone(),
@@ -176,18 +171,9 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         world: world.clone(),
         stopping: stopping.clone(),
     };
-    let mut serving = JoinSet::new();
-    let grpc_tls = certificate.server_config(&[b"h2"])?;
-    serving.spawn(async move {
-        if let Err(fault) = serve::serve(grpc, grpc_tls, services).await {
-            tracing::error!(%fault, "proxies are not served any more");
-        }
-    });
+    let mut serving = serve_proxies(grpc, &certificate, services)?;
     serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router.clone(), stopping.clone()));
-    let dashboard = site.as_ref().map(site::Site::url);
-    if let Some(site) = site {
-        site.serve(&mut serving, &options, access.clone(), &certificate, router, stopping)?;
-    }
+    let dashboard = site.map(|site| site.serve(&mut serving, &options, access.clone(), &certificate, router, stopping)).transpose()?;
     let shown = slices::keep(store.clone(), published.clone(), world.clone());
     let tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown);
     Ok(Running {
@@ -209,6 +195,18 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         serving,
         tending,
     })
+}
+
+/// The first of the servers.
+fn serve_proxies(listener: Listener, certificate: &OwnCertificate, services: Services) -> Result<JoinSet<()>, Fault> {
+    let mut serving = JoinSet::new();
+    let tls = certificate.server_config(&[b"h2"])?;
+    serving.spawn(async move {
+        if let Err(fault) = serve::serve(listener, tls, services).await {
+            tracing::error!(%fault, "proxies are not served any more");
+        }
+    });
+    Ok(serving)
 }
 
 /// The tasks that run for ever beside the servers.
@@ -272,18 +270,20 @@ fn authenticate(access: &Access) -> side::Authenticate {
     Arc::new(move |bearer| access.visitor(bearer).map(|visitor| visitor.user))
 }
 
-fn api(store: &Store, world: &World, access: &Access) -> Arc<Api> {
+fn api(store: &Store, world: &World, access: &Access) -> Result<Arc<Api>, Fault> {
     let access = access.clone();
     let user =
         move |visitor: access::Visitor| User { name: visitor.user, may: Arc::new(move |method, kind| access::may(visitor.role, method, kind)) };
     let (clock, dice) = (world.clone(), world.clone());
-    Arc::new(Api {
+    let api = Arc::new(Api {
         store: store.clone(),
         admit: Arc::new(translate::admit),
         clock: Arc::new(move || clock.wall_text()),
         dice: Arc::new(move || dice.unique()),
         authenticate: Arc::new(move |bearer| access.visitor(bearer).map(&user)),
-    })
+    });
+    api::seed(&api).map_err(|error| store_fault(&error))?;
+    Ok(api)
 }
 
 async fn bind(world: &World, address: SocketAddr, flag: &str) -> Result<Listener, Fault> {

@@ -66,6 +66,11 @@ impl Hosted {
 }
 
 impl Index {
+    /// The workloads that serve a host.
+    pub fn serving(&self, host: &str) -> impl Iterator<Item = &String> {
+        self.workloads.get(host).into_iter().flatten()
+    }
+
     pub fn new(mesh: &Translation) -> Self {
         let mut index = Self::default();
         for (uid, workload) in &mesh.workloads {

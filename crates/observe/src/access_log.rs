@@ -11,8 +11,8 @@
 //! Bytes are of bodies; quoted parts are escaped, so that no client can forge a line.
 
 use crate::flags;
+use crate::labels::{protocol_name, reporter_name};
 use crate::record::{ConnectionRecord, Edge, ExchangeRecord, Failure, Party};
-use crate::series::{protocol_name, reporter_name};
 use crate::text::{Id, Moment};
 use serde::Serialize;
 use std::fmt::Write as _;

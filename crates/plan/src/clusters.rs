@@ -14,6 +14,7 @@ use taut_model::identity::Identity;
 use taut_model::origin::Origin;
 use taut_model::policy::ROOT_NAMESPACE;
 use taut_model::service::{Affinity, Place, Resolution, Service, ServicePort};
+use taut_model::settings::MeshSettings;
 use taut_model::workload::{Health, Serves, Workload};
 
 /// Istio's defaults.
@@ -57,7 +58,7 @@ pub(crate) fn build(snapshot: &Snapshot) -> Clusters {
             let mut base = destinations.first().map_or_else(TrafficPolicy::default, |d| overlay(&TrafficPolicy::default(), &d.policy, port.number));
             additions.iter().for_each(|addition| add(&mut base, &overlay(&TrafficPolicy::default(), &addition.policy, port.number)));
             let origin = destinations.first().map(|d| d.origin.clone());
-            let whole = Wanted { balancer: &defaults.balancer, service, port, host: &host, workloads: &workloads, own: snapshot.own.as_deref() };
+            let whole = Wanted { mesh: &defaults, service, port, host: &host, workloads: &workloads, own: snapshot.own.as_deref() };
             let cluster = whole.cluster(None, &base, origin.clone());
             built.insert(cluster.cluster.key.clone(), cluster);
             for subset in &subsets {
@@ -96,6 +97,7 @@ impl<'a> Settings<'a> {
 fn add(base: &mut TrafficPolicy, addition: &TrafficPolicy) {
     base.health_check = base.health_check.take().or_else(|| addition.health_check.clone());
     base.persistence = base.persistence.take().or_else(|| addition.persistence.clone());
+    base.retry_budget = base.retry_budget.take().or_else(|| addition.retry_budget.clone());
     if addition.tls.is_some() && matches!(base.tls, None | Some(ClientTls::Disable)) {
         base.tls.clone_from(&addition.tls);
     }
@@ -160,8 +162,8 @@ fn overlay(below: &TrafficPolicy, above: &TrafficPolicy, port: u16) -> TrafficPo
 }
 
 struct Wanted<'a> {
-    /// Of the mesh, for services in it.
-    balancer: &'a Balancer,
+    /// What holds where nobody says more.
+    mesh: &'a MeshSettings,
     service: &'a Service,
     port: &'a ServicePort,
     host: &'a Arc<str>,
@@ -188,7 +190,11 @@ impl Wanted<'_> {
         let judged = policy.outlier.is_some() || policy.health_check.is_some();
         let places = places(self.own, &there, policy.locality.as_ref(), self.service.distribution, judged);
         let uids = there.iter().map(|workload| workload.uid.as_str());
-        let sessions = policy.persistence.as_ref().map(|said| Sessions::new(said, self.host, self.port.number, uids));
+        let sessions = policy.persistence.as_ref().map(|said| Arc::new(Sessions::new(said, self.host, self.port.number, uids)));
+        let (balancer, balancer_origin) = match &policy.balancer {
+            Some(balancer) => (balancer.clone(), origin.clone()),
+            None => self.usual_balancer(),
+        };
         let idle_timeout = limits.idle_timeout.unwrap_or(IDLE_TIMEOUT);
         let cluster = Cluster {
             key: ClusterKey { host: self.host.clone(), port: self.port.number, subset: subset.map(|subset| subset.name.as_str().into()) },
@@ -196,9 +202,10 @@ impl Wanted<'_> {
             service_namespace: self.service.namespace.clone(),
             service_name: self.service.name.clone(),
             endpoints,
-            balancer: policy.balancer.clone().unwrap_or_else(|| self.usual_balancer()),
+            balancer,
+            balancer_origin,
             outlier: policy.outlier.clone(),
-            retry_budget: policy.retry_budget.clone().unwrap_or_default(),
+            retry_budget: policy.retry_budget.clone().unwrap_or_else(|| self.mesh.retry_budget.clone()),
             connect_timeout: limits.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
             idle_timeout,
             tcp_idle_timeout: limits.tcp_idle_timeout.unwrap_or(idle_timeout),
@@ -217,11 +224,16 @@ impl Wanted<'_> {
         Built { cluster: Arc::new(cluster), without_peer, passthrough, demands_tls }
     }
 
-    fn usual_balancer(&self) -> Balancer {
+    /// Where no rule names one: a balancer, and what chose it.
+    fn usual_balancer(&self) -> (Balancer, Option<Origin>) {
         match (self.service.affinity, self.service.place) {
-            (Affinity::None, Place::Mesh) => self.balancer.clone(),
-            (Affinity::None, Place::External) => Balancer::LeastRequest,
-            (Affinity::ClientAddress, _) => Balancer::RingHash { key: HashKey::SourceIp, min_size: RING_SIZE },
+            (Affinity::None, Place::Mesh) => {
+                // Settings that say nothing of it have not chosen.
+                let chose = self.mesh.balancer != MeshSettings::default().balancer;
+                (self.mesh.balancer.clone(), chose.then(|| self.mesh.origin.clone()))
+            }
+            (Affinity::None, Place::External) => (Balancer::LeastRequest, None),
+            (Affinity::ClientAddress, _) => (Balancer::RingHash { key: HashKey::SourceIp, min_size: RING_SIZE }, Some(self.service.origin.clone())),
         }
     }
 
@@ -285,6 +297,7 @@ pub(crate) fn only(cluster: &Cluster, endpoint: &Arc<Endpoint>) -> Cluster {
         service_name: cluster.service_name.clone(),
         endpoints: vec![endpoint.clone()],
         balancer: cluster.balancer.clone(),
+        balancer_origin: cluster.balancer_origin.clone(),
         limits: cluster.limits.clone(),
         outlier: cluster.outlier.clone(),
         retry_budget: cluster.retry_budget.clone(),

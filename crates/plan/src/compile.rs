@@ -7,6 +7,7 @@ use crate::cors;
 use crate::inbound::InboundPlan;
 use crate::plan::Plan;
 use crate::rules::{Matchers, Scope};
+use crate::session;
 use crate::snapshot::Snapshot;
 use crate::table::{Direct, Entries, Entry, HostPlan, Rule, Table, TcpEntry};
 use foldhash::fast::FixedState;
@@ -110,6 +111,7 @@ impl Compiled<'_> {
         if self.route.http.iter().any(|rule| rule.cors.is_some()) {
             into.extend(cors::REQUEST_HEADERS.map(str::to_owned));
         }
+        into.extend(self.route.http.iter().filter_map(|rule| rule.persistence.as_ref()).map(|said| session::header_name(&said.by)));
     }
 }
 

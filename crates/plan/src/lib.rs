@@ -36,6 +36,7 @@ mod policies;
 mod possibilities;
 mod principal;
 pub mod rate;
+mod recent;
 pub mod retry;
 mod rules;
 mod session;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use taut_model::host;
 use taut_model::origin::Origin;
 use taut_model::service::{AppProtocol, Place, Service};
-use taut_model::settings::MeshSettings;
+use taut_model::settings::{Compression, MeshSettings};
 use taut_model::workload::Workload;
 
 #[derive(Debug)]
@@ -62,6 +62,17 @@ impl Plan {
     /// What holds for the whole mesh.
     pub fn settings(&self) -> &MeshSettings {
         &self.settings
+    }
+
+    /// At most how many percent of second copies the requests of a rule may have; `None`: none.
+    pub fn most_hedging(&self, rule: &RulePlan) -> Option<f64> {
+        self.hedging(rule).map(|(percent, _)| percent)
+    }
+
+    /// Which responses of the workload beside this proxy are compressed; `None`: none.
+    pub fn compression(&self) -> Option<&Compression> {
+        let compression = self.settings.compression.as_ref()?;
+        self.own.as_ref().is_some_and(|own| own.has_labels(&compression.selector)).then_some(compression)
     }
 
     /// Per object: why it is not accepted; the shell reports it to the control plane. A route told here has no effect; a policy

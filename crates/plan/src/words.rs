@@ -3,7 +3,7 @@
 use crate::locality::{Place, Places};
 use taut_model::destination::{Balancer, HealthCheck, Probe};
 use taut_model::origin::Origin;
-use taut_model::route::{AbortWith, HeaderChange, Retry, RetryEndpoints, RetryOn};
+use taut_model::route::{AbortWith, HeaderChange, HowChanged, Retry, RetryEndpoints, RetryOn};
 
 pub(crate) fn balancer(balancer: &Balancer) -> &'static str {
     match balancer {
@@ -27,6 +27,8 @@ pub fn retry_on(conditions: &[RetryOn]) -> String {
         RetryOn::GatewayError => "502-504".to_owned(),
         RetryOn::Conflict => "409".to_owned(),
         RetryOn::Status(status) => status.to_string(),
+        RetryOn::RateLimited => "rate limited".to_owned(),
+        RetryOn::NamedHeader => "headers that the request names".to_owned(),
         RetryOn::Grpc(code) => format!("gRPC {code}"),
     };
     conditions.iter().map(word).collect::<Vec<_>>().join(", ")
@@ -44,7 +46,11 @@ pub(crate) fn header_change(change: &HeaderChange) -> String {
     let removed = change.remove.iter().map(|name| format!("{name} removed"));
     let set = change.set.iter().map(|(name, _)| format!("{name} set"));
     let added = change.add.iter().map(|(name, _)| format!("{name} added"));
-    removed.chain(set).chain(added).collect::<Vec<_>>().join(", ")
+    let computed = change.computed.iter().map(|header| match header.how {
+        HowChanged::Set => format!("{} set", header.name),
+        HowChanged::Add => format!("{} added", header.name),
+    });
+    removed.chain(set).chain(added).chain(computed).collect::<Vec<_>>().join(", ")
 }
 
 pub(crate) fn abort(with: AbortWith) -> String {

@@ -1,5 +1,6 @@
 //! Step 2 of 7: one connection, from its first byte. Where it wants to go, who sent it, what is spoken on it.
 
+use crate::ahead::Ahead;
 use crate::capture::http_proxy;
 use crate::capture::sniff::{self, Opening};
 use crate::capture::socks5;
@@ -281,7 +282,7 @@ enum Named {
 async fn prove(engine: &Engine, stream: Stream) -> Result<Proven, String> {
     let held = engine.current.identity().ok_or("this proxy holds no certificate yet")?;
     let config = engine.dialer.tls.server(&held).map_err(|error| error.to_string())?;
-    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(stream)).await;
+    let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(Ahead::new(stream))).await;
     let stream = accepted.map_err(|_| format!("no TLS handshake within {HANDSHAKE_TIMEOUT:?}"))?.map_err(|error| error.to_string())?;
     let session = stream.get_ref().1;
     let leaf = session.peer_certificates().and_then(<[_]>::first).ok_or("the peer sent no certificate")?;

@@ -1,5 +1,6 @@
 //! Opens connections: resolve, connect, prove identities. Says precisely what failed. Keeping them is `pool`'s.
 
+use crate::ahead::Ahead;
 use crate::eyeballs;
 use crate::fault::{Fault, Kind};
 use crate::identity::HeldIdentity;
@@ -89,7 +90,7 @@ impl Dialer {
     async fn secure(&self, target: &Target, config: Arc<rustls::ClientConfig>, name: &str) -> Result<Io, Fault> {
         let name = ServerName::try_from(name.to_owned()).map_err(|error| untrusted(target, &error))?;
         let stream = self.connect(target).await?;
-        let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|error| match error.get_ref() {
+        let stream = TlsConnector::from(config).connect(name, Ahead::new(stream)).await.map_err(|error| match error.get_ref() {
             Some(inner) if inner.is::<rustls::Error>() => untrusted(target, &error),
             _ => Fault::new(Kind::ConnectFailed, format!("TLS handshake with {}: {error}", shown(&target.address))),
         })?;

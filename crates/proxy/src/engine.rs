@@ -51,10 +51,14 @@ pub struct Engine {
     introductions: RefCell<Introductions>,
     names: RefCell<Names>,
     learned: RefCell<Learned>,
+    /// Exchanges and connections that there have been.
+    begun: Cell<u64>,
     open: watch::Sender<usize>,
     closing: watch::Sender<bool>,
     /// Held once by each mirrored copy under way.
     pub copies: Rc<()>,
+    /// Held once by each response that is being compressed.
+    pub presses: Rc<()>,
 }
 
 impl Engine {
@@ -81,14 +85,17 @@ impl Engine {
             introductions: RefCell::default(),
             names: RefCell::default(),
             learned: RefCell::default(),
+            begun: Cell::new(0),
             open: watch::Sender::new(0),
             closing: watch::Sender::new(false),
             copies: Rc::new(()),
+            presses: Rc::new(()),
         })
     }
 
     /// The plan of this moment, for one exchange or connection from start to end.
     pub fn pin(&self) -> Arc<Plan> {
+        self.begun.set(self.begun.get() + 1);
         let plan = self.current.plan();
         if self.live_version.replace(plan.version()) != plan.version() {
             self.live.borrow_mut().retain(&plan, self.world.now());
@@ -167,6 +174,11 @@ impl Engine {
         });
     }
 
+    /// Exchanges and connections that there have been, about.
+    pub fn begun(&self) -> u64 {
+        self.begun.get()
+    }
+
     /// Whether what is left is being ended, since the drain's time is over.
     pub fn closing(&self) -> bool {
         *self.closing.borrow()
@@ -220,7 +232,8 @@ pub struct Admitted {
 
 impl Admitted {
     pub fn new(engine: &Rc<Engine>, cluster: &Arc<Cluster>) -> Result<Self, Overflow> {
-        engine.live().admit(cluster)?;
+        let now = engine.world.now();
+        engine.live().admit(cluster, now)?;
         Ok(Self { engine: engine.clone(), cluster: cluster.clone(), retry: false })
     }
 
@@ -230,7 +243,7 @@ impl Admitted {
         if std::mem::take(&mut self.retry) {
             live.finish_retry(&self.cluster);
         }
-        self.retry = live.try_retry(&self.cluster);
+        self.retry = live.try_retry(&self.cluster, self.engine.world.now());
         self.retry
     }
 }

@@ -1,5 +1,6 @@
 //! One exchange, steps 3 to 7: gather the facts, decide, transform, forward, respond.
 
+use crate::compress;
 use crate::engine::Engine;
 use crate::facts::{self, Arrival, Exchange};
 use crate::fault::{Fault, Kind};
@@ -42,6 +43,9 @@ async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, F
     let switching = switches_protocol(&answer.response);
     let from_mesh = answer.from_mesh;
     transform::response(engine, exchange, &go, answer.response.headers_mut(), switching, from_mesh);
+    if let Some(compression) = exchange.plan.compression().filter(|_| exchange.inbound() && !switching) {
+        answer.response = compress::response(engine, &exchange.head, answer.response, compression);
+    }
     Ok(answer)
 }
 

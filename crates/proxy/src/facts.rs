@@ -183,6 +183,8 @@ pub struct Exchange {
     host: Text,
     port: u16,
     pub grpc: bool,
+    /// That the client speaks.
+    pub version: Version,
     pub call: Call,
     /// The client speaks gRPC-Web, and is to be answered in it.
     pub web: Option<grpc_web::Format>,
@@ -287,8 +289,8 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
     };
     let evidence = Evidence { plan: plan.clone(), facts, rolls };
     let open = Open::new(engine, record, evidence, body.clone());
-    let (web, cors, largest_response) = (None, None, None);
-    Exchange { arrival: arrival.clone(), head, body, upgrade, plan, rolls, authority, host, port, grpc, call, web, cors, largest_response, open }
+    let (web, cors, largest_response, arrival, version) = (None, None, None, arrival.clone(), head.version);
+    Exchange { arrival, head, body, upgrade, plan, rolls, authority, host, port, grpc, version, call, web, cors, largest_response, open }
 }
 
 /// Removes the headers that only proxies of the mesh may set, after reading what a peer's proxy said in them.

@@ -1,5 +1,6 @@
 //! One byte stream, whatever carries it: a socket, TLS over one, or a stream of HTTP/2; with bytes that were read ahead.
 
+use crate::ahead::Ahead;
 use crate::tls::Spoken;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::future::Future;
@@ -11,6 +12,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
+/// What is encrypted at most before it is written.
+const ENCRYPTED: usize = 256 * 1024;
+
 pub struct Io {
     /// Bytes that were looked at to learn the protocol; read first.
     ahead: Bytes,
@@ -19,8 +23,8 @@ pub struct Io {
 
 enum Carrier {
     Plain(Stream),
-    TlsServer(Box<server::TlsStream<Stream>>),
-    TlsClient(Box<client::TlsStream<Stream>>),
+    TlsServer(Box<server::TlsStream<Ahead>>),
+    TlsClient(Box<client::TlsStream<Ahead>>),
     Strand(Box<dyn Strand>),
 }
 
@@ -38,14 +42,16 @@ impl From<Stream> for Io {
     }
 }
 
-impl From<server::TlsStream<Stream>> for Io {
-    fn from(stream: server::TlsStream<Stream>) -> Self {
+impl From<server::TlsStream<Ahead>> for Io {
+    fn from(mut stream: server::TlsStream<Ahead>) -> Self {
+        stream.get_mut().1.set_buffer_limit(Some(ENCRYPTED));
         Self { ahead: Bytes::new(), carrier: Carrier::TlsServer(Box::new(stream)) }
     }
 }
 
-impl From<client::TlsStream<Stream>> for Io {
-    fn from(stream: client::TlsStream<Stream>) -> Self {
+impl From<client::TlsStream<Ahead>> for Io {
+    fn from(mut stream: client::TlsStream<Ahead>) -> Self {
+        stream.get_mut().1.set_buffer_limit(Some(ENCRYPTED));
         Self { ahead: Bytes::new(), carrier: Carrier::TlsClient(Box::new(stream)) }
     }
 }

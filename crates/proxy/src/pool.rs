@@ -8,7 +8,7 @@ use crate::fault::{Fault, Kind};
 use crate::gate::{Gate, Permit, Waiting};
 use crate::http1::Wire;
 use crate::http1::client::{self, Loan, Unanswered, Why};
-use crate::http2::{self, Dialect, Failure, Limits};
+use crate::http2::{self, Dialect, FRAME_BYTES, Failure, Limits};
 use crate::identity::HeldIdentity;
 use crate::incoming::Incoming;
 use crate::io::Io;
@@ -42,12 +42,13 @@ const REST: Duration = Duration::from_secs(2);
 
 /// What others may do on a connection that many requests share.
 pub fn limits(dialect: Dialect, streams: u32, trusted: bool) -> Limits {
+    let frame = FRAME_BYTES;
     match dialect {
-        Dialect::Http2 => Limits { stream_window: STREAM_WINDOW, connection_window: CONNECTION_WINDOW, streams, release_on_arrival: false, trusted },
+        Dialect::Http2 => Limits { stream_window: STREAM_WINDOW, connection_window: CONNECTION_WINDOW, streams, release_on_arrival: false, trusted, frame },
         // Clients that know nothing of each other: one that does not read must not hold up the others.
         Dialect::Http1 => {
             let (stream_window, streams) = (STREAM_WINDOW / 2, streams.min(SHARED_STREAMS));
-            Limits { stream_window, connection_window: stream_window * SHARED_STREAMS, streams, release_on_arrival: true, trusted }
+            Limits { stream_window, connection_window: stream_window * SHARED_STREAMS, streams, release_on_arrival: true, trusted, frame }
         }
     }
 }

@@ -55,7 +55,7 @@ impl Client {
                 let _ = socks5::reply(&mut io, fault).await;
                 fault.is_none().then_some(io)
             }
-            (Self::Connect(asked), None) => asked.accept().ok(),
+            (Self::Connect(asked), None) => Some(asked.accept()),
             (Self::Connect(asked), Some(fault)) => {
                 asked.refuse(fault);
                 None

@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::listen::{Listeners, listen};
 use crate::options::Options;
 use crate::probe;
+use crate::quiet::{self, Quiet};
 use crate::sink::Sink;
 use crate::tunnel;
 use crate::world::World;
@@ -70,8 +71,12 @@ async fn adopt(engine: &Rc<Engine>, mut bequests: mpsc::UnboundedReceiver<Beques
 
 /// Never ends.
 async fn sweep(engine: &Rc<Engine>, number: usize) {
+    let mut quiet = Quiet::default();
     for turn in 1u64.. {
         tokio::time::sleep(REPORT).await;
+        if quiet.look(engine.begun()) && !engine.world.is_simulated() {
+            quiet::give_back();
+        }
         engine.current.set_ejected(number, engine.live().ejected(engine.world.now()));
         let to_check = engine.live().take_to_check();
         engine.current.checks().note_used(to_check, engine.world.now());

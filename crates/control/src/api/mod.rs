@@ -11,7 +11,7 @@ mod answer;
 mod asked;
 mod body;
 mod change;
-mod defaults;
+pub(crate) mod defaults;
 mod discovery;
 mod jsonpath;
 mod look;

@@ -2,6 +2,7 @@
 
 use super::{Options, address, bind, dialled, keys};
 use crate::access::Access;
+use crate::authority::write_private;
 use crate::dashboard::{self, Counts, Dashboard, Here};
 use crate::fault::Fault;
 use crate::https;
@@ -10,10 +11,14 @@ use crate::stopping::Stopping;
 use crate::world::World;
 use axum::Router;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use taut_wire::net::Listener;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
+
+/// In the state directory.
+const URL_FILE: &str = "dashboard.url";
 
 /// A dashboard whose port is taken, and that does not serve yet.
 pub(super) struct Site {
@@ -40,15 +45,23 @@ impl Site {
     }
 
     /// What to open in a browser.
-    pub fn url(&self) -> Zeroizing<String> {
+    fn url(&self) -> Zeroizing<String> {
         let bare = format!("{}://{}/", self.here.scheme(), dialled(self.here.bound));
         Zeroizing::new(self.link.as_ref().map_or(bare.clone(), |link| format!("{bare}?token={}", link.as_str())))
     }
 
-    /// Serves the pages, and `behind` to those who signed in.
+    /// Writes the address where `taut demo` and people find it again: for the owner of the state alone, as it may hold the link.
     ///
     /// # Errors
-    /// TLS cannot be set up.
+    /// A disk that cannot be written.
+    fn keep_url(&self, state: Option<&Path>) -> Result<(), Fault> {
+        state.map_or(Ok(()), |state| write_private(&state.join(URL_FILE), format!("{}\n", self.url().as_str()).as_bytes()))
+    }
+
+    /// Serves the pages, and `behind` to those who signed in. Says what to open.
+    ///
+    /// # Errors
+    /// TLS cannot be set up, or the state cannot be written.
     pub fn serve(
         self,
         serving: &mut JoinSet<()>,
@@ -57,14 +70,15 @@ impl Site {
         certificate: &OwnCertificate,
         behind: Router,
         stopping: Stopping,
-    ) -> Result<(), Fault> {
-        let tls = self.here.tls;
+    ) -> Result<Zeroizing<String>, Fault> {
+        self.keep_url(options.state.as_deref())?;
+        let (tls, url) = (self.here.tls, self.url());
         let site = Dashboard { access, link: self.link, assets: options.assets, here: self.here, counts: self.counts };
         let router = dashboard::router(Arc::new(site), behind);
         match tls {
             true => serving.spawn(https::serve(self.listener, certificate.server_config(&https::ALPN)?, router, stopping)),
             false => serving.spawn(https::serve_plain(self.listener, router, stopping)),
         };
-        Ok(())
+        Ok(url)
     }
 }

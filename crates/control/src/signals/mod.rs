@@ -137,6 +137,11 @@ impl Store {
         Answer { step, series: query::series(&frames, &window, step, filter, by, most) }
     }
 
+    /// How finely a window that begins at a second can be told apart, in seconds.
+    pub fn finest_at(&self, second: Second) -> Second {
+        self.inner.lock().finest_at(second).unwrap_or(1)
+    }
+
     /// What is missing in a window, and why.
     pub fn gaps(&self, window: Range<Second>) -> Vec<Gap> {
         let inner = self.inner.lock();

@@ -3,7 +3,9 @@
 //! says which references lead nowhere and which objects are in each other's way.
 
 mod core;
+mod format;
 mod gateway_api;
+mod hedging;
 mod istio;
 mod meaning;
 mod reader;
@@ -145,6 +147,10 @@ impl<'a> Assembly<'a> {
                 self.translation.limits.insert(key(&object.reference()), Arc::new(tautline::refuse_everything(object)));
             }
             ("gateway.networking.k8s.io", "BackendTLSPolicy") => self.add(object, gateway_api::guarded_backends(object)),
+            ("tautline.dev", "MeshSettings") => {
+                let closed = settings::closed(object).map(|settings| (key(&object.reference()), Arc::new(settings)));
+                self.translation.settings.extend(closed);
+            }
             ("networking.istio.io", "DestinationRule") => {
                 let guarded = istio::guarded(object).map(|destination| (key(&object.reference()), Arc::new(destination)));
                 self.translation.destinations.extend(guarded);

@@ -127,6 +127,8 @@ pub(super) fn rule(name: &str, matches: Vec<HttpMatch>, action: HttpAction) -> H
         fault: None,
         mirrors: Vec::new(),
         cors: None,
+        persistence: None,
+        hedging: None,
     }
 }
 

@@ -1,19 +1,20 @@
 //! The side that connects: keeps HBONE connections to peers and opens streams on them. One per worker.
 
-use super::{STREAMS, Sender, for_clients, silence};
+use super::{LIMITS, STREAMS};
 use crate::dial::{Dialer, Target, shown};
 use crate::fault::{Fault, Kind};
+use crate::http2::client::{self, Answered, Unanswered, Why};
+use crate::http2::{Dialect, Failure};
 use crate::identity::HeldIdentity;
 use crate::io::Io;
-use crate::lane::{Lane, Place};
 use crate::metadata;
 use crate::tls::Spoken;
-use bytes::Bytes;
 use foldhash::quality::RandomState;
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
-use h2::Reason;
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use http_body_util::{BodyExt, Empty};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -62,13 +63,11 @@ enum Opened {
 }
 
 struct Connection {
-    sender: Sender,
-    streams: Rc<Cell<usize>>,
-    /// Takes no more streams.
-    retired: Rc<Cell<bool>>,
+    carrier: client::Connection,
     /// Whether a stream was ever opened on it.
     proven: Cell<bool>,
-    used: Cell<Instant>,
+    /// Takes no more streams.
+    retired: Cell<bool>,
 }
 
 /// Why a stream was not opened. The application's bytes are all still here.
@@ -133,7 +132,7 @@ impl Tunnels {
         let (dialer, filled) = (self.dialer.clone(), Rc::downgrade(slot));
         let (target, held) = (Target { spoken: Spoken::Hbone, ..target.clone() }, held.clone());
         let opening = async move {
-            let opened = connect(&dialer, &target, held).await;
+            let opened = shake_hands(&dialer, &target, held).await;
             let slot = filled.upgrade();
             if let Some(slot) = &slot {
                 slot.opening.borrow_mut().take();
@@ -178,8 +177,8 @@ impl Tunnels {
                 return false;
             }
             slot.connections.borrow_mut().retain(|connection| {
-                let idle = connection.streams.get() == 0 && now - connection.used.get() >= slot.idle_timeout;
-                !idle && !connection.retired.get()
+                let idle = connection.carrier.idle_for().is_some_and(|idle| idle >= slot.idle_timeout);
+                !idle && connection.is_open()
             });
             let waits = slot.without_until.get().is_some_and(|until| now < until);
             waits || !slot.connections.borrow().is_empty()
@@ -191,23 +190,22 @@ impl Slot {
     /// The first connection with room, so that those behind it become idle.
     fn free(&self) -> Option<Rc<Connection>> {
         let mut connections = self.connections.borrow_mut();
-        connections.retain(|connection| !connection.retired.get());
-        connections.iter().find(|connection| connection.has_room()).cloned()
+        connections.retain(|connection| connection.is_open());
+        connections.iter().find(|connection| connection.carrier.room(STREAMS) > 0).cloned()
     }
 }
 
 impl Connection {
-    fn has_room(&self) -> bool {
-        // What a peer allows before it allows any is found out by asking.
-        self.streams.get() < self.sender.current_max_send_streams().clamp(1, STREAMS)
+    fn is_open(&self) -> bool {
+        self.carrier.is_open() && !self.retired.get()
     }
 
     async fn open(&self, authority: &Uri, target: &Target) -> Result<Io, Unopened> {
-        let place = Place::take(&self.streams);
-        self.used.set(Instant::now());
         let limit = target.connect_timeout;
-        match tokio::time::timeout(limit, self.ask(authority, target, place)).await {
-            Ok(opened) => opened,
+        match tokio::time::timeout(limit, self.carrier.send(&connect(authority), Empty::new().map_err(|never| match never {}))).await {
+            Ok(Ok(Answered::Stream(_, io))) => Ok(io),
+            Ok(Ok(Answered::Body(response))) => Err(Unopened::Refused(refused(response.status(), response.headers(), target))),
+            Ok(Err(unanswered)) => Err(self.failed(&unanswered, target)),
             Err(_) => {
                 // The application may be slow, or the peer gone without a word: others are better off with another connection.
                 self.retired.set(true);
@@ -217,24 +215,10 @@ impl Connection {
         }
     }
 
-    async fn ask(&self, authority: &Uri, target: &Target, place: Place) -> Result<Io, Unopened> {
-        let failed = |error: h2::Error| self.failed(&error, target);
-        let mut sender = self.sender.clone().ready().await.map_err(failed)?;
-        let mut request = Request::new(());
-        *request.method_mut() = Method::CONNECT;
-        *request.uri_mut() = authority.clone();
-        let (response, send) = sender.send_request(request, false).map_err(failed)?;
-        let (head, receive) = response.await.map_err(failed)?.into_parts();
-        match head.status {
-            StatusCode::OK => Ok(Io::over(Lane::new(send, receive, place))),
-            status => Err(Unopened::Refused(refused(status, &head.headers, target))),
-        }
-    }
-
-    fn failed(&self, error: &h2::Error, target: &Target) -> Unopened {
-        let fault = Fault::new(Kind::ConnectFailed, format!("CONNECT to {}: {error}", shown(&target.address)));
-        match error.reason() {
-            Some(reason) if error.is_reset() && reason != Reason::REFUSED_STREAM => Unopened::Refused(fault),
+    fn failed(&self, unanswered: &Unanswered, target: &Target) -> Unopened {
+        let fault = Fault::new(Kind::ConnectFailed, format!("CONNECT to {}: {}", shown(&target.address), unanswered.why));
+        match unanswered.why {
+            Why::Stream(Failure::Reset(_) | Failure::Malformed(_)) => Unopened::Refused(fault),
             _ => {
                 self.retired.set(true);
                 Unopened::Gone(fault)
@@ -243,32 +227,27 @@ impl Connection {
     }
 }
 
+fn connect(authority: &Uri) -> Parts {
+    let (mut head, ()) = Request::new(()).into_parts();
+    (head.method, head.uri, head.version) = (Method::CONNECT, authority.clone(), Version::HTTP_2);
+    head
+}
+
 /// What became of a handshake.
 enum Connected {
     Hbone(Rc<Connection>),
     Direct(Io),
 }
 
-async fn connect(dialer: &Dialer, target: &Target, held: Arc<HeldIdentity>) -> Result<Connected, Fault> {
+async fn shake_hands(dialer: &Dialer, target: &Target, held: Arc<HeldIdentity>) -> Result<Connected, Fault> {
     let io = dialer.dial(target, Some(held)).await?;
     if io.spoken() != Some(Spoken::Hbone) {
         return Ok(Connected::Direct(io));
     }
-    let broken = |error| Fault::new(Kind::ConnectFailed, format!("HBONE with {}: {error}", shown(&target.address)));
-    let (sender, mut connection) = for_clients().handshake::<_, Bytes>(io).await.map_err(broken)?;
-    let (streams, retired) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
-    let (carried, ended) = (streams.clone(), retired.clone());
-    tokio::task::spawn_local(async move {
-        let pings = connection.ping_pong();
-        tokio::select! {
-            biased;
-            // What ends the connection is told to its streams.
-            _ = connection => {}
-            () = silence(pings, || carried.get() > 0) => {}
-        }
-        ended.set(true);
-    });
-    Ok(Connected::Hbone(Rc::new(Connection { sender, streams, retired, proven: Cell::new(false), used: Cell::new(Instant::now()) })))
+    let (carrier, running) = client::Connection::new(io, Dialect::Http2, LIMITS);
+    // What ends the connection is told to its streams.
+    tokio::task::spawn_local(running);
+    Ok(Connected::Hbone(Rc::new(Connection { carrier, proven: Cell::new(false), retired: Cell::new(false) })))
 }
 
 /// `9080.reviews.default.svc.cluster.local`, which stands for a port of a service in TLS, as CONNECT names it.

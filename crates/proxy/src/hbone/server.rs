@@ -1,55 +1,47 @@
 //! The side that is connected to: takes the CONNECT streams of a peer's connection, and hands each to who decides about it.
 
-use super::{STREAMS, for_servers, silence};
+use super::LIMITS;
+use crate::capture::http_proxy;
 use crate::current::{Current, Stage};
 use crate::fault::{Fault, Kind};
+use crate::http2::{self, Patience};
 use crate::io::Io;
-use crate::lane::{Lane, Place};
 use crate::metadata;
-use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
-use std::cell::Cell;
-use std::future::poll_fn;
-use std::io;
-use std::pin::pin;
-use std::rc::Rc;
+use http::{HeaderValue, Response, StatusCode, response};
 use std::time::Duration;
 
-/// For the peer to say that it speaks HTTP/2.
-const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Streams of one connection that are being worked on. A stream that its peer resets does not count for HTTP/2 any more, but still
-/// for a moment here: a peer that makes more of these than it may have streams attacks.
-const MOST: usize = 2 * STREAMS;
+/// A peer keeps an idle connection for about an hour, and closes it by itself. What its streams carry may take its time.
+const PATIENCE: Patience = Patience { idle: Duration::from_secs(3660), stalled: Duration::MAX, body: false };
 
 /// A stream that waits for an answer.
-pub struct Asked {
-    respond: SendResponse<Bytes>,
-    receive: RecvStream,
-    place: Place,
-}
+pub struct Asked(http2::server::Asked);
 
 impl Asked {
     /// Yes: the stream is a connection from here on.
-    pub fn accept(mut self) -> io::Result<Io> {
-        let send = self.respond.send_response(Response::new(()), false).map_err(io::Error::other)?;
-        Ok(Io::over(Lane::new(send, self.receive, self.place)))
+    pub fn accept(self) -> Io {
+        self.0.grant(&head(StatusCode::OK))
     }
 
     /// No, and why. A client that is gone needs no answer.
-    pub fn refuse(mut self, fault: &Fault) {
-        let response = Response::builder().status(status(fault)).header(metadata::REASON.clone(), fault.reason());
-        if let Ok(response) = response.body(()) {
-            let _ = self.respond.send_response(response, true);
+    pub fn refuse(self, fault: &Fault) {
+        let mut head = head(status(fault));
+        if let Ok(reason) = HeaderValue::from_str(fault.reason()) {
+            head.headers.insert(metadata::REASON.clone(), reason);
         }
+        self.0.refuse(&head);
     }
 
     /// Resolves when the client does not wait any more.
-    pub async fn left(&mut self) {
-        let _ = poll_fn(|cx| self.respond.poll_reset(cx)).await;
+    pub async fn left(&self) {
+        self.0.left().await;
     }
+}
+
+fn head(status: StatusCode) -> response::Parts {
+    let (mut head, ()) = Response::new(()).into_parts();
+    head.status = status;
+    head
 }
 
 /// As ztunnel answers: whose fault it is, not what happened.
@@ -65,37 +57,12 @@ fn status(fault: &Fault) -> StatusCode {
 /// Serves a peer's connection until it ends; each stream is given to `take`. When the proxy is replaced or drains, GOAWAY says that
 /// there will be no more, and those that stand go on.
 pub async fn serve(io: Io, current: &Current, take: impl Fn(Parts, Asked)) {
-    let Ok(Ok(mut connection)) = tokio::time::timeout(PREFACE_TIMEOUT, for_servers().handshake::<_, Bytes>(io)).await else { return };
-    let streams = Rc::new(Cell::new(0));
-    let mut silent = pin!(silence(connection.ping_pong(), || true));
-    let (mut leaves, mut leaving) = (pin!(current.reached(Stage::Replaced)), false);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            accepted = connection.accept() => accepted,
-            () = &mut leaves, if !leaving => {
-                leaving = true;
-                connection.graceful_shutdown();
-                continue;
-            }
-            () = &mut silent => return,
-        };
-        match accepted {
-            Some(Ok((request, mut respond))) if streams.get() >= MOST => {
-                drop(request);
-                respond.send_reset(Reason::ENHANCE_YOUR_CALM);
-                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-            }
-            Some(Ok((request, respond))) => {
-                let (head, receive) = request.into_parts();
-                let asked = Asked { respond, receive, place: Place::take(&streams) };
-                match head.method == Method::CONNECT {
-                    true => take(head, asked),
-                    false => asked.refuse(&Fault::new(Kind::MethodNotAllowed, "HBONE is CONNECT only")),
-                }
-            }
-            // What ended it is told to its streams.
-            Some(Err(_)) | None => return,
+    let take = |head: Parts, asked| {
+        let asked = Asked(asked);
+        match http_proxy::asks_for_tunnel(&head) {
+            true => take(head, asked),
+            false => asked.refuse(&Fault::new(Kind::MethodNotAllowed, "HBONE is CONNECT only")),
         }
-    }
+    };
+    http2::server::hand_out(io, LIMITS, PATIENCE, current.reached(Stage::Replaced), take).await;
 }

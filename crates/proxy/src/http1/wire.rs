@@ -1,7 +1,8 @@
 //! One HTTP/1 connection's bytes: what was read and not yet understood, and what is to be written.
 
 use crate::io::Io;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -18,6 +19,10 @@ const LARGEST_READ: usize = 64 * 1024;
 const COPIED: usize = 4 * 1024;
 /// More than this is written out before more is taken.
 const WRITTEN_AT: usize = 16 * 1024;
+/// Of a message that is longer than this, no more is read at once than it takes to have it whole: the next begins in memory of its own.
+const LONG: usize = 16 * 1024;
+/// Pieces that leave in one write.
+const PIECES: usize = 16;
 
 pub struct Wire {
     io: Io,
@@ -36,9 +41,11 @@ pub struct Wire {
 /// Written in this order.
 #[derive(Default)]
 struct Outbound {
+    /// Data that is not copied, and what goes before it.
+    pieces: VecDeque<Bytes>,
+    /// Bytes in them.
+    queued: usize,
     text: BytesMut,
-    data: Bytes,
-    tail: &'static [u8],
 }
 
 impl Wire {
@@ -89,6 +96,21 @@ impl Wire {
         Poll::Ready(Ok(read))
     }
 
+    /// As [`Wire::poll_fill`], when it is known that the message which is being read is so many bytes long, and that they have not all come.
+    pub(crate) fn poll_fill_message(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
+        let missing = length.saturating_sub(self.inbound.len());
+        if length <= LONG || missing == 0 || self.ended {
+            return self.poll_fill(cx);
+        }
+        self.read_size = self.read_size.max(length.min(LARGEST_READ));
+        self.inbound.reserve(missing);
+        let mut room = (&mut self.inbound).limit(missing);
+        // It keeps nothing between two polls.
+        let read = ready!(pin!(self.io.read_buf(&mut room)).poll(cx))?;
+        self.ended = read == 0;
+        Poll::Ready(Ok(read))
+    }
+
     /// Whether the peer has neither closed nor said anything, as it should between two messages. Asks without waiting.
     pub fn is_quiet(&mut self) -> bool {
         self.inbound.is_empty() && self.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending()
@@ -107,13 +129,12 @@ impl Wire {
 
     /// Where a head is written to.
     pub(crate) fn text(&mut self) -> &mut BytesMut {
-        debug_assert!(self.outbound.data.is_empty(), "text goes before data");
         &mut self.outbound.text
     }
 
     /// Bytes that wait to be written.
     pub(crate) fn backlog(&self) -> usize {
-        self.outbound.text.len() + self.outbound.data.len()
+        self.outbound.queued + self.outbound.text.len()
     }
 
     /// Bytes that have left since the connection was opened.
@@ -123,16 +144,23 @@ impl Wire {
 
     /// Whether more may be put in before [`Wire::poll_flush`].
     pub(super) fn has_room(&self) -> bool {
-        self.outbound.data.is_empty() && self.outbound.text.len() < WRITTEN_AT
+        self.outbound.pieces.is_empty() && self.outbound.text.len() < WRITTEN_AT
     }
 
-    /// `tail` follows the data. Only while there is room.
-    pub(super) fn put(&mut self, data: Bytes, tail: &'static [u8]) {
-        if data.len() <= COPIED {
-            self.outbound.text.extend_from_slice(&data);
-            self.outbound.text.extend_from_slice(tail);
+    /// `tail` follows the data.
+    pub(super) fn put(&mut self, mut data: Bytes, tail: &'static [u8]) {
+        let length = data.len();
+        self.put_first(&mut data, length);
+        self.outbound.text.extend_from_slice(tail);
+    }
+
+    /// Takes the first `length` bytes off `data`. What is long is not copied.
+    pub(crate) fn put_first(&mut self, data: &mut Bytes, length: usize) {
+        if length <= COPIED {
+            self.outbound.text.extend_from_slice(&data[..length]);
+            data.advance(length);
         } else {
-            (self.outbound.data, self.outbound.tail) = (data, tail);
+            self.outbound.push(data.split_to(length));
         }
     }
 
@@ -140,10 +168,10 @@ impl Wire {
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut io = Pin::new(&mut self.io);
         while !self.outbound.is_empty() {
-            let Outbound { text, data, tail } = &self.outbound;
-            let written = match data.is_empty() {
-                true => ready!(io.as_mut().poll_write(cx, text))?,
-                false => ready!(io.as_mut().poll_write_vectored(cx, &[IoSlice::new(text), IoSlice::new(data), IoSlice::new(tail)]))?,
+            let mut slices = [IoSlice::new(&[]); PIECES];
+            let written = match self.outbound.slices(&mut slices) {
+                [one] => ready!(io.as_mut().poll_write(cx, one))?,
+                several => ready!(io.as_mut().poll_write_vectored(cx, several))?,
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -173,24 +201,42 @@ impl Wire {
 
 impl Outbound {
     fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.data.is_empty()
+        self.pieces.is_empty() && self.text.is_empty()
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        self.queued += self.text.len() + piece.len();
+        if !self.text.is_empty() {
+            self.pieces.push_back(self.text.split().freeze());
+        }
+        self.pieces.push_back(piece);
+    }
+
+    /// What comes first, as far as there is room for it in `slices`.
+    fn slices<'a, 'b>(&'a self, slices: &'b mut [IoSlice<'a>]) -> &'b [IoSlice<'a>] {
+        let text = Some(&self.text[..]).filter(|text| !text.is_empty());
+        let mut count = 0;
+        for (slice, piece) in slices.iter_mut().zip(self.pieces.iter().map(|piece| &piece[..]).chain(text)) {
+            *slice = IoSlice::new(piece);
+            count += 1;
+        }
+        &slices[..count]
     }
 
     fn advance(&mut self, mut written: usize) {
-        let text = written.min(self.text.len());
-        if text == self.text.len() {
+        while let Some(piece) = self.pieces.front_mut() {
+            let part = written.min(piece.len());
+            self.queued -= part;
+            written -= part;
+            if part < piece.len() {
+                return piece.advance(part);
+            }
+            self.pieces.pop_front();
+        }
+        if written == self.text.len() {
             self.text.clear();
         } else {
-            self.text.advance(text);
-        }
-        written -= text;
-        let data = written.min(self.data.len());
-        self.data.advance(data);
-        written -= data;
-        self.tail = self.tail.get(written..).unwrap_or_default();
-        if self.data.is_empty() && !self.tail.is_empty() {
-            // What is left is text of the next write.
-            self.text.extend_from_slice(std::mem::take(&mut self.tail));
+            self.text.advance(written);
         }
     }
 }

@@ -117,7 +117,7 @@ impl Connection {
         }
         if connect {
             // A tunnel that is refused: nothing more goes that way.
-            handle.line.with(|session| session.write_data(id, &[], true));
+            handle.line.with(|session| session.write_end(id));
         }
         let mut received = Received::new(handle);
         if !sending.is_over() {

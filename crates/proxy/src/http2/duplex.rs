@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Dropped before both of its directions have ended, it is reset, so that the other side does not take what came for all.
+/// One task reads and writes it. Dropped before both of its directions have ended, it is reset, so that the other side does not take what came for all.
 pub struct Duplex {
     handle: Handle,
     /// Received, and not read yet.
@@ -22,14 +22,9 @@ impl Duplex {
         Self { handle, ahead: Bytes::new(), ended: false }
     }
 
-    fn poll_write_some(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        if data.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        let id = self.handle.id;
-        let room = ready!(self.handle.line.run(|session| session.poll_room(id, data.len(), cx))).map_err(broken)?;
-        self.handle.line.with(|session| session.write_data(id, &data[..room], false));
-        Poll::Ready(Ok(room))
+    /// How many of `wanted` bytes may be written now.
+    fn poll_room(&self, cx: &Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+        self.handle.line.run(|session| session.poll_room(self.handle.id, wanted, cx)).map_err(broken)
     }
 }
 
@@ -43,9 +38,9 @@ impl Strand for Duplex {
     }
 
     fn poll_pass(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<usize>> {
-        let written = ready!(self.poll_write_some(cx, chunk))?;
-        chunk.advance(written);
-        Poll::Ready(Ok(written))
+        let room = ready!(self.poll_room(cx, chunk.len()))?;
+        self.handle.line.with(|session| session.write_data(self.handle.id, chunk, room, false));
+        Poll::Ready(Ok(room))
     }
 }
 
@@ -64,7 +59,12 @@ impl AsyncRead for Duplex {
 
 impl AsyncWrite for Duplex {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write_some(cx, buf)
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let duplex = self.get_mut();
+        let room = ready!(duplex.poll_room(cx, buf.len()))?;
+        duplex.poll_pass(cx, &mut Bytes::copy_from_slice(&buf[..room]))
     }
 
     /// What was written is sent by whoever runs the connection.
@@ -72,13 +72,21 @@ impl AsyncWrite for Duplex {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let duplex = self.get_mut();
-        if !std::mem::replace(&mut duplex.ended, true) {
-            let id = duplex.handle.id;
-            duplex.handle.line.with(|session| session.write_data(id, &[], true));
+        if !duplex.ended {
+            // What the peer has reset does not end well.
+            ready!(duplex.poll_room(cx, 0))?;
+            duplex.ended = true;
+            duplex.handle.line.with(|session| session.write_end(duplex.handle.id));
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Duplex {
+    fn drop(&mut self) {
+        self.handle.line.with(|session| session.cut_off(self.handle.id));
     }
 }
 

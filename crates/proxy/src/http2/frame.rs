@@ -137,6 +137,11 @@ impl Head {
     }
 }
 
+/// How long the frame is that `buffer` begins with; 0 when that is not known yet.
+pub fn length(buffer: &[u8]) -> usize {
+    buffer.first_chunk().map_or(0, |head| HEAD_BYTES + Head::read(head).length)
+}
+
 /// The next frame, taken off `buffer` when it is there as a whole. `max_frame` is our SETTINGS_MAX_FRAME_SIZE.
 ///
 /// # Errors

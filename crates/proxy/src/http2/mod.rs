@@ -38,6 +38,9 @@ pub enum Dialect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protocol(pub HeaderValue);
 
+/// The largest frame that anybody has to take (RFC 9113 section 6.5.2), and that is sent, unless both sides say otherwise.
+pub const FRAME_BYTES: u32 = 16_384;
+
 /// What the peer may do.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -51,6 +54,8 @@ pub struct Limits {
     pub release_on_arrival: bool,
     /// A proven proxy of the mesh, which carries many clients.
     pub trusted: bool,
+    /// Bytes of one frame, at least [`FRAME_BYTES`].
+    pub frame: u32,
 }
 
 /// How long a connection may keep us waiting.

@@ -3,7 +3,7 @@
 use super::handle::{Handle, Rest};
 use super::head;
 use super::reason::Reason;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body;
 use std::pin::Pin;
@@ -87,8 +87,7 @@ where
     }
 
     fn write(&mut self, handle: &Handle, length: usize, end: bool) {
-        handle.line.with(|session| session.write_data(handle.id, &self.piece[..length], end));
-        self.piece.advance(length);
+        handle.line.with(|session| session.write_data(handle.id, &mut self.piece, length, end));
         self.left = self.left.map(|left| left.saturating_sub(length as u64));
     }
 

@@ -3,7 +3,7 @@
 use super::drive::Drive;
 use super::duplex::Duplex;
 use super::handle::{Handle, Received};
-use super::head;
+use super::head::{self, Malformed};
 use super::send::Sending;
 use super::session::{Begun, Line, Role};
 use super::{Dialect, Limits, Patience};
@@ -13,9 +13,9 @@ use crate::slots::Slots;
 use crate::upgrade::Upgrade;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, response};
 use http_body::Body;
-use std::future::{Future, poll_fn};
+use std::future::{Future, Ready, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -34,12 +34,56 @@ pub trait Service {
     fn refused(&self, why: &'static str);
 }
 
+/// A request that waits for its answer, which may be that its stream is a connection from here on.
+pub struct Asked(Handle);
+
+impl Asked {
+    pub fn grant(self, head: &response::Parts) -> Io {
+        let Self(handle) = self;
+        handle.line.with(|session| session.write_head(handle.id, false, |encoder, out| head::write_response(encoder, out, head, None)));
+        Io::over(Duplex::new(handle))
+    }
+
+    /// There is no body.
+    pub fn refuse(self, head: &response::Parts) {
+        let Self(handle) = self;
+        handle.line.with(|session| session.write_head(handle.id, true, |encoder, out| head::write_response(encoder, out, head, None)));
+    }
+
+    /// Resolves when the peer does not wait any more.
+    pub async fn left(&self) {
+        poll_fn(|cx| self.0.poll_failed(cx).map(|_| ())).await;
+    }
+}
+
 /// Serves `io` until either side ends it.
 pub async fn serve<S: Service>(io: Io, dialect: Dialect, limits: Limits, patience: Patience, service: &S) {
     let line = Line::new(io, Role::Server, dialect, limits);
+    let begin = |begun| Some(exchange(line.clone(), begun, service));
+    attend(&line, patience, service.leaving(), |why| service.refused(why), begin).await;
+}
+
+/// As [`serve`], where each request goes its own way from the start. `leaving`: as [`Service::leaving`].
+pub async fn hand_out(io: Io, limits: Limits, patience: Patience, leaving: impl Future<Output = ()>, take: impl Fn(Parts, Asked)) {
+    let line = Line::new(io, Role::Server, Dialect::Http2, limits);
+    let begin = |begun: Begun| {
+        take(begun.head.parts, Asked(Handle::new(line.clone(), begun.stream)));
+        None::<Ready<()>>
+    };
+    attend(&line, patience, leaving, |_| {}, begin).await;
+}
+
+/// `begin`: what is left to do here for a request.
+async fn attend<F: Future<Output = ()>>(
+    line: &Rc<Line>,
+    patience: Patience,
+    leaving: impl Future<Output = ()>,
+    refused: impl Fn(Malformed),
+    begin: impl Fn(Begun) -> Option<F>,
+) {
     let mut drive = Drive::new(line.clone(), patience);
     let mut slots = Slots::default();
-    let (mut leaving, mut left) = (pin!(service.leaving()), false);
+    let (mut leaving, mut left) = (pin!(leaving), false);
     // It has a share of its own: the requests of one connection are as many as those of many connections of HTTP/1.
     let serving = tokio::task::coop::unconstrained(poll_fn(|cx| {
         if !left && leaving.as_mut().poll(cx).is_ready() {
@@ -48,11 +92,13 @@ pub async fn serve<S: Service>(io: Io, dialect: Dialect, limits: Limits, patienc
         }
         let more = drive.read(cx);
         for why in line.run(|session| session.take_refused()) {
-            service.refused(why);
+            refused(why);
         }
         loop {
             while let Some(begun) = line.run(|session| session.next_begun()) {
-                slots.push(exchange(line.clone(), begun, service));
+                if let Some(rest) = begin(begun) {
+                    slots.push(rest);
+                }
             }
             if !slots.poll(cx) {
                 break;
@@ -97,9 +143,8 @@ async fn exchange<S: Service>(line: Rc<Line>, begun: Begun, service: &S) {
     let Some(response) = response else { return };
     let (head, body) = response.into_parts();
     if let Some(give) = give.filter(|_| head.status.is_success()) {
-        handle.line.with(|session| session.write_head(handle.id, false, |encoder, out| head::write_response(encoder, out, &head, None)));
         // Nobody waits for it when the exchange was given up.
-        let _ = give.send(Io::over(Duplex::new(handle)));
+        let _ = give.send(Asked(handle).grant(&head));
         return;
     }
     let bodiless = headless || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

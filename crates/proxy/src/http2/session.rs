@@ -10,10 +10,10 @@ use super::reason::Reason;
 use super::settings::Settings;
 use super::stream::{Failure, Stream};
 use super::turns::Turns;
-use super::{Dialect, Limits};
+use super::{Dialect, FRAME_BYTES, Limits};
 use crate::http1::{HEAD_BYTES, Wire};
 use crate::io::Io;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use foldhash::fast::FixedState;
 use http::Method;
 use std::cell::RefCell;
@@ -26,14 +26,13 @@ use tokio::time::Instant;
 const INITIAL_WINDOW: u32 = 65_535;
 /// What the peer's fields are kept in (RFC 9113 section 6.5.2).
 const TABLE_BYTES: usize = 4096;
-/// The largest frame that is taken, and the largest that is sent whatever the peer would take.
-const FRAME_BYTES: usize = 16_384;
-/// More than this is written out before more data is taken.
+/// More than this, or than so many frames, is written out before more data is taken.
 const BACKLOG: usize = 64 * 1024;
+const BACKLOG_FRAMES: usize = 4;
 /// Frames about windows, and questions, that a peer may send for each frame of ours before they count as a flood: clients of gRPC ask
 /// for the round trip's time as often as something comes.
 const REMARKS: u32 = 10;
-/// Streams that a peer is taken to allow before it has said so.
+/// Streams that a peer is taken to allow before it has said so; one that is known for a proxy like this, as many as this one does.
 const STREAMS_AT_FIRST: u32 = 100;
 const LAST_STREAM: u32 = (1 << 31) - 1;
 const PING: [u8; 8] = *b"tautline";
@@ -131,6 +130,7 @@ pub struct Line(RefCell<Session>);
 
 impl Line {
     pub fn new(io: Io, role: Role, dialect: Dialect, limits: Limits) -> Rc<Self> {
+        let streams_at_first = if limits.trusted { limits.streams } else { STREAMS_AT_FIRST };
         let mut session = Session {
             wire: Wire::new(io),
             role,
@@ -140,7 +140,7 @@ impl Line {
             encoder: Encoder::new(),
             streams: HashMap::default(),
             last: 0,
-            peer: Peer { known: false, streams: STREAMS_AT_FIRST, window: INITIAL_WINDOW, frame: FRAME_BYTES, connect_protocol: false },
+            peer: Peer { known: false, streams: streams_at_first, window: INITIAL_WINDOW, frame: FRAME_BYTES as usize, connect_protocol: false },
             window: INITIAL_WINDOW.into(),
             credit: limits.connection_window.max(INITIAL_WINDOW).into(),
             unreleased: 0,
@@ -189,6 +189,7 @@ impl Session {
     fn greet(&mut self) {
         let mut settings =
             Settings { initial_window_size: Some(self.limits.stream_window), max_header_list_size: Some(HEAD_BYTES as u32), ..Settings::default() };
+        settings.max_frame_size = Some(self.limits.frame).filter(|frame| *frame != FRAME_BYTES);
         match self.role {
             Role::Client => {
                 self.wire.text().extend_from_slice(PREFACE);
@@ -302,7 +303,7 @@ impl Session {
 
     /// How many of `wanted` bytes of a body may be written now.
     pub fn poll_room(&mut self, id: u32, wanted: usize, cx: &Context<'_>) -> Poll<Result<usize, Failure>> {
-        let backlog = self.wire.backlog();
+        let has_room = self.has_room();
         let Some(stream) = self.streams.get_mut(&id) else { return Poll::Ready(Err(Failure::Ended)) };
         if let Some(failure) = &stream.failure {
             return Poll::Ready(Err(failure.clone()));
@@ -310,7 +311,7 @@ impl Session {
         if stream.send_ended {
             return Poll::Ready(Err(Failure::Ended));
         }
-        let shared = if backlog < BACKLOG { self.window } else { 0 };
+        let shared = if has_room { self.window } else { 0 };
         let room = stream.window.min(shared).min(self.peer.frame as i64);
         if room > 0 || wanted == 0 {
             stream.stuck = false;
@@ -324,16 +325,25 @@ impl Session {
         Poll::Pending
     }
 
-    /// Writes a piece of a body, for which there is room. Nothing, when the stream has ended.
-    pub fn write_data(&mut self, id: u32, data: &[u8], end: bool) {
-        let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.can_send()) else { return };
-        stream.window -= data.len() as i64;
+    /// Whether more data may be written before some has left.
+    fn has_room(&self) -> bool {
+        self.wire.backlog() < BACKLOG.max(BACKLOG_FRAMES * self.limits.frame as usize)
+    }
+
+    /// Writes the first `length` bytes of a body's piece, for which there is room, and takes them off it. Nothing, when the stream has ended.
+    pub fn write_data(&mut self, id: u32, piece: &mut Bytes, length: usize, end: bool) {
+        let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.can_send()) else { return piece.advance(length) };
+        stream.window -= length as i64;
         (stream.moved, stream.served, stream.send_ended) = (true, true, end);
-        self.window -= data.len() as i64;
+        self.window -= length as i64;
         self.remarks = self.remarks.saturating_add(REMARKS);
-        let out = self.wire.text();
-        frame::write_data_head(out, id, data.len(), end);
-        out.extend_from_slice(data);
+        frame::write_data_head(self.wire.text(), id, length, end);
+        self.wire.put_first(piece, length);
+    }
+
+    /// Says that a stream has no more data.
+    pub fn write_end(&mut self, id: u32) {
+        self.write_data(id, &mut Bytes::new(), 0, true);
     }
 
     /// The next piece of what comes in on a stream.
@@ -381,7 +391,7 @@ impl Session {
         match self.wire.poll_flush(cx) {
             Poll::Ready(Err(error)) => self.end(&error.to_string()),
             Poll::Ready(Ok(())) => {}
-            Poll::Pending if self.wire.backlog() >= BACKLOG => return Poll::Pending,
+            Poll::Pending if !self.has_room() => return Poll::Pending,
             Poll::Pending => {
                 self.wake_waiting();
                 return Poll::Pending;
@@ -416,6 +426,13 @@ impl Session {
             frame::write_reset(self.wire.text(), id, reason);
         }
         stream.fail(failure);
+    }
+
+    /// A byte stream that has not ended on both sides does not seem to have.
+    pub fn cut_off(&mut self, id: u32) {
+        if self.streams.get(&id).is_some_and(|stream| !(stream.send_ended && stream.receive_ended)) {
+            self.fail_stream(id, Reason::Cancel, Failure::Ended);
+        }
     }
 
     /// Nobody has to do with a stream any more.

@@ -1,5 +1,6 @@
 //! Our codec against another implementation: the `h2` crate reads what we write, and we read what it writes.
 
+mod duplex;
 mod echo;
 mod hostile;
 mod streams;

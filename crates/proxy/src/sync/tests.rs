@@ -126,6 +126,8 @@ fn route(name: &str, path: PathMatch) -> Resource {
         fault: None,
         mirrors: Vec::new(),
         cors: None,
+        persistence: None,
+        hedging: None,
     };
     Resource::Route(Arc::new(Route {
         origin: origin("VirtualService", name),

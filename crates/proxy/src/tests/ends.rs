@@ -1,7 +1,7 @@
 //! How exchanges end when a side stands still, breaks off, or has no more time.
 
-use super::policy::limit;
 use super::*;
+use crate::ahead::Ahead;
 use crate::http1::BadHead;
 use crate::http1::server::{self, Patience, RequestBody, Service, Timed};
 use crate::io::Io;
@@ -11,7 +11,6 @@ use http_body::{Body, Frame};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use taut_model::destination::Limits;
 use taut_wire::net::Stream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Timeout, timeout};
@@ -144,7 +143,7 @@ fn a_deadline_is_kept_when_the_client_takes_nothing_more() {
         // Less than TLS keeps by itself, so that only its flush is pending; and more than has room anywhere.
         for size in [30_000, 3_000_000] {
             let (ours, theirs) = tokio::io::duplex(4096);
-            let accepted = acceptor.accept(Stream::Other(Box::pin(ours)));
+            let accepted = acceptor.accept(Ahead::new(Stream::Other(Box::pin(ours))));
             let name = "9080.reviews.default.svc.cluster.local".try_into().unwrap();
             let (io, stream) = futures_util::future::join(accepted, connector.connect(name, theirs)).await;
             let (io, mut stream) = (Io::from(io.unwrap()), stream.unwrap());
@@ -256,7 +255,7 @@ fn tls_that_is_cut_without_a_word_ends_no_response() {
             let client = Proxy::start("web", LOCAL, Some(authority.issue("web"))).await;
             let mut mesh = Mesh::default().service("reviews", 9080, AppProtocol::Http).workload("reviews", "reviews", Some(peer), LOCAL);
             // Connections that are counted are not shared: the peer is spoken to in HTTP/1.
-            mesh.change = Some(|snapshot| limit(snapshot, Limits { max_requests_per_connection: Some(9), ..Limits::default() }));
+            mesh.change = Some(|snapshot| limited(snapshot, Limits { max_requests_per_connection: Some(9), ..Limits::default() }));
             client.pin(&mesh);
             for version in ["1.1", "1.0"] {
                 let (answer, seen) = asked(client.outbound, version, &go_on).await;

@@ -374,6 +374,47 @@ async fn connect(pair: &Pair, method: Method, authority: String) -> Result<(h2::
     }
 }
 
+/// A server as ztunnel is one.
+async fn their_server(stream: TcpStream, config: Arc<ServerConfig>, heard: Rc<RefCell<Vec<String>>>) {
+    let io = tokio_rustls::TlsAcceptor::from(config).accept(stream).await.unwrap();
+    assert_eq!(io.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let mut builder = h2::server::Builder::new();
+    let mut connection = builder.max_concurrent_streams(200).max_frame_size(1 << 20).handshake::<_, Bytes>(io).await.unwrap();
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        heard.borrow_mut().push(format!("{} {} {:?}", request.method(), request.uri(), request.headers()));
+        let mut send = respond.send_response(::http::Response::new(()), false).unwrap();
+        tokio::task::spawn_local(async move {
+            let mut receive = request.into_body();
+            while let Some(Ok(data)) = receive.data().await {
+                receive.flow_control().release_capacity(data.len()).unwrap();
+                send.send_data(data, false).unwrap();
+            }
+            send.send_data(Bytes::new(), true).unwrap();
+        });
+    }
+}
+
+#[test]
+fn another_implementations_server_carries_our_connections() {
+    run(async {
+        let pair = Pair::new(parrot().await, AppProtocol::Tcp).await;
+        let config = Tls::new(World::os()).server(&pair.authority.issue("reviews")).unwrap();
+        let heard: Rc<RefCell<Vec<String>>> = Rc::default();
+        let note = heard.clone();
+        let theirs = raw_app(move |stream| their_server(stream, config.clone(), note.clone())).await;
+        let mut mesh = pair.mesh.clone();
+        mesh.workloads[0].peer = Some(theirs);
+        pair.client.pin(&mesh);
+        for _ in 0..3 {
+            let mut stream = open(&pair).await;
+            echoes(&mut stream, &vec![b'm'; 500_000]).await;
+            stream.shutdown().await.unwrap();
+            ended(stream).await;
+        }
+        assert_eq!(*heard.borrow(), ["CONNECT reviews.default.svc.cluster.local:9080 {}"; 3]);
+    });
+}
+
 #[test]
 fn bytes_to_an_address_are_looked_at_as_a_strangers_are_with_the_peers_identity() {
     run(async {

@@ -3,7 +3,7 @@
 use crate::capture::late::FirstLine;
 use crate::fault::{Fault, Kind};
 use crate::io::Io;
-use crate::lane::PIECE;
+use crate::hbone::PIECE;
 use crate::record::Counts;
 use bytes::{Bytes, BytesMut};
 use std::cell::Cell;

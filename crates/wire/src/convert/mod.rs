@@ -6,6 +6,7 @@ mod destination;
 #[cfg(test)]
 mod destinations;
 mod field;
+mod headers;
 mod matching;
 mod origin;
 mod policy;

@@ -1,6 +1,6 @@
 //! The settings of the whole mesh.
 
-use super::field::{Malformed, choice, required};
+use super::field::{Malformed, choice, optional, required};
 use crate::generated::mesh as proto;
 use taut_model::destination::Balancer;
 use taut_model::settings as model;
@@ -12,7 +12,20 @@ impl From<&model::MeshSettings> for proto::MeshSettings {
             // There is no key to hash for all services.
             _ => proto::SimpleBalancer::LeastRequest.into(),
         };
-        Self { origin: Some((&settings.origin).into()), protection: settings.protection, balancer, hedging: settings.hedging }
+        let compression = settings.compression.as_ref().map(|compression| proto::Compression {
+            selector: compression.selector.clone().into_iter().collect(),
+            content_types: compression.content_types.clone(),
+            min_length: compression.min_length,
+        });
+        Self {
+            origin: Some((&settings.origin).into()),
+            protection: settings.protection,
+            balancer,
+            hedging: settings.hedging,
+            retry_budget: Some((&settings.retry_budget).into()),
+            compression,
+            outside_refused: settings.outside == model::Outside::Refused,
+        }
     }
 }
 
@@ -27,6 +40,13 @@ impl TryFrom<proto::MeshSettings> for model::MeshSettings {
             protection: settings.protection,
             balancer: choice::<proto::SimpleBalancer, Balancer>("balancer", settings.balancer)?,
             hedging: settings.hedging,
+            retry_budget: optional("retry_budget", settings.retry_budget)?.unwrap_or_default(),
+            compression: settings.compression.map(|compression| model::Compression {
+                selector: compression.selector.into_iter().collect(),
+                content_types: compression.content_types,
+                min_length: compression.min_length,
+            }),
+            outside: if settings.outside_refused { model::Outside::Refused } else { model::Outside::Reachable },
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Any value that the model can hold, for properties. Most are boxed: their trees would not fit on a test's stack.
 
-use super::destinations::destination;
+use super::destinations::{destination, persistence, retry_budget};
 use crate::resource::Resource;
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -16,7 +16,7 @@ use taut_model::policy::*;
 use taut_model::rate_limit::*;
 use taut_model::route::*;
 use taut_model::service::*;
-use taut_model::settings::MeshSettings;
+use taut_model::settings::{Compression, MeshSettings, Outside};
 use taut_model::workload::*;
 
 pub fn resource() -> impl Strategy<Value = Resource> {
@@ -157,8 +157,10 @@ fn http_rule() -> BoxedStrategy<HttpRule> {
     let mirror = (backend(), percent()).prop_map(|(backend, percent)| Mirror { backend, percent });
     let headers = (header_change(), header_change());
     let trouble = (of(duration()), of(retry()), of(fault()), of(cors()));
-    (origin(), text(), vec(http_match(), 0..2), http_action(), of(rewrite), headers, trouble, vec(mirror, 0..2))
-        .prop_map(|(origin, name, matches, action, rewrite, (request_headers, response_headers), (timeout, retry, fault, cors), mirrors)| HttpRule {
+    let hedging = (origin(), percent()).prop_map(|(origin, percent)| Hedging { origin, percent });
+    let beside = (vec(mirror, 0..2), of(persistence()), of(hedging));
+    (origin(), text(), vec(http_match(), 0..2), http_action(), of(rewrite), headers, trouble, beside)
+        .prop_map(|(origin, name, matches, action, rewrite, (request_headers, response_headers), (timeout, retry, fault, cors), beside)| HttpRule {
             origin,
             name,
             matches,
@@ -169,8 +171,10 @@ fn http_rule() -> BoxedStrategy<HttpRule> {
             timeout,
             retry,
             fault,
-            mirrors,
+            mirrors: beside.0,
             cors,
+            persistence: beside.1,
+            hedging: beside.2,
         })
         .boxed()
 }
@@ -221,7 +225,16 @@ fn path_rewrite() -> impl Strategy<Value = PathRewrite> {
 
 fn header_change() -> BoxedStrategy<HeaderChange> {
     let headers = || vec((text(), text()), 0..2);
-    (headers(), headers(), texts()).prop_map(|(set, add, remove)| HeaderChange { set, add, remove }).boxed()
+    let name = || (text(), of(text()), of(any::<u32>())).prop_map(|(name, otherwise, most)| HeaderPiece { name, otherwise, most });
+    let piece = prop_oneof![
+        text().prop_map(Piece::Text),
+        name().prop_map(Piece::RequestHeader),
+        name().prop_map(Piece::ResponseHeader),
+        prop::sample::select(vec![Piece::ClientAddress, Piece::ClientIp, Piece::Protocol]),
+    ];
+    let how = prop::sample::select(vec![HowChanged::Set, HowChanged::Add]);
+    let computed = (text(), how, vec(piece, 0..3)).prop_map(|(name, how, value)| ComputedHeader { name, how, value });
+    (headers(), headers(), texts(), vec(computed, 0..2)).prop_map(|(set, add, remove, computed)| HeaderChange { set, add, remove, computed }).boxed()
 }
 
 fn retry() -> BoxedStrategy<Retry> {
@@ -234,6 +247,8 @@ fn retry() -> BoxedStrategy<Retry> {
             RetryOn::ServerError,
             RetryOn::GatewayError,
             RetryOn::Conflict,
+            RetryOn::RateLimited,
+            RetryOn::NamedHeader,
         ]),
         any::<u16>().prop_map(RetryOn::Status),
         any::<u16>().prop_map(RetryOn::Grpc),
@@ -342,8 +357,19 @@ fn peer_authentication() -> BoxedStrategy<PeerAuthentication> {
 
 fn mesh_settings() -> BoxedStrategy<MeshSettings> {
     let balancer = prop::sample::select(vec![Balancer::LeastRequest, Balancer::PeakEwma, Balancer::LoadAware]);
-    (origin(), any::<bool>(), balancer, of(percent()))
-        .prop_map(|(origin, protection, balancer, hedging)| MeshSettings { origin, protection, balancer, hedging })
+    let compression =
+        (labels(), texts(), any::<u64>()).prop_map(|(selector, content_types, min_length)| Compression { selector, content_types, min_length });
+    let outside = prop::sample::select(vec![Outside::Reachable, Outside::Refused]);
+    (origin(), any::<bool>(), balancer, of(percent()), retry_budget(), of(compression), outside)
+        .prop_map(|(origin, protection, balancer, hedging, retry_budget, compression, outside)| MeshSettings {
+            origin,
+            protection,
+            balancer,
+            hedging,
+            retry_budget,
+            compression,
+            outside,
+        })
         .boxed()
 }
 

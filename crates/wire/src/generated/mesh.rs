@@ -174,6 +174,10 @@ pub struct HttpRule {
     pub mirrors: ::prost::alloc::vec::Vec<Mirror>,
     #[prost(message, optional, tag = "50")]
     pub cors: ::core::option::Option<Cors>,
+    #[prost(message, optional, tag = "51")]
+    pub persistence: ::core::option::Option<Persistence>,
+    #[prost(message, optional, tag = "52")]
+    pub hedging: ::core::option::Option<Hedging>,
     #[prost(oneof = "http_rule::Action", tags = "4, 5, 6")]
     pub action: ::core::option::Option<http_rule::Action>,
 }
@@ -188,6 +192,13 @@ pub mod http_rule {
         #[prost(message, tag = "6")]
         Respond(super::DirectResponse),
     }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Hedging {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(double, tag = "2")]
+    pub percent: f64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Forward {
@@ -303,6 +314,50 @@ pub struct HeaderChange {
     pub add: ::prost::alloc::vec::Vec<Header>,
     #[prost(string, repeated, tag = "3")]
     pub remove: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "50")]
+    pub computed: ::prost::alloc::vec::Vec<ComputedHeader>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ComputedHeader {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Beside the header that is there, not in its place.
+    #[prost(bool, tag = "2")]
+    pub add: bool,
+    #[prost(message, repeated, tag = "3")]
+    pub value: ::prost::alloc::vec::Vec<Piece>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Piece {
+    #[prost(oneof = "piece::What", tags = "1, 2, 3, 4, 5, 6")]
+    pub what: ::core::option::Option<piece::What>,
+}
+/// Nested message and enum types in `Piece`.
+pub mod piece {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum What {
+        #[prost(string, tag = "1")]
+        Text(::prost::alloc::string::String),
+        #[prost(message, tag = "2")]
+        RequestHeader(super::HeaderPiece),
+        #[prost(message, tag = "3")]
+        ResponseHeader(super::HeaderPiece),
+        #[prost(message, tag = "4")]
+        ClientAddress(()),
+        #[prost(message, tag = "5")]
+        ClientIp(()),
+        #[prost(message, tag = "6")]
+        Protocol(()),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HeaderPiece {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "2")]
+    pub otherwise: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint32, optional, tag = "3")]
+    pub most: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Header {
@@ -848,6 +903,19 @@ pub struct RetryBudget {
     pub percent: f64,
     #[prost(uint32, tag = "2")]
     pub min_concurrency: u32,
+    /// Absent: zero.
+    #[prost(message, optional, tag = "50")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "51")]
+    pub min_rate: ::core::option::Option<RetryRate>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetryRate {
+    #[prost(uint32, tag = "1")]
+    pub count: u32,
+    /// Longer than zero.
+    #[prost(message, optional, tag = "2")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PeerAuthentication {
@@ -910,6 +978,10 @@ pub struct SourceMatch {
     pub remote_ip_blocks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "10")]
     pub not_remote_ip_blocks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "11")]
+    pub trust_domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "12")]
+    pub not_trust_domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OperationMatch {
@@ -1017,6 +1089,23 @@ pub struct MeshSettings {
     /// Percent of copies. Absent: none.
     #[prost(double, optional, tag = "4")]
     pub hedging: ::core::option::Option<f64>,
+    /// Absent: the built-in one.
+    #[prost(message, optional, tag = "50")]
+    pub retry_budget: ::core::option::Option<RetryBudget>,
+    #[prost(message, optional, tag = "51")]
+    pub compression: ::core::option::Option<Compression>,
+    /// Hosts that are not of the mesh cannot be reached.
+    #[prost(bool, tag = "52")]
+    pub outside_refused: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Compression {
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub selector: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "2")]
+    pub content_types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "3")]
+    pub min_length: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1283,6 +1372,8 @@ pub enum RetryCause {
     ServerError = 5,
     GatewayError = 6,
     Conflict = 7,
+    RateLimited = 50,
+    NamedHeader = 51,
 }
 impl RetryCause {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1299,6 +1390,8 @@ impl RetryCause {
             Self::ServerError => "RETRY_CAUSE_SERVER_ERROR",
             Self::GatewayError => "RETRY_CAUSE_GATEWAY_ERROR",
             Self::Conflict => "RETRY_CAUSE_CONFLICT",
+            Self::RateLimited => "RETRY_CAUSE_RATE_LIMITED",
+            Self::NamedHeader => "RETRY_CAUSE_NAMED_HEADER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1312,6 +1405,8 @@ impl RetryCause {
             "RETRY_CAUSE_SERVER_ERROR" => Some(Self::ServerError),
             "RETRY_CAUSE_GATEWAY_ERROR" => Some(Self::GatewayError),
             "RETRY_CAUSE_CONFLICT" => Some(Self::Conflict),
+            "RETRY_CAUSE_RATE_LIMITED" => Some(Self::RateLimited),
+            "RETRY_CAUSE_NAMED_HEADER" => Some(Self::NamedHeader),
             _ => None,
         }
     }
@@ -1484,6 +1579,8 @@ pub enum ConditionAttribute {
     DestinationPort = 5,
     ConnectionSni = 6,
     RemoteIp = 7,
+    SourceServiceAccount = 8,
+    SourceTrustDomain = 9,
 }
 impl ConditionAttribute {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1500,6 +1597,8 @@ impl ConditionAttribute {
             Self::DestinationPort => "CONDITION_ATTRIBUTE_DESTINATION_PORT",
             Self::ConnectionSni => "CONDITION_ATTRIBUTE_CONNECTION_SNI",
             Self::RemoteIp => "CONDITION_ATTRIBUTE_REMOTE_IP",
+            Self::SourceServiceAccount => "CONDITION_ATTRIBUTE_SOURCE_SERVICE_ACCOUNT",
+            Self::SourceTrustDomain => "CONDITION_ATTRIBUTE_SOURCE_TRUST_DOMAIN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1513,6 +1612,8 @@ impl ConditionAttribute {
             "CONDITION_ATTRIBUTE_DESTINATION_PORT" => Some(Self::DestinationPort),
             "CONDITION_ATTRIBUTE_CONNECTION_SNI" => Some(Self::ConnectionSni),
             "CONDITION_ATTRIBUTE_REMOTE_IP" => Some(Self::RemoteIp),
+            "CONDITION_ATTRIBUTE_SOURCE_SERVICE_ACCOUNT" => Some(Self::SourceServiceAccount),
+            "CONDITION_ATTRIBUTE_SOURCE_TRUST_DOMAIN" => Some(Self::SourceTrustDomain),
             _ => None,
         }
     }

@@ -190,6 +190,8 @@ fn route(service: &str, number: usize, matching: HttpMatch) -> Route {
         fault: None,
         mirrors: Vec::new(),
         cors: None,
+        persistence: None,
+        hedging: None,
     };
     Route {
         origin,

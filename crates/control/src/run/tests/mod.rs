@@ -1,6 +1,7 @@
 //! The control plane as its clients see it: over TLS on loopback.
 
 mod client;
+mod dashboard;
 
 use super::*;
 use crate::authority::tokens::Grant;

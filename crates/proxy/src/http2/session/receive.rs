@@ -1,6 +1,6 @@
 //! What a peer's frames do to a connection: each is taken, or ends its stream or all, as RFC 9113 says. Sends no message of its own.
 
-use super::{Begun, Block, Broken, FRAME_BYTES, Leaving, PING, Role, Session};
+use super::{Begun, Block, Broken, Leaving, PING, Role, Session};
 use crate::http1::HEAD_BYTES;
 use crate::http2::frame::{self, Frame, FrameError, PREFACE};
 use crate::http2::head::{self, Heard, Malformed};
@@ -41,7 +41,7 @@ impl Session {
                     continue;
                 }
             }
-            match self.wire.poll_fill(cx) {
+            match self.wire.poll_fill_message(cx, frame::length(&self.wire.inbound)) {
                 Poll::Ready(Ok(0)) => self.end("the peer closed the connection"),
                 Poll::Ready(Ok(_)) => {
                     (self.heard, self.doubted) = (true, false);
@@ -66,7 +66,7 @@ impl Session {
             let _ = self.wire.inbound.split_to(there);
             self.greeted = true;
         }
-        frame::parse(&mut self.wire.inbound, FRAME_BYTES)
+        frame::parse(&mut self.wire.inbound, self.limits.frame as usize)
     }
 
     /// A stream that has never been there cannot be reset, nor anything be said within a head or before SETTINGS.
@@ -190,7 +190,7 @@ impl Session {
         let Some(mut block) = self.block.take() else { return Ok(()) };
         block.bytes.extend_from_slice(more);
         block.frames += 1;
-        if block.bytes.len() > HEAD_BYTES + FRAME_BYTES || block.frames > MOST_CONTINUATIONS {
+        if block.bytes.len() > HEAD_BYTES + self.limits.frame as usize || block.frames > MOST_CONTINUATIONS {
             return Err(FrameError::Connection(Reason::EnhanceYourCalm, "a head does not end"));
         }
         if end_headers {
@@ -271,10 +271,10 @@ impl Session {
         Ok(())
     }
 
-    /// Streams that the peer has reset do not count, though they may not be forgotten yet.
+    /// Streams that the peer has reset do not count for it, though they may not be forgotten yet; too many of them do.
     fn is_full(&self) -> bool {
         let most = self.limits.streams as usize;
-        self.streams.len() >= most && self.streams.values().filter(|stream| stream.failure.is_none()).count() >= most
+        self.streams.len() >= 2 * most || self.streams.len() >= most && self.streams.values().filter(|stream| stream.failure.is_none()).count() >= most
     }
 
     /// RFC 6585 section 5, to a client that can do something about it.
@@ -307,7 +307,7 @@ impl Session {
             }
         }
         if let Some(frame) = settings.max_frame_size {
-            self.peer.frame = (frame as usize).min(FRAME_BYTES);
+            self.peer.frame = frame.min(self.limits.frame) as usize;
         }
         if let Some(streams) = settings.max_concurrent_streams {
             self.peer.streams = streams;
@@ -331,6 +331,10 @@ impl Session {
         }
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.take_reset(reason, self.role == Role::Client);
+            if self.role == Role::Server && stream.holders == 0 {
+                // Nobody has begun with it.
+                self.forget(id);
+            }
         }
         Ok(())
     }

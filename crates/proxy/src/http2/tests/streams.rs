@@ -64,7 +64,7 @@ async fn ask(connection: &Connection, head: &http::request::Parts, body: AnyBody
 }
 
 /// What the `h2` crate says in its echo: every byte, with the window given back as late as may be.
-async fn their_echo(io: DuplexStream, window: u32) {
+pub async fn their_echo(io: DuplexStream, window: u32) {
     let mut builder = h2::server::Builder::new();
     builder.initial_window_size(window).initial_connection_window_size(1 << 16).max_concurrent_streams(64);
     let mut connection = builder.handshake::<_, Bytes>(io).await.unwrap();
