@@ -340,7 +340,7 @@ export class Painter {
       context.fillRect(slot, y + 51, 3, 6);
       context.fillStyle = palette.quiet;
       context.fillText(
-        this.cut(`${version} ${percent(share)}`, room / Math.min(versions.length, 4) - 8, 450, 10),
+        this.cut(scene.rate === 0 ? version : `${version} ${percent(share)}`, room / Math.min(versions.length, 4) - 8, 450, 10),
         slot + 6,
         y + 57.5,
       );
@@ -419,7 +419,7 @@ export class Painter {
     for (const edge of scene.edges) {
       const marked = isMarked(edge, look);
       const open = edge.edge.security === 'plaintext' && camera.scale >= CARDS;
-      if (!marked && !few && !open) continue;
+      if (!marked && ((!few && !open) || edge.health === 'idle')) continue;
       if (!marked && (look.selected !== null || look.found !== null)) continue;
       const middle = at(edge.curve, 0.5);
       if (middle.x < view.left || middle.x > view.right || middle.y < view.top || middle.y > view.bottom) continue;
