@@ -16,10 +16,7 @@ const OWN: &[(&str, &str, Role)] = &[
     ("POST", "/taut/v1/plan", Role::Viewer),
     ("POST", "/taut/v1/changes", Role::Operator),
     // Prometheus' queries come as forms too.
-    ("POST", "/api/v1/query", Role::Viewer),
-    ("POST", "/api/v1/query_range", Role::Viewer),
-    ("POST", "/api/v1/series", Role::Viewer),
-    ("POST", "/api/v1/labels", Role::Viewer),
+    ("POST", "/prometheus", Role::Viewer),
     ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", Role::Viewer),
 ];
 

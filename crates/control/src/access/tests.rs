@@ -81,6 +81,7 @@ fn what_each_role_may_do() {
         ("GET", "/metrics", Role::Viewer),
         ("POST", "/taut/v1/why", Role::Viewer),
         ("POST", "/taut/v1/plan", Role::Viewer),
+        ("POST", "/prometheus/api/v1/query", Role::Viewer),
         ("POST", "/taut/v1/planet", Role::Admin),
         ("GET", "/taut/v1/tap", Role::Operator),
         ("POST", "/taut/v1/changes/7/rollback", Role::Operator),

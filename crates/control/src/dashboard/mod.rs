@@ -39,7 +39,7 @@ pub struct Dashboard {
 }
 
 /// Paths of the routes behind the guard; everything else is a page or a file of one.
-const BEHIND: [&str; 9] = ["api", "apis", "openapi", "taut", "metrics", "healthz", "livez", "readyz", "version"];
+const BEHIND: [&str; 10] = ["api", "apis", "openapi", "taut", "prometheus", "metrics", "healthz", "livez", "readyz", "version"];
 
 /// No script, style, font, picture or connection but from here. Attributes of style are let in: charts and maps place things.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data:; font-src 'self'; \
