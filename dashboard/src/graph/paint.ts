@@ -307,7 +307,8 @@ export class Painter {
     context.fillText(idle ? 'no requests' : rate(scene.rate), x + 13, y + 42);
     if (!idle) {
       context.fillStyle = scene.errorRate > 0 ? palette.text : palette.quiet;
-      context.fillText(`${percent(scene.errorRate)} err`, x + 70, y + 42);
+      const errors = percent(scene.errorRate);
+      context.fillText(errors.length > 5 ? errors : `${errors} err`, x + 68, y + 42);
       context.fillStyle = palette.quiet;
       context.textAlign = 'right';
       if (scene.p99 !== null) context.fillText(`p99 ${milliseconds(scene.p99)}`, x + CARD.width - 13, y + 42);
