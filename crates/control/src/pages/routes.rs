@@ -10,6 +10,7 @@ use crate::publish::Published;
 use crate::signals;
 use crate::status::Board;
 use crate::translate::duration;
+use crate::world::World;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -35,6 +36,7 @@ pub struct Pages {
     pub authority: Arc<Authority>,
     pub signals: signals::Store,
     pub decisions: Arc<Decisions>,
+    pub world: World,
 }
 
 /// Behind the guard, which knows who may read.
@@ -88,7 +90,7 @@ impl Pages {
         };
         let drawn = tokio::task::spawn_blocking(move || {
             let published = self.published.borrow().clone();
-            let traffic = Traffic::read(&self.signals, seconds, at);
+            let traffic = Traffic::read(&self.signals, seconds, at, self.world.second());
             draw(&self, &published, &traffic)
         });
         match drawn.await {

@@ -134,7 +134,7 @@ fn published() -> Published {
 }
 
 fn traffic() -> Traffic {
-    Traffic::read(&signals(), 30, Some(NOW))
+    Traffic::read(&signals(), 30, Some(NOW), NOW)
 }
 
 fn authority() -> Authority {
@@ -176,8 +176,9 @@ fn the_map_has_every_service_and_what_went_between_them() {
 
 #[test]
 fn a_window_without_traffic_shows_the_services_all_the_same() {
-    let map = graph::graph(&published(), &Traffic::read(&Signals::in_memory(Limits::default()), 30, None), &[]);
+    let map = graph::graph(&published(), &Traffic::read(&Signals::in_memory(Limits::default()), 30, None, NOW), &[]);
     assert_eq!((map["nodes"].as_array().unwrap().len(), map["edges"].as_array().unwrap().len(), &map["complete"]), (4, 0, &json!(false)));
+    assert_eq!(map["at"], NOW);
 }
 
 #[test]
@@ -225,7 +226,15 @@ fn pages() -> Pages {
     let published = Publisher::new(store.clone(), Settings { trust_domain: "mesh.local".into() }).subscribe();
     let proxies = Proxies::default();
     let board = Board::new(store, proxies.clone(), published.clone());
-    Pages { published, proxies, board, authority: Arc::new(authority()), signals: signals(), decisions: Arc::default() }
+    Pages {
+        published,
+        proxies,
+        board,
+        authority: Arc::new(authority()),
+        signals: signals(),
+        decisions: Arc::default(),
+        world: crate::world::World::os(),
+    }
 }
 
 async fn get(path: &str) -> (u16, Value) {

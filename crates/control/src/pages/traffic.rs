@@ -20,10 +20,10 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// `at`: the newest second that is known, if not given.
-    pub fn read(store: &signals::Store, seconds: Second, at: Option<Second>) -> Self {
+    /// `at`: the newest second that is known, if not given; `now` where nothing is known yet.
+    pub fn read(store: &signals::Store, seconds: Second, at: Option<Second>, now: Second) -> Self {
         let latest = store.latest();
-        let at = at.unwrap_or(latest);
+        let at = at.unwrap_or(if latest > 0 { latest } else { now });
         let window = at.saturating_sub(seconds.saturating_sub(1))..at + 1;
         let gaps = store.gaps(window.clone());
         let mut edges = store.edges(window, &signals::Filter::default());

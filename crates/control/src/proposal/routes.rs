@@ -84,7 +84,7 @@ impl Proposals {
         for proxy in self.proxies.all() {
             pairs.extend(proxy.viewer.hosts.iter().map(|host| ((proxy.uid.clone(), host.clone()), None)));
         }
-        for (edge, signals) in Traffic::read(&self.signals, SEEN, None).edges {
+        for (edge, signals) in Traffic::read(&self.signals, SEEN, None, self.world.second()).edges {
             let uid = format!("{}/{}", edge.source.namespace, edge.source.workload);
             let seen = pairs.entry((uid, edge.service.host.clone())).or_default();
             *seen = Some(seen.unwrap_or_default() + signals.requests.max(signals.opened));

@@ -21,6 +21,7 @@ pub(super) fn routes(side: Arc<Side>, api: Arc<Api>, store: &Store, signals: &si
         authority: side.authority.clone(),
         signals: signals.clone(),
         decisions: Arc::default(),
+        world: side.world.clone(),
     };
     let proposals = Proposals {
         store: store.clone(),
