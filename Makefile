@@ -5,13 +5,13 @@ PROFILE ?= demo
 # The dashboard needs Node.js of this version or newer; without it everything else is built all the same.
 NODE ?= 20
 
-.PHONY: demo test lint build dashboard bench bench-quick clean
+.PHONY: demo test lint build dashboard dashboard-lint bench bench-quick clean
 
 demo: dashboard ## Build, and run the bookstore with its mesh
 	$(CARGO) build --profile $(PROFILE) -p taut
 	./target/$(PROFILE)/taut demo --fresh
 
-test: lint dashboard ## Everything: house rules, unit, simulation, end-to-end
+test: lint dashboard dashboard-lint ## Everything: house rules, unit, simulation, end-to-end
 	$(CARGO) build -p taut -p taut-proxy
 	$(CARGO) test --workspace
 
@@ -28,6 +28,9 @@ dashboard: ## Build dashboard/dist, which the next build of taut takes in (crate
 	elif [ -f dashboard/dist/index.html ] && [ -z "$$(find dashboard -path dashboard/node_modules -prune -o -path dashboard/dist -prune -o -type f -newer dashboard/dist/index.html -print -quit)" ]; then \
 		echo "the dashboard is built"; \
 	else cd dashboard && npm ci --no-audit --no-fund && npm run build && touch ../crates/cli/build.rs; fi
+
+dashboard-lint: dashboard ## Types, format and unit tests of the dashboard, where it could be built
+	@if [ -d dashboard/node_modules ]; then cd dashboard && npm run --silent lint && npm test --silent; else echo "dashboard/node_modules is not there: the dashboard is not checked"; fi
 
 build: dashboard ## What to install
 	$(CARGO) build --release -p taut -p taut-proxy

@@ -10,7 +10,10 @@ export default defineConfig({
   plugins: [svelte(), ...(real === undefined ? [mock()] : [])],
   server: {
     host: '127.0.0.1',
-    proxy: real === undefined ? {} : Object.fromEntries(routes.map((route) => [route, { target: real, changeOrigin: true }])),
+    proxy:
+      real === undefined
+        ? {}
+        : Object.fromEntries(routes.map((route) => [route, { target: real, changeOrigin: true, headers: { origin: real } }])),
   },
   preview: { host: '127.0.0.1' },
   build: { target: 'es2022', assetsInlineLimit: 0, modulePreload: { polyfill: false }, chunkSizeWarningLimit: 600 },

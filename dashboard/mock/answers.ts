@@ -53,6 +53,18 @@ export class Answers {
     });
   }
 
+  /** The policy of action DENY that names the caller's account, if any. */
+  private denied(edge: MockEdge): string | null {
+    const [namespace = '', app = ''] = edge.to.split('/');
+    const caller = edge.from.split('/')[1] ?? '';
+    for (const object of this.store.objects.values()) {
+      const spec = object.spec as { action?: string; selector?: { matchLabels?: { app?: string } } };
+      if (object.kind !== 'AuthorizationPolicy' || spec.action !== 'DENY' || object.metadata.namespace !== namespace) continue;
+      if (spec.selector?.matchLabels?.app === app && JSON.stringify(spec).includes(caller)) return object.metadata.name;
+    }
+    return null;
+  }
+
   private rateOf(edge: MockEdge, at: number): number {
     return edge.rate * wave(edge.from + edge.to, at);
   }
@@ -60,7 +72,8 @@ export class Answers {
   graph(at: number | null, windowSeconds: number): Graph {
     const when = at ?? now();
     const into = new Map<string, { rate: number; errors: number; seen: boolean }>();
-    const edges = this.mesh.edges.map((edge) => {
+    const edges = this.mesh.edges.map((asIs) => {
+      const edge = this.denied(asIs) === null ? asIs : { ...asIs, errorRate: 1, reason: 'authorization_denied' };
       const rate = this.rateOf(edge, when);
       const sum = into.get(edge.to) ?? { rate: 0, errors: 0, seen: true };
       into.set(edge.to, { rate: sum.rate + rate, errors: sum.errors + rate * edge.errorRate, seen: true });
@@ -393,8 +406,11 @@ export class Answers {
   }
 
   why(from: string, to: string, method: string, path: string): unknown {
-    const denied = from.includes('details') && to.includes('ratings');
-    const allow = this.origin('AuthorizationPolicy', 'default', 'ratings-callers');
+    const target = `default/${to.split(/[.:]/)[0]}`;
+    const edge = this.mesh.edges.find((one) => from.startsWith(one.from) && one.to === target);
+    const policy = edge === undefined ? null : this.denied(edge);
+    const denied = policy !== null || (from.includes('details') && to.includes('ratings'));
+    const allow = this.origin('AuthorizationPolicy', 'default', policy ?? 'ratings-callers');
     const service = this.origin('Service', 'default', to.split(':')[0] ?? to);
     return {
       from,
@@ -425,7 +441,7 @@ export class Answers {
             denied
               ? {
                   mark: 'refused',
-                  text: 'refused      AuthorizationPolicy default/ratings-callers does not allow it',
+                  text: `refused      AuthorizationPolicy ${allow.object.namespace}/${allow.object.name} refuses it`,
                   origin: { ...allow, path: 'spec.rules[0]' },
                 }
               : { mark: 'chosen', text: 'let in       to the application on port 9080', origin: allow },
@@ -436,7 +452,14 @@ export class Answers {
   }
 
   happened(requestId: string): unknown {
-    const asked = this.why('default/details-v1', 'ratings', 'GET', '/ratings/0') as {
+    const asked = this.why(
+      this.store.get('AuthorizationPolicy', 'default', 'ratings-closed') === undefined
+        ? 'default/details-v1'
+        : 'default/reviews-v1',
+      'ratings',
+      'GET',
+      '/ratings/0',
+    ) as {
       outbound: unknown;
       inbound: { explanation: unknown };
     };

@@ -8,7 +8,7 @@ import { Objects, PLURALS, SEED } from './objects.ts';
 import { large, shop, type Mesh } from './topology.ts';
 
 const POLICY =
-  "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+  "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 type Answer = { status?: number; body: unknown };
 
@@ -33,7 +33,7 @@ class Mock {
   answer(method: string, url: URL, body: string): Answer {
     const path = url.pathname;
     if (path === '/taut/v1/session') return this.session(method, body);
-    if (!this.signedIn) return { status: 401, body: { error: 'sign in first', methods: ['token', 'oidc'] } };
+    if (!this.signedIn) return { status: 401, body: { error: 'sign in first', methods: ['token'] } };
     const given = (name: string): string => url.searchParams.get(name) ?? '';
     const at = given('at') === '' ? null : Number(given('at'));
     switch (path) {
@@ -65,9 +65,7 @@ class Mock {
     const known = { user: 'admin', role: 'admin', methods: ['token'], version: '0.1.0' };
     if (method === 'POST') this.signedIn = (JSON.parse(body) as { token: string }).token === 'let-me-in';
     if (method === 'DELETE') this.signedIn = false;
-    return this.signedIn
-      ? { body: known }
-      : { status: 401, body: { error: 'that token is not known here', methods: ['token', 'oidc'] } };
+    return this.signedIn ? { body: known } : { status: 401, body: { error: 'that token is not known here', methods: ['token'] } };
   }
 
   private plan(body: string): Answer {

@@ -15,12 +15,14 @@ const THEMES = /** @type {const} */ (['light', 'dark']);
  * @param {string} url
  * @param {string} directory
  * @param {[string, string][]} pages name and path after `#`
+ * @param {import('playwright-core').Cookie[]} cookies of a session
  */
-export async function shots(chromium, url, directory, pages) {
+export async function shots(chromium, url, directory, pages, cookies = []) {
   mkdirSync(directory, { recursive: true });
   for (const theme of THEMES) {
     for (const size of SIZES) {
       const page = await chromium.page({ ...size, theme });
+      await page.context().addCookies(cookies);
       await page.goto(url);
       await page.waitForSelector('main');
       for (const [name, path] of pages) {

@@ -113,6 +113,7 @@ export interface Endpoint {
   locality: string;
   health: string;
   ejected: boolean | string;
+  /** Its share of what the service took. */
   load: number | null;
   inFlight?: number;
 }
@@ -162,9 +163,9 @@ export interface Flow {
 
 export interface Certificate {
   workload: string;
-  identity: string;
-  notAfter: string;
-  serial: string;
+  identity: string | null;
+  notAfter: string | null;
+  serial: string | number | null;
 }
 
 export interface SecurityAnswer {
@@ -223,9 +224,11 @@ export interface Status {
 export interface ChangeRow {
   generation: number;
   at: string;
-  by: { user?: string; manager?: string; file?: string | null };
+  by: { user?: string | null; manager?: string | null; file?: string | null };
+  /** What was done in words, as for a rollback. */
+  note?: string | null;
   objects: (ObjectRef & { verb: string })[];
-  live: { total: number; live: number; lagging: string[]; refused: Record<string, string> | string[] };
+  live: { total: number; live: number; lagging: string[]; refused: Record<string, string>; superseded?: number };
 }
 
 export interface ChangeDetail extends Omit<ChangeRow, 'objects'> {
@@ -236,6 +239,8 @@ export interface Planned {
   problems: { line: number | null; column: number | null; message: string; hint: string | null; severity?: string }[];
   changes: (ObjectRef & { verb: string; diff: string })[];
   flows: { from: string; to: string; before: string; after: string }[];
+  /** How many flows that were seen it was tried on. */
+  seen?: number;
 }
 
 export type Role = 'viewer' | 'operator' | 'admin';

@@ -6,7 +6,7 @@ import { plural } from '../text/units.ts';
 
 export function by(of: ChangeRow['by']): string {
   if (of.file !== undefined && of.file !== null && of.file !== '') return of.file;
-  const names = [of.user, of.manager].filter((name): name is string => name !== undefined && name !== '');
+  const names = [of.user, of.manager].filter((name): name is string => typeof name === 'string' && name !== '');
   if (names.length === 0) return 'unknown';
   return names.length === 2 ? `${names[0]} with ${names[1]}` : (names[0] ?? '');
 }

@@ -27,7 +27,7 @@ export interface Written {
 /** The documents of a text that name an object. */
 export function documents(text: string): Written[] {
   return parseAllDocuments(text)
-    .filter((document) => document.contents !== null)
+    .filter((document) => document.errors.length > 0 || document.toJS() !== null)
     .map((document) => {
       if (document.errors.length > 0) throw new Refusal(400, document.errors[0]?.message ?? 'the YAML cannot be read');
       const value = document.toJS() as {

@@ -229,7 +229,7 @@ export class Painter {
     for (const batch of all) {
       const calm = batch.health === 'ok' || batch.health === 'idle';
       context.strokeStyle = this.edgeColour(batch.health);
-      context.globalAlpha = alpha * (batch.health === 'idle' ? 0.6 : 1) * (crowded && calm && batch.across ? 0.3 : 1);
+      context.globalAlpha = alpha * (batch.health === 'idle' ? 0.6 : 1) * (crowded && calm && batch.across ? 0.16 : 1);
       context.lineWidth = (batch.width * factor) / camera.scale ** 0.7;
       context.setLineDash(batch.plaintext ? [7 / camera.scale, 5 / camera.scale] : []);
       context.stroke(batch.path);
@@ -307,7 +307,8 @@ export class Painter {
     context.fillText(idle ? 'no requests' : rate(scene.rate), x + 13, y + 42);
     if (!idle) {
       context.fillStyle = scene.errorRate > 0 ? palette.text : palette.quiet;
-      context.fillText(`${percent(scene.errorRate)} err`, x + 70, y + 42);
+      const errors = percent(scene.errorRate);
+      context.fillText(errors.length > 5 ? errors : `${errors} err`, x + 68, y + 42);
       context.fillStyle = palette.quiet;
       context.textAlign = 'right';
       if (scene.p99 !== null) context.fillText(`p99 ${milliseconds(scene.p99)}`, x + CARD.width - 13, y + 42);
@@ -340,7 +341,7 @@ export class Painter {
       context.fillRect(slot, y + 51, 3, 6);
       context.fillStyle = palette.quiet;
       context.fillText(
-        this.cut(`${version} ${percent(share)}`, room / Math.min(versions.length, 4) - 8, 450, 10),
+        this.cut(scene.rate === 0 ? version : `${version} ${percent(share)}`, room / Math.min(versions.length, 4) - 8, 450, 10),
         slot + 6,
         y + 57.5,
       );
@@ -419,7 +420,7 @@ export class Painter {
     for (const edge of scene.edges) {
       const marked = isMarked(edge, look);
       const open = edge.edge.security === 'plaintext' && camera.scale >= CARDS;
-      if (!marked && !few && !open) continue;
+      if (!marked && ((!few && !open) || edge.health === 'idle')) continue;
       if (!marked && (look.selected !== null || look.found !== null)) continue;
       const middle = at(edge.curve, 0.5);
       if (middle.x < view.left || middle.x > view.right || middle.y < view.top || middle.y > view.bottom) continue;
@@ -437,6 +438,8 @@ export class Painter {
     const text = edge.edge.errorRate > 0 ? `${words} · ${percent(edge.edge.errorRate)}` : words;
     context.font = `500 ${10.5 * unit}px ${FONT}`;
     const across = context.measureText(text).width + 26 * unit;
+    // Over a short line it would hide what the line joins.
+    if (Math.hypot(edge.curve[6] - edge.curve[0], edge.curve[7] - edge.curve[1]) < across * 0.8 && unit > 1) return;
     context.beginPath();
     context.roundRect(x - across / 2, y - 9 * unit, across, 18 * unit, 9 * unit);
     context.fillStyle = palette.surface;

@@ -1,8 +1,8 @@
 /** Moments and spans: relative where people scan, absolute where they point. */
 
-/** Milliseconds since 1970 of what the server sends: unix seconds or RFC 3339. `null` when it is neither. */
+/** Milliseconds since 1970 of what the server sends: unix seconds or RFC 3339. `null` when it is neither, or 0: nothing yet. */
 export function moment(at: number | string | null | undefined): number | null {
-  if (typeof at === 'number') return Number.isFinite(at) ? at * 1000 : null;
+  if (typeof at === 'number') return Number.isFinite(at) && at > 0 ? at * 1000 : null;
   if (typeof at !== 'string' || at === '') return null;
   const parsed = /^\d+(\.\d+)?$/.test(at) ? Number(at) * 1000 : Date.parse(at);
   return Number.isNaN(parsed) ? null : parsed;
