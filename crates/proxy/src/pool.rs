@@ -44,7 +44,9 @@ const REST: Duration = Duration::from_secs(2);
 pub fn limits(dialect: Dialect, streams: u32, trusted: bool) -> Limits {
     let frame = FRAME_BYTES;
     match dialect {
-        Dialect::Http2 => Limits { stream_window: STREAM_WINDOW, connection_window: CONNECTION_WINDOW, streams, release_on_arrival: false, trusted, frame },
+        Dialect::Http2 => {
+            Limits { stream_window: STREAM_WINDOW, connection_window: CONNECTION_WINDOW, streams, release_on_arrival: false, trusted, frame }
+        }
         // Clients that know nothing of each other: one that does not read must not hold up the others.
         Dialect::Http1 => {
             let (stream_window, streams) = (STREAM_WINDOW / 2, streams.min(SHARED_STREAMS));

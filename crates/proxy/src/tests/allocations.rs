@@ -14,7 +14,7 @@ const WARM_UP: u64 = 100;
 const REQUESTS: u64 = 1000;
 /// Connections that wait, and the bytes that each may hold.
 const WAITING: usize = 300;
-const HELD: i64 = 4096;
+const HELD: i64 = 2048;
 
 /// An application that allocates nothing that is counted here: it has a thread of its own.
 fn plain_app() -> SocketAddr {

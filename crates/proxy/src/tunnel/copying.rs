@@ -2,8 +2,8 @@
 
 use crate::capture::late::FirstLine;
 use crate::fault::{Fault, Kind};
-use crate::io::Io;
 use crate::hbone::PIECE;
+use crate::io::Io;
 use crate::record::Counts;
 use bytes::{Bytes, BytesMut};
 use std::cell::Cell;

@@ -23,7 +23,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What is looked at of an input.
 const MOST: usize = 1 << 18;
-const LIMITS: Limits = Limits { stream_window: 1 << 16, connection_window: 1 << 17, streams: 20, release_on_arrival: false, trusted: false, frame: FRAME_BYTES };
+const LIMITS: Limits =
+    Limits { stream_window: 1 << 16, connection_window: 1 << 17, streams: 20, release_on_arrival: false, trusted: false, frame: FRAME_BYTES };
 const PATIENCE: Patience = Patience { idle: Duration::MAX, stalled: Duration::MAX, body: true };
 /// Of our own client.
 static UPLOAD: [u8; 100_000] = [b'x'; 100_000];

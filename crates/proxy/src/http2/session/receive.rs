@@ -290,7 +290,8 @@ impl Session {
     /// Streams that the peer has reset do not count for it, though they may not be forgotten yet; too many of them do.
     fn is_full(&self) -> bool {
         let most = self.limits.streams as usize;
-        self.streams.len() >= 2 * most || self.streams.len() >= most && self.streams.values().filter(|stream| stream.failure.is_none()).count() >= most
+        self.streams.len() >= 2 * most
+            || self.streams.len() >= most && self.streams.values().filter(|stream| stream.failure.is_none()).count() >= most
     }
 
     /// RFC 6585 section 5, to a client that can do something about it.

@@ -25,7 +25,8 @@ use tokio::task::JoinHandle;
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub type AnyBody = Pin<Box<dyn Body<Data = Bytes, Error = BoxError>>>;
 
-pub const LIMITS: Limits = Limits { stream_window: 1 << 16, connection_window: 1 << 18, streams: 100, release_on_arrival: false, trusted: false, frame: FRAME_BYTES };
+pub const LIMITS: Limits =
+    Limits { stream_window: 1 << 16, connection_window: 1 << 18, streams: 100, release_on_arrival: false, trusted: false, frame: FRAME_BYTES };
 pub const PATIENCE: Patience = Patience { idle: Duration::from_secs(3600), stalled: Duration::from_secs(3600), body: false };
 
 /// `/never` is not answered, `/bytes/N` with so many, `/discard` when the body has come, all else with the body as it comes.

@@ -307,7 +307,11 @@ async fn what_was_on_its_way_when_a_stream_ended_is_no_error_and_what_comes_late
         raw.send(&frame(HEADERS, WHOLE, 1, &post("/bytes/10", &[]))).await;
         raw.find("the end of its request", |frame| matches!(frame, Frame::Reset { stream: 1, reason: Reason::NoError }).then_some(())).await;
         let window = LIMITS.stream_window as usize;
-        for (sent, must) in [(frame(DATA, 0, 1, &vec![0; window / 8]).repeat(8), None), (frame(DATA, END, 1, b""), None), (frame(DATA, 0, 1, b"x"), Some(Reason::StreamClosed))] {
+        for (sent, must) in [
+            (frame(DATA, 0, 1, &vec![0; window / 8]).repeat(8), None),
+            (frame(DATA, END, 1, b""), None),
+            (frame(DATA, 0, 1, b"x"), Some(Reason::StreamClosed)),
+        ] {
             raw.send(&sent).await;
             raw.send(&frame(PING, 0, 0, &[0; 8])).await;
             let answer = raw.find("an answer", |frame| match frame {
