@@ -1,4 +1,4 @@
-//! Lets go of the pages of the program that only its start has needed: they count as its memory for as long as they are mapped.
+//! Lets go of the pages of the program that only its start, or a burst, has needed: they count as its memory for as long as they are mapped.
 
 use crate::world::World;
 use rustix::mm::{Advice, madvise};
@@ -26,8 +26,13 @@ pub async fn settle_down(world: World) {
         return;
     }
     tokio::time::sleep(STARTED).await;
-    match let_go() {
-        Ok(bytes) => tracing::debug!(bytes, "let go of the program's pages that the start has needed"),
+    let_go();
+}
+
+/// Those that are needed again come back by themselves.
+pub fn let_go() {
+    match unmap() {
+        Ok(bytes) => tracing::debug!(bytes, "let go of the program's pages"),
         Err(error) => tracing::debug!(%error, "the program's pages stay mapped"),
     }
 }
@@ -37,7 +42,7 @@ pub async fn settle_down(world: World) {
 ///
 /// # Errors
 /// The system does not tell what is mapped, or does not take the advice.
-fn let_go() -> io::Result<usize> {
+fn unmap() -> io::Result<usize> {
     let constant = constant(&fs::read_to_string("/proc/self/smaps")?);
     for (start, length) in &constant {
         advise(*start, *length)?;
@@ -107,7 +112,7 @@ Anonymous: 4 kB
 
     #[test]
     fn the_program_goes_on_without_its_pages() {
-        assert!(let_go().unwrap() > 4096);
+        assert!(unmap().unwrap() > 4096);
         assert_eq!("read again".len(), 10);
     }
 }

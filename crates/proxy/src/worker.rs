@@ -5,6 +5,7 @@ use crate::current::{Current, Stage};
 use crate::engine::Engine;
 use crate::listen::{Listeners, listen};
 use crate::options::Options;
+use crate::pages;
 use crate::probe;
 use crate::quiet::{self, Quiet};
 use crate::sink::Sink;
@@ -76,6 +77,7 @@ async fn sweep(engine: &Rc<Engine>, number: usize) {
         tokio::time::sleep(REPORT).await;
         if quiet.look(engine.begun()) && !engine.world.is_simulated() {
             quiet::give_back();
+            pages::let_go();
         }
         if let Some(tally) = engine.sink.tally() {
             engine.flows.tell(tally);

@@ -1,14 +1,14 @@
 //! The side that is connected to: takes the CONNECT streams of a peer's connection, and hands each to who decides about it.
 
 use super::LIMITS;
-use crate::capture::http_proxy;
 use crate::current::{Current, Stage};
 use crate::fault::{Fault, Kind};
 use crate::http2::{self, Patience};
 use crate::io::Io;
 use crate::metadata;
+use crate::websocket;
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode, response};
+use http::{HeaderValue, Method, Response, StatusCode, response};
 use std::time::Duration;
 
 /// A peer keeps an idle connection for about an hour, and closes it by itself. What its streams carry may take its time.
@@ -59,7 +59,8 @@ fn status(fault: &Fault) -> StatusCode {
 pub async fn serve(io: Io, current: &Current, take: impl Fn(Parts, Asked)) {
     let take = |head: Parts, asked| {
         let asked = Asked(asked);
-        match http_proxy::asks_for_tunnel(&head) {
+        // An extended CONNECT (RFC 8441) asks for something else.
+        match head.method == Method::CONNECT && !websocket::is_extended(&head) {
             true => take(head, asked),
             false => asked.refuse(&Fault::new(Kind::MethodNotAllowed, "HBONE is CONNECT only")),
         }

@@ -38,6 +38,13 @@ pub struct RequestHead {
     pub length: Option<u64>,
 }
 
+impl RequestHead {
+    /// Whether the client is to be told to go on before it sends the body.
+    pub fn waits(&self) -> bool {
+        self.parts.headers.get(header::EXPECT).is_some_and(|what| what.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    }
+}
+
 pub struct ResponseHead {
     pub parts: response::Parts,
     pub length: Option<u64>,

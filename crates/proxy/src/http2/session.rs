@@ -4,7 +4,7 @@ mod receive;
 
 use super::flood::Flood;
 use super::frame::{self, PREFACE};
-use super::head::{Malformed, RequestHead, ResponseHead};
+use super::head::{Malformed, RequestHead, ResponseHead, write_response};
 use super::hpack::{Decoder, Encoder};
 use super::reason::Reason;
 use super::settings::Settings;
@@ -15,7 +15,7 @@ use crate::http1::{HEAD_BYTES, Wire};
 use crate::io::Io;
 use bytes::{Buf, Bytes, BytesMut};
 use foldhash::fast::FixedState;
-use http::Method;
+use http::{Method, Response, StatusCode};
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -116,6 +116,8 @@ pub struct Session {
     /// A request was given up without a sign of the peer: nothing is sent this way until there is one.
     doubted: bool,
     pub flood: Flood,
+    /// Bytes that the peer may have sent before it heard that a stream was ended from here, and a frame for each such stream.
+    late: u64,
     pub used: Instant,
     /// Closed when the last stream has ended.
     pub unwanted: bool,
@@ -159,6 +161,7 @@ impl Line {
             doubted: false,
             // What an upstream sends was asked for.
             flood: Flood::new(limits.trusted || role == Role::Client),
+            late: 0,
             used: Instant::now(),
             unwanted: false,
             runner: None,
@@ -297,6 +300,7 @@ impl Session {
         self.remarks = self.remarks.saturating_add(REMARKS);
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.moved = true;
+            stream.awaited = false;
             stream.send_ended |= end;
         }
     }
@@ -350,6 +354,11 @@ impl Session {
     pub fn poll_data(&mut self, id: u32, cx: &Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
         let Some(stream) = self.streams.get_mut(&id) else { return Poll::Ready(Some(Err(Failure::Ended))) };
         let Some(data) = stream.next_data() else {
+            if std::mem::take(&mut stream.awaited) && !stream.receive_ended {
+                stream.wait(cx);
+                self.write_continue(id);
+                return Poll::Pending;
+            }
             return match &stream.failure {
                 _ if stream.receive_ended => Poll::Ready(None),
                 Some(failure) => Poll::Ready(Some(Err(failure.clone()))),
@@ -365,6 +374,13 @@ impl Session {
             self.release_connection(length);
         }
         Poll::Ready(Some(Ok(data)))
+    }
+
+    /// Tells a client that waits for it to go on (RFC 9110 section 10.1.1).
+    fn write_continue(&mut self, id: u32) {
+        let (mut head, ()) = Response::new(()).into_parts();
+        head.status = StatusCode::CONTINUE;
+        self.write_head(id, false, |encoder, out| write_response(encoder, out, &head, None));
     }
 
     fn release_stream(&mut self, id: u32, bytes: u32) {
@@ -441,6 +457,9 @@ impl Session {
         if stream.waits {
             self.turns.forget(id);
         }
+        if !stream.receive_ended && !stream.was_reset_by_peer() {
+            self.expect_late(stream.credit);
+        }
         let unread: usize = stream.unread();
         if !self.limits.release_on_arrival && unread > 0 {
             self.release_connection(unread as u32);
@@ -466,6 +485,11 @@ impl Session {
                 self.kick();
             }
         }
+    }
+
+    /// What the peer may send on a stream that has ended from here, it may have sent already.
+    fn expect_late(&mut self, credit: i64) {
+        self.late = self.late.saturating_add(1 + u64::try_from(credit).unwrap_or(0));
     }
 
     /// The peer may be out of reach, which TCP finds out much later: others must not wait for that too.

@@ -57,6 +57,8 @@ pub struct Stream {
     pub receive_ended: bool,
     /// The head of the response, until it is asked for.
     pub head: Option<ResponseHead>,
+    /// The client waits for `100 Continue` before it sends the request's body.
+    pub awaited: bool,
     /// The head has come: data and trailers may follow.
     pub headed: bool,
     /// A response to HEAD has a length, and no body.
@@ -143,6 +145,9 @@ impl Stream {
 
     /// Whether it is kept, to be read.
     pub fn take_data(&mut self, data: Bytes, flow_bytes: u32, end: bool) -> Result<bool, (Reason, Malformed)> {
+        if self.was_reset_by_peer() {
+            return Err((Reason::StreamClosed, "data after a reset"));
+        }
         if self.failure.is_some() {
             // It was reset while this was on its way. Nobody reads it.
             return Ok(false);
@@ -160,7 +165,7 @@ impl Stream {
         if let Some(left) = &mut self.left {
             *left = left.checked_sub(data.len() as u64).ok_or((Reason::ProtocolError, "the body is longer than its Content-Length"))?;
         }
-        self.moved = true;
+        (self.moved, self.awaited) = (true, false);
         if end {
             self.end().map_err(|why| (Reason::ProtocolError, why))?;
         }
@@ -192,6 +197,10 @@ impl Stream {
             return;
         }
         self.fail(if reason == Reason::RefusedStream { Failure::Refused } else { Failure::Reset(reason) });
+    }
+
+    pub fn was_reset_by_peer(&self) -> bool {
+        matches!(self.failure, Some(Failure::Reset(_) | Failure::Refused))
     }
 
     pub fn fail(&mut self, failure: Failure) {

@@ -1,7 +1,8 @@
-//! How often one forwarded HTTP/1.1 request allocates, on each side, once connections stand and buffers have grown.
+//! How often one forwarded HTTP/1.1 request allocates, on each side, once connections stand and buffers have grown; and what a client's
+//! connection holds that waits for its next request.
 
 use super::*;
-use allocation_counter::measure;
+use allocation_counter::{AllocationInfo, measure};
 use std::io::{Read, Write};
 use std::net::{TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::mpsc;
@@ -11,6 +12,9 @@ use std::thread;
 const MOST: u64 = 10;
 const WARM_UP: u64 = 100;
 const REQUESTS: u64 = 1000;
+/// Connections that wait, and the bytes that each may hold.
+const WAITING: usize = 300;
+const HELD: i64 = 2048;
 
 /// An application that allocates nothing that is counted here: it has a thread of its own.
 fn plain_app() -> SocketAddr {
@@ -32,8 +36,14 @@ fn plain_app() -> SocketAddr {
 
 /// A proxy on a thread of its own, whose allocations are counted between two signals.
 struct Counting {
-    go_on: tokio::sync::mpsc::UnboundedSender<()>,
-    counted: mpsc::Receiver<u64>,
+    go_on: tokio::sync::mpsc::UnboundedSender<Told>,
+    counted: mpsc::Receiver<AllocationInfo>,
+}
+
+enum Told {
+    Count,
+    /// After a while in which nothing happens.
+    CountLater,
 }
 
 impl Counting {
@@ -46,17 +56,26 @@ impl Counting {
             let proxy = local.block_on(&runtime, start());
             // Runs the proxy until the next signal.
             let mut until_told = || {
-                local.block_on(&runtime, told.recv());
+                local.block_on(&runtime, async {
+                    if let Some(Told::CountLater) = told.recv().await {
+                        tokio::time::pause();
+                        tokio::time::advance(Duration::from_secs(5)).await;
+                        for _ in 0..100 {
+                            tokio::task::yield_now().await;
+                        }
+                        tokio::time::resume();
+                    }
+                });
             };
             until_told();
-            count.send(measure(&mut until_told).count_total).unwrap();
+            count.send(measure(&mut until_told)).unwrap();
             drop(proxy);
         });
         Self { go_on, counted }
     }
 
-    fn tell(&self) {
-        self.go_on.send(()).unwrap();
+    fn tell(&self, what: Told) {
+        self.go_on.send(what).unwrap();
     }
 }
 
@@ -71,8 +90,8 @@ fn ask(stream: &mut StdStream, times: u64) {
     }
 }
 
-#[test]
-fn a_forwarded_request_allocates_little_on_each_side() {
+/// The server's side, the client's, and where the client's takes requests.
+fn sides() -> (Counting, Counting, SocketAddr) {
     let app = plain_app();
     let authority = Authority::new("mesh.local");
     let (server_holds, client_holds) = (authority.issue("reviews"), authority.issue("web"));
@@ -91,18 +110,43 @@ fn a_forwarded_request_allocates_little_on_each_side() {
         tell_outbound.send(proxy.outbound).unwrap();
         proxy
     });
-    let mut stream = StdStream::connect(outbound.recv().unwrap()).unwrap();
+    (server, client, outbound.recv().unwrap())
+}
+
+#[test]
+fn a_forwarded_request_allocates_little_on_each_side() {
+    let (server, client, outbound) = sides();
+    let mut stream = StdStream::connect(outbound).unwrap();
     ask(&mut stream, WARM_UP);
     for proxy in [&server, &client] {
-        proxy.tell();
+        proxy.tell(Told::Count);
     }
     ask(&mut stream, REQUESTS);
     for proxy in [&server, &client] {
-        proxy.tell();
+        proxy.tell(Told::Count);
     }
     for (side, proxy) in [("client", client), ("server", server)] {
-        let each = proxy.counted.recv_timeout(DEADLINE).unwrap() as f64 / REQUESTS as f64;
+        let each = proxy.counted.recv_timeout(DEADLINE).unwrap().count_total as f64 / REQUESTS as f64;
         println!("{side} side: {each:.2} allocations per request");
         assert!(each <= MOST as f64, "the {side} side allocates {each:.2} times per request, and may {MOST} times");
     }
+}
+
+#[test]
+fn a_connection_that_waits_holds_little() {
+    let (_server, client, outbound) = sides();
+    let opened = |count: usize, each: u64| -> Vec<StdStream> {
+        let mut streams: Vec<_> = (0..count).map(|_| StdStream::connect(outbound).unwrap()).collect();
+        streams.iter_mut().for_each(|stream| ask(stream, each));
+        streams
+    };
+    // More records than are kept.
+    let _before = opened(100, 11);
+    client.tell(Told::CountLater);
+    let _waiting = opened(WAITING, 1);
+    client.tell(Told::CountLater);
+    let counted = client.counted.recv_timeout(DEADLINE).unwrap();
+    let each = counted.bytes_current / WAITING as i64;
+    println!("{each} bytes in {:.1} pieces", counted.count_current as f64 / WAITING as f64);
+    assert!(each <= HELD, "a connection that waits holds {each} bytes, and may {HELD}");
 }

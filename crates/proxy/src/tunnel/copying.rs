@@ -15,10 +15,9 @@ use std::time::Duration;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
-/// What is read at once, at first (with the head of a frame, a TLS record) and when there is much: a read costs a system call, and an
+/// What is read at once, from at first (with the head of a frame, a TLS record) to when there is much: a read costs a system call, and an
 /// acknowledgement on the network.
-const FIRST_READ: usize = 16 * 1024 - 9;
-const LONGEST_READ: usize = 4 * PIECE;
+const READS: [usize; 3] = [16 * 1024 - 9, PIECE, 4 * PIECE];
 /// How long the sides of a connection that is to move may take for the bytes that were read already.
 const QUIET_LIMIT: Duration = Duration::from_secs(1);
 
@@ -92,7 +91,7 @@ struct Way<'a> {
     chunk: Bytes,
     /// Held only while there is something to read.
     buffer: BytesMut,
-    /// What is asked for next.
+    /// Which of [`READS`] is asked for next.
     size: usize,
     unflushed: bool,
     stage: Stage,
@@ -130,7 +129,7 @@ impl Broken {
 impl<'a> Way<'a> {
     fn new(read: &'a Cell<u64>, inside: &'a Cell<usize>) -> Self {
         let stage = Stage::Carrying;
-        Self { read, inside, chunk: Bytes::new(), buffer: BytesMut::new(), size: FIRST_READ, unflushed: false, stage }
+        Self { read, inside, chunk: Bytes::new(), buffer: BytesMut::new(), size: 0, unflushed: false, stage }
     }
 
     /// Ready when all has been carried, and the end too.
@@ -179,12 +178,12 @@ impl<'a> Way<'a> {
             // Whoever opens it has the copying polled again.
             return Poll::Pending;
         }
-        let Poll::Ready(chunk) = source.poll_take(cx, &mut self.buffer, self.size).map_err(Broken::Source)? else {
+        let Poll::Ready(chunk) = source.poll_take(cx, &mut self.buffer, READS[self.size]).map_err(Broken::Source)? else {
             // A connection on which nothing happens keeps no buffer.
             self.buffer = BytesMut::new();
             return Poll::Pending;
         };
-        self.size = if chunk.len() < self.size { FIRST_READ } else { (2 * self.size).min(LONGEST_READ) };
+        self.size = next_read(self.size, chunk.len());
         if !heard(&chunk) {
             return Poll::Ready(Err(Broken::SpeaksHttp));
         }
@@ -192,6 +191,16 @@ impl<'a> Way<'a> {
         self.inside.set(self.inside.get() + chunk.len());
         Poll::Ready(Ok(chunk))
     }
+}
+
+/// After a read of `READS[size]` that brought so much: what fills a read may be followed by more, and one less than half full of the size
+/// below is not.
+fn next_read(size: usize, came: usize) -> usize {
+    if came >= READS[size] {
+        return (size + 1).min(READS.len() - 1);
+    }
+    let below = size.saturating_sub(1);
+    if came < READS[below] / 2 { below } else { size }
 }
 
 /// Closed, nothing more is read.
@@ -220,5 +229,24 @@ impl Gate {
 async fn idled(last: &Cell<Instant>, idle: Duration) {
     while last.get().elapsed() < idle {
         tokio::time::sleep_until(last.get() + idle).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_are_as_large_as_what_comes() {
+        let sizes = |came: &[usize]| {
+            let reads = came.iter().scan(0, |size, came| {
+                *size = next_read(*size, (*came).min(READS[*size]));
+                Some(*size)
+            });
+            reads.collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&[1, 100, 5000]), [0, 0, 0]);
+        assert_eq!(sizes(&[1 << 20; 4]), [1, 2, 2, 2]);
+        assert_eq!(sizes(&[1 << 20, 1 << 20, 100_000, 40_000, 1 << 20, 20_000, 20_000, 100, 100]), [1, 2, 2, 2, 2, 1, 1, 0, 0]);
     }
 }

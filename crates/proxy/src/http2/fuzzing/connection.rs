@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
+use std::cell::RefCell;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::time::Duration;
@@ -30,7 +31,8 @@ static UPLOAD: [u8; 100_000] = [b'x'; 100_000];
 /// For what takes no time.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The first byte chooses the side, the dialect, and whether it is leaving; the rest comes after a greeting.
+/// The first byte chooses the side, the dialect, whether it is leaving, and whether its requests go ways of their own; the rest comes after a
+/// greeting.
 pub fn http2_connection(bytes: &[u8]) {
     let Some((choice, bytes)) = bytes.split_first() else { return };
     let bytes = &bytes[..bytes.len().min(MOST)];
@@ -43,7 +45,13 @@ pub fn http2_connection(bytes: &[u8]) {
         greet(&mut theirs, !client, bytes).await;
         match client {
             true => ask(io, dialect, limits).await,
-            false => server::serve(io, dialect, limits, PATIENCE, &Echo { leaves: choice & 4 != 0 }).await,
+            false => {
+                let echo = Echo { leaves: choice & 4 != 0 };
+                match choice & 8 == 0 {
+                    true => server::serve(io, dialect, limits, PATIENCE, &echo).await,
+                    false => hand_out(io, limits, echo).await,
+                }
+            }
         }
         let mut said = BytesMut::new();
         while let Ok(1..) = theirs.read_buf(&mut said).await {}
@@ -105,6 +113,19 @@ impl Service for Echo {
     fn refused(&self, why: &'static str) {
         assert!(!why.is_empty());
     }
+}
+
+/// Streams are kept and never read, or refused.
+async fn hand_out(io: Io, limits: Limits, echo: Echo) {
+    let kept = RefCell::new(Vec::new());
+    let take = |head: Parts, asked: server::Asked| {
+        let answer = Response::new(()).into_parts().0;
+        match head.method == Method::CONNECT {
+            true => kept.borrow_mut().push(asked.grant(&answer)),
+            false => asked.refuse(&answer),
+        }
+    };
+    server::hand_out(io, limits, PATIENCE, echo.leaving(), take).await;
 }
 
 /// A few requests, and what becomes of them.

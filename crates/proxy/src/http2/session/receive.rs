@@ -2,6 +2,7 @@
 
 use super::{Begun, Block, Broken, Leaving, PING, Role, Session};
 use crate::http1::HEAD_BYTES;
+use crate::http2::Dialect;
 use crate::http2::frame::{self, Frame, FrameError, PREFACE};
 use crate::http2::head::{self, Heard, Malformed};
 use crate::http2::hpack::DecodeError;
@@ -171,9 +172,10 @@ impl Session {
         if self.is_idle(id) {
             return Err(FrameError::Connection(Reason::ProtocolError, "data for a stream that has not begun"));
         }
+        let late = !self.streams.contains_key(&id) && self.was_on_its_way(flow_bytes);
         let kept = match self.streams.get_mut(&id) {
-            // What was on its way when the stream ended.
-            None => Ok(0),
+            None if late => Ok(0),
+            None => Err((Reason::StreamClosed, "data on a stream that has ended")),
             Some(stream) => {
                 let length = data.len() as u32;
                 stream.take_data(data, flow_bytes, end).map(|kept| if kept { length } else { 0 })
@@ -184,6 +186,13 @@ impl Session {
         self.release_connection(if self.limits.release_on_arrival { flow_bytes } else { unread });
         self.release_stream(id, unread);
         kept.map(|_| ()).map_err(|(reason, why)| FrameError::Stream(id, reason, why))
+    }
+
+    /// Whether data for a stream that has ended can have been sent before the peer heard of the end.
+    fn was_on_its_way(&mut self, flow_bytes: u32) -> bool {
+        let left = self.late.checked_sub(u64::from(flow_bytes.max(1)));
+        self.late = left.unwrap_or(self.late);
+        left.is_some()
     }
 
     fn take_continuation(&mut self, more: &Bytes, end_headers: bool) -> Result<(), FrameError> {
@@ -212,7 +221,13 @@ impl Session {
         let known = self.streams.contains_key(&id);
         match self.role {
             Role::Server if id.is_multiple_of(2) => Err(FrameError::Connection(Reason::ProtocolError, "a client's streams are odd")),
-            Role::Server if id > self.last => self.begin(id, heard, end, bad),
+            Role::Server if id > self.last => {
+                let begun = self.begin(id, heard, end, bad);
+                if !end && !self.streams.contains_key(&id) {
+                    self.expect_late(self.limits.stream_window.into());
+                }
+                begun
+            }
             Role::Client if self.is_idle(id) => Err(FrameError::Connection(Reason::ProtocolError, "a response to nothing")),
             // It ended while this was on its way.
             Role::Client if !known => Ok(()),
@@ -265,6 +280,7 @@ impl Session {
         }
         let mut stream = Stream::new(self.peer.window.into(), self.limits.stream_window.into());
         stream.headed = true;
+        stream.awaited = !end && self.dialect == Dialect::Http2 && head.waits();
         stream.expect(head.length, end).map_err(|why| FrameError::Stream(id, Reason::ProtocolError, why))?;
         self.streams.insert(id, stream);
         self.begun.push_back(Begun { stream: id, head });

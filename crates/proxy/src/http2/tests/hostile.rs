@@ -109,7 +109,7 @@ async fn frames_come_where_they_may() {
         ("5.1 closed: HEADERS", all(&[open(5), frame(RESET, 0, 5, &[0, 0, 0, 8]), open(3)]), Reset(3, StreamClosed)),
         ("5.1 closed: WINDOW_UPDATE", all(&[open(1), frame(RESET, 0, 1, &[0, 0, 0, 8]), frame(WINDOW, 0, 1, &[0, 0, 0, 8])]), Ignore),
         ("5.1 closed: PRIORITY", all(&[open(1), frame(RESET, 0, 1, &[0, 0, 0, 8]), frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 1])]), Ignore),
-        ("5.1 closed: DATA", all(&[open(1), frame(RESET, 0, 1, &[0, 0, 0, 8]), frame(DATA, 0, 1, b"x")]), Ignore),
+        ("5.1 closed: DATA", all(&[open(1), frame(RESET, 0, 1, &[0, 0, 0, 8]), frame(DATA, 0, 1, b"x")]), Reset(1, StreamClosed)),
         ("5.1.1 an even stream", frame(HEADERS, WHOLE | END, 2, &get("/")), GoAway(ProtocolError)),
         ("5.5 an unknown kind within a head", all(&[frame(HEADERS, END, 1, &get("/")), frame(0xfe, 0, 0, b"")]), GoAway(ProtocolError)),
         ("6.1 DATA without a stream", frame(DATA, 0, 0, b"x"), GoAway(ProtocolError)),
@@ -215,6 +215,8 @@ async fn floods_end_the_connection() {
         ("PING", frame(PING, 0, 0, &[0; 8]).repeat(2000), CALM),
         ("empty DATA", all(&[open(1), frame(DATA, 0, 1, b"").repeat(2000)]), CALM),
         ("padding alone", all(&[open(1), frame(DATA, PADDED, 1, &[3, 0, 0, 0]).repeat(2000)]), CALM),
+        ("DATA after a reset", all(&[open(1), frame(RESET, 0, 1, &[0, 0, 0, 8]), frame(DATA, 0, 1, b"x").repeat(2000)]), CALM),
+        ("DATA after the end", all(&[open(1), frame(DATA, END, 1, b"x"), frame(DATA, 0, 1, b"").repeat(2000)]), CALM),
         ("PRIORITY", frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 1]).repeat(2000), CALM),
         ("WINDOW_UPDATE", all(&[open(1), frame(WINDOW, 0, 1, &[0, 0, 0, 1]).repeat(2000)]), CALM),
         ("unknown frames", frame(0xfe, 0, 0, b"").repeat(2000), CALM),
@@ -291,6 +293,57 @@ async fn resets_take_nothing_from_the_connections_window() {
             };
             raw.find("an answer", &mut count).await;
             assert!(window - sent >= 100_000, "of the window {} bytes are left after {at} streams", window - sent);
+        }
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+/// A client hears of the end of its request when it has sent more of it.
+#[tokio::test(start_paused = true)]
+async fn what_was_on_its_way_when_a_stream_ended_is_no_error_and_what_comes_later_is() {
+    let test = async {
+        let (io, _, _) = serve(Dialect::Http2, LIMITS, PATIENCE, 1 << 20);
+        let mut raw = Raw::greet(io, &Settings::default()).await;
+        raw.send(&frame(HEADERS, WHOLE, 1, &post("/bytes/10", &[]))).await;
+        raw.find("the end of its request", |frame| matches!(frame, Frame::Reset { stream: 1, reason: Reason::NoError }).then_some(())).await;
+        let window = LIMITS.stream_window as usize;
+        for (sent, must) in [
+            (frame(DATA, 0, 1, &vec![0; window / 8]).repeat(8), None),
+            (frame(DATA, END, 1, b""), None),
+            (frame(DATA, 0, 1, b"x"), Some(Reason::StreamClosed)),
+        ] {
+            raw.send(&sent).await;
+            raw.send(&frame(PING, 0, 0, &[0; 8])).await;
+            let answer = raw.find("an answer", |frame| match frame {
+                Frame::Reset { stream: 1, reason } => Some(Some(*reason)),
+                Frame::Ping { ack: true, .. } => Some(None),
+                _ => None,
+            });
+            assert_eq!(answer.await, must);
+        }
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_waits_is_told_to_go_on_when_its_body_is_wanted() {
+    let test = async {
+        let (io, _, _) = serve(Dialect::Http2, LIMITS, PATIENCE, 1 << 20);
+        let mut raw = Raw::greet(io, &Settings::default()).await;
+        let expect = ("expect", "100-Continue");
+        let heads = |frame: &Frame| if let Frame::Headers { block, end_stream, .. } = frame { Some((block.to_vec(), *end_stream)) } else { None };
+        raw.send(&frame(HEADERS, WHOLE, 1, &post("/discard", &[expect]))).await;
+        let (told, ended) = raw.find("100", heads).await;
+        assert!(told.windows(3).any(|part| part == b"100") && !ended, "{told:?}");
+        raw.send(&frame(DATA, END, 1, b"what it waited to say")).await;
+        let (answer, ended) = raw.find("the answer", heads).await;
+        assert!(answer[0] == 0x88 && ended, "200, and not another 100: {answer:?}");
+        // Whoever does not want it, whoever has begun, and whoever has nothing to say is not told.
+        raw.send(&frame(HEADERS, WHOLE, 3, &post("/bytes/0", &[expect]))).await;
+        raw.send(&all(&[frame(HEADERS, WHOLE, 5, &post("/discard", &[expect])), frame(DATA, END, 5, b"at once")])).await;
+        raw.send(&frame(HEADERS, WHOLE | END, 7, &post("/discard", &[expect]))).await;
+        for _ in 0..3 {
+            assert_eq!(raw.find("the answer", heads).await.0[0], 0x88);
         }
     };
     LocalSet::new().run_until(test).await;
