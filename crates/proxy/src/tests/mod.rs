@@ -41,7 +41,7 @@ use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -234,15 +234,10 @@ impl Mesh {
             trust_domain: "mesh.local".to_owned(),
             own: own.cloned().map(Arc::new),
             services: self.services.iter().map(|s| (s.host.clone(), Arc::new(s.clone()))).collect(),
-            absent: BTreeSet::new(),
             workloads: self.workloads.iter().map(|w| (w.uid.clone(), Arc::new(w.clone()))).collect(),
             routes: self.routes.iter().map(|r| (r.origin.object.to_string(), Arc::new(r.clone()))).collect(),
-            destinations: BTreeMap::new(),
-            authentications: BTreeMap::new(),
-            authorizations: BTreeMap::new(),
-            limits: BTreeMap::new(),
-            settings: BTreeMap::new(),
             policies_complete: true,
+            ..Snapshot::default()
         };
         if let Some(change) = self.change {
             change(&mut snapshot);
