@@ -151,8 +151,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         authenticate: keys::authenticate(&admin_token),
         signals: signals.clone(),
     });
-    let prometheus = Prometheus::new(Arc::new(Traffic::new(signals.clone())), proxies.clone(), world.clone(), keys::authenticate(&admin_token));
-    let router = side::router(side).merge(prometheus::router(prometheus)).merge(api::router(api));
+    let router = routes(side, api, keys::authenticate(&admin_token));
     let services = Services {
         authority: authority.clone(),
         registry: registry.clone(),
@@ -162,13 +161,8 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         stopping: stopping.clone(),
         signals: signals.clone(),
     };
-    let mut serving = JoinSet::new();
     let grpc_tls = certificate.server_config(&[b"h2"])?;
-    serving.spawn(async move {
-        if let Err(fault) = serve::serve(grpc, grpc_tls, services).await {
-            tracing::error!(%fault, "proxies are not served any more");
-        }
-    });
+    let mut serving = serve_proxies(grpc, grpc_tls, services);
     serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router, stopping));
     let shown = slices::keep(store.clone(), published.clone(), world.clone());
     let keeping = signals::keep(signals.clone(), world.clone());
@@ -191,6 +185,23 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         serving,
         tending,
     })
+}
+
+/// Everything that is answered over HTTPS.
+fn routes(side: Arc<Side>, api: Arc<Api>, authenticate: side::Authenticate) -> axum::Router {
+    let traffic = Arc::new(Traffic::new(side.signals.clone()));
+    let prometheus = Prometheus::new(traffic, side.proxies.clone(), side.world.clone(), authenticate);
+    side::router(side).merge(prometheus::router(prometheus)).merge(api::router(api))
+}
+
+fn serve_proxies(listener: Listener, tls: Arc<rustls::ServerConfig>, services: Services) -> JoinSet<()> {
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        if let Err(fault) = serve::serve(listener, tls, services).await {
+            tracing::error!(%fault, "proxies are not served any more");
+        }
+    });
+    serving
 }
 
 /// The tasks that run for ever beside the servers.

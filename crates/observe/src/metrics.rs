@@ -4,6 +4,7 @@
 //! per reporter whose labels are `other`, and in `taut_metric_series_overflow_total`. A series without a change for ten minutes is
 //! gone; should it come back it starts from 0, which Prometheus' `rate` takes for what it is, a restart of the counter.
 
+pub use crate::exposition::Kind;
 use crate::exposition::{Exemplar, Exposition, Format};
 use crate::flags;
 use crate::names::{self, label};
@@ -296,13 +297,6 @@ pub struct Sample<'a> {
     pub kind: Kind,
     pub labels: &'a [(&'a str, &'a str)],
     pub value: f64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
 }
 
 impl<'a> Sample<'a> {
