@@ -134,16 +134,21 @@ struct Asked {
     tolerance: f64,
 }
 
-fn asked() -> Vec<Asked> {
+fn all(expected: fn(&Counted) -> f64, query: String) -> Asked {
+    Asked { query, expected: Some(expected), tolerance: 0.01 }
+}
+
+/// The first requests, which Prometheus does not count, are the slowest; and buckets of the sketch are within 1 %.
+fn alike(query: String, tolerance: f64) -> Asked {
+    Asked { query, expected: None, tolerance }
+}
+
+fn kiali() -> Vec<Asked> {
     let kiali = "source_cluster,source_workload_namespace,source_workload,source_canonical_service,source_canonical_revision,destination_cluster,\
         destination_service_namespace,destination_service,destination_service_name,destination_workload_namespace,destination_workload,\
         destination_canonical_service,destination_canonical_revision";
     let edge = "source_workload=\"productpage-v1\",destination_service_name=\"details\"";
-    let target = "reporter=\"destination\",destination_workload_namespace=\"default\",destination_workload=~\"details-v1|details-v2\"";
     let window = format!("[{WINDOW}s]");
-    let all = |expected: fn(&Counted) -> f64, query: String| Asked { query, expected: Some(expected), tolerance: 0.01 };
-    // The first requests, which Prometheus does not count, are the slowest; and buckets of the sketch are within 1 %.
-    let alike = |query: String, tolerance| Asked { query, expected: None, tolerance };
     let per_window = |query: String| format!("({query}) * {WINDOW}");
     vec![
         // Kiali, the graph: HTTP as destinations and as sources see it.
@@ -190,6 +195,13 @@ fn asked() -> Vec<Asked> {
             ),
             0.05,
         ),
+    ]
+}
+
+fn flagger() -> Vec<Asked> {
+    let target = "reporter=\"destination\",destination_workload_namespace=\"default\",destination_workload=~\"details-v1|details-v2\"";
+    let window = format!("[{WINDOW}s]");
+    vec![
         // Flagger: success rate, duration, and its manual's share of requests with one status (there 404).
         all(
             |_| 100.0,
@@ -283,7 +295,7 @@ fn kialis_and_flaggers_queries_give_what_was_sent() {
 /// Prints a table; fails with every row that is off.
 fn compare(theirs: &Answering, sent: &Counted, ours: &Answering, whole: &Counted, at: u64) {
     let (mut wrong, mut table) = (Vec::new(), Vec::new());
-    for Asked { query, expected, tolerance } in asked() {
+    for Asked { query, expected, tolerance } in kiali().into_iter().chain(flagger()) {
         let (their, our) = (theirs.sum(&query, at).unwrap(), ours.sum(&query, at).unwrap());
         let good = match expected {
             Some(expected) => near(their, expected(sent), tolerance) && near(our, expected(whole), tolerance),

@@ -1,6 +1,5 @@
 //! How metrics are written: Prometheus' text format 0.0.4, or OpenMetrics 1.0, which has exemplars.
 
-use crate::metrics::Kind;
 pub use crate::series::raw_pair;
 use crate::text::Moment;
 use std::fmt::Write;
@@ -34,6 +33,14 @@ impl Format {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
+}
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
 }
 
 /// One measurement behind a histogram's bucket.

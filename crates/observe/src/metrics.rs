@@ -7,6 +7,7 @@
 mod relabel;
 mod standard;
 
+pub use crate::exposition::Kind;
 pub use standard::{Standard, Value};
 
 use crate::exposition::{Exemplar, Exposition, Format};
@@ -340,13 +341,6 @@ pub struct Sample<'a> {
     pub kind: Kind,
     pub labels: &'a [(&'a str, &'a str)],
     pub value: f64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Counter,
-    Gauge,
-    Histogram,
 }
 
 impl<'a> Sample<'a> {

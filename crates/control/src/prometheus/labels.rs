@@ -38,7 +38,7 @@ impl LabelSet {
 
     /// With one label set, or removed by an empty value.
     pub fn with(&self, name: &str, value: &str) -> Self {
-        let others = self.0.iter().cloned().filter(|(known, _)| **known != *name);
+        let others = self.0.iter().filter(|(known, _)| **known != *name).cloned();
         Self::new(others.chain([(name.into(), value.into())]))
     }
 }
