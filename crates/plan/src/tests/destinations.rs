@@ -409,7 +409,8 @@ fn what_chose_the_balancer_is_named() {
 fn budgets_of_the_mesh_hold_where_nobody_says_more() {
     let budget = |percent| RetryBudget { percent, ..RetryBudget::default() };
     let mut snapshot = bookstore();
-    snapshot.settings.insert("mesh".into(), Arc::new(MeshSettings { retry_budget: budget(5.0), ..MeshSettings::default() }));
+    let settings = MeshSettings { origin: origin("MeshSettings", "mesh", ""), retry_budget: budget(5.0), ..MeshSettings::default() };
+    snapshot.settings.insert("mesh".into(), Arc::new(settings));
     let told = |snapshot: &Snapshot| {
         let steps = Plan::compile(snapshot).explain(&get("/").facts(), None).steps;
         steps.into_iter().find(|step| step.text.starts_with("budget")).map(|step| (step.text, step.origin.unwrap().object.kind))
