@@ -73,6 +73,8 @@ enum Bench {
     Plan(bench::plan::Options),
     /// Overload in a simulated mesh: adaptive against static limits, load-aware against other balancers
     Overload(bench::overload::Options),
+    /// The control plane's store of signals: an hour of a large mesh, then a million distinct edges
+    Signals(bench::signals::Options),
 }
 
 fn main() -> ExitCode {
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
         Chore::Bench { what: Bench::Proxy(options) } => bench::proxy(&options),
         Chore::Bench { what: Bench::Plan(options) } => bench::plan::run(&options),
         Chore::Bench { what: Bench::Overload(options) } => bench::overload::run(&options),
+        Chore::Bench { what: Bench::Signals(options) } => bench::signals::run(&options),
         Chore::Fuzz { target, seconds, keep } => fuzz::run(target.as_deref(), seconds, keep),
     };
     match outcome {

@@ -16,7 +16,7 @@ use taut_control::translate::{self, Settings};
 use taut_model::object::Object;
 use taut_model::origin::ObjectRef;
 use taut_model::problem::{Problem, Severity};
-use taut_model::read;
+use taut_model::read::{self, FOREIGN_KIND};
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
@@ -95,7 +95,7 @@ pub async fn analyze(place: &Place, arguments: Arguments) -> Outcome {
 fn in_files(paths: &[PathBuf]) -> Outcome<(Vec<Arc<Object>>, Vec<Problem>)> {
     let (mut objects, mut problems) = (Vec::new(), Vec::new());
     for reading in readings(paths)? {
-        problems.extend(reading.problems);
+        problems.extend(reading.problems.into_iter().map(foreign));
         objects.extend(reading.objects.into_iter().map(Arc::new));
     }
     problems.extend(repeated(&objects));
@@ -137,6 +137,14 @@ fn repeated(objects: &[Arc<Object>]) -> Vec<Problem> {
         });
     }
     found
+}
+
+/// Objects for others lie beside those for the mesh in any directory of manifests: that is nothing wrong.
+fn foreign(problem: Problem) -> Problem {
+    match problem.code {
+        FOREIGN_KIND => Problem { severity: Severity::Info, ..problem },
+        _ => problem,
+    }
 }
 
 /// Gives each finding the line that it is about.

@@ -3,12 +3,14 @@
 use crate::kubeconfig::Kubeconfig;
 use crate::{Failure, Outcome};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::kinds::Kind;
@@ -64,6 +66,45 @@ impl Api {
     }
 
     async fn exchange(&self, method: Method, path: &str, content_type: &str, accept: &str, body: Vec<u8>) -> Result<Answer, String> {
+        let response = self.ask(method, path, content_type, accept, body).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), 256 << 20).collect().await.map_err(|e| e.to_string())?.to_bytes();
+        let value = serde_json::from_slice(&body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned()));
+        Ok(Answer { status, value })
+    }
+
+    /// Hears server-sent events, each with its name and its data as JSON, until `hear` has heard enough or the control plane ends.
+    pub async fn events(&self, path: &str, mut hear: impl FnMut(&str, &Value) -> Outcome<ControlFlow<()>>) -> Outcome {
+        let broken = |why: String| Failure::cannot(format!("the control plane at {} broke off: {why}", self.config.server));
+        let asked = self.ask(Method::GET, path, "application/json", "text/event-stream", Vec::new());
+        let response = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| broken("no answer".to_owned()))?.map_err(&broken)?;
+        let status = response.status();
+        let mut body = response.into_body();
+        if !status.is_success() {
+            let text = Limited::new(body, 1 << 20).collect().await.map_err(|e| broken(e.to_string()))?.to_bytes();
+            let value = serde_json::from_slice(&text).unwrap_or(Value::Null);
+            return Answer { status, value }.good().map(drop);
+        }
+        let (mut rest, mut event) = (String::new(), String::new());
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| broken(e.to_string()))?;
+            rest.push_str(&String::from_utf8_lossy(frame.data_ref().map_or(&[], |data| data)));
+            while let Some((line, after)) = rest.split_once('\n') {
+                if let Some(name) = line.strip_prefix("event:") {
+                    event = name.trim().to_owned();
+                } else if let Some(data) = line.strip_prefix("data:")
+                    && let Ok(value) = serde_json::from_str(data.trim())
+                    && hear(&event, &value)?.is_break()
+                {
+                    return Ok(());
+                }
+                rest = after.to_owned();
+            }
+        }
+        Err(broken("it has ended".to_owned()))
+    }
+
+    async fn ask(&self, method: Method, path: &str, content_type: &str, accept: &str, body: Vec<u8>) -> Result<Response<Incoming>, String> {
         let authority = self.config.server.strip_prefix("https://").ok_or("the server's address must start with https://")?.trim_end_matches('/');
         let stream = TcpStream::connect(authority).await.map_err(|e| e.to_string())?;
         let _ = stream.set_nodelay(true);
@@ -81,11 +122,7 @@ impl Api {
             .header(header::CONTENT_TYPE, content_type)
             .body(Full::new(Bytes::from(body)))
             .map_err(|e| e.to_string())?;
-        let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), 256 << 20).collect().await.map_err(|e| e.to_string())?.to_bytes();
-        let value = serde_json::from_slice(&body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned()));
-        Ok(Answer { status, value })
+        sender.send_request(request).await.map_err(|e| e.to_string())
     }
 
     pub async fn get(&self, path: &str) -> Outcome<Answer> {

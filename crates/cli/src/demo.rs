@@ -27,6 +27,9 @@ pub struct Arguments {
     /// Where the page is served
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9080")]
     page: SocketAddr,
+    /// Where the dashboard is served, or `off`
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15080", value_parser = crate::up::dashboard)]
+    dashboard: crate::up::Dashboard,
     /// Stop after so long (for tests and recordings)
     #[arg(long = "for", value_name = "TIME", value_parser = crate::wait::duration)]
     limit: Option<Duration>,
@@ -113,7 +116,8 @@ pub async fn demo(place: &Place, arguments: Arguments) -> Outcome {
     let mut children = Vec::new();
     let up = async {
         step("control plane");
-        children.push(spawn(&taut, &place, &logs, "control-plane", &["up".to_owned()])?);
+        let words = ["up".to_owned(), "--dashboard".to_owned(), arguments.dashboard.to_string()];
+        children.push(spawn(&taut, &place, &logs, "control-plane", &words)?);
         let api = control_plane(&place, &mut children[0], &logs).await?;
         step("services and identities");
         for text in [manifests::BOOKSTORE, manifests::VERSIONS] {
@@ -164,11 +168,15 @@ fn step(what: &str) {
 fn check_ports(arguments: &Arguments) -> Outcome {
     let control = [15443, 15012].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let members = MEMBERS.iter().flat_map(|m| [HTTP_PORT, 15001, 15008].map(|port| SocketAddr::from((m.address(), port))));
-    for address in control.into_iter().chain([arguments.page]).chain(members) {
+    for address in control.into_iter().chain([arguments.page]).chain(arguments.dashboard.0).chain(members) {
         if let Err(error) = TcpListener::bind(address) {
             return Err(Failure::cannot(format!(
                 "the demo needs {address}: {error}\n  is another demo or control plane running? `ss -ltnp` shows who listens there; stop it{}",
-                if address == arguments.page { ", or give the page another address with --page" } else { "" }
+                match address {
+                    address if address == arguments.page => ", or give the page another address with --page",
+                    address if Some(address) == arguments.dashboard.0 => ", or give the dashboard another address with --dashboard, or turn it off",
+                    _ => "",
+                }
             )));
         }
     }
@@ -258,10 +266,13 @@ async fn all_ready(api: &Api, children: &mut [Child], logs: &Path) -> Outcome {
 fn welcome(place: &Place, taut: &Path, arguments: &Arguments, took: Duration) -> Outcome {
     let state = place.state.display();
     let taut = taut.display();
+    // Written when the control plane began to listen; without a dashboard it is not there.
+    let url = std::fs::read_to_string(place.state.join("dashboard.url")).ok().filter(|_| arguments.dashboard.0.is_some());
+    let dashboard = url.map_or_else(String::new, |url| format!("open     {}\n  ", url.trim()));
     crate::output::print(&format!(
         "\nThe bookstore is up after {:.1} s: five services and a store, every hop between them over mutual TLS.\n\n  \
            page     http://{}/productpage        ({} views a second are on their way)\n  \
-           API      kubectl --kubeconfig {state}/kubeconfig get virtualservices,services,workloadentries\n  \
+           {dashboard}API      kubectl --kubeconfig {state}/kubeconfig get virtualservices,services,workloadentries\n  \
            logs     {state}/logs\n\n\
          Try next, in another terminal:\n\n  \
            1. Send all reviews to v3 with a manifest of Istio's own tutorial, and reload the page:\n     \

@@ -7,15 +7,21 @@ mod analyze;
 mod api;
 mod apply;
 mod bookstore;
+mod changes;
+mod dashboard;
 mod demo;
+mod edges;
 mod get;
 mod kubeconfig;
 mod output;
 mod place;
+mod plan;
 mod run;
 mod status;
+mod tap;
 mod test;
 mod token;
+mod top;
 mod up;
 mod wait;
 mod why;
@@ -59,6 +65,12 @@ enum Command {
     Delete(apply::DeleteArguments),
     /// What is wrong now, then who is connected and what is live
     Status(status::Arguments),
+    /// Who calls whom, how often, how well, how fast, and whether it is secured
+    Edges(edges::Arguments),
+    /// The same, live: the busiest, the slowest or the most troubled edges
+    Top(top::Arguments),
+    /// Requests of the whole mesh as they happen, by filter
+    Tap(tap::Arguments),
     /// Find mistakes in files, without a control plane, or in the mesh that runs
     Analyze(analyze::Arguments),
     /// Try assertions over configuration, without a mesh: where requests go, in which shares, and what happens to them
@@ -67,7 +79,13 @@ enum Command {
     Why(why::Arguments),
     /// Wait until objects are live in every proxy that needs them
     Wait(wait::Arguments),
-    /// Make a join token, for one proxy, once
+    /// What would change if files were applied, in the objects and for the flows that were seen
+    Plan(plan::Arguments),
+    /// Who changed what of the configuration, when, and where it is live
+    Changes(changes::Arguments),
+    /// Take a change of configuration back
+    Rollback(changes::RollbackArguments),
+    /// Make a join token, for one proxy, once; or a token for a person
     Token(token::Arguments),
     /// Print shell completions
     Completions { shell: clap_complete::Shell },
@@ -129,10 +147,16 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
             Command::Get(a) => get::get(place, a).await.map(done),
             Command::Delete(a) => apply::delete(place, a).await.map(done),
             Command::Status(a) => status::status(place, a).await.map(done),
+            Command::Edges(a) => edges::edges(place, a).await.map(done),
+            Command::Top(a) => top::top(place, a).await.map(done),
+            Command::Tap(a) => tap::tap(place, a).await.map(done),
             Command::Analyze(a) => analyze::analyze(place, a).await.map(done),
             Command::Test(a) => test::test(a).map(done),
             Command::Why(a) => why::why(place, a).await.map(done),
             Command::Wait(a) => wait::wait(place, a).await.map(done),
+            Command::Plan(a) => plan::plan(place, a).await,
+            Command::Changes(a) => changes::changes(place, a).await.map(done),
+            Command::Rollback(a) => changes::rollback(place, a).await.map(done),
             Command::Token(a) => token::token(place, a).await.map(done),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Arguments::command(), "taut", &mut std::io::stdout());

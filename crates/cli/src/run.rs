@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 use taut_model::service::AppProtocol;
-use taut_proxy::options::{AccessLog, AccessLogFormat, ListenerKind, Options, OwnPort, OwnWorkload, Secret, Upstream};
+use taut_proxy::options::{AccessLog, AccessLogFormat, ListenerKind, Options, OwnPort, OwnWorkload, Secret, Signals, Upstream};
 use taut_proxy::{Fault, Proxy, World};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -76,6 +76,9 @@ pub struct Arguments {
     access_log: Log,
     #[arg(long, value_name = "FILE")]
     access_log_file: Option<PathBuf>,
+    /// Whether the sidecar tells the control plane each second what passed, for `taut edges` and all that shows the mesh
+    #[arg(long, value_name = "on|off", default_value = "on")]
+    signals: Signals,
     /// How long exchanges and connections under way may go on after a stop
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = crate::wait::duration)]
     drain: Duration,
@@ -202,6 +205,7 @@ fn options(arguments: &Arguments, sidecar: IpAddr) -> Options {
         workers: arguments.workers.max(1),
         drain: arguments.drain,
         access_log: AccessLog { format, file: arguments.access_log_file.clone() },
+        signals: arguments.signals,
         ..Options::new(workload, arguments.control.clone())
     }
 }

@@ -5,6 +5,7 @@ use crate::place::Place;
 use crate::run::stop_signal;
 use crate::wait::duration;
 use crate::{Failure, Outcome};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +26,12 @@ pub struct Arguments {
     /// Where proxies connect (gRPC over mutual TLS)
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:15012")]
     grpc: SocketAddr,
+    /// Where the dashboard listens: plain HTTP on loopback, else HTTPS; `off` for none
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:15080", value_parser = dashboard)]
+    dashboard: Dashboard,
+    /// A name by which browsers may call the dashboard, beside addresses and localhost; may be given several times
+    #[arg(long, value_name = "NAME")]
+    dashboard_name: Vec<String>,
     /// Trust domain of the identities issued; fixed once the state exists
     #[arg(long, value_name = "NAME", default_value = "cluster.local")]
     trust_domain: String,
@@ -33,12 +40,36 @@ pub struct Arguments {
     leaf_lifetime: Duration,
 }
 
+/// Where the dashboard listens, if anywhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Dashboard(pub Option<SocketAddr>);
+
+impl fmt::Display for Dashboard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
+
+/// An address and port, or `off`.
+pub fn dashboard(text: &str) -> Result<Dashboard, String> {
+    match text {
+        "off" => Ok(Dashboard(None)),
+        address => address.parse().map(|address| Dashboard(Some(address))).map_err(|_| "expected ADDRESS:PORT or off".to_owned()),
+    }
+}
+
 pub async fn up(place: &Place, arguments: Arguments) -> Outcome {
     let options = Options {
         state: Some(place.state.clone()),
         config: arguments.config,
         api: arguments.api,
         grpc: arguments.grpc,
+        dashboard: arguments.dashboard.0,
+        dashboard_names: arguments.dashboard_name,
+        assets: crate::dashboard::ASSETS,
         trust_domain: arguments.trust_domain,
         leaf_lifetime: arguments.leaf_lifetime,
         ..Options::default()
@@ -46,8 +77,9 @@ pub async fn up(place: &Place, arguments: Arguments) -> Outcome {
     let running = taut_control::start(World::os(), options).await.map_err(|fault| Failure::cannot(fault.to_string()))?;
     let kubeconfig = place.kubeconfig();
     output::print(&format!(
-        "Tautline control plane {}\n  api      https://{}\n  proxies  {}\n  state    {}\n\n  kubectl --kubeconfig {} get services -A\n",
+        "Tautline control plane {}\n{}  api      https://{}\n  proxies  {}\n  state    {}\n\n  kubectl --kubeconfig {} get services -A\n",
         env!("CARGO_PKG_VERSION"),
+        running.dashboard.as_ref().map_or_else(String::new, |url| format!("  open     {}\n", url.as_str())),
         running.api,
         running.grpc,
         place.state.display(),

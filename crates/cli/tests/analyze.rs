@@ -111,19 +111,12 @@ const TRUE_OF_PUBLISHED: &[(&str, &str, &str)] = &[
     ("gateway-api/mesh/httproute-303-redirect.yaml", "TAUT0210", "only the status is set, so the client comes back"),
     ("gateway-api/mesh/httproute-307-redirect.yaml", "TAUT0210", "likewise"),
     ("gateway-api/mesh/httproute-308-redirect.yaml", "TAUT0210", "likewise"),
-    (
-        "gateway-api/mesh/mesh-consumer-route.yaml",
-        "TAUT0103",
-        "the backend is in another namespace, and no manifest has a ReferenceGrant: answered with 500",
-    ),
     ("istio-bookinfo/gateway-api/bookinfo-gateway.yaml", "TAUT0701", "a gateway, which this version does not serve"),
     ("istio-bookinfo/networking/bookinfo-gateway.yaml", "TAUT0701", "likewise"),
     ("istio-bookinfo/networking/certmanager-gateway.yaml", "TAUT0701", "likewise"),
     ("istio-bookinfo/networking/destination-rule-all.yaml", "TAUT0105", "subsets of versions that other files of the platform bring"),
     ("istio-bookinfo/networking/destination-rule-all-mtls.yaml", "TAUT0105", "likewise"),
     ("istio-bookinfo/networking/fault-injection-details-v1.yaml", "TAUT0201", "its first rule has no match"),
-    ("istio-bookinfo/platform/kube/bookinfo-certificate.yaml", "TAUT0005", "cert-manager's kinds"),
-    ("istio-bookinfo/platform/kube/bookinfo-ingress.yaml", "TAUT0005", "Ingress is not read"),
 ];
 
 #[test]

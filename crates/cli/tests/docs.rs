@@ -67,13 +67,38 @@ fn observe() {
 }
 
 #[test]
+fn traces() {
+    page("traces");
+}
+
+#[test]
 fn operate() {
     page("operate");
 }
 
 #[test]
+fn changes() {
+    page("changes");
+}
+
+#[test]
+fn dashboard() {
+    page("dashboard");
+}
+
+#[test]
+fn signals() {
+    page("signals");
+}
+
+#[test]
 fn overload() {
     page("overload");
+}
+
+#[test]
+fn prometheus() {
+    page("prometheus");
 }
 
 fn repository() -> PathBuf {

@@ -221,14 +221,37 @@ fn a_file_that_stops_parsing_leaves_the_last_good_one_live() {
 #[test]
 fn mistakes_of_the_operator_get_one_clear_line() {
     let mut mesh = Mesh::start();
-    let second = mesh.taut(&["up", "--api", &format!("{}:15444", mesh.address(250)), "--grpc", &format!("{}:15014", mesh.address(250))]);
+    let second =
+        mesh.taut(&["up", "--dashboard", "off", "--api", &format!("{}:15444", mesh.address(250)), "--grpc", &format!("{}:15014", mesh.address(250))]);
     assert!(!second.status.success() && text(&second.stderr).contains("another control plane"), "{}", text(&second.stderr));
     let elsewhere = mesh.directory.path().join("elsewhere");
-    let taken = mesh.taut(&["--state", elsewhere.to_str().unwrap(), "up", "--api", &format!("{}:15443", mesh.address(250)), "--grpc", "127.0.0.1:0"]);
+    let taken = mesh.taut(&[
+        "--state",
+        elsewhere.to_str().unwrap(),
+        "up",
+        "--dashboard",
+        "off",
+        "--api",
+        &format!("{}:15443", mesh.address(250)),
+        "--grpc",
+        "127.0.0.1:0",
+    ]);
     assert!(!taken.status.success() && text(&taken.stderr).contains("15443"), "{}", text(&taken.stderr));
     let missing = mesh.directory.path().join("missing");
     let missing = missing.to_str().unwrap();
-    let unreadable = mesh.taut(&["--state", elsewhere.to_str().unwrap(), "up", "--config", missing, "--api", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]);
+    let unreadable = mesh.taut(&[
+        "--state",
+        elsewhere.to_str().unwrap(),
+        "up",
+        "--dashboard",
+        "off",
+        "--config",
+        missing,
+        "--api",
+        "127.0.0.1:0",
+        "--grpc",
+        "127.0.0.1:0",
+    ]);
     assert!(!unreadable.status.success() && text(&unreadable.stderr).contains(missing), "{}", text(&unreadable.stderr));
     let wrong = mesh.taut(&["run", "--service", "x", "--token", "taut1.nonsense", "--", "true"]);
     assert!(!wrong.status.success() && text(&wrong.stderr).contains("token") && !text(&wrong.stderr).contains("nonsense"), "{}", text(&wrong.stderr));

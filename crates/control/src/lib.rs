@@ -1,11 +1,17 @@
 //! The control plane: API, sources, translation, authority, delivery.
 
+pub mod access;
 pub mod api;
 pub mod authority;
+pub mod changes;
 mod condition;
+pub mod dashboard;
 pub mod fault;
 mod https;
 pub mod lint;
+pub mod pages;
+pub mod prometheus;
+pub mod proposal;
 pub mod proxies;
 pub mod publish;
 pub mod registry;
@@ -13,11 +19,14 @@ pub mod request;
 pub mod run;
 pub mod serve;
 pub mod side;
+mod signal_routes;
+pub mod signals;
 pub mod slices;
 pub mod source;
 pub mod status;
 pub mod stopping;
 pub mod store;
+mod tap;
 pub mod translate;
 pub mod trial;
 pub mod view;

@@ -58,6 +58,7 @@ impl Published {
         self.encode_type(&new.authorizations, &old.authorizations, before, |one| &one.origin, Resource::AuthorizationPolicy);
         self.encode_type(&new.limits, &old.limits, before, |one| &one.origin, Resource::RateLimit);
         self.encode_type(&new.settings, &old.settings, before, |one| &one.origin, Resource::MeshSettings);
+        self.encode_type(&new.telemetry, &old.telemetry, before, |one| &one.origin, Resource::Telemetry);
         self.translation = new;
     }
 
@@ -126,6 +127,7 @@ pub fn names(view: &View, of_type: ResourceType) -> &std::collections::BTreeSet<
         ResourceType::AuthorizationPolicy => &view.authorizations,
         ResourceType::RateLimit => &view.limits,
         ResourceType::MeshSettings => &view.settings,
+        ResourceType::Telemetry => &view.telemetry,
     }
 }
 

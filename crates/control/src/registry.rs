@@ -148,7 +148,7 @@ impl Registry {
     }
 
     fn write(&self, status_only: bool) -> Write {
-        Write { manager: MANAGER.to_owned(), now: self.world.wall_text(), uid_seed: self.world.unique(), places: None, status_only }
+        Write { manager: MANAGER.to_owned(), now: self.world.wall_text(), uid_seed: self.world.unique(), places: None, status_only, author: None }
     }
 
     /// Whether [`register`](Self::register) would take this hello. Nothing is written.

@@ -1,9 +1,13 @@
 //! The control plane as a whole: opens its state, binds its listeners, starts its tasks, and stops them again.
 
+mod behind;
 mod keys;
+mod site;
 
-use crate::api::{self, Api};
+use crate::access::{self, Access};
+use crate::api::{self, Api, User};
 use crate::authority::{Authority, AuthoritySettings, private_directory, warn_if_shared};
+use crate::dashboard::assets::Assets;
 use crate::fault::Fault;
 use crate::https;
 use crate::proxies::Proxies;
@@ -12,6 +16,7 @@ use crate::registry::Registry;
 use crate::serve::tls::OwnCertificate;
 use crate::serve::{self, Services};
 use crate::side::{self, Side};
+use crate::signals;
 use crate::slices;
 use crate::source::directory::Directory;
 use crate::status::Board;
@@ -40,6 +45,12 @@ pub struct Options {
     pub grpc: SocketAddr,
     /// Where kubectl and `taut` come to.
     pub api: SocketAddr,
+    /// Where browsers come to; `None`: there is no dashboard.
+    pub dashboard: Option<SocketAddr>,
+    /// Names by which browsers may call the dashboard, beside addresses and `localhost`.
+    pub dashboard_names: Vec<String>,
+    /// The dashboard's files.
+    pub assets: Assets,
     /// `host:port` of `grpc` as join tokens name it; by default the bound address.
     pub advertised: Option<String>,
     /// Directory of configuration files to load and watch.
@@ -47,20 +58,26 @@ pub struct Options {
     pub trust_domain: String,
     /// The longest life of a workload's certificate.
     pub leaf_lifetime: Duration,
+    /// What the store of signals may use.
+    pub signals: signals::Limits,
 }
 
 impl Default for Options {
-    /// Loopback, the usual ports, no state directory, trust domain `cluster.local` (Istio's default), leaves of 24 h.
+    /// Loopback, the usual ports, no dashboard, no state directory, trust domain `cluster.local` (Istio's default), leaves of 24 h.
     fn default() -> Self {
         let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         Self {
             state: None,
             grpc: loopback(15012),
             api: loopback(15443),
+            dashboard: None,
+            dashboard_names: Vec::new(),
+            assets: &[],
             advertised: None,
             config: None,
             trust_domain: "cluster.local".to_owned(),
             leaf_lifetime: Duration::from_secs(24 * 3600),
+            signals: signals::Limits::default(),
         }
     }
 }
@@ -70,6 +87,9 @@ pub struct Running {
     /// Where it really listens.
     pub grpc: SocketAddr,
     pub api: SocketAddr,
+    /// What to open in a browser: with a token on loopback, where it signs in.
+    pub dashboard: Option<zeroize::Zeroizing<String>>,
+    pub access: Access,
     /// `host:port` that join tokens name.
     pub advertised: String,
     /// Written for kubectl, when there is a state directory.
@@ -83,6 +103,8 @@ pub struct Running {
     pub registry: Registry,
     pub board: Board,
     pub published: watch::Receiver<Arc<Published>>,
+    /// What passed every edge of the mesh.
+    pub signals: signals::Store,
     stop: Stop,
     serving: JoinSet<()>,
     tending: JoinSet<()>,
@@ -116,19 +138,21 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let grpc = bind(&world, options.grpc, "--grpc").await?;
     let http = bind(&world, options.api, "--api").await?;
     let (grpc_at, api_at) = (address(&grpc)?, address(&http)?);
-    let admin_token = keys::admin_token(options.state.as_deref())?;
+    let site = site::open(&world, &options).await?;
+    let admin_token = keys::kept_token(options.state.as_deref(), "admin.token")?;
+    let access = Access::open(options.state.as_deref(), admin_token.clone(), world.clone())?;
     let kubeconfig_text = keys::kubeconfig(api_at, &authority.root_pem(), &admin_token);
     let kubeconfig = options.state.as_deref().map(|state| keys::write_kubeconfig(state, &kubeconfig_text)).transpose()?;
-
-    let api = api(&store, &world, keys::authenticate(&admin_token));
-    api::seed(&api).map_err(|error| store_fault(&error))?;
+    let api = api(&store, &world, &access)?;
     let directory = options.config.as_deref().map(|config| Directory::open(config, store.clone(), world.clone())).transpose()?;
     let proxies = Proxies::default();
     let registry = Registry::new(store.clone(), world.clone())?;
     let publisher = Publisher::new(store.clone(), Settings { trust_domain: options.trust_domain.clone() });
     let published = publisher.subscribe();
     let board = Board::new(store.clone(), proxies.clone(), published.clone());
-    let certificate = OwnCertificate::new(authority.clone(), world.clone(), vec![grpc_at.ip(), api_at.ip()])?;
+    let dialled_at = [grpc_at.ip(), api_at.ip()].into_iter().chain(site.as_ref().map(site::Site::ip)).collect();
+    let certificate = OwnCertificate::new(authority.clone(), world.clone(), dialled_at)?;
+    let signals = open_signals(&options)?;
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
 
@@ -140,9 +164,12 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         directory: directory.as_ref().map(Directory::report),
         world: world.clone(),
         advertised: advertised.clone(),
-        authenticate: keys::authenticate(&admin_token),
+        authenticate: authenticate(&access),
+        access: access.clone(),
+        dashboard: site.as_ref().map(|site| site.counts.clone()),
+        signals: signals.clone(),
     });
-    let router = side::router(side).merge(api::router(api));
+    let router = behind::routes(side, api, &store, &signals);
     let services = Services {
         authority: authority.clone(),
         registry: registry.clone(),
@@ -150,20 +177,19 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         published: published.clone(),
         world: world.clone(),
         stopping: stopping.clone(),
+        signals: signals.clone(),
     };
-    let mut serving = JoinSet::new();
-    let grpc_tls = certificate.server_config(&[b"h2"])?;
-    serving.spawn(async move {
-        if let Err(fault) = serve::serve(grpc, grpc_tls, services).await {
-            tracing::error!(%fault, "proxies are not served any more");
-        }
-    });
-    serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router, stopping));
+    let mut serving = serve_proxies(grpc, &certificate, services)?;
+    serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router.clone(), stopping.clone()));
+    let dashboard = site.map(|site| site.serve(&mut serving, &options, access.clone(), &certificate, router, stopping)).transpose()?;
     let shown = slices::keep(store.clone(), published.clone(), world.clone());
-    let tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown);
+    let keeping = signals::keep(signals.clone(), world.clone());
+    let tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown, keeping);
     Ok(Running {
         grpc: grpc_at,
         api: api_at,
+        dashboard,
+        access,
         advertised,
         kubeconfig,
         kubeconfig_text,
@@ -174,10 +200,23 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         registry,
         board,
         published,
+        signals,
         stop,
         serving,
         tending,
     })
+}
+
+/// The first of the servers.
+fn serve_proxies(listener: Listener, certificate: &OwnCertificate, services: Services) -> Result<JoinSet<()>, Fault> {
+    let mut serving = JoinSet::new();
+    let tls = certificate.server_config(&[b"h2"])?;
+    serving.spawn(async move {
+        if let Err(fault) = serve::serve(listener, tls, services).await {
+            tracing::error!(%fault, "proxies are not served any more");
+        }
+    });
+    Ok(serving)
 }
 
 /// The tasks that run for ever beside the servers.
@@ -189,9 +228,11 @@ fn tend(
     certificate: OwnCertificate,
     directory: Option<Directory>,
     shown: impl Future<Output = ()> + Send + 'static,
+    keeping: impl Future<Output = ()> + Send + 'static,
 ) -> JoinSet<()> {
     let mut tending = JoinSet::new();
     tending.spawn(shown);
+    tending.spawn(keeping);
     tending.spawn(publisher.run());
     tending.spawn(async move { registry.tend().await });
     tending.spawn(board.write(world));
@@ -226,6 +267,14 @@ fn open_store(options: &Options) -> Result<Store, Fault> {
     Store::open(file.as_deref()).map_err(|error| store_fault(&error))
 }
 
+fn open_signals(options: &Options) -> Result<signals::Store, Fault> {
+    let Some(state) = &options.state else { return Ok(signals::Store::in_memory(options.signals)) };
+    let directory = state.join("signals");
+    let unusable =
+        |error| Fault::new(format!("the store of signals {} cannot be used: {error}", directory.display()), "Mend or remove that directory");
+    signals::Store::open(&directory, options.signals).map_err(unusable)
+}
+
 /// The store's own words already say what to do.
 fn store_fault(error: &StoreError) -> Fault {
     let text = error.to_string();
@@ -235,15 +284,26 @@ fn store_fault(error: &StoreError) -> Fault {
     }
 }
 
-fn api(store: &Store, world: &World, authenticate: side::Authenticate) -> Arc<Api> {
+/// The user behind a bearer token, for routes that need no more.
+fn authenticate(access: &Access) -> side::Authenticate {
+    let access = access.clone();
+    Arc::new(move |bearer| access.visitor(bearer).map(|visitor| visitor.user))
+}
+
+fn api(store: &Store, world: &World, access: &Access) -> Result<Arc<Api>, Fault> {
+    let access = access.clone();
+    let user =
+        move |visitor: access::Visitor| User { name: visitor.user, may: Arc::new(move |method, kind| access::may(visitor.role, method, kind)) };
     let (clock, dice) = (world.clone(), world.clone());
-    Arc::new(Api {
+    let api = Arc::new(Api {
         store: store.clone(),
         admit: Arc::new(translate::admit),
         clock: Arc::new(move || clock.wall_text()),
         dice: Arc::new(move || dice.unique()),
-        authenticate,
-    })
+        authenticate: Arc::new(move |bearer| access.visitor(bearer).map(&user)),
+    });
+    api::seed(&api).map_err(|error| store_fault(&error))?;
+    Ok(api)
 }
 
 async fn bind(world: &World, address: SocketAddr, flag: &str) -> Result<Listener, Fault> {

@@ -1,11 +1,16 @@
 //! The control plane's own HTTP routes beside the Kubernetes API: status, liveness, tokens, explanations, metrics.
 
+use crate::access::Access;
 use crate::authority::Authority;
 use crate::authority::tokens::{DEFAULT_LIFETIME, Grant};
+use crate::dashboard::Counts;
 use crate::proxies::Proxies;
 use crate::publish::Published;
+use crate::signal_routes;
+use crate::signals;
 use crate::source::directory::Report;
 use crate::status::{Board, Survey, Surveyed};
+use crate::tap;
 use crate::why::{self, NoAnswer, Question};
 use crate::world::World;
 use axum::body::Bytes;
@@ -44,6 +49,10 @@ pub struct Side {
     /// `host:port` of the gRPC listener, as join tokens name it.
     pub advertised: String,
     pub authenticate: Authenticate,
+    pub access: Access,
+    /// `None` without a dashboard.
+    pub dashboard: Option<Arc<Counts>>,
+    pub signals: signals::Store,
 }
 
 pub fn router(side: Arc<Side>) -> Router {
@@ -54,6 +63,8 @@ pub fn router(side: Arc<Side>) -> Router {
         .route("/taut/v1/why", post(hypothetical))
         .route("/taut/v1/why/{request_id}", get(exchange))
         .route("/metrics", get(metrics))
+        .merge(signal_routes::router(side.signals.clone()))
+        .merge(tap::router(side.proxies.clone()))
         .route_layer(from_fn_with_state(side.clone(), authenticated))
         .with_state(side)
 }
@@ -231,5 +242,7 @@ async fn metrics(State(side): State<Arc<Side>>) -> Response {
     for (name, help, value) in rows {
         text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"));
     }
+    text.push_str(&side.dashboard.as_ref().map(|counts| counts.text(side.access.sessions())).unwrap_or_default());
+    text.push_str(&side.signals.metrics());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

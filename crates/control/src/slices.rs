@@ -62,7 +62,7 @@ fn write(store: &Store, kind: &'static Kind, published: &Published, world: &Worl
 }
 
 fn says(world: &World) -> Write {
-    Write { manager: MANAGER.to_owned(), now: world.wall_text(), uid_seed: world.unique(), places: None, status_only: false }
+    Write { manager: MANAGER.to_owned(), now: world.wall_text(), uid_seed: world.unique(), places: None, status_only: false, author: None }
 }
 
 /// The slices as they should be, by namespace and name: one for each Service that workloads of the mesh serve.

@@ -100,6 +100,14 @@ impl Board {
         Some(liveness(&object, &published, &tallies(&published, &proxies)))
     }
 
+    /// Where the objects of each group are live together: a proxy that needs several of them counts once, and has them when it has all.
+    pub fn liveness_of(&self, groups: &[Vec<Arc<Object>>]) -> Vec<Liveness> {
+        let published = self.published.borrow().clone();
+        let proxies = self.proxies.all();
+        let tallies = tallies(&published, &proxies);
+        groups.iter().map(|objects| together(objects, &published, &tallies)).collect()
+    }
+
     /// Who is connected and ready, and where each object is live.
     pub fn survey(&self) -> Survey {
         // In this order: what a proxy says may be newer than what is published, and then counts only once that is too.
@@ -159,7 +167,8 @@ impl Board {
             if status(object, &published, &live, &now) == object.value["status"] {
                 continue;
             }
-            let write = Write { manager: MANAGER.to_owned(), now: now.clone(), uid_seed: world.unique(), places: None, status_only: true };
+            let write =
+                Write { manager: MANAGER.to_owned(), now: now.clone(), uid_seed: world.unique(), places: None, status_only: true, author: None };
             let done = self.store.update(object.kind, &object.namespace, &object.name, &write, &mut |current| {
                 let mut value = current.value.clone();
                 value["status"] = status(current, &published, &live, &now);
@@ -233,23 +242,48 @@ fn liveness(object: &Object, published: &Published, tallies: &Tallies<'_>) -> Li
     let served = !published.translation.unserved.contains(&reference);
     let mut live = Liveness { accepted: served && errors.count() == 0, generation, ..Liveness::default() };
     let delivered = generation == object.generation() && published.generations.contains_key(&reference);
-    let mut whole = Tally::default();
-    let mut lagging = BTreeSet::new();
-    for (of_type, name) in published.made.get(&reference).into_iter().flatten() {
-        let Some(tally) = tallies.get(&(*of_type, name.as_str())) else { continue };
-        lagging.extend(tally.need.difference(&tally.have).cloned());
-        whole.need.extend(tally.need.iter().cloned());
-        whole.refused.extend(tally.refused.clone());
-    }
-    live.need = whole.need.len();
-    live.have = whole.need.len() - lagging.len();
-    live.lagging = lagging.into_iter().filter(|uid| !whole.refused.contains_key(uid)).collect();
-    live.refused = whole.refused;
+    live.count(&tally_of([&reference], published, tallies));
     live.live = live.accepted && delivered && live.have == live.need;
     live.message = match (live.accepted, published.made.contains_key(&reference)) {
         (true, _) => message(&live, delivered, published.translation.idle.get(&reference)),
         (false, true) => "not accepted; the stricter thing that stands in for it is delivered instead".to_owned(),
         (false, false) => "not accepted, so nothing of it is delivered".to_owned(),
+    };
+    live
+}
+
+/// Who needs, has and refused the resources of some objects: who has them has all that it needs of them.
+fn tally_of<'a>(objects: impl IntoIterator<Item = &'a ObjectRef>, published: &Published, tallies: &Tallies<'_>) -> Tally {
+    let mut whole = Tally::default();
+    let mut lagging = BTreeSet::new();
+    for (of_type, name) in objects.into_iter().filter_map(|object| published.made.get(object)).flatten() {
+        let Some(tally) = tallies.get(&(*of_type, name.as_str())) else { continue };
+        lagging.extend(tally.need.difference(&tally.have).cloned());
+        whole.need.extend(tally.need.iter().cloned());
+        whole.refused.extend(tally.refused.clone());
+    }
+    whole.have = whole.need.difference(&lagging).cloned().collect();
+    whole
+}
+
+impl Liveness {
+    fn count(&mut self, tally: &Tally) {
+        (self.need, self.have) = (tally.need.len(), tally.have.len());
+        self.lagging = tally.need.difference(&tally.have).filter(|uid| !tally.refused.contains_key(*uid)).cloned().collect();
+        self.refused = tally.refused.clone();
+    }
+}
+
+fn together(objects: &[Arc<Object>], published: &Published, tallies: &Tallies<'_>) -> Liveness {
+    let each: Vec<Liveness> = objects.iter().map(|object| liveness(object, published, tallies)).collect();
+    let references: Vec<ObjectRef> = objects.iter().map(|object| object.reference()).collect();
+    let mut live = Liveness { accepted: each.iter().all(|live| live.accepted), live: each.iter().all(|live| live.live), ..Liveness::default() };
+    live.count(&tally_of(&references, published, tallies));
+    let delivered = objects.iter().all(|object| published.generations.get(&object.reference()) == Some(&object.generation()));
+    live.message = match (live.accepted, &each[..]) {
+        (_, [one]) => one.message.clone(),
+        (true, _) => message(&live, delivered, None),
+        (false, _) => "not all of it is accepted".to_owned(),
     };
     live
 }

@@ -31,6 +31,7 @@ pub struct View {
     pub authorizations: BTreeSet<String>,
     pub limits: BTreeSet<String>,
     pub settings: BTreeSet<String>,
+    pub telemetry: BTreeSet<String>,
 }
 
 /// Lookup tables over one translation.
@@ -42,6 +43,7 @@ pub struct Index {
     authentications: BTreeMap<String, BTreeSet<String>>,
     authorizations: BTreeMap<String, BTreeSet<String>>,
     limits: BTreeMap<String, BTreeSet<String>>,
+    telemetry: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Resource names by the host they are about; wildcards apart.
@@ -66,6 +68,11 @@ impl Hosted {
 }
 
 impl Index {
+    /// The workloads that serve a host.
+    pub fn serving(&self, host: &str) -> impl Iterator<Item = &String> {
+        self.workloads.get(host).into_iter().flatten()
+    }
+
     pub fn new(mesh: &Translation) -> Self {
         let mut index = Self::default();
         for (uid, workload) in &mesh.workloads {
@@ -87,6 +94,9 @@ impl Index {
         }
         for (name, limit) in &mesh.limits {
             index.limits.entry(limit.namespace.clone()).or_default().insert(name.clone());
+        }
+        for (name, telemetry) in &mesh.telemetry {
+            index.telemetry.entry(telemetry.namespace.clone()).or_default().insert(name.clone());
         }
         index
     }
@@ -128,6 +138,7 @@ pub fn view(mesh: &Translation, index: &Index, viewer: &Viewer) -> View {
         view.authentications.extend(index.authentications.get(namespace).into_iter().flatten().cloned());
         view.authorizations.extend(index.authorizations.get(namespace).into_iter().flatten().cloned());
         view.limits.extend(index.limits.get(namespace).into_iter().flatten().cloned());
+        view.telemetry.extend(index.telemetry.get(namespace).into_iter().flatten().cloned());
     }
     view.settings.extend(mesh.settings.keys().cloned());
     view

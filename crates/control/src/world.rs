@@ -50,6 +50,11 @@ impl World {
         }
     }
 
+    /// The wall clock in seconds since 1970.
+    pub fn second(&self) -> u64 {
+        u64::try_from(self.wall().as_second()).unwrap_or_default()
+    }
+
     /// The wall clock as Kubernetes writes it: RFC 3339, UTC, whole seconds.
     pub fn wall_text(&self) -> String {
         let now = self.wall();

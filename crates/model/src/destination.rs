@@ -288,15 +288,26 @@ pub enum ProxyProtocol {
     V2,
 }
 
-/// Retries may be at most `percent` of the active requests, but at least `min_concurrency` are allowed (Istio: 20 %, 3).
+/// Retries may be at most `percent` of the requests, but at least `min_concurrency` at a time are allowed (Istio: 20 %, 3).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RetryBudget {
     pub percent: f64,
     pub min_concurrency: u32,
+    /// How long a request and a retry count. Zero: as long as they are in flight.
+    pub interval: Duration,
+    /// Retries that are allowed in any case.
+    pub min_rate: Option<RetryRate>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryRate {
+    pub count: u32,
+    /// Longer than zero.
+    pub interval: Duration,
 }
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        Self { percent: 20.0, min_concurrency: 3 }
+        Self { percent: 20.0, min_concurrency: 3, interval: Duration::ZERO, min_rate: None }
     }
 }

@@ -273,7 +273,7 @@ pub static KINDS: &[Kind] = &[
     },
     Kind {
         categories: &["istio-io", "telemetry-istio-io"],
-        ..row("telemetry.istio.io", &["v1alpha1", "v1"], "Telemetry", "telemetries", "telemetry")
+        ..row("telemetry.istio.io", &["v1", "v1alpha1"], "Telemetry", "telemetries", "telemetry")
     },
     Kind {
         categories: &["tautline"],
@@ -336,7 +336,7 @@ mod tests {
         }
         assert_eq!(by_kind("v1", "Deployment"), None);
         assert_eq!(by_kind("networking.istio.io/v2", "VirtualService"), None);
-        assert_eq!(named("telemetry").map(Kind::api_version).as_deref(), Some("telemetry.istio.io/v1alpha1"));
+        assert_eq!(named("telemetry").map(Kind::api_version).as_deref(), Some("telemetry.istio.io/v1"));
     }
 
     #[test]

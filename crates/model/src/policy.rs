@@ -60,6 +60,9 @@ pub struct SourceMatch {
     pub not_principals: Vec<String>,
     pub namespaces: Vec<String>,
     pub not_namespaces: Vec<String>,
+    /// Of the peer's certificate.
+    pub trust_domains: Vec<String>,
+    pub not_trust_domains: Vec<String>,
     /// `ns/sa` (a bare `sa` has been resolved against the policy's namespace).
     pub service_accounts: Vec<String>,
     pub not_service_accounts: Vec<String>,
@@ -97,6 +100,9 @@ pub enum ConditionKey {
     RemoteIp,
     SourceNamespace,
     SourcePrincipal,
+    /// Values are `ns/sa` (a bare `sa` has been resolved against the policy's namespace).
+    SourceServiceAccount,
+    SourceTrustDomain,
     DestinationIp,
     DestinationPort,
     ConnectionSni,

@@ -1,12 +1,12 @@
 //! Text to objects: finds the kind, checks the object, and puts every problem where the user will look for it.
 
 mod excerpt;
-
-pub use excerpt::attach as show_lines;
 mod lookup;
 pub mod only;
 
 pub use excerpt::attach as attach_excerpts;
+pub use excerpt::attach as show_lines;
+pub use lookup::FOREIGN_KIND;
 
 use crate::kinds::Kind;
 use crate::object::{Object, Places};
@@ -156,7 +156,7 @@ impl<'a> Located<'a> {
     /// What is wrong with a field's presence is shown at its key, what is wrong with its value at the value. A node that is
     /// not there is looked for at what would enclose it.
     fn locate(&self, problem: &mut Problem) {
-        let at_value = matches!(problem.code, "WrongType" | "InvalidValue" | "UnknownValue" | "UnknownKind");
+        let at_value = matches!(problem.code, "WrongType" | "InvalidValue" | "UnknownValue" | "UnknownKind" | lookup::FOREIGN_KIND);
         let mut path = problem.path.as_str();
         loop {
             if let Some((key, value)) = self.places.get(path) {

@@ -1,6 +1,7 @@
 //! Routes: which requests and connections go where, and what happens to them on the way. One neutral form for
 //! Istio's VirtualService and Gateway API's HTTPRoute; where their semantics differ, the difference is data.
 
+use crate::destination::Persistence;
 use crate::origin::Origin;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub struct Route {
     pub created: String,
     pub http: Vec<HttpRule>,
     pub tcp: Vec<TcpRule>,
+    /// Percent of the traces that begin with a request of one of its rules; `None`: as everywhere else.
+    pub sampling: Option<f64>,
 }
 
 /// Decides the order of rules: Istio takes the first match in list order; Gateway API the most specific match.
@@ -66,6 +69,18 @@ pub struct HttpRule {
     pub fault: Option<Fault>,
     pub mirrors: Vec<Mirror>,
     pub cors: Option<Cors>,
+    /// Wins over what is said of the backends. Clients that come back reach the endpoint they had, among all of the rule.
+    pub persistence: Option<Persistence>,
+    /// `None`: as the mesh's settings say.
+    pub hedging: Option<Hedging>,
+}
+
+/// Second copies of slow requests of one rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hedging {
+    pub origin: Origin,
+    /// At most this percent more requests; 0: none.
+    pub percent: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,12 +164,54 @@ pub struct HeaderChange {
     pub set: Vec<(String, String)>,
     pub add: Vec<(String, String)>,
     pub remove: Vec<String>,
+    /// Headers whose values are only known with the exchange.
+    pub computed: Vec<ComputedHeader>,
 }
 
 impl HeaderChange {
     pub fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
+        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty() && self.computed.is_empty()
     }
+}
+
+/// A header made of texts and of what is known of the exchange (Envoy's format operators). One that comes out empty is not sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComputedHeader {
+    pub name: String,
+    pub how: HowChanged,
+    pub value: Vec<Piece>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HowChanged {
+    Set,
+    Add,
+}
+
+/// A part of a computed header's value; what is not there is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Piece {
+    Text(String),
+    /// `%REQ(name?other):most%`, of the request as it is sent on.
+    RequestHeader(HeaderPiece),
+    /// `%RESP(name?other):most%`, of the response as it came.
+    ResponseHeader(HeaderPiece),
+    /// `%DOWNSTREAM_REMOTE_ADDRESS%`: address and port.
+    ClientAddress,
+    /// `%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%`
+    ClientIp,
+    /// `%PROTOCOL%`: `HTTP/1.1`
+    Protocol,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderPiece {
+    /// In lower case; of requests also `:method`, `:path`, `:authority` and `:scheme`.
+    pub name: String,
+    /// Taken where there is no such header.
+    pub otherwise: Option<String>,
+    /// The most bytes of it that are used.
+    pub most: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -239,6 +296,10 @@ pub enum RetryOn {
     /// 409 (Envoy `retriable-4xx`).
     Conflict,
     Status(u16),
+    /// Refused by a rate limit (Envoy `envoy-ratelimited`); with this absent, such an answer is not asked for again where Envoy marks it.
+    RateLimited,
+    /// A response with one of the headers that the request names in `x-envoy-retriable-header-names`.
+    NamedHeader,
     /// gRPC status code of the trailers or the trailers-only response.
     Grpc(u16),
 }

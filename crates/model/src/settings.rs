@@ -1,9 +1,12 @@
-//! What is true for the whole mesh (MeshSettings): how it keeps applications from being overrun, how it balances where nobody says
-//! how, and whether safe requests are hedged.
+//! What is true for the whole mesh (MeshSettings): how it keeps applications from being overrun, how it balances and retries where nobody
+//! says how, whether safe requests are hedged and responses compressed, whether programs may reach what is not of the mesh, and where what
+//! is seen is sent.
 
-use crate::destination::Balancer;
+use crate::destination::{Balancer, RetryBudget};
 use crate::origin::Origin;
+use crate::telemetry::{DefaultProviders, Provider, TracingDefaults};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MeshSettings {
@@ -14,10 +17,51 @@ pub struct MeshSettings {
     pub balancer: Balancer,
     /// Second copies of slow requests, at most this percent of all; only GET and HEAD without a body. `None`: none.
     pub hedging: Option<f64>,
+    /// Each name once. Beside them stand the built-in `prometheus` and `envoy`.
+    pub providers: Vec<Provider>,
+    pub default_providers: DefaultProviders,
+    pub tracing: TracingDefaults,
+    /// For clusters without a budget of their own.
+    pub retry_budget: RetryBudget,
+    /// `None`: nothing is compressed.
+    pub compression: Option<Compression>,
+    pub outside: Outside,
+}
+
+/// Which responses the proxy of the workload that answers compresses, for clients that take it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compression {
+    /// Labels of the workloads; empty: all.
+    pub selector: BTreeMap<String, String>,
+    /// Media types in lower case, `text/*` for all of a kind.
+    pub content_types: Vec<String>,
+    /// Shorter bodies stay as they are.
+    pub min_length: u64,
+}
+
+/// What becomes of a request for a host that is not of the mesh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outside {
+    /// It goes to whatever the program named: Istio's ALLOW_ANY.
+    #[default]
+    Reachable,
+    /// It is refused: Istio's REGISTRY_ONLY.
+    Refused,
 }
 
 impl Default for MeshSettings {
     fn default() -> Self {
-        Self { origin: Origin::built_in("the mesh's defaults"), protection: true, balancer: Balancer::LoadAware, hedging: None }
+        Self {
+            origin: Origin::built_in("the mesh's defaults"),
+            protection: true,
+            balancer: Balancer::LoadAware,
+            hedging: None,
+            providers: Vec::new(),
+            default_providers: DefaultProviders::default(),
+            tracing: TracingDefaults::default(),
+            retry_budget: RetryBudget::default(),
+            compression: None,
+            outside: Outside::Reachable,
+        }
     }
 }

@@ -11,8 +11,8 @@
 //! Bytes are of bodies; quoted parts are escaped, so that no client can forge a line.
 
 use crate::flags;
+use crate::labels::{protocol_name, reporter_name};
 use crate::record::{ConnectionRecord, Edge, ExchangeRecord, Failure, Party};
-use crate::series::{protocol_name, reporter_name};
 use crate::text::{Id, Moment};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -105,7 +105,8 @@ fn write_all(lines: &Receiver<String>, out: impl Write, dropped: &AtomicU64) {
     }
 }
 
-fn exchange_text(record: &ExchangeRecord) -> String {
+/// The line of an exchange, with its end.
+pub fn exchange_text(record: &ExchangeRecord) -> String {
     let mut out = head(record.started, &record.method, &record.path, protocol_name(record.edge.protocol));
     let _ = write!(out, " {}", record.status);
     result(&mut out, record.failure.as_ref());
@@ -124,7 +125,8 @@ fn exchange_text(record: &ExchangeRecord) -> String {
     out
 }
 
-fn connection_text(record: &ConnectionRecord) -> String {
+/// The line of a connection, with its end.
+pub fn connection_text(record: &ConnectionRecord) -> String {
     let mut out = head(record.started, "-", "-", protocol_name(record.edge.protocol));
     out.push_str(" 0");
     result(&mut out, record.failure.as_ref());

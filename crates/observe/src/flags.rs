@@ -63,7 +63,12 @@ const TABLE: &[(&str, &str)] = &[
 
 /// The flag of a failure, [`NONE`] for none.
 pub fn of(failure: Option<&Failure>) -> &'static str {
-    failure.and_then(|failure| TABLE.iter().find(|(reason, _)| *reason == failure.reason)).map_or(NONE, |(_, flag)| flag)
+    failure.map_or(NONE, |failure| of_reason(&failure.reason))
+}
+
+/// The flag of a failure's reason, [`NONE`] for none.
+pub fn of_reason(reason: &str) -> &'static str {
+    TABLE.iter().find(|(known, _)| *known == reason).map_or(NONE, |(_, flag)| flag)
 }
 
 #[cfg(test)]

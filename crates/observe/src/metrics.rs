@@ -1,16 +1,26 @@
-//! Metrics: fed by records, read as Prometheus text (exposition format 0.0.4), under Istio's names and labels.
+//! Metrics: fed by records, read as Prometheus text or OpenMetrics, under Istio's names and labels.
 //!
-//! Memory is bounded: a family holds at most its limit of series, about 1 KiB each; what comes beyond is counted in one series
+//! Memory is bounded: a family holds at most its limit of series, about 2 KiB each at most; what comes beyond is counted in one series
 //! per reporter whose labels are `other`, and in `taut_metric_series_overflow_total`. A series without a change for ten minutes is
 //! gone; should it come back it starts from 0, which Prometheus' `rate` takes for what it is, a restart of the counter.
 
+mod relabel;
+mod standard;
+
+pub use standard::{Standard, Value};
+
+use crate::exposition::{Exemplar, Exposition, Format};
 use crate::flags;
 use crate::names::{self, label};
 use crate::record::{ConnectionRecord, Edge, ExchangeRecord};
 use crate::series::{Family, Labels, pair};
-use std::fmt::Write;
+use crate::text::Id;
+use parking_lot::Mutex;
+use relabel::{Sum, changed};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
+use taut_model::telemetry::MetricOverride;
 
 /// Upper bounds of Envoy's default histogram buckets, which Istio uses for durations (ms) and sizes (bytes) alike.
 pub const BUCKETS: [f64; 19] = [
@@ -35,9 +45,6 @@ pub const BUCKETS: [f64; 19] = [
     3_600_000.0,
 ];
 
-/// The `Content-Type` of [`Registry::render`].
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
 const DEFAULT_SERIES: usize = 2000;
 
 /// How long a series without a change is kept. A connection that is open longer is counted as closed in a new series.
@@ -56,11 +63,15 @@ pub struct Registry {
     shed: AtomicU64,
     hedges: AtomicU64,
     concurrency_limit: AtomicI64,
+    /// What [`Registry::render`] leaves out and changes.
+    overrides: Mutex<Arc<Vec<MetricOverride>>>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Exchanges {
     duration_ms: Histogram,
+    /// The newest of each bucket of `duration_ms` that has one, by the bucket's place.
+    exemplars: Vec<(u8, Exemplar)>,
     request_bytes: Histogram,
     response_bytes: Histogram,
 }
@@ -80,10 +91,52 @@ struct Histogram {
     sum: f64,
 }
 
+impl Sum for Exchanges {
+    fn add(&mut self, other: &Self) {
+        self.duration_ms.add(&other.duration_ms);
+        for (bucket, exemplar) in &other.exemplars {
+            self.exemplify(usize::from(*bucket), *exemplar);
+        }
+        self.request_bytes.add(&other.request_bytes);
+        self.response_bytes.add(&other.response_bytes);
+    }
+}
+
+impl Sum for Connections {
+    fn add(&mut self, other: &Self) {
+        self.opened += other.opened;
+        self.closed += other.closed;
+        self.sent += other.sent;
+        self.received += other.received;
+    }
+}
+
 impl Histogram {
-    fn observe(&mut self, value: f64) {
-        self.counts[BUCKETS.partition_point(|bound| *bound < value)] += 1;
+    fn add(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
+        self.sum += other.sum;
+    }
+
+    /// The place of the value's bucket.
+    fn observe(&mut self, value: f64) -> usize {
+        let bucket = BUCKETS.partition_point(|bound| *bound < value);
+        self.counts[bucket] += 1;
         self.sum += value;
+        bucket
+    }
+}
+
+impl Exchanges {
+    fn exemplify(&mut self, bucket: usize, exemplar: Exemplar) {
+        let bucket = bucket as u8;
+        match self.exemplars.iter_mut().find(|(known, _)| *known == bucket) {
+            Some((_, kept)) => *kept = exemplar,
+            None => self.exemplars.push((bucket, exemplar)),
+        }
+    }
+
+    fn exemplar(&self, bucket: usize) -> Option<&Exemplar> {
+        self.exemplars.iter().find(|(known, _)| usize::from(*known) == bucket).map(|(_, exemplar)| exemplar)
     }
 }
 
@@ -108,7 +161,13 @@ impl Registry {
             shed: AtomicU64::new(0),
             hedges: AtomicU64::new(0),
             concurrency_limit: AtomicI64::new(0),
+            overrides: Mutex::default(),
         }
+    }
+
+    /// From now on the text is as these want it.
+    pub fn override_text(&self, overrides: Arc<Vec<MetricOverride>>) {
+        *self.overrides.lock() = overrides;
     }
 
     /// Forgets the series that nothing has changed for ten minutes. To be called now and then, with the time since any start: what
@@ -121,7 +180,11 @@ impl Registry {
     pub fn exchange(&self, record: &ExchangeRecord) {
         let labels = Labels { edge: &record.edge, code: Some((record.status, record.grpc_status)), flags: flags::of(record.failure.as_ref()) };
         let kept = self.exchanges.update(&labels, |value| {
-            value.duration_ms.observe(record.duration_us as f64 / 1000.0);
+            let milliseconds = record.duration_us as f64 / 1000.0;
+            let bucket = value.duration_ms.observe(milliseconds);
+            if let Id::Trace(trace) = record.trace_id {
+                value.exemplify(bucket, Exemplar { trace, value: milliseconds, at: record.started });
+            }
             value.request_bytes.observe(record.request_bytes as f64);
             value.response_bytes.observe(record.response_bytes as f64);
         });
@@ -180,9 +243,14 @@ impl Registry {
         self.mirrors_dropped.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Everything, with `others` (what only the process knows) at the end.
+    /// Everything as Prometheus text, with `others` (what only the process knows) at the end.
     pub fn render(&self, others: &[Sample<'_>]) -> String {
-        let mut out = String::with_capacity(16 << 10);
+        self.render_as(Format::Text, others)
+    }
+
+    /// `others` of one name stand side by side.
+    pub fn render_as(&self, format: Format, others: &[Sample<'_>]) -> String {
+        let mut out = Exposition::new(format);
         self.render_exchanges(&mut out);
         self.render_connections(&mut out);
         for (family, overflow) in [(names::REQUESTS, &self.exchange_overflow), (names::TCP_CLOSED, &self.connection_overflow)] {
@@ -206,37 +274,44 @@ impl Registry {
         }
         let limit = self.concurrency_limit.load(Ordering::Relaxed) as f64;
         Sample::gauge(names::CONCURRENCY_LIMIT, "Requests that the application may work on at a time; 0 for no limit.", limit).render(&mut out, true);
+        let mut before = "";
         for sample in others {
-            sample.render(&mut out, true);
+            sample.render(&mut out, sample.name != before);
+            before = sample.name;
         }
-        out
+        out.finish()
     }
 
-    fn render_exchanges(&self, out: &mut String) {
-        let all = self.exchanges.read(|value| *value);
+    fn render_exchanges(&self, out: &mut Exposition) {
+        let all = self.exchanges.read(Exchanges::clone);
         if all.is_empty() {
             return;
         }
-        head(out, names::REQUESTS, "Requests, by source, destination and result.", Kind::Counter);
-        for (labels, value) in &all {
+        let rules = self.overrides.lock().clone();
+        out.head(names::REQUESTS, "Requests, by source, destination and result.", Kind::Counter);
+        for (labels, value) in changed(&rules, names::REQUESTS, &all).iter() {
             let count: u64 = value.duration_ms.counts.iter().sum();
-            line(out, names::REQUESTS, "", labels, count as f64);
+            out.line(names::REQUESTS, "", labels, count as f64);
+        }
+        let help = "Milliseconds from the first byte of a request to the last of its response.";
+        out.head(names::REQUEST_DURATION, help, Kind::Histogram);
+        for (labels, value) in changed(&rules, names::REQUEST_DURATION, &all).iter() {
+            render_histogram(out, names::REQUEST_DURATION, labels, &value.duration_ms, |bucket| value.exemplar(bucket));
         }
         type Pick = fn(&Exchanges) -> &Histogram;
-        let histograms: [(&str, &str, Pick); 3] = [
-            (names::REQUEST_DURATION, "Milliseconds from the first byte of a request to the last of its response.", |v| &v.duration_ms),
+        let histograms: [(&str, &str, Pick); 2] = [
             (names::REQUEST_BYTES, "Bytes of request bodies.", |v| &v.request_bytes),
             (names::RESPONSE_BYTES, "Bytes of response bodies.", |v| &v.response_bytes),
         ];
         for (name, help, pick) in histograms {
-            head(out, name, help, Kind::Histogram);
-            for (labels, value) in &all {
-                render_histogram(out, name, labels, pick(value));
+            out.head(name, help, Kind::Histogram);
+            for (labels, value) in changed(&rules, name, &all).iter() {
+                render_histogram(out, name, labels, pick(value), |_| None);
             }
         }
     }
 
-    fn render_connections(&self, out: &mut String) {
+    fn render_connections(&self, out: &mut Exposition) {
         let all = self.connections.read(|value| *value);
         if all.is_empty() {
             return;
@@ -248,10 +323,11 @@ impl Registry {
             (names::TCP_SENT, "Bytes that destinations sent over TCP connections.", |v| v.sent),
             (names::TCP_RECEIVED, "Bytes that destinations received over TCP connections.", |v| v.received),
         ];
+        let rules = self.overrides.lock().clone();
         for (name, help, pick) in counters {
-            head(out, name, help, Kind::Counter);
-            for (labels, value) in &all {
-                line(out, name, "", labels, pick(value) as f64);
+            out.head(name, help, Kind::Counter);
+            for (labels, value) in changed(&rules, name, &all).iter() {
+                out.line(name, "", labels, pick(value) as f64);
             }
         }
     }
@@ -282,15 +358,15 @@ impl<'a> Sample<'a> {
         Self { name, help, kind: Kind::Counter, labels: &[], value }
     }
 
-    fn render(&self, out: &mut String, with_head: bool) {
+    fn render(&self, out: &mut Exposition, with_head: bool) {
         if with_head {
-            head(out, self.name, self.help, self.kind);
+            out.head(self.name, self.help, self.kind);
         }
         let mut labels = String::new();
         for (name, value) in self.labels {
             pair(&mut labels, name, value);
         }
-        line(out, self.name, "", &labels, self.value);
+        out.line(self.name, "", &labels, self.value);
     }
 }
 
@@ -298,36 +374,15 @@ fn relaxed(value: &AtomicU64) -> f64 {
     value.load(Ordering::Relaxed) as f64
 }
 
-// Writing to a String cannot fail, so results of `write!` are dropped below.
-
-fn head(out: &mut String, name: &str, help: &str, kind: Kind) {
-    let kind = match kind {
-        Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
-        Kind::Histogram => "histogram",
-    };
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-}
-
-fn line(out: &mut String, name: &str, suffix: &str, labels: &str, value: f64) {
-    let _ = match labels.is_empty() {
-        true => writeln!(out, "{name}{suffix} {value}"),
-        false => writeln!(out, "{name}{suffix}{{{labels}}} {value}"),
-    };
-}
-
-fn render_histogram(out: &mut String, name: &str, labels: &str, histogram: &Histogram) {
+fn render_histogram<'a>(out: &mut Exposition, name: &str, labels: &str, histogram: &Histogram, exemplar: impl Fn(usize) -> Option<&'a Exemplar>) {
     let mut cumulative = 0;
-    let bounds = BUCKETS.iter().map(Some).chain([None]);
-    for (count, bound) in histogram.counts.iter().zip(bounds) {
+    let bounds = BUCKETS.into_iter().map(Some).chain([None]);
+    for (place, (count, bound)) in histogram.counts.iter().zip(bounds).enumerate() {
         cumulative += count;
-        let _ = match bound {
-            Some(bound) => writeln!(out, "{name}_bucket{{{labels},{}=\"{bound}\"}} {cumulative}", label::LE),
-            None => writeln!(out, "{name}_bucket{{{labels},{}=\"+Inf\"}} {cumulative}", label::LE),
-        };
+        out.bucket(name, labels, bound, cumulative, exemplar(place));
     }
-    line(out, name, "_sum", labels, histogram.sum);
-    line(out, name, "_count", labels, cumulative as f64);
+    out.line(name, "_sum", labels, histogram.sum);
+    out.line(name, "_count", labels, cumulative as f64);
 }
 
 #[cfg(test)]

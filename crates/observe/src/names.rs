@@ -3,8 +3,15 @@
 /// Istio's standard metrics (istio.io, "Istio Standard Metrics").
 pub const REQUESTS: &str = "istio_requests_total";
 pub const REQUEST_DURATION: &str = "istio_request_duration_milliseconds";
+pub const REQUEST_DURATION_BUCKET: &str = "istio_request_duration_milliseconds_bucket";
+pub const REQUEST_DURATION_SUM: &str = "istio_request_duration_milliseconds_sum";
+pub const REQUEST_DURATION_COUNT: &str = "istio_request_duration_milliseconds_count";
 pub const REQUEST_BYTES: &str = "istio_request_bytes";
+pub const REQUEST_BYTES_SUM: &str = "istio_request_bytes_sum";
+pub const REQUEST_BYTES_COUNT: &str = "istio_request_bytes_count";
 pub const RESPONSE_BYTES: &str = "istio_response_bytes";
+pub const RESPONSE_BYTES_SUM: &str = "istio_response_bytes_sum";
+pub const RESPONSE_BYTES_COUNT: &str = "istio_response_bytes_count";
 pub const TCP_OPENED: &str = "istio_tcp_connections_opened_total";
 pub const TCP_CLOSED: &str = "istio_tcp_connections_closed_total";
 pub const TCP_SENT: &str = "istio_tcp_sent_bytes_total";
@@ -25,6 +32,9 @@ pub const CONCURRENCY_LIMIT: &str = "taut_concurrency_limit";
 pub const MIRRORS_DROPPED: &str = "taut_mirrors_dropped_total";
 pub const SERIES_OVERFLOW: &str = "taut_metric_series_overflow_total";
 pub const ACCESS_LOG_DROPPED: &str = "taut_access_log_dropped_total";
+/// Spans, metric points and log records that a collector has taken; and those that none has, and why.
+pub const TELEMETRY_EXPORTED: &str = "taut_telemetry_exported_total";
+pub const TELEMETRY_DROPPED: &str = "taut_telemetry_dropped_total";
 pub const BUILD: &str = "taut_build_info";
 
 /// The control plane's.
@@ -35,6 +45,24 @@ pub const CONTROL_RESOURCES: &str = "taut_control_resources";
 pub const CONTROL_LAGGING: &str = "taut_control_objects_lagging";
 pub const CONTROL_REFUSED: &str = "taut_control_objects_refused";
 pub const CONTROL_PROBLEMS: &str = "taut_control_problems";
+pub const DASHBOARD_REQUESTS: &str = "taut_dashboard_requests_total";
+pub const DASHBOARD_SIGN_INS: &str = "taut_dashboard_sign_ins_total";
+pub const DASHBOARD_REFUSALS: &str = "taut_dashboard_refusals_total";
+pub const DASHBOARD_SESSIONS: &str = "taut_dashboard_sessions";
+
+/// The control plane's store of signals.
+pub const SIGNALS_MEMORY: &str = "taut_signals_memory_bytes";
+pub const SIGNALS_DISK: &str = "taut_signals_disk_bytes";
+pub const SIGNALS_EDGES: &str = "taut_signals_edges";
+pub const SIGNALS_PROXIES: &str = "taut_signals_proxies";
+pub const SIGNALS_LATEST: &str = "taut_signals_latest_timestamp_seconds";
+pub const SIGNALS_OVERFLOW: &str = "taut_signals_overflow_total";
+pub const SIGNALS_REPEATS: &str = "taut_signals_repeats_total";
+pub const SIGNALS_MISDATED: &str = "taut_signals_misdated_total";
+pub const SIGNALS_REFUSED: &str = "taut_signals_refused_total";
+pub const SIGNALS_WRITE_ERRORS: &str = "taut_signals_write_errors_total";
+pub const SIGNALS_UNWRITTEN: &str = "taut_signals_unwritten_records";
+pub const SIGNALS_DROPPED: &str = "taut_signals_dropped_total";
 
 /// The names that Prometheus client libraries give them.
 pub const PROCESS_MEMORY: &str = "process_resident_memory_bytes";
@@ -72,12 +100,54 @@ pub mod label {
     pub const LIMIT: &str = "limit";
     pub const FAMILY: &str = "family";
     pub const VERSION: &str = "version";
+    pub const SIGNAL: &str = "signal";
+    pub const REASON: &str = "reason";
+}
+
+/// Attributes of spans and log records: OpenTelemetry's semantic conventions, and Tautline's own.
+pub mod attribute {
+    pub const SERVICE_NAME: &str = "service.name";
+    pub const SERVICE_NAMESPACE: &str = "service.namespace";
+    pub const SERVICE_VERSION: &str = "service.version";
+    pub const SERVICE_INSTANCE: &str = "service.instance.id";
+    pub const HTTP_METHOD: &str = "http.request.method";
+    pub const HTTP_METHOD_ORIGINAL: &str = "http.request.method_original";
+    pub const HTTP_STATUS: &str = "http.response.status_code";
+    pub const HTTP_RESEND: &str = "http.request.resend_count";
+    pub const HTTP_REQUEST_SIZE: &str = "http.request.body.size";
+    pub const HTTP_RESPONSE_SIZE: &str = "http.response.body.size";
+    pub const URL_PATH: &str = "url.path";
+    pub const URL_SCHEME: &str = "url.scheme";
+    pub const URL_FULL: &str = "url.full";
+    pub const SERVER_ADDRESS: &str = "server.address";
+    pub const SERVER_PORT: &str = "server.port";
+    pub const CLIENT_ADDRESS: &str = "client.address";
+    pub const PEER_ADDRESS: &str = "network.peer.address";
+    pub const PEER_PORT: &str = "network.peer.port";
+    pub const ERROR_TYPE: &str = "error.type";
+    pub const RPC_SYSTEM: &str = "rpc.system";
+    pub const RPC_SERVICE: &str = "rpc.service";
+    pub const RPC_METHOD: &str = "rpc.method";
+    pub const RPC_STATUS: &str = "rpc.grpc.status_code";
+    /// Why an exchange failed, whose fault that is, and what decided about it.
+    pub const REASON: &str = "taut.reason";
+    pub const SIDE: &str = "taut.side";
+    pub const ROUTE: &str = "taut.route";
+    pub const RULE: &str = "taut.rule";
+    pub const REQUEST_ID: &str = "taut.request_id";
+    pub const MUTUAL_TLS: &str = "taut.mutual_tls";
+    pub const SOURCE: &str = "taut.source.workload";
+    pub const SOURCE_PRINCIPAL: &str = "taut.source.principal";
+    pub const DESTINATION: &str = "taut.destination.workload";
+    pub const DESTINATION_PRINCIPAL: &str = "taut.destination.principal";
+    pub const DESTINATION_SERVICE: &str = "taut.destination.service";
+    pub const FLAGS: &str = "taut.response_flags";
 }
 
 /// The value of a label that is not known.
-pub const UNKNOWN: &str = "unknown";
+pub const UNKNOWN: &str = taut_model::signal::UNKNOWN;
 /// The value of every label of a family's overflow series.
-pub const OTHER: &str = "other";
+pub const OTHER: &str = taut_model::signal::OTHER;
 /// The service name of what is no service of the mesh and was dialled as the client named it, as in Istio.
 pub const PASSTHROUGH: &str = "PassthroughCluster";
 /// The revision of a workload without a version label, as in Istio.

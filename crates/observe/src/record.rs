@@ -4,47 +4,9 @@ use crate::text::{Came, Id, Moment, Text};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::borrow::Cow;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use taut_model::origin::Origin;
-
-/// A workload as records name it; unknown parts are `unknown`, as in Istio's metrics.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Party {
-    pub workload: String,
-    pub namespace: String,
-    pub app: String,
-    pub version: String,
-    /// `spiffe://…`, or `unknown`.
-    pub principal: String,
-}
-
-impl Party {
-    /// The one unknown party.
-    pub fn nobody() -> Arc<Self> {
-        static NOBODY: LazyLock<Arc<Party>> = LazyLock::new(|| Arc::new(Party::unknown()));
-        NOBODY.clone()
-    }
-
-    pub fn unknown() -> Self {
-        let unknown = || "unknown".to_owned();
-        Self { workload: unknown(), namespace: unknown(), app: unknown(), version: unknown(), principal: unknown() }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reporter {
-    Source,
-    Destination,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Protocol {
-    Http,
-    Grpc,
-    Tcp,
-}
+pub use taut_model::signal::{Party, Protocol, Reporter};
 
 /// What both kinds of record share, and what labels metrics.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,8 +1,9 @@
 //! Interned series: what a set of labels has counted. Finding one is a hash and a comparison, without formatting.
 
+use crate::labels::{DESTINATION, SOURCE, known, of_edge, reporter_name, service};
+use crate::names::OTHER;
 use crate::names::label::*;
-use crate::names::{LATEST, OTHER, PASSTHROUGH, UNKNOWN};
-use crate::record::{Edge, Party, Protocol, Reporter};
+use crate::record::{Edge, Reporter};
 use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -136,31 +137,9 @@ fn same_edge(a: &Edge, b: &Edge) -> bool {
         && (Arc::ptr_eq(&a.source, &b.source) || a.source == b.source)
 }
 
-/// Host, name and namespace as labels say them. Names that are no service's are chosen by clients, so they make no series.
-fn service(edge: &Edge) -> [&str; 3] {
-    match (known(&edge.service_namespace), &*edge.service_name) {
-        (UNKNOWN, PASSTHROUGH) => [UNKNOWN, PASSTHROUGH, UNKNOWN],
-        (UNKNOWN, _) => [UNKNOWN; 3],
-        (namespace, name) => [&edge.service_host, name, namespace],
-    }
-}
-
 fn text(labels: &Labels<'_>) -> String {
-    let Labels { edge, code, flags } = labels;
     let mut out = String::with_capacity(900);
-    pair(&mut out, REPORTER, reporter_name(edge.reporter));
-    party(&mut out, &SOURCE, &edge.source);
-    party(&mut out, &DESTINATION, &edge.destination);
-    for (name, value) in [DESTINATION_SERVICE, DESTINATION_SERVICE_NAME, DESTINATION_SERVICE_NAMESPACE].into_iter().zip(service(edge)) {
-        pair(&mut out, name, value);
-    }
-    pair(&mut out, REQUEST_PROTOCOL, protocol_name(edge.protocol));
-    if let Some((status, grpc)) = code {
-        pair(&mut out, RESPONSE_CODE, &status.to_string());
-        raw_pair(&mut out, GRPC_RESPONSE_STATUS, &grpc.map(|code| code.to_string()).unwrap_or_default());
-    }
-    pair(&mut out, RESPONSE_FLAGS, flags);
-    pair(&mut out, CONNECTION_SECURITY_POLICY, security(edge));
+    of_edge(labels.edge, labels.code, labels.flags, &mut |name, value| raw_pair(&mut out, name, value));
     out
 }
 
@@ -182,37 +161,13 @@ fn overflow_text(reporter: Reporter, with_code: bool) -> String {
     out
 }
 
-const SOURCE: [&str; 7] =
-    [SOURCE_WORKLOAD, SOURCE_WORKLOAD_NAMESPACE, SOURCE_PRINCIPAL, SOURCE_APP, SOURCE_VERSION, SOURCE_CANONICAL_SERVICE, SOURCE_CANONICAL_REVISION];
-const DESTINATION: [&str; 7] = [
-    DESTINATION_WORKLOAD,
-    DESTINATION_WORKLOAD_NAMESPACE,
-    DESTINATION_PRINCIPAL,
-    DESTINATION_APP,
-    DESTINATION_VERSION,
-    DESTINATION_CANONICAL_SERVICE,
-    DESTINATION_CANONICAL_REVISION,
-];
-
-fn party(out: &mut String, names: &[&str; 7], party: &Party) {
-    let revision = if known(&party.version) == UNKNOWN { LATEST } else { &party.version };
-    let values = [&party.workload, &party.namespace, &party.principal, &party.app, &party.version, &party.app, revision];
-    for (name, value) in names.iter().zip(values) {
-        pair(out, name, value);
-    }
-}
-
-fn known(value: &str) -> &str {
-    if value.is_empty() { UNKNOWN } else { value }
-}
-
 /// Appends `name="value"`, an empty value as `unknown`.
 pub(crate) fn pair(out: &mut String, name: &str, value: &str) {
     raw_pair(out, name, known(value));
 }
 
 /// Escapes as the text format asks: backslash, quote and line feed.
-pub(crate) fn raw_pair(out: &mut String, name: &str, value: &str) {
+pub fn raw_pair(out: &mut String, name: &str, value: &str) {
     if !out.is_empty() {
         out.push(',');
     }
@@ -227,28 +182,4 @@ pub(crate) fn raw_pair(out: &mut String, name: &str, value: &str) {
         }
     }
     out.push('"');
-}
-
-pub(crate) fn reporter_name(reporter: Reporter) -> &'static str {
-    match reporter {
-        Reporter::Source => "source",
-        Reporter::Destination => "destination",
-    }
-}
-
-pub(crate) fn protocol_name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Http => "http",
-        Protocol::Grpc => "grpc",
-        Protocol::Tcp => "tcp",
-    }
-}
-
-/// Istio's `connection_security_policy`: told by the destination only.
-fn security(edge: &Edge) -> &'static str {
-    match (edge.reporter, edge.mutual_tls) {
-        (Reporter::Source, _) => UNKNOWN,
-        (Reporter::Destination, true) => "mutual_tls",
-        (Reporter::Destination, false) => "none",
-    }
 }

@@ -56,6 +56,10 @@ impl Plan {
             let what = || "waits or is sent away if the application has more to do than it can, least urgent first".to_owned();
             trace.step(Mark::Info, "protection", what, Some(&self.settings.origin));
         }
+        if let Some(compression) = self.compression().filter(|_| facts.http.is_some()) {
+            let what = || format!("of {} from {} bytes on, for clients that take gzip", compression.content_types.join(", "), compression.min_length);
+            trace.step(Mark::Info, "compression", what, Some(&self.settings.origin));
+        }
         let path = facts.http.filter(|http| http.path != path).map(|_| path.into_owned());
         if let Some(path) = &path {
             trace.step(Mark::Info, "path", || format!("becomes {path:?}, as it was authorized"), None);

@@ -19,7 +19,7 @@ use taut_model::origin::Origin;
 use taut_model::policy::{AuthorizationAction, AuthorizationPolicy, AuthorizationRule, Condition, ConditionKey, OperationMatch, SourceMatch};
 
 /// Istio reads this trust domain in a policy as the mesh's own, whatever that is called.
-const LOCAL_TRUST_DOMAIN: &str = "cluster.local/";
+const LOCAL_TRUST_DOMAIN: &str = "cluster.local";
 
 /// Where proxies of HTTP write the addresses that they have requests from.
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -74,6 +74,7 @@ struct Source {
     principals: Lists<Glob>,
     namespaces: Lists<Glob>,
     accounts: Lists<String>,
+    trust_domains: Lists<Glob>,
     blocks: Blocks,
     client_blocks: Blocks,
 }
@@ -94,6 +95,8 @@ enum When {
     DestinationIp(Blocks),
     Namespace(Lists<Glob>),
     Principal(Lists<Glob>),
+    Account(Lists<String>),
+    TrustDomain(Lists<Glob>),
     Port(Lists<Option<u16>>),
     Sni(Lists<Glob>),
 }
@@ -189,6 +192,7 @@ impl Reader<'_> {
             principals: (self.principals(&said.principals), self.principals(&said.not_principals)),
             namespaces: globs(&said.namespaces, &said.not_namespaces),
             accounts: (said.service_accounts.clone(), said.not_service_accounts.clone()),
+            trust_domains: (self.trust_domains(&said.trust_domains), self.trust_domains(&said.not_trust_domains)),
             blocks: (self.blocks(&said.ip_blocks), self.blocks(&said.not_ip_blocks)),
             client_blocks: (self.blocks(&said.remote_ip_blocks), self.blocks(&said.not_remote_ip_blocks)),
         }
@@ -203,6 +207,8 @@ impl Reader<'_> {
             ConditionKey::DestinationIp => When::DestinationIp((self.blocks(&said.values), self.blocks(&said.not_values))),
             ConditionKey::SourceNamespace => When::Namespace(lists()),
             ConditionKey::SourcePrincipal => When::Principal((self.principals(&said.values), self.principals(&said.not_values))),
+            ConditionKey::SourceServiceAccount => When::Account((said.values.clone(), said.not_values.clone())),
+            ConditionKey::SourceTrustDomain => When::TrustDomain((self.trust_domains(&said.values), self.trust_domains(&said.not_values))),
             ConditionKey::DestinationPort => When::Port((self.ports(&said.values), self.ports(&said.not_values))),
             ConditionKey::ConnectionSni => When::Sni(lists()),
         }
@@ -211,12 +217,17 @@ impl Reader<'_> {
     fn principals(&self, said: &[String]) -> Vec<Glob> {
         let local = |text: &String| {
             let text = text.strip_prefix("spiffe://").unwrap_or(text);
-            match text.strip_prefix(LOCAL_TRUST_DOMAIN).filter(|_| !self.trust_domain.is_empty()) {
-                Some(rest) => Glob::parse(&format!("{}/{rest}", self.trust_domain)),
+            match text.strip_prefix(LOCAL_TRUST_DOMAIN).filter(|rest| rest.starts_with('/') && !self.trust_domain.is_empty()) {
+                Some(rest) => Glob::parse(&format!("{}{rest}", self.trust_domain)),
                 None => Glob::parse(text),
             }
         };
         said.iter().map(local).collect()
+    }
+
+    fn trust_domains(&self, said: &[String]) -> Vec<Glob> {
+        let is_local = |text: &String| text == LOCAL_TRUST_DOMAIN && !self.trust_domain.is_empty();
+        said.iter().map(|text| Glob::parse(if is_local(text) { self.trust_domain } else { text })).collect()
     }
 
     fn blocks(&mut self, said: &[String]) -> Vec<Option<IpNet>> {
@@ -306,6 +317,11 @@ fn holds_principal(lists: &Lists<Glob>, principal: Option<Principal<'_>>) -> boo
     holds(lists, false, |want| Some(principal.is_some_and(|principal| want.matches_principal(principal))))
 }
 
+fn holds_account(lists: &Lists<String>, identity: Option<&Identity>) -> bool {
+    let is = |want: &String, identity: &Identity| want.split_once('/') == Some((&identity.namespace, &identity.service_account));
+    holds(lists, false, |want| Some(identity.is_some_and(|identity| is(want, identity))))
+}
+
 fn holds_address(blocks: &Blocks, unknown: bool, address: Option<IpAddr>) -> bool {
     // An IPv4 client on an IPv6 socket is still an IPv4 client.
     let address = address.map(|address| address.to_canonical());
@@ -335,13 +351,11 @@ impl Rule {
 impl Source {
     fn matches(&self, visit: &Visit<'_>, unknown: bool) -> bool {
         let namespace = visit.identity.map(|identity| identity.namespace.as_str());
-        let is_account = |want: &String| {
-            let written = want.split_once('/');
-            visit.identity.is_some_and(|identity| written == Some((&identity.namespace, &identity.service_account)))
-        };
+        let trust_domain = visit.identity.map(|identity| identity.trust_domain.as_str());
         holds_principal(&self.principals, visit.principal)
             && holds_text(&self.namespaces, namespace, Glob::matches)
-            && holds(&self.accounts, unknown, |want| Some(is_account(want)))
+            && holds_account(&self.accounts, visit.identity)
+            && holds_text(&self.trust_domains, trust_domain, Glob::matches)
             && holds_address(&self.blocks, unknown, visit.address)
             && holds_address(&self.client_blocks, unknown, visit.client)
     }
@@ -416,6 +430,8 @@ impl When {
             Self::DestinationIp(blocks) => holds_address(blocks, unknown, visit.own_address),
             Self::Namespace(lists) => holds_text(lists, visit.identity.map(|identity| identity.namespace.as_str()), Glob::matches),
             Self::Principal(lists) => holds_principal(lists, visit.principal),
+            Self::Account(lists) => holds_account(lists, visit.identity),
+            Self::TrustDomain(lists) => holds_text(lists, visit.identity.map(|identity| identity.trust_domain.as_str()), Glob::matches),
             Self::Port(lists) => holds(lists, unknown, |port| port.map(|port| port == visit.port)),
             Self::Sni(lists) => holds_text(lists, visit.sni, Glob::matches),
         }

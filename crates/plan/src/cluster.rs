@@ -29,10 +29,14 @@ pub struct Cluster {
     /// Only ready endpoints; in a fixed order (by uid).
     pub endpoints: Vec<Arc<Endpoint>>,
     pub balancer: Balancer,
+    /// What chose the balancer; `None`: the built-in default.
+    pub balancer_origin: Option<Origin>,
     pub limits: Limits,
     /// `None`: off (Istio's default).
     pub outlier: Option<OutlierPolicy>,
     pub retry_budget: RetryBudget,
+    /// What says so; `None`: the built-in default.
+    pub budget_origin: Option<Origin>,
     pub connect_timeout: Duration,
     /// Of HTTP connections.
     pub idle_timeout: Duration,
@@ -45,7 +49,7 @@ pub struct Cluster {
     /// How clients' proxies find out whether endpoints are well.
     pub health_check: Option<Arc<HealthCheck>>,
     /// Clients that come back reach the endpoint they had.
-    pub sessions: Option<Sessions>,
+    pub sessions: Option<Arc<Sessions>>,
     /// The settings above came from here (DestinationRule), if from anywhere.
     pub origin: Option<Origin>,
     /// For consistent hashing: built on first use, shared by all threads.

@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use taut_model::destination::{Balancer, ClientTls, Destination, HashKey, Role, Subset, TrafficPolicy};
+use taut_model::destination::{Balancer, ClientTls, Destination, HashKey, RetryBudget, Role, Subset, TrafficPolicy};
 use taut_model::identity::Identity;
 use taut_model::origin::Origin;
 use taut_model::policy::ROOT_NAMESPACE;
 use taut_model::service::{Affinity, Place, Resolution, Service, ServicePort};
+use taut_model::settings::MeshSettings;
 use taut_model::workload::{Health, Serves, Workload};
 
 /// Istio's defaults.
@@ -57,17 +58,26 @@ pub(crate) fn build(snapshot: &Snapshot) -> Clusters {
             let mut base = destinations.first().map_or_else(TrafficPolicy::default, |d| overlay(&TrafficPolicy::default(), &d.policy, port.number));
             additions.iter().for_each(|addition| add(&mut base, &overlay(&TrafficPolicy::default(), &addition.policy, port.number)));
             let origin = destinations.first().map(|d| d.origin.clone());
-            let whole = Wanted { balancer: &defaults.balancer, service, port, host: &host, workloads: &workloads, own: snapshot.own.as_deref() };
-            let cluster = whole.cluster(None, &base, origin.clone());
+            let budget = budget_origin(&destinations, &additions, &defaults, port.number);
+            let whole = Wanted { mesh: &defaults, service, port, host: &host, workloads: &workloads, own: snapshot.own.as_deref() };
+            let cluster = whole.cluster(None, &base, origin.clone(), budget.clone());
             built.insert(cluster.cluster.key.clone(), cluster);
             for subset in &subsets {
                 let policy = overlay(&base, &subset.policy, port.number);
-                let cluster = whole.cluster(Some(subset), &policy, Some(subset.origin.clone()));
+                let own = overlay(&TrafficPolicy::default(), &subset.policy, port.number).retry_budget.map(|_| subset.origin.clone());
+                let cluster = whole.cluster(Some(subset), &policy, Some(subset.origin.clone()), own.or_else(|| budget.clone()));
                 built.insert(cluster.cluster.key.clone(), cluster);
             }
         }
     }
     built
+}
+
+/// What the retry budget of a whole service comes from, in the order in which [`build`] asks.
+fn budget_origin(destinations: &[&Destination], additions: &[&Destination], mesh: &MeshSettings, port: u16) -> Option<Origin> {
+    let says = |one: &&&Destination| overlay(&TrafficPolicy::default(), &one.policy, port).retry_budget.is_some();
+    let said = destinations.first().filter(says).or_else(|| additions.iter().find(says)).map(|one| one.origin.clone());
+    said.or_else(|| (mesh.retry_budget != RetryBudget::default()).then(|| mesh.origin.clone()))
 }
 
 /// The destinations of each namespace.
@@ -96,6 +106,7 @@ impl<'a> Settings<'a> {
 fn add(base: &mut TrafficPolicy, addition: &TrafficPolicy) {
     base.health_check = base.health_check.take().or_else(|| addition.health_check.clone());
     base.persistence = base.persistence.take().or_else(|| addition.persistence.clone());
+    base.retry_budget = base.retry_budget.take().or_else(|| addition.retry_budget.clone());
     if addition.tls.is_some() && matches!(base.tls, None | Some(ClientTls::Disable)) {
         base.tls.clone_from(&addition.tls);
     }
@@ -160,8 +171,8 @@ fn overlay(below: &TrafficPolicy, above: &TrafficPolicy, port: u16) -> TrafficPo
 }
 
 struct Wanted<'a> {
-    /// Of the mesh, for services in it.
-    balancer: &'a Balancer,
+    /// What holds where nobody says more.
+    mesh: &'a MeshSettings,
     service: &'a Service,
     port: &'a ServicePort,
     host: &'a Arc<str>,
@@ -172,7 +183,7 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    fn cluster(&self, subset: Option<&Subset>, policy: &TrafficPolicy, origin: Option<Origin>) -> Built {
+    fn cluster(&self, subset: Option<&Subset>, policy: &TrafficPolicy, origin: Option<Origin>, budget_origin: Option<Origin>) -> Built {
         let mut without_peer = 0;
         let mut endpoints = Vec::new();
         let outside = self.outside_name();
@@ -188,7 +199,11 @@ impl Wanted<'_> {
         let judged = policy.outlier.is_some() || policy.health_check.is_some();
         let places = places(self.own, &there, policy.locality.as_ref(), self.service.distribution, judged);
         let uids = there.iter().map(|workload| workload.uid.as_str());
-        let sessions = policy.persistence.as_ref().map(|said| Sessions::new(said, self.host, self.port.number, uids));
+        let sessions = policy.persistence.as_ref().map(|said| Arc::new(Sessions::new(said, self.host, self.port.number, uids)));
+        let (balancer, balancer_origin) = match &policy.balancer {
+            Some(balancer) => (balancer.clone(), origin.clone()),
+            None => self.usual_balancer(),
+        };
         let idle_timeout = limits.idle_timeout.unwrap_or(IDLE_TIMEOUT);
         let cluster = Cluster {
             key: ClusterKey { host: self.host.clone(), port: self.port.number, subset: subset.map(|subset| subset.name.as_str().into()) },
@@ -196,9 +211,11 @@ impl Wanted<'_> {
             service_namespace: self.service.namespace.clone(),
             service_name: self.service.name.clone(),
             endpoints,
-            balancer: policy.balancer.clone().unwrap_or_else(|| self.usual_balancer()),
+            balancer,
+            balancer_origin,
             outlier: policy.outlier.clone(),
-            retry_budget: policy.retry_budget.clone().unwrap_or_default(),
+            retry_budget: policy.retry_budget.clone().unwrap_or_else(|| self.mesh.retry_budget.clone()),
+            budget_origin,
             connect_timeout: limits.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
             idle_timeout,
             tcp_idle_timeout: limits.tcp_idle_timeout.unwrap_or(idle_timeout),
@@ -217,11 +234,16 @@ impl Wanted<'_> {
         Built { cluster: Arc::new(cluster), without_peer, passthrough, demands_tls }
     }
 
-    fn usual_balancer(&self) -> Balancer {
+    /// Where no rule names one: a balancer, and what chose it.
+    fn usual_balancer(&self) -> (Balancer, Option<Origin>) {
         match (self.service.affinity, self.service.place) {
-            (Affinity::None, Place::Mesh) => self.balancer.clone(),
-            (Affinity::None, Place::External) => Balancer::LeastRequest,
-            (Affinity::ClientAddress, _) => Balancer::RingHash { key: HashKey::SourceIp, min_size: RING_SIZE },
+            (Affinity::None, Place::Mesh) => {
+                // Settings that say nothing of it have not chosen.
+                let chose = self.mesh.balancer != MeshSettings::default().balancer;
+                (self.mesh.balancer.clone(), chose.then(|| self.mesh.origin.clone()))
+            }
+            (Affinity::None, Place::External) => (Balancer::LeastRequest, None),
+            (Affinity::ClientAddress, _) => (Balancer::RingHash { key: HashKey::SourceIp, min_size: RING_SIZE }, Some(self.service.origin.clone())),
         }
     }
 
@@ -285,9 +307,11 @@ pub(crate) fn only(cluster: &Cluster, endpoint: &Arc<Endpoint>) -> Cluster {
         service_name: cluster.service_name.clone(),
         endpoints: vec![endpoint.clone()],
         balancer: cluster.balancer.clone(),
+        balancer_origin: cluster.balancer_origin.clone(),
         limits: cluster.limits.clone(),
         outlier: cluster.outlier.clone(),
         retry_budget: cluster.retry_budget.clone(),
+        budget_origin: cluster.budget_origin.clone(),
         connect_timeout: cluster.connect_timeout,
         idle_timeout: cluster.idle_timeout,
         tcp_idle_timeout: cluster.tcp_idle_timeout,

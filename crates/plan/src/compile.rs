@@ -7,8 +7,10 @@ use crate::cors;
 use crate::inbound::InboundPlan;
 use crate::plan::Plan;
 use crate::rules::{Matchers, Scope};
+use crate::session;
 use crate::snapshot::Snapshot;
 use crate::table::{Direct, Entries, Entry, HostPlan, Rule, Table, TcpEntry};
+use crate::telemetry::Telemetry;
 use foldhash::fast::FixedState;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -44,6 +46,7 @@ impl Plan {
             }
         }
         let mut notes = std::mem::take(&mut compiler.notes);
+        let telemetry = Telemetry::compile(snapshot, &mut problems, &mut notes);
         notes.sort();
         notes.dedup();
         let (virtual_addresses, endpoint_addresses) = addresses(snapshot, &clusters);
@@ -64,6 +67,7 @@ impl Plan {
             endpoint_addresses,
             clusters: clusters.into_iter().map(|(key, built)| (key, built.cluster)).collect(),
             settings: snapshot.settings.values().next().cloned().unwrap_or_default(),
+            telemetry,
             inbound,
             passthrough: Arc::new(crate::rules::bare_plan(Origin::built_in("hosts outside the mesh are passed through"))),
             problems,
@@ -110,6 +114,7 @@ impl Compiled<'_> {
         if self.route.http.iter().any(|rule| rule.cors.is_some()) {
             into.extend(cors::REQUEST_HEADERS.map(str::to_owned));
         }
+        into.extend(self.route.http.iter().filter_map(|rule| rule.persistence.as_ref()).map(|said| session::header_name(&said.by)));
     }
 }
 
@@ -315,7 +320,7 @@ fn http_entries(scope: &Scope<'_>, routes: &[&Compiled<'_>]) -> Vec<Entry> {
     let mut entries: Vec<(Option<Precedence<'_>>, Entry)> = Vec::new();
     for route in routes {
         for (number, rule) in route.route.http.iter().enumerate() {
-            let compiled: Arc<Rule> = Arc::new(scope.http_rule(route.route.dialect, rule));
+            let compiled: Arc<Rule> = Arc::new(scope.http_rule(route.route.dialect, rule, route.route.sampling));
             let matchers = route.matchers.of(number);
             let matches: Vec<Option<usize>> = if matchers.is_empty() { vec![None] } else { (0..matchers.len()).map(Some).collect() };
             for position in matches {
@@ -418,7 +423,18 @@ mod tests {
     fn route(number: usize, parents: Vec<Parent>) -> Arc<Route> {
         let origin = Origin { object: taut_model::origin::ObjectRef::new("HTTPRoute", "default", number.to_string()), ..Origin::default() };
         let (dialect, protocol, created) = (Dialect::GatewayApi, RouteProtocol::Http, String::new());
-        Arc::new(Route { origin, dialect, protocol, parents, consumer_namespaces: vec![], hostnames: vec![], created, http: vec![], tcp: vec![] })
+        Arc::new(Route {
+            origin,
+            dialect,
+            protocol,
+            parents,
+            consumer_namespaces: vec![],
+            hostnames: vec![],
+            created,
+            http: vec![],
+            tcp: vec![],
+            sampling: None,
+        })
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use crate::rules::cluster_name;
 use crate::table::{Entry, HostPlan, Rule, RuleAction, Share, Table, Target};
 use crate::trace::{Mark, Silent, Toss, Trace};
 use crate::transform::{affinity, location, new_path, with_query};
-use crate::verdict::{Action, Forward, Go, Question, Reason, Refusal, Rolls, Side, Sizes, Verdict};
+use crate::verdict::{Action, Forward, Go, Question, Reason, Refusal, Rolls, RulePlan, Side, Sizes, Verdict};
 use crate::words;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use std::time::Duration;
 use taut_model::host;
 use taut_model::origin::Origin;
 use taut_model::route::HeaderChange;
+use taut_model::settings::Outside;
 
 /// The dice: cast, or left open so that every outcome is told.
 #[derive(Clone, Copy)]
@@ -79,6 +80,7 @@ impl Plan {
                 self.apply(facts, dice, &direct.rule, None, &direct.key.host, trace)
             }
             Found::NoPort(found) => refuse(no_port(found, facts.port), trace),
+            Found::Outside(because) if self.settings.outside == Outside::Refused => refuse(self.not_of_the_mesh(facts, because), trace),
             Found::Outside(because) => self.pass_through(facts, because, trace),
             Found::Ask(candidates) => ask(candidates, trace),
             Found::Nowhere(candidates) => {
@@ -249,7 +251,7 @@ impl Plan {
             Target::Unknown(host) => return Err(ask(vec![host.clone()], trace).into()),
             Target::Refused(refusal) => return Err(refuse((**refusal).clone(), trace).into()),
         };
-        if let (Some((share, position)), Some(sessions)) = (back, &cluster.sessions) {
+        if let (Some((share, position)), Some(sessions)) = (back, share.sessions()) {
             let uid = cluster.endpoints.get(position).map_or("", |endpoint| &endpoint.workload.uid);
             trace.step(
                 Mark::Chosen,
@@ -260,7 +262,8 @@ impl Plan {
         }
         if T::LISTENS {
             tell_cluster(&cluster, trace);
-            self.tell_hedging(facts, &cluster, trace);
+            tell_sessions(share, trace);
+            self.tell_hedging(facts, &cluster, rule, trace);
             tell_rule(rule, trace);
             tell_headers(&share.backend.request_headers, &share.backend.response_headers, &share.backend.origin, trace);
         }
@@ -287,6 +290,7 @@ impl Plan {
             authority,
             hash: affinity.hash,
             set_cookie: affinity.set_cookie,
+            sessions: share.sessions().cloned(),
             resumed: back.map(|(_, position)| position),
             mirrors,
         }))
@@ -296,6 +300,13 @@ impl Plan {
     fn pass_through<T: Trace>(&self, facts: &Facts<'_>, because: &str, trace: &mut T) -> Verdict {
         trace.step(Mark::Chosen, "passthrough", || format!("{}:{} is {because}", facts.host, facts.port), Some(&self.passthrough.origin));
         Verdict::Go(Box::new(self.passed_through(facts)))
+    }
+
+    /// Istio's REGISTRY_ONLY, with its status.
+    fn not_of_the_mesh(&self, facts: &Facts<'_>, because: &str) -> Refusal {
+        let detail = format!("{}:{} is {because}, and programs may reach nothing else", facts.host, facts.port);
+        let origin = Some(self.settings.origin.clone());
+        Refusal { side: Side::Client, reason: Reason::NotOfTheMesh, status: 502, origin, detail }
     }
 
     fn passed_through(&self, facts: &Facts<'_>) -> Go {
@@ -316,7 +327,8 @@ impl Plan {
     /// world outside, and that no known wildcard covers, is passed through (ALLOW_ANY). `None`: it could be the mesh's.
     pub fn unanswered(&self, facts: &Facts<'_>) -> Option<Go> {
         let Found::Ask(candidates) = self.sought(facts) else { return None };
-        (self.looks_outside(facts.host) && self.wildcard(&candidates).is_none()).then(|| self.passed_through(facts))
+        (self.settings.outside == Outside::Reachable && self.looks_outside(facts.host) && self.wildcard(&candidates).is_none())
+            .then(|| self.passed_through(facts))
     }
 }
 
@@ -394,10 +406,7 @@ fn fault<T: Trace>(rule: &Rule, dice: Dice<'_>, trace: &mut T) -> (Option<Durati
 /// The share that a client has been at before, and the position of its endpoint there. It stays there however traffic is split (GEP-1619),
 /// as long as the share gets any.
 fn came_back<'a>(shares: &'a [Share], http: &HttpFacts<'_>) -> Option<(&'a Share, usize)> {
-    shares.iter().filter(|share| share.weight > 0).find_map(|share| match &share.target {
-        Target::Cluster(cluster) => Some((share, cluster.sessions.as_ref()?.resumed(http)?)),
-        _ => None,
-    })
+    shares.iter().filter(|share| share.weight > 0).find_map(|share| Some((share, share.sessions()?.resumed(http)?)))
 }
 
 /// `None` when all weights are zero. With open dice, tells all and returns the heaviest.
@@ -470,18 +479,29 @@ fn mirrors<T: Trace>(rule: &Rule, dice: Dice<'_>, trace: &mut T) -> Result<Vec<A
 }
 
 impl Plan {
-    fn tell_hedging<T: Trace>(&self, facts: &Facts<'_>, cluster: &Cluster, trace: &mut T) {
+    /// At most how many percent of copies a rule's requests may have, and what says so.
+    pub(crate) fn hedging<'a>(&'a self, rule: &'a RulePlan) -> Option<(f64, &'a Origin)> {
+        let of_mesh = self.settings.hedging.map(|percent| (percent, &self.settings.origin));
+        let (percent, origin) = rule.hedging.as_ref().map(|hedging| (hedging.percent, &hedging.origin)).or(of_mesh)?;
+        (percent > 0.0).then_some((percent, origin))
+    }
+
+    fn tell_hedging<T: Trace>(&self, facts: &Facts<'_>, cluster: &Cluster, rule: &Rule, trace: &mut T) {
         let safe = facts.http.is_some_and(|http| matches!(http.method, "GET" | "HEAD"));
-        if let Some(percent) = self.settings.hedging.filter(|_| safe && cluster.endpoints.len() > 1) {
+        if let Some((percent, origin)) = self.hedging(&rule.plan).filter(|_| safe && cluster.endpoints.len() > 1) {
             let what = || format!("a second copy to another endpoint when the first takes long, at most {percent} % more requests");
-            trace.step(Mark::Info, "hedging", what, Some(&self.settings.origin));
+            trace.step(Mark::Info, "hedging", what, Some(origin));
         }
     }
 }
 
 fn tell_cluster<T: Trace>(cluster: &Cluster, trace: &mut T) {
     let origin = cluster.origin.as_ref();
-    trace.step(Mark::Info, "endpoints", || format!("{} ready, balanced by {}", cluster.endpoints.len(), words::balancer(&cluster.balancer)), origin);
+    let balanced = || format!("{} ready, balanced by {}", cluster.endpoints.len(), words::balancer(&cluster.balancer));
+    trace.step(Mark::Info, "endpoints", balanced, cluster.balancer_origin.as_ref());
+    if origin.is_some() && origin != cluster.balancer_origin.as_ref() {
+        trace.step(Mark::Info, "destination", || "TLS, limits and ejection as they are said here".to_owned(), origin);
+    }
     for endpoint in &cluster.endpoints {
         let how = || match &endpoint.transport {
             Transport::Mesh { expect, .. } => format!("{}, mutual TLS, must prove {expect}", endpoint.workload.uid),
@@ -489,6 +509,9 @@ fn tell_cluster<T: Trace>(cluster: &Cluster, trace: &mut T) {
             Transport::Plain => format!("{}, plain text", endpoint.workload.uid),
         };
         trace.step(Mark::Info, "endpoint", how, Some(&endpoint.workload.origin));
+    }
+    if let Some(origin) = &cluster.budget_origin {
+        trace.step(Mark::Info, "budget", || words::retry_budget(&cluster.retry_budget), Some(origin));
     }
     if let Some(version) = cluster.proxy_protocol {
         trace.step(Mark::Info, "client address", || format!("told first, in a PROXY protocol header ({version:?})"), origin);
@@ -506,7 +529,10 @@ fn tell_cluster<T: Trace>(cluster: &Cluster, trace: &mut T) {
     if let Some(check) = &cluster.health_check {
         trace.step(Mark::Info, "checked", || words::health_check(check), Some(&check.origin));
     }
-    if let Some(sessions) = &cluster.sessions {
+}
+
+fn tell_sessions<T: Trace>(share: &Share, trace: &mut T) {
+    if let Some(sessions) = share.sessions() {
         trace.step(Mark::Info, "sessions", || format!("kept by {}", sessions.describe()), Some(&sessions.origin));
     }
 }

@@ -207,9 +207,9 @@ impl Live {
     ///
     /// # Errors
     /// The limit it ran into; nothing is counted then.
-    pub fn admit(&mut self, cluster: &Cluster) -> Result<(), Overflow> {
+    pub fn admit(&mut self, cluster: &Cluster, now: Duration) -> Result<(), Overflow> {
         let workers = self.workers;
-        self.cluster(&cluster.key).counters.admit(cluster, workers)
+        self.cluster(&cluster.key).counters.admit(cluster, workers, now)
     }
 
     pub fn finish_request(&mut self, cluster: &Cluster) {
@@ -230,9 +230,9 @@ impl Live {
     }
 
     /// Whether one more retry fits the cluster's limits and budget; if so it is counted until `finish_retry`.
-    pub fn try_retry(&mut self, cluster: &Cluster) -> bool {
+    pub fn try_retry(&mut self, cluster: &Cluster, now: Duration) -> bool {
         let workers = self.workers;
-        self.cluster(&cluster.key).counters.retry(cluster, workers)
+        self.cluster(&cluster.key).counters.retry(cluster, workers, now)
     }
 
     pub fn finish_retry(&mut self, cluster: &Cluster) {

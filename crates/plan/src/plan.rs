@@ -4,6 +4,7 @@ use crate::cluster::{Cluster, ClusterKey};
 use crate::inbound::InboundPlan;
 use crate::rate::Limit;
 use crate::table::{Direct, HostPlan, Table};
+use crate::telemetry::Telemetry;
 use crate::verdict::RulePlan;
 use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use taut_model::host;
 use taut_model::origin::Origin;
 use taut_model::service::{AppProtocol, Place, Service};
-use taut_model::settings::MeshSettings;
+use taut_model::settings::{Compression, MeshSettings};
 use taut_model::workload::Workload;
 
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub struct Plan {
     pub(crate) endpoint_addresses: BTreeMap<SocketAddr, Direct>,
     pub(crate) clusters: BTreeMap<ClusterKey, Arc<Cluster>>,
     pub(crate) settings: Arc<MeshSettings>,
+    pub(crate) telemetry: Telemetry,
     pub(crate) inbound: InboundPlan,
     pub(crate) passthrough: Arc<RulePlan>,
     pub(crate) problems: Vec<(Origin, String)>,
@@ -62,6 +64,22 @@ impl Plan {
     /// What holds for the whole mesh.
     pub fn settings(&self) -> &MeshSettings {
         &self.settings
+    }
+
+    /// What observers are told.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    /// At most how many percent of second copies the requests of a rule may have; `None`: none.
+    pub fn most_hedging(&self, rule: &RulePlan) -> Option<f64> {
+        self.hedging(rule).map(|(percent, _)| percent)
+    }
+
+    /// Which responses of the workload beside this proxy are compressed; `None`: none.
+    pub fn compression(&self) -> Option<&Compression> {
+        let compression = self.settings.compression.as_ref()?;
+        self.own.as_ref().is_some_and(|own| own.has_labels(&compression.selector)).then_some(compression)
     }
 
     /// Per object: why it is not accepted; the shell reports it to the control plane. A route told here has no effect; a policy

@@ -20,9 +20,29 @@ pub enum Failure<'a> {
     Status {
         status: u16,
         grpc: Option<u16>,
+        marked: Marked,
     },
     /// Anything else, by name; never retried.
     Other(&'a str),
+}
+
+/// What the headers of a response say of retries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marked {
+    /// A rate limit refused it.
+    pub rate_limited: RateLimited,
+    /// It has a header that the request names in `x-envoy-retriable-header-names`.
+    pub named: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RateLimited {
+    #[default]
+    No,
+    /// By one of the mesh.
+    Mesh,
+    /// With Envoy's `x-envoy-ratelimited`, which asks not to be retried unless that is configured.
+    Envoy,
 }
 
 /// Istio's default for HTTP routes without a `retries` field: two retries, 25 ms base (istio `pilot/pkg/networking/core/route/retry`).
@@ -43,16 +63,21 @@ pub(crate) fn never() -> Retry {
 /// response came (`Reset`, `PerTryTimeout`), the peer may have acted on it, so only idempotent methods are tried again
 /// (RFC 9110 section 9.2.2). How many attempts were made already is the caller's to count.
 pub fn should_retry(retry: &Retry, failure: &Failure<'_>, method: &str) -> bool {
-    use RetryOn::{Conflict, ConnectFailure, GatewayError, Grpc, RefusedStream, Reset, ResetBeforeRequest, ServerError, Status};
+    use RetryOn::{Conflict, ConnectFailure, GatewayError, Grpc, NamedHeader, RefusedStream, Reset, ResetBeforeRequest, ServerError, Status};
     if retry.attempts == 0 {
         return false;
+    }
+    if let Failure::Status { marked: Marked { rate_limited: RateLimited::Envoy, .. }, .. } = failure {
+        return retry.on.contains(&RetryOn::RateLimited);
     }
     let named = |on: &RetryOn| match failure {
         Failure::Connect => matches!(on, ConnectFailure | ServerError | GatewayError | Reset),
         Failure::RefusedStream => matches!(on, RefusedStream | ServerError | GatewayError | Reset),
         Failure::ResetBeforeRequest => matches!(on, ResetBeforeRequest | ServerError | GatewayError | Reset),
         Failure::Reset | Failure::PerTryTimeout => idempotent(method) && matches!(on, ServerError | GatewayError | Reset),
-        Failure::Status { status, grpc } => match on {
+        Failure::Status { status, grpc, marked } => match on {
+            RetryOn::RateLimited => marked.rate_limited == RateLimited::Mesh,
+            NamedHeader => marked.named,
             ServerError => (500..=599).contains(status),
             GatewayError => (502..=504).contains(status),
             Conflict => *status == 409,
@@ -99,15 +124,26 @@ mod tests {
 
     #[test]
     fn what_is_retried() {
+        let grpc = |code| Failure::Status { status: 200, grpc: Some(code), marked: Marked::default() };
         let on = |on: &[RetryOn]| Retry { on: on.to_vec(), ..default_retry() };
-        let status = |status| Failure::Status { status, grpc: None };
+        let status = |status| Failure::Status { status, grpc: None, marked: Marked::default() };
+        let limited = |rate_limited| Failure::Status { status: 429, grpc: None, marked: Marked { rate_limited, named: false } };
+        let named = |named| Failure::Status { status: 404, grpc: None, marked: Marked { named, ..Marked::default() } };
         for (retry, failure, method, want) in [
+            (on(&[RetryOn::RateLimited]), limited(RateLimited::Envoy), "POST", true),
+            (on(&[RetryOn::RateLimited]), limited(RateLimited::Mesh), "GET", true),
+            (on(&[RetryOn::RateLimited]), limited(RateLimited::No), "GET", false),
+            (on(&[RetryOn::Status(429)]), limited(RateLimited::Mesh), "GET", true),
+            (on(&[RetryOn::Status(429)]), limited(RateLimited::Envoy), "GET", false),
+            (on(&[RetryOn::NamedHeader]), named(true), "GET", true),
+            (on(&[RetryOn::NamedHeader]), named(false), "GET", false),
+            (on(&[RetryOn::ServerError]), named(true), "GET", false),
             (default_retry(), Failure::Connect, "POST", true),
             (default_retry(), Failure::RefusedStream, "POST", true),
             (default_retry(), status(503), "POST", true),
             (default_retry(), status(500), "GET", false),
-            (default_retry(), Failure::Status { status: 200, grpc: Some(14) }, "POST", true),
-            (default_retry(), Failure::Status { status: 200, grpc: Some(13) }, "POST", false),
+            (default_retry(), grpc(14), "POST", true),
+            (default_retry(), grpc(13), "POST", false),
             (default_retry(), Failure::Reset, "GET", true),
             (default_retry(), Failure::Reset, "POST", false),
             (on(&[RetryOn::Reset]), Failure::Reset, "GET", true),
@@ -130,7 +166,8 @@ mod tests {
 
     #[test]
     fn by_default_a_503_is_repeated_only_where_that_is_safe() {
-        let status = |status| Failure::Status { status, grpc: None };
+        let status = |status| Failure::Status { status, grpc: None, marked: Marked::default() };
+        let unavailable = Failure::Status { status: 200, grpc: Some(14), marked: Marked::default() };
         for (failure, method, reason, want) in [
             (status(503), "GET", None, true),
             (status(503), "DELETE", Some("reset"), true),
@@ -139,7 +176,7 @@ mod tests {
             (status(503), "POST", Some("app_unreachable"), true),
             (status(503), "POST", Some("overflow"), true),
             (Failure::Connect, "POST", None, true),
-            (Failure::Status { status: 200, grpc: Some(14) }, "POST", None, true),
+            (unavailable, "POST", None, true),
         ] {
             assert_eq!(safe_by_default(&failure, method, reason), want, "{failure:?} {method} {reason:?}");
         }

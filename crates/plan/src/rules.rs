@@ -60,11 +60,18 @@ pub(crate) struct Scope<'a> {
 
 impl Scope<'_> {
     /// A fault on a rule switches its timeout and its retries off, as Istio says for faults injected by the client's side.
-    pub(crate) fn http_rule(&self, dialect: Dialect, rule: &HttpRule) -> Rule {
+    /// `sampling`: of the traces that begin with it.
+    pub(crate) fn http_rule(&self, dialect: Dialect, rule: &HttpRule, sampling: Option<f64>) -> Rule {
         let faulty = rule.fault.is_some();
         let (request_headers, set_authority) = without_authority(&rule.request_headers);
         let action = match &rule.action {
-            HttpAction::Forward(backends) => RuleAction::Forward(self.shares(dialect, backends)),
+            HttpAction::Forward(backends) => {
+                let mut shares = self.shares(dialect, backends);
+                if let Some(persistence) = &rule.persistence {
+                    shares.iter_mut().for_each(|share| share.keep_sessions(persistence));
+                }
+                RuleAction::Forward(shares)
+            }
             HttpAction::Redirect(redirect) => RuleAction::Redirect(redirect.clone(), redirect.path.as_ref().and_then(|path| path_change(path).ok())),
             HttpAction::Respond(response) => RuleAction::Respond(response.clone()),
         };
@@ -77,6 +84,8 @@ impl Scope<'_> {
             default_retry: rule.retry.is_none() && !faulty,
             request_headers,
             response_headers: rule.response_headers.clone(),
+            sampling,
+            hedging: rule.hedging.clone(),
         };
         Rule {
             plan: Arc::new(plan),
@@ -149,6 +158,7 @@ impl Scope<'_> {
             backend: Arc::new(BackendPlan { origin: backend.origin.clone(), request_headers, response_headers }),
             target: self.target(dialect, backend),
             authority,
+            sessions: None,
         }
     }
 
@@ -249,6 +259,8 @@ pub(crate) fn bare_plan(origin: Origin) -> RulePlan {
         default_retry: false,
         request_headers,
         response_headers,
+        sampling: None,
+        hedging: None,
     }
 }
 

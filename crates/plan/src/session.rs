@@ -52,10 +52,7 @@ impl Sessions {
 
     /// The lower-case name of the request header that is looked at.
     pub(crate) fn header_name(&self) -> String {
-        match &self.by {
-            SessionMark::Cookie { .. } => "cookie".to_owned(),
-            SessionMark::Header(name) => lower(name).into_owned(),
-        }
+        header_name(&self.by)
     }
 
     /// `the cookie "session"`
@@ -64,5 +61,13 @@ impl Sessions {
             SessionMark::Cookie { name, .. } => format!("the cookie {name:?}"),
             SessionMark::Header(name) => format!("the header {name:?}"),
         }
+    }
+}
+
+/// The lower-case name of the request header that carries a mark.
+pub(crate) fn header_name(mark: &SessionMark) -> String {
+    match mark {
+        SessionMark::Cookie { .. } => "cookie".to_owned(),
+        SessionMark::Header(name) => lower(name).into_owned(),
     }
 }

@@ -8,6 +8,7 @@ use taut_model::rate_limit::RateLimit;
 use taut_model::route::Route;
 use taut_model::service::Service;
 use taut_model::settings::MeshSettings;
+use taut_model::telemetry::Telemetry;
 use taut_model::workload::Workload;
 
 /// One proxy's view of the mesh. Keys are the wire's resource names: the host for a service, the uid for a workload,
@@ -30,6 +31,7 @@ pub struct Snapshot {
     pub limits: BTreeMap<String, Arc<RateLimit>>,
     /// At most one; none are the defaults.
     pub settings: BTreeMap<String, Arc<MeshSettings>>,
+    pub telemetry: BTreeMap<String, Arc<Telemetry>>,
     /// Whether the control plane has sent every policy that concerns `own`. Until then inbound is refused: fail closed.
     pub policies_complete: bool,
 }

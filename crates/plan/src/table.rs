@@ -5,12 +5,14 @@ use crate::cors::CorsPolicy;
 use crate::facts::HttpFacts;
 use crate::index::{AnyOf, Demand, Index, Sought};
 use crate::matching::{Matcher, Source};
+use crate::session::Sessions;
 use crate::trace::Trace;
 use crate::verdict::{BackendPlan, Refusal, RulePlan};
 use ipnet::IpNet;
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use taut_model::destination::Persistence;
 use taut_model::origin::Origin;
 use taut_model::route::{Dialect, DirectResponse, Fault, Redirect};
 use taut_model::service::{AppProtocol, Service};
@@ -132,6 +134,25 @@ pub(crate) struct Share {
     pub(crate) target: Target,
     /// Authority that this backend's header changes set.
     pub(crate) authority: Option<String>,
+    /// As the rule says; else the cluster's own count.
+    pub(crate) sessions: Option<Arc<Sessions>>,
+}
+
+impl Share {
+    pub(crate) fn keep_sessions(&mut self, persistence: &Persistence) {
+        if let Target::Cluster(cluster) = &self.target {
+            let uids = cluster.endpoints.iter().map(|endpoint| endpoint.workload.uid.as_str());
+            self.sessions = Some(Arc::new(Sessions::new(persistence, &cluster.key.host, cluster.key.port, uids)));
+        }
+    }
+
+    /// How clients that come back are known.
+    pub(crate) fn sessions(&self) -> Option<&Arc<Sessions>> {
+        match &self.target {
+            Target::Cluster(cluster) => self.sessions.as_ref().or(cluster.sessions.as_ref()),
+            Target::Passthrough | Target::Unknown(_) | Target::Refused(_) => None,
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -2,10 +2,11 @@
 
 use crate::cluster::Cluster;
 use crate::rate::Due;
+use crate::session::Sessions;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::origin::Origin;
-use taut_model::route::{AbortWith, HeaderChange, Retry};
+use taut_model::route::{AbortWith, HeaderChange, Hedging, Retry};
 
 #[derive(Clone, Debug)]
 pub enum Verdict {
@@ -70,6 +71,10 @@ pub struct RulePlan {
     pub default_retry: bool,
     pub request_headers: HeaderChange,
     pub response_headers: HeaderChange,
+    /// Percent of the traces that begin with a request of this rule; `None`: as Telemetry has it.
+    pub sampling: Option<f64>,
+    /// `None`: as the mesh's settings say.
+    pub hedging: Option<Hedging>,
 }
 
 #[derive(Clone, Debug)]
@@ -115,6 +120,8 @@ pub struct Forward {
     /// Cookie to set on the response for cookie hashing, when the client sent none: a whole `Set-Cookie` value, ready to
     /// send. The cookie's own value is `hash` as 16 hexadecimal digits.
     pub set_cookie: Option<String>,
+    /// How clients that come back are known, if they are.
+    pub sessions: Option<Arc<Sessions>>,
     /// The position of the endpoint that the client has been at before.
     pub resumed: Option<usize>,
     /// Copies to send.
@@ -125,7 +132,7 @@ impl Forward {
     /// What a client of the endpoint `uid` must be told, so that it is known when it comes back: a response header's name and value.
     /// `None` where sessions are not kept, and for a client that shows that mark already.
     pub fn session_mark(&self, uid: &str) -> Option<(String, String)> {
-        let sessions = self.cluster.sessions.as_ref()?;
+        let sessions = self.sessions.as_ref()?;
         let position = self.cluster.endpoints.iter().position(|endpoint| endpoint.workload.uid == uid)?;
         if self.resumed == Some(position) { None } else { sessions.told(position) }
     }
@@ -165,6 +172,8 @@ pub enum Reason {
     /// The control plane says there is no such service, and the name is not an address or an outside name.
     UnknownService,
     UnknownPort,
+    /// The destination is not of the mesh, and the mesh's settings let programs reach nothing else.
+    NotOfTheMesh,
     /// A matching HTTPRoute exists but none of its rules matched (Gateway API: 404).
     NoRouteMatched,
     /// A preflight of a page whose origin the rule's CORS policy does not allow.
@@ -187,6 +196,7 @@ impl Reason {
         match self {
             Self::UnknownService => "unknown_service",
             Self::UnknownPort => "unknown_port",
+            Self::NotOfTheMesh => "not_of_the_mesh",
             Self::NoRouteMatched => "no_route_matched",
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::BackendUnresolved => "backend_unresolved",

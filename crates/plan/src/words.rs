@@ -1,9 +1,9 @@
 //! Words for what explanations mention: balancers, retry conditions, aborts, lists of objects.
 
 use crate::locality::{Place, Places};
-use taut_model::destination::{Balancer, HealthCheck, Probe};
+use taut_model::destination::{Balancer, HealthCheck, Probe, RetryBudget};
 use taut_model::origin::Origin;
-use taut_model::route::{AbortWith, HeaderChange, Retry, RetryEndpoints, RetryOn};
+use taut_model::route::{AbortWith, HeaderChange, HowChanged, Retry, RetryEndpoints, RetryOn};
 
 pub(crate) fn balancer(balancer: &Balancer) -> &'static str {
     match balancer {
@@ -27,6 +27,8 @@ pub fn retry_on(conditions: &[RetryOn]) -> String {
         RetryOn::GatewayError => "502-504".to_owned(),
         RetryOn::Conflict => "409".to_owned(),
         RetryOn::Status(status) => status.to_string(),
+        RetryOn::RateLimited => "rate limited".to_owned(),
+        RetryOn::NamedHeader => "headers that the request names".to_owned(),
         RetryOn::Grpc(code) => format!("gRPC {code}"),
     };
     conditions.iter().map(word).collect::<Vec<_>>().join(", ")
@@ -39,12 +41,25 @@ pub(crate) fn retry_limits(retry: &Retry) -> String {
     format!("{}{}", per_try.unwrap_or_default(), anywhere.unwrap_or_default())
 }
 
+/// `retries are at most 20 % of the requests of the last 10s, and 10 in 1s in any case`
+pub(crate) fn retry_budget(budget: &RetryBudget) -> String {
+    let RetryBudget { percent, min_concurrency, interval, min_rate } = budget;
+    let of = if interval.is_zero() { "in flight".to_owned() } else { format!("of the last {interval:?}") };
+    let at_a_time = (*min_concurrency > 0).then(|| format!(", {min_concurrency} at a time in any case"));
+    let rate = min_rate.map(|rate| format!(", {} in {:?} in any case", rate.count, rate.interval));
+    format!("retries are at most {percent} % of the requests {of}{}{}", at_a_time.unwrap_or_default(), rate.unwrap_or_default())
+}
+
 /// `x-a removed, x-b set, x-c added`
 pub(crate) fn header_change(change: &HeaderChange) -> String {
     let removed = change.remove.iter().map(|name| format!("{name} removed"));
     let set = change.set.iter().map(|(name, _)| format!("{name} set"));
     let added = change.add.iter().map(|(name, _)| format!("{name} added"));
-    removed.chain(set).chain(added).collect::<Vec<_>>().join(", ")
+    let computed = change.computed.iter().map(|header| match header.how {
+        HowChanged::Set => format!("{} set", header.name),
+        HowChanged::Add => format!("{} added", header.name),
+    });
+    removed.chain(set).chain(added).chain(computed).collect::<Vec<_>>().join(", ")
 }
 
 pub(crate) fn abort(with: AbortWith) -> String {

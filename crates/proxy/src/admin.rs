@@ -14,14 +14,15 @@ use serde_json::Value;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use taut_observe::metrics::{CONTENT_TYPE, Kind, Sample};
+use taut_observe::exposition::Format;
+use taut_observe::metrics::{Kind, Sample};
 use taut_observe::names::{self, label};
 use taut_wire::net::Listener;
 
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
 const MOST_RECORDS: usize = 100;
 const PATHS: &str = "taut-proxy admin\n\n/ready     200 when certificate, plan and application are ready, else 503 and why\n\
-    /metrics   Prometheus text\n/config    what this proxy runs, as JSON\n/records   newest records; ?request_id=ID: those of one request, explained\n";
+    /metrics   Prometheus text, or OpenMetrics with exemplars\n/config    what this proxy runs, as JSON\n/records   newest records; ?request_id=ID: those of one request, explained\n";
 
 /// What the server shows.
 #[derive(Clone)]
@@ -45,7 +46,8 @@ pub async fn serve(listener: Listener, admin: Admin) {
         let admin = admin.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
-                let response = admin.respond(request.method(), request.uri());
+                let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+                let response = admin.respond(request.method(), request.uri(), Format::accepted(accept));
                 async move { Ok::<_, Infallible>(response) }
             });
             let mut server = hyper::server::conn::http1::Builder::new();
@@ -57,7 +59,8 @@ pub async fn serve(listener: Listener, admin: Admin) {
 }
 
 impl Admin {
-    fn respond(&self, method: &Method, uri: &http::Uri) -> Response<Full<Bytes>> {
+    /// `format`: of the metrics.
+    fn respond(&self, method: &Method, uri: &http::Uri, format: Format) -> Response<Full<Bytes>> {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
         }
@@ -67,7 +70,7 @@ impl Admin {
                 Ok(()) => text(StatusCode::OK, "ready\n".to_owned()),
                 Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
             },
-            "/metrics" | "/stats/prometheus" => response(StatusCode::OK, CONTENT_TYPE, self.metrics()),
+            "/metrics" | "/stats/prometheus" => response(StatusCode::OK, format.content_type(), self.metrics(format)),
             "/config" => json(&self.status.config()),
             "/records" => json(&self.records(uri.query().unwrap_or_default())),
             path => text(StatusCode::NOT_FOUND, format!("there is no {path}; there are:\n\n{PATHS}")),
@@ -83,7 +86,7 @@ impl Admin {
         found.iter().map(|kept| if asked.is_some() { kept.to_json() } else { kept.record_json() }).collect()
     }
 
-    fn metrics(&self) -> String {
+    fn metrics(&self, format: Format) -> String {
         let current = self.status.current();
         let process = Process::read();
         let expires = current.identity().map(|held| held.not_after.duration_since(self.world.wall()).as_secs_f64());
@@ -110,7 +113,15 @@ impl Admin {
         samples.extend(process.resident_bytes.map(|bytes| Sample::gauge(names::PROCESS_MEMORY, "Resident memory.", bytes as f64)));
         samples.extend(process.cpu.map(|cpu| Sample::counter(names::PROCESS_CPU, "User and system CPU time.", cpu.as_secs_f64())));
         samples.extend(process.started.map(|at| Sample::gauge(names::PROCESS_START, "Start of the process, Unix time.", at)));
-        self.sink.registry().render(&samples)
+        let (exported, lost): (Vec<_>, Vec<_>) = (self.sink.telemetry().exported().collect(), self.sink.telemetry().lost().collect());
+        let exported: Vec<_> = exported.iter().map(|(signal, count)| ([(label::SIGNAL, *signal)], *count as f64)).collect();
+        let lost: Vec<_> = lost.iter().map(|(signal, reason, count)| ([(label::SIGNAL, *signal), (label::REASON, *reason)], *count as f64)).collect();
+        let counter = |name, help, labels, value| Sample { name, help, kind: Kind::Counter, labels, value };
+        let help = "Spans, metric points and log records that collectors have taken.";
+        samples.extend(exported.iter().map(|(labels, value)| counter(names::TELEMETRY_EXPORTED, help, labels.as_slice(), *value)));
+        let help = "The same that were lost, and why.";
+        samples.extend(lost.iter().map(|(labels, value)| counter(names::TELEMETRY_DROPPED, help, labels.as_slice(), *value)));
+        self.sink.registry().render_as(format, &samples)
     }
 }
 

@@ -4,11 +4,12 @@
 use crate::current::Current;
 use crate::dial::Dialer;
 use crate::doors::Doors;
+use crate::flows::Flows;
 use crate::hbone::Tunnels;
 use crate::learned::Learned;
 use crate::metadata::{self, Introductions};
 use crate::naming::Names;
-use crate::options::Options;
+use crate::options::{Options, Signals};
 use crate::pool::Pool;
 use crate::sink::Sink;
 use crate::tls::Tls;
@@ -53,14 +54,21 @@ pub struct Engine {
     learned: RefCell<Learned>,
     /// Exchanges and connections that there have been.
     begun: Cell<u64>,
+    pub flows: Flows,
     open: watch::Sender<usize>,
     closing: watch::Sender<bool>,
     /// Held once by each mirrored copy under way.
     pub copies: Rc<()>,
+    /// Held once by each response that is being compressed.
+    pub presses: Rc<()>,
 }
 
 impl Engine {
     pub fn new(world: World, options: Arc<Options>, current: Arc<Current>, sink: Sink, own: Vec<SocketAddr>) -> Rc<Self> {
+        let sink = match options.signals {
+            Signals::On => sink.tallied(),
+            Signals::Off => sink,
+        };
         let dialer = Rc::new(Dialer { world: world.clone(), tls: Tls::new(world.clone()), own });
         let workers = u32::try_from(options.workers).unwrap_or(u32::MAX).max(1);
         let live = Rc::new(RefCell::new(Live::for_workers(workers)));
@@ -84,9 +92,11 @@ impl Engine {
             names: RefCell::default(),
             learned: RefCell::default(),
             begun: Cell::new(0),
+            flows: Flows::default(),
             open: watch::Sender::new(0),
             closing: watch::Sender::new(false),
             copies: Rc::new(()),
+            presses: Rc::new(()),
         })
     }
 
@@ -229,7 +239,8 @@ pub struct Admitted {
 
 impl Admitted {
     pub fn new(engine: &Rc<Engine>, cluster: &Arc<Cluster>) -> Result<Self, Overflow> {
-        engine.live().admit(cluster)?;
+        let now = engine.world.now();
+        engine.live().admit(cluster, now)?;
         Ok(Self { engine: engine.clone(), cluster: cluster.clone(), retry: false })
     }
 
@@ -239,7 +250,7 @@ impl Admitted {
         if std::mem::take(&mut self.retry) {
             live.finish_retry(&self.cluster);
         }
-        self.retry = live.try_retry(&self.cluster);
+        self.retry = live.try_retry(&self.cluster, self.engine.world.now());
         self.retry
     }
 }

@@ -1,5 +1,6 @@
 //! One exchange, steps 3 to 7: gather the facts, decide, transform, forward, respond.
 
+use crate::compress;
 use crate::engine::Engine;
 use crate::facts::{self, Arrival, Exchange};
 use crate::fault::{Fault, Kind};
@@ -9,6 +10,7 @@ use crate::learn::{learn, not_learned};
 use crate::limiter;
 use crate::mirror;
 use crate::respond::{self, ResponseBody};
+use crate::trace;
 use crate::transform;
 use crate::translate;
 use crate::upgrade::Upgrade;
@@ -28,6 +30,9 @@ pub async fn serve(engine: &Rc<Engine>, arrival: &Rc<Arrival>, head: Parts, body
 async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, Fault> {
     let mut go = decide(engine, exchange).await?;
     exchange.cors = go.cors.take();
+    if let Some(percent) = go.rule.sampling {
+        sample_as_the_route_says(exchange, percent);
+    }
     limiter::admit(engine, &go)?;
     limiter::bound(exchange, &go)?;
     if let Some(delay) = go.delay {
@@ -42,7 +47,15 @@ async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, F
     let switching = switches_protocol(&answer.response);
     let from_mesh = answer.from_mesh;
     transform::response(engine, exchange, &go, answer.response.headers_mut(), switching, from_mesh);
+    if let Some(compression) = exchange.plan.compression().filter(|_| exchange.inbound() && !switching) {
+        answer.response = compress::response(engine, &exchange.head, answer.response, compression);
+    }
     Ok(answer)
+}
+
+fn sample_as_the_route_says(exchange: &mut Exchange, percent: f64) {
+    let tracing = exchange.plan.telemetry().of(exchange.arrival.direction).tracing.as_deref();
+    trace::resample(&mut exchange.head.headers, &mut exchange.open.trail, tracing, percent);
 }
 
 /// Asks the plan, and the mesh as long as the plan does not know enough: at most twice.

@@ -26,7 +26,7 @@ use taut_model::origin::Origin;
 use taut_model::route::HeaderChange;
 use taut_observe::names::{PASSTHROUGH, UNKNOWN};
 use taut_observe::record::{Edge, ExchangeRecord, Party, Protocol, Reporter};
-use taut_observe::text::{Moment, Text};
+use taut_observe::text::{Id, Moment, Text};
 use taut_plan::verdict::{Action, Rolls};
 use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan, Verdict, undotted};
 
@@ -183,6 +183,8 @@ pub struct Exchange {
     host: Text,
     port: u16,
     pub grpc: bool,
+    /// That the client speaks.
+    pub version: Version,
     pub call: Call,
     /// The client speaks gRPC-Web, and is to be answered in it.
     pub web: Option<grpc_web::Format>,
@@ -245,12 +247,13 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
     }
     (edge.service_host, edge.service_name) = (host.clone(), host.clone());
     edge.service_namespace = engine.names().unknown();
-    let (request_id, trace_id) = trace::ids(&mut head.headers, &mut engine.dice());
+    let tracing = plan.telemetry().of(arrival.direction).tracing.as_deref();
+    let (request_id, trail) = trace::begin(&mut head.headers, &mut engine.dice(), tracing);
     let record = ExchangeRecord {
         edge,
         started: Moment(engine.world.wall()),
         request_id,
-        trace_id,
+        trace_id: Id::Trace(trail.trace),
         method: method_text(head.method.as_str()),
         authority: authority.clone(),
         path: head.uri.path().into(),
@@ -286,9 +289,9 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
         sni: arrival.sni.clone(),
     };
     let evidence = Evidence { plan: plan.clone(), facts, rolls };
-    let open = Open::new(engine, record, evidence, body.clone());
-    let (web, cors, largest_response) = (None, None, None);
-    Exchange { arrival: arrival.clone(), head, body, upgrade, plan, rolls, authority, host, port, grpc, call, web, cors, largest_response, open }
+    let open = Open::new(engine, record, trail, evidence, body.clone());
+    let (web, cors, largest_response, arrival, version) = (None, None, None, arrival.clone(), head.version);
+    Exchange { arrival, head, body, upgrade, plan, rolls, authority, host, port, grpc, version, call, web, cors, largest_response, open }
 }
 
 /// Removes the headers that only proxies of the mesh may set, after reading what a peer's proxy said in them.

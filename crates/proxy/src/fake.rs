@@ -10,14 +10,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use taut_model::identity::Identity;
+use taut_model::signal::Batch;
 use taut_wire::certificate::istio_certificate_service_server::{IstioCertificateService, IstioCertificateServiceServer};
 use taut_wire::certificate::{IstioCertificateRequest, IstioCertificateResponse};
 use taut_wire::desk::desk_server::{Desk, DeskServer};
-use taut_wire::desk::{Acknowledge, Ask, FromProxy, Hello, Readiness, ToProxy, Welcome, ask, from_proxy, readiness::State, to_proxy};
+use taut_wire::desk::{Acknowledge, Ask, FromProxy, Hello, Kept, Readiness, Report, ToProxy, Welcome, ask, from_proxy, readiness::State, to_proxy};
 use taut_wire::discovery::aggregated_discovery_service_server::{AggregatedDiscoveryService, AggregatedDiscoveryServiceServer};
 use taut_wire::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use taut_wire::resource::{self, Resource, ResourceType};
 use taut_wire::session::{ServerSession, View};
+use taut_wire::signals::Listener;
 use taut_wire::token::JoinToken;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -46,6 +48,7 @@ pub struct Seen {
     pub readiness: Vec<Readiness>,
     pub answers: Vec<(u64, String)>,
     pub bearers: Vec<Option<String>>,
+    pub reports: Vec<Batch>,
     /// The hosts that the last discovery request left subscribed.
     pub hosts: BTreeSet<String>,
 }
@@ -197,6 +200,22 @@ impl Desk for FakeControl {
                         }
                     }
                 }
+            }
+        });
+        Ok(Response::new(UnboundedReceiverStream::new(stream)))
+    }
+
+    type ReportStream = Outgoing<Kept>;
+
+    /// Everything is kept at once.
+    async fn report(&self, request: Request<Streaming<Report>>) -> Result<Response<Self::ReportStream>, Status> {
+        let (say, stream) = mpsc::unbounded_channel();
+        let (seen, mut incoming, mut listener) = (self.seen.clone(), request.into_inner(), Listener::default());
+        tokio::spawn(async move {
+            while let Ok(Some(report)) = incoming.message().await {
+                let batch = listener.hear(report).unwrap();
+                let _ = say.send(Ok(Kept { epoch: batch.epoch, sequence: batch.sequence }));
+                seen.lock().reports.push(batch);
             }
         });
         Ok(Response::new(UnboundedReceiverStream::new(stream)))

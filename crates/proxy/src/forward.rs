@@ -7,13 +7,14 @@ use crate::engine::{Admitted, Engine, InFlight};
 use crate::facts::Exchange;
 use crate::fault::{DEADLINE_OVER, Fault, Kind, OVERLOADED};
 use crate::grpc;
+use crate::gzip::Gzip;
 use crate::hedge;
 use crate::incoming::Incoming;
 use crate::metadata;
 use crate::record::{attempt, micros};
 use crate::tls::Spoken;
 use bytes::Bytes;
-use http::{Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, Response, StatusCode, Version, header};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,12 +25,16 @@ use taut_plan::Outcome;
 use taut_plan::cluster::{Cluster, Dial, Transport};
 use taut_plan::overload::priority;
 use taut_plan::retry;
-use taut_plan::verdict::{Action, Forward, Go};
+use taut_plan::verdict::{Action, Forward, Go, Reason, RulePlan};
 use tokio::time::Instant;
 
 /// For destinations that no policy speaks of: Istio's defaults.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Envoy's: a rate limit refused the request; and the names of response headers for which a request may be sent again.
+static RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
+static RETRIABLE_HEADERS: HeaderName = HeaderName::from_static("x-envoy-retriable-header-names");
 
 /// The head of a response, and where its body comes from.
 pub struct Answer {
@@ -44,6 +49,8 @@ pub struct Answer {
 pub enum Content {
     Here(Bytes),
     Upstream(Incoming),
+    /// The upstream's, compressed on its way.
+    Compressed(Box<Gzip>),
 }
 
 /// What stays taken until the response has ended.
@@ -114,10 +121,10 @@ async fn to_cluster(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go, forwa
         let avoided = if rule.endpoints == RetryEndpoints::Any { &[] } else { &tried[..] };
         let picked = InFlight::resume(engine, forward, avoided);
         let mut in_flight = picked.map_err(|none| Fault::new(Kind::NoEndpoint, none.to_string()))?;
-        let outcome = one_attempt(engine, exchange, cluster, &mut in_flight, rule.per_try_timeout).await;
+        let outcome = one_attempt(engine, exchange, cluster, &mut in_flight, &go.rule).await;
 
         let retries = u32::try_from(tried.len()).unwrap_or(u32::MAX);
-        let failure = due_for_retry(&outcome);
+        let failure = due_for_retry(&outcome, &exchange.head.headers, &in_flight);
         let due = failure.as_ref().is_some_and(|failure| {
             let method = exchange.head.method.as_str();
             let safe = || !go.rule.default_retry || retry::safe_by_default(failure, method, mesh_reason(&outcome, &in_flight));
@@ -166,12 +173,21 @@ fn mesh_reason<'a>(outcome: &'a Result<Response<Incoming>, Fault>, in_flight: &I
 }
 
 /// What the retry policy is asked about; `None` when the attempt went well.
-fn due_for_retry(outcome: &Result<Response<Incoming>, Fault>) -> Option<retry::Failure<'_>> {
+fn due_for_retry<'a>(outcome: &'a Result<Response<Incoming>, Fault>, asked: &HeaderMap, in_flight: &InFlight) -> Option<retry::Failure<'a>> {
     match outcome {
         Ok(response) => {
             let status = response.status().as_u16();
             let grpc = grpc::status(response.headers());
-            (status >= 400 || grpc.is_some_and(|grpc| grpc != 0)).then_some(retry::Failure::Status { status, grpc })
+            let named = has_named_header(response.headers(), asked);
+            if status < 400 && grpc.is_none_or(|grpc| grpc == 0) && !named {
+                return None;
+            }
+            let rate_limited = match response.headers().contains_key(&RATE_LIMITED) {
+                true => retry::RateLimited::Envoy,
+                false if mesh_reason(outcome, in_flight) == Some(Reason::RateLimited.name()) => retry::RateLimited::Mesh,
+                false => retry::RateLimited::No,
+            };
+            Some(retry::Failure::Status { status, grpc, marked: retry::Marked { rate_limited, named } })
         }
         Err(fault) => match fault.kind {
             Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::PeerUntrusted | Kind::NameNotFound => Some(retry::Failure::Connect),
@@ -184,14 +200,20 @@ fn due_for_retry(outcome: &Result<Response<Incoming>, Fault>) -> Option<retry::F
     }
 }
 
+/// Whether a response has a header that the request asks to be sent again for.
+fn has_named_header(response: &HeaderMap, asked: &HeaderMap) -> bool {
+    let names = asked.get_all(&RETRIABLE_HEADERS).iter().filter_map(|names| names.to_str().ok()).flat_map(|names| names.split(','));
+    names.map(str::trim).any(|name| response.contains_key(name))
+}
+
 async fn one_attempt(
     engine: &Rc<Engine>,
     exchange: &mut Exchange,
     cluster: &Arc<Cluster>,
     in_flight: &mut InFlight,
-    per_try: Option<Duration>,
+    rule: &RulePlan,
 ) -> Result<Response<Incoming>, Fault> {
-    let started = Instant::now();
+    let (started, per_try) = (Instant::now(), rule.retry.per_try_timeout);
     let endpoint = in_flight.picked.endpoint.clone();
     let mesh = matches!(endpoint.transport, Transport::Mesh { .. });
     let edge = &mut exchange.open.record().edge;
@@ -200,12 +222,14 @@ async fn one_attempt(
     if mesh {
         edge.source = engine.party(true);
     }
+    exchange.open.set_out();
     let spoken = spoken_to(cluster, &endpoint.transport, exchange.head.version, exchange.upgrade.is_some());
     let target = Target::of(&endpoint, cluster, spoken, exchange.arrival.ends);
     introduce(engine, exchange, &target.transport);
     let (call, to) = (exchange.call, if mesh { To::Mesh } else { To::Outside });
     call.pass_on(&mut exchange.head.headers, to, exchange.grpc, per_try)?;
-    let sending = hedge::send(engine, exchange, cluster, in_flight, &target);
+    let most_copies = exchange.plan.most_hedging(rule);
+    let sending = hedge::send(engine, exchange, cluster, in_flight, &target, most_copies);
     let sent = match per_try {
         None => sending.await,
         Some(limit) => tokio::time::timeout(limit, sending)
@@ -274,6 +298,7 @@ async fn to_application(engine: &Rc<Engine>, exchange: &mut Exchange, port: u16)
     let address = SocketAddr::new(own.address, port);
     let host = exchange.open.record.edge.service_host.clone();
     engine.names().service(&mut exchange.open.record().edge, &host, &own.namespace);
+    exchange.open.set_out();
     let pass = enter(engine, exchange, port).await?;
     let answer = direct(engine, exchange, Dial::Address(address)).await;
     if let Some(pass) = pass {

@@ -18,6 +18,7 @@ use http::{HeaderMap, HeaderValue};
 use std::io::Cursor;
 use taut_model::destination::ProxyProtocol;
 use taut_model::read;
+use taut_observe::text::Id;
 use taut_wire::net::Stream;
 use taut_wire::resource::{self, ResourceType};
 
@@ -191,8 +192,8 @@ pub fn traceparent(bytes: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
     let mut dice = fastrand::Rng::with_seed(1);
     let mut headers = HeaderMap::from_iter([(trace::TRACEPARENT.clone(), value.clone()), (trace::REQUEST_ID.clone(), value)]);
-    let (request, id) = trace::ids(&mut headers, &mut dice);
-    let (request, id) = (request.to_string(), id.to_string());
+    let (request, trail) = trace::begin(&mut headers, &mut dice, None);
+    let (request, id) = (request.to_string(), Id::Trace(trail.trace).to_string());
     assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id:?} is not a trace id");
     assert!(headers.get(&trace::TRACEPARENT).and_then(|parent| parent.to_str().ok()).is_some_and(|parent| parent.contains(&*id)));
     assert!(request.bytes().all(|byte| byte.is_ascii_graphic()), "{request:?} breaks a log's line");

@@ -21,18 +21,24 @@ use tokio::time::Instant;
 
 pub type Sent = Result<Response<Incoming>, Fault>;
 
-/// How many percent of copies the mesh allows for a request like this; `None`: none.
-fn allowed(exchange: &Exchange, cluster: &Cluster) -> Option<f64> {
-    let percent = exchange.plan.settings().hedging?;
+/// Whether a request like this may be sent twice.
+fn allowed(exchange: &Exchange, cluster: &Cluster) -> bool {
     let safe = matches!(exchange.head.method, Method::GET | Method::HEAD) && exchange.body.is_none() && exchange.upgrade.is_none();
     // Where a key says which endpoint, another one is the wrong one.
     let any = !matches!(cluster.balancer, Balancer::RingHash { .. } | Balancer::Maglev { .. });
-    (safe && any && cluster.endpoints.len() > 1).then_some(percent)
+    safe && any && cluster.endpoints.len() > 1
 }
 
-/// Sends to the endpoint that was picked. If a copy wins, `in_flight` is the copy's afterwards.
-pub async fn send(engine: &Rc<Engine>, exchange: &mut Exchange, cluster: &Arc<Cluster>, in_flight: &mut InFlight, target: &Target) -> Sent {
-    let Some(percent) = allowed(exchange, cluster) else {
+/// Sends to the endpoint that was picked. If a copy wins, `in_flight` is the copy's afterwards. `most`: percent of copies that are allowed.
+pub async fn send(
+    engine: &Rc<Engine>,
+    exchange: &mut Exchange,
+    cluster: &Arc<Cluster>,
+    in_flight: &mut InFlight,
+    target: &Target,
+    most: Option<f64>,
+) -> Sent {
+    let Some(percent) = most.filter(|_| allowed(exchange, cluster)) else {
         return engine.pool.send(target, engine.current.identity(), &exchange.head, &exchange.body, Some(cluster)).await;
     };
     let started = Instant::now();

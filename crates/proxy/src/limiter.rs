@@ -57,6 +57,7 @@ pub fn measure(response: &Response<Content>, go: &Go) -> Result<(), Fault> {
     let announced = match response.body() {
         Content::Here(bytes) => bytes.len() as u64,
         Content::Upstream(incoming) => incoming.size_hint().lower(),
+        Content::Compressed(_) => 0,
     };
     if announced > *most { Err(response_too_large(*most, origin.clone())) } else { Ok(()) }
 }

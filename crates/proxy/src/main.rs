@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use taut_proxy::handover::{self, Upgraded};
 use taut_proxy::options::{
-    AccessLog, AccessLogFormat, Handover, ListenerKind, Options, OwnPort, OwnWorkload, Probe, Secret, Start, Started, Upstream,
+    AccessLog, AccessLogFormat, Handover, ListenerKind, Options, OwnPort, OwnWorkload, Probe, Secret, Signals, Start, Started, Upstream,
 };
 use taut_proxy::world::World;
 use tokio::signal::unix::{SignalKind, signal};
@@ -78,6 +78,9 @@ struct Arguments {
     /// [default: standard output]
     #[arg(long)]
     access_log_file: Option<PathBuf>,
+    /// Whether to tell the control plane each second what passed: on or off
+    #[arg(long, value_name = "on|off", default_value = "on", env = "TAUT_SIGNALS")]
+    signals: Signals,
     /// Path whose 2xx or 3xx answer says that the application is ready [default: its first port takes connections]
     #[arg(long, value_name = "PATH")]
     probe: Option<String>,
@@ -228,6 +231,7 @@ impl Arguments {
             handover,
             probe: self.probe.map_or(Probe::Tcp, Probe::Http),
             access_log: AccessLog { format, file: self.access_log_file },
+            signals: self.signals,
             ..Options::new(workload, self.control)
         })
     }

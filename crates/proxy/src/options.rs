@@ -44,6 +44,27 @@ pub struct Options {
     pub handover: Option<Handover>,
     /// Records kept for `taut why REQUEST-ID`, the newest.
     pub records: usize,
+    pub signals: Signals,
+}
+
+/// Whether the proxy tells the control plane, each second, what passed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signals {
+    #[default]
+    On,
+    Off,
+}
+
+impl FromStr for Signals {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "on" => Ok(Self::On),
+            "off" => Ok(Self::Off),
+            _ => Err("expected on or off"),
+        }
+    }
 }
 
 impl Options {
@@ -69,6 +90,7 @@ impl Options {
             access_log: AccessLog::default(),
             handover: None,
             records: 1024,
+            signals: Signals::default(),
         }
     }
 }

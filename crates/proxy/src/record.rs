@@ -5,40 +5,15 @@ use crate::body::Source;
 use crate::engine::Engine;
 use crate::evidence::Evidence;
 use crate::fault::{Fault, Kind};
-use std::cell::Cell;
+use crate::flows::{Carried, Counts};
+use crate::trace::{Trail, new_id};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_observe::record::{Attempt, ConnectionRecord, Edge, ExchangeRecord};
+use taut_observe::tally::Place;
 use taut_observe::text::{Came, Id, Moment, Text};
 use tokio::time::Instant;
-
-/// Bytes carried by a tunnel so far. An exchange that opens none has nowhere to count them.
-#[derive(Clone, Debug, Default)]
-pub struct Carried(Option<Rc<Counts>>);
-
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// From the client.
-    pub received: Cell<u64>,
-    /// To the client.
-    pub sent: Cell<u64>,
-}
-
-impl Carried {
-    /// Where a tunnel counts.
-    pub fn counts(&mut self) -> Rc<Counts> {
-        self.0.get_or_insert_default().clone()
-    }
-
-    pub fn received(&self) -> u64 {
-        self.0.as_ref().map_or(0, |counts| counts.received.get())
-    }
-
-    pub fn sent(&self) -> u64 {
-        self.0.as_ref().map_or(0, |counts| counts.sent.get())
-    }
-}
 
 /// An exchange that has not ended. Dropped without [`Open::close`], the client has left.
 pub struct Open {
@@ -47,20 +22,43 @@ pub struct Open {
     pub record: Arc<ExchangeRecord>,
     pub evidence: Option<Evidence>,
     body: Source,
+    pub trail: Trail,
     /// After a change of protocol.
     pub carried: Carried,
+    /// Where the tally counts it while it is under way.
+    place: Option<Place>,
 }
 
 impl Open {
-    pub fn new(engine: &Rc<Engine>, record: ExchangeRecord, evidence: Evidence, body: Source) -> Self {
+    pub fn new(engine: &Rc<Engine>, record: ExchangeRecord, trail: Trail, evidence: Evidence, body: Source) -> Self {
         Self {
             engine: engine.clone(),
             started: Instant::now(),
             record: Arc::new(record),
             evidence: Some(evidence),
             body,
+            trail,
             carried: Carried::default(),
+            place: None,
         }
+    }
+
+    /// It is on its way over the edge that the record names now.
+    pub fn set_out(&mut self) {
+        let Some(tally) = self.engine.sink.tally() else { return };
+        if let Some(before) = self.place.take() {
+            tally.left(before);
+        }
+        self.place = Some(tally.under_way(&self.record.edge, &self.record.route));
+    }
+
+    /// Where a tunnel counts; its bytes are told while it goes on.
+    pub fn tunnel(&mut self) -> Rc<Counts> {
+        let counts = self.carried.counts();
+        if let Some(place) = self.place {
+            self.engine.flows.watch(place, &counts);
+        }
+        counts
     }
 
     /// To be written to: nobody else has it before it is emitted.
@@ -89,7 +87,15 @@ impl Open {
         record.duration_us = micros(elapsed);
         record.request_bytes += received;
         record.response_bytes += sent;
-        self.engine.sink.exchange(self.record.clone(), evidence);
+        if let Some(tally) = self.engine.sink.tally() {
+            tally.exchange(&self.record, self.carried.told());
+            if let Some(place) = self.place.take() {
+                tally.left(place);
+            }
+        }
+        let (engine, trail) = (&self.engine, std::mem::take(&mut self.trail));
+        engine.sink.telemetry().exchange(&self.record, trail, &evidence, || (engine.world.now(), engine.dice().u64(1..)));
+        engine.sink.exchange(self.record.clone(), evidence);
     }
 }
 
@@ -112,6 +118,8 @@ pub struct OpenConnection {
     pub record: ConnectionRecord,
     pub evidence: Option<Evidence>,
     pub carried: Carried,
+    /// Where the tally counts it, once it has reached its destination.
+    place: Option<Place>,
     closed: bool,
 }
 
@@ -120,7 +128,7 @@ impl OpenConnection {
         let record = ConnectionRecord {
             edge,
             started: Moment(engine.world.wall()),
-            connection_id: crate::trace::new_id(&mut engine.dice()),
+            connection_id: new_id(&mut engine.dice()),
             failure: None,
             received_bytes: 0,
             sent_bytes: 0,
@@ -129,7 +137,7 @@ impl OpenConnection {
             plan,
             rule: None,
         };
-        Self { engine: engine.clone(), started: Instant::now(), record, evidence: None, carried: Carried::default(), closed: false }
+        Self { engine: engine.clone(), started: Instant::now(), record, evidence: None, carried: Carried::default(), place: None, closed: false }
     }
 
     /// One that began in the proxy before this one, which does not record it.
@@ -142,7 +150,18 @@ impl OpenConnection {
         let carried = open.carried.counts();
         carried.received.set(story.received_bytes);
         carried.sent.set(story.sent_bytes);
+        // The proxy before this one has told these.
+        carried.skip_news();
         open
+    }
+
+    /// It has reached its destination. `new`: here, and not in the proxy before this one.
+    pub fn reached(&mut self, new: bool) {
+        self.engine.sink.connection_opened(&self.record.edge);
+        let Some(tally) = self.engine.sink.tally() else { return };
+        let place = tally.opened(&self.record.edge, new);
+        self.place = Some(place);
+        self.engine.flows.watch(place, &self.carried.counts());
     }
 
     pub fn age(&self) -> Duration {
@@ -152,6 +171,10 @@ impl OpenConnection {
     /// It goes on in another process, which records it.
     pub fn moved(mut self) {
         self.closed = true;
+        self.tell_news();
+        if let (Some(tally), Some(place)) = (self.engine.sink.tally(), self.place) {
+            tally.moved(place);
+        }
     }
 
     pub fn close(mut self, fault: Option<&Fault>) {
@@ -163,7 +186,21 @@ impl OpenConnection {
         self.closed = true;
         (self.record.received_bytes, self.record.sent_bytes) = (self.carried.received(), self.carried.sent());
         self.record.duration_us = micros(self.started.elapsed());
+        self.tell_news();
+        if let Some(tally) = self.engine.sink.tally() {
+            tally.closed(&self.record, self.place);
+        }
         self.engine.sink.connection(self.record.clone(), self.evidence.take());
+    }
+}
+
+impl OpenConnection {
+    /// The bytes since the last time.
+    fn tell_news(&mut self) {
+        if let (Some(tally), Some(place)) = (self.engine.sink.tally(), self.place) {
+            let (received, sent) = self.carried.counts().news();
+            tally.carried(place, received, sent);
+        }
     }
 }
 

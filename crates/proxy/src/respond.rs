@@ -212,7 +212,7 @@ fn switch(engine: &Rc<Engine>, mut exchange: Exchange, answer: Answer) -> Respon
     let (mut head, content) = response.into_parts();
     let upstream = match content {
         Content::Upstream(incoming) => incoming.into_io(),
-        Content::Here(_) => None,
+        Content::Here(_) | Content::Compressed(_) => None,
     };
     let (Some(client), Some(upstream)) = (exchange.upgrade.take(), upstream) else {
         let fault = Fault::new(Kind::BadResponse, "the upstream switched protocols without being asked to");
@@ -280,6 +280,7 @@ impl ResponseBody {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Some(Content::Upstream(incoming)) => Pin::new(incoming).poll_frame(cx),
+            Some(Content::Compressed(gzip)) => Pin::new(&mut **gzip).poll_frame(cx),
         }
     }
 }
@@ -302,7 +303,12 @@ impl Body for ResponseBody {
                 if let (Some(data), Some(open)) = (frame.data_ref(), &mut body.open) {
                     let record = open.record();
                     record.response_bytes += data.len() as u64;
-                    if let Some((most, origin)) = body.most.take_if(|(most, _)| record.response_bytes > *most) {
+                    // A limit is about what the application says.
+                    let said = match &body.content {
+                        Some(Content::Compressed(gzip)) => gzip.read(),
+                        _ => record.response_bytes,
+                    };
+                    if let Some((most, origin)) = body.most.take_if(|(most, _)| said > *most) {
                         body.failed(&limiter::response_too_large(most, origin));
                         return Poll::Ready(Some(Err("the response is longer than a limit allows".into())));
                     }
@@ -338,6 +344,7 @@ impl Body for ResponseBody {
             None => SizeHint::with_exact(0),
             Some(Content::Here(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             Some(Content::Upstream(incoming)) => incoming.size_hint(),
+            Some(Content::Compressed(gzip)) => gzip.size_hint(),
         }
     }
 }
@@ -360,6 +367,7 @@ fn is_over(content: Option<&Content>) -> bool {
         None => true,
         Some(Content::Here(bytes)) => bytes.is_empty(),
         Some(Content::Upstream(incoming)) => incoming.is_end_stream(),
+        Some(Content::Compressed(gzip)) => gzip.is_end_stream(),
     }
 }
 

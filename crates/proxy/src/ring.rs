@@ -83,13 +83,29 @@ impl Kept {
     }
 
     pub fn record_json(&self) -> Value {
-        let record = match &self.record {
-            Record::Exchange(record) => serde_json::to_value(&**record),
-            Record::Connection(record) => serde_json::to_value(&**record),
+        self.record.to_json()
+    }
+}
+
+impl Record {
+    pub fn to_json(&self) -> Value {
+        let record = match self {
+            Self::Exchange(record) => serde_json::to_value(&**record),
+            Self::Connection(record) => serde_json::to_value(&**record),
         };
         // Records hold nothing that JSON cannot say.
         record.unwrap_or_default()
     }
+}
+
+/// What came to the ring since a position.
+pub struct Tapped {
+    /// The position to go on from.
+    pub next: u64,
+    /// The oldest first.
+    pub records: Vec<Record>,
+    /// How many have fallen out of the ring before they were asked for.
+    pub missed: u64,
 }
 
 /// Bounded; the oldest goes first. At most [`MOST_PLANS`] plans are kept alive. Finding is a scan, newest first: it is done for a person, pushing for every exchange.
@@ -101,6 +117,8 @@ pub struct Ring {
 #[derive(Default)]
 struct Remembered {
     records: VecDeque<Kept>,
+    /// How many have come, in all.
+    pushed: u64,
     /// The plans that records may hold, in the order of their first record.
     plans: VecDeque<Weak<Plan>>,
 }
@@ -128,6 +146,7 @@ impl Ring {
             let parted = kept.plan().map(|plan| ring.note(plan)).unwrap_or_default();
             let oldest = if ring.records.len() >= self.limit { ring.records.pop_front() } else { None };
             ring.records.push_back(kept);
+            ring.pushed += 1;
             (oldest, parted)
         };
         drop(oldest);
@@ -143,6 +162,16 @@ impl Ring {
     /// Newest first. A request that came in and caused others has several records under one id.
     pub fn find(&self, id: &str) -> Vec<Kept> {
         self.kept.lock().records.iter().rev().filter(|kept| kept.id().is(id)).cloned().collect()
+    }
+
+    /// What came after a position; nothing for 0, which stands for no position yet. Positions begin at 1.
+    pub fn since(&self, position: u64) -> Tapped {
+        let ring = self.kept.lock();
+        let next = ring.pushed + 1;
+        let come = if position == 0 { 0 } else { next.saturating_sub(position) };
+        let kept = usize::try_from(come).unwrap_or(usize::MAX).min(ring.records.len());
+        let records = ring.records.range(ring.records.len() - kept..).map(|kept| kept.record.clone()).collect();
+        Tapped { next, records, missed: come - kept as u64 }
     }
 
     /// The newest `count`, newest first.

@@ -12,9 +12,10 @@ use crate::pages;
 use crate::ready;
 use crate::renewal;
 use crate::signer::ControlSigner;
-use crate::sink::Sink;
+use crate::sink::{Sink, expire_series};
 use crate::status::{AtDesk, Readiness, Status};
 use crate::sync::{self, Sync};
+use crate::telemetry::{self, Source};
 use crate::worker;
 use crate::world::World;
 use std::fmt;
@@ -44,8 +45,6 @@ const FIRST_LOOK: Duration = Duration::from_millis(2500);
 /// How long connections that move may take to come here: somewhat more than they are given to become quiet. A proxy that were replaced
 /// in that time could end before they have come.
 const SETTLE: Duration = Duration::from_millis(1500);
-/// How often metric series are looked through for those that nothing changes.
-const EXPIRE_EVERY: Duration = Duration::from_secs(30);
 
 /// Why a proxy did not start: what is wrong, and what to do.
 #[derive(Debug)]
@@ -188,7 +187,7 @@ impl Proxy {
             tasks.spawn_local(handover::adopt_each(line, adopters));
         }
         let Self { world, options, current, status, sink, listeners, .. } = self;
-        let own_worker = worker::serve(world, options.clone(), current.clone(), sink, listeners, bequests);
+        let own_worker = worker::serve(world, options.clone(), current.clone(), sink.clone(), listeners, bequests);
         let mut working = std::pin::pin!(async {
             own_worker.await;
             for thread in threads {
@@ -223,6 +222,7 @@ impl Proxy {
             }
         }
         say_goodbye(&status, desk).await;
+        sink.telemetry().close().await;
         Ok(())
     }
 
@@ -261,8 +261,9 @@ impl Proxy {
         tasks.spawn_local(async move { renewal::keep(&world, &current, &signer).await });
         let (world, status, probe) = (self.world.clone(), self.status.clone(), self.options.probe.clone());
         tasks.spawn_local(async move { ready::watch(&world, &status, &probe).await });
-        let (world, registry) = (self.world.clone(), self.sink.registry().clone());
-        tasks.spawn_local(async move { expire_series(&world, &registry).await });
+        tasks.spawn_local(expire_series(self.world.clone(), self.sink.registry().clone()));
+        let source = Source::new(self.world.clone(), self.current.clone(), self.sink.registry().clone());
+        tasks.spawn_local(telemetry::keep(self.sink.clone(), source));
         tasks.spawn_local(pages::settle_down(self.world.clone()));
         let sync = Sync {
             world: self.world.clone(),
@@ -345,13 +346,6 @@ impl Proxy {
             None if bound.ip().is_unspecified() => SocketAddr::new(self.options.workload.address, bound.port()).to_string(),
             None => bound.to_string(),
         }
-    }
-}
-
-async fn expire_series(world: &World, registry: &Registry) {
-    loop {
-        registry.expire(world.now());
-        tokio::time::sleep(EXPIRE_EVERY).await;
     }
 }
 

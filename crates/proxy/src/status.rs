@@ -1,12 +1,14 @@
 //! What the proxy says about itself: readiness, the resources it runs, and the document behind `/config`.
 
 use crate::current::Current;
+use crate::telemetry;
 use crate::world::World;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 /// How far the workload is, as the control plane and `/ready` hear it.
@@ -58,13 +60,54 @@ pub struct Status {
     wanted_at_desk: watch::Sender<AtDesk>,
     at_desk: watch::Sender<AtDesk>,
     resources: Mutex<Vec<ResourceStatus>>,
+    signals: Delivery,
+}
+
+/// How the delivery of signals goes.
+#[derive(Default)]
+pub struct Delivery {
+    waiting: AtomicU64,
+    dropped: AtomicU64,
+    overflow: AtomicU64,
+}
+
+impl Delivery {
+    /// A second has ended: so many wait to be kept, and some had to go.
+    pub fn note(&self, waiting: usize, dropped: u64, overflow: u64) {
+        self.note_waiting(waiting);
+        self.dropped.fetch_add(dropped, Ordering::Relaxed);
+        self.overflow.store(overflow, Ordering::Relaxed);
+    }
+
+    pub fn note_waiting(&self, waiting: usize) {
+        self.waiting.store(waiting as u64, Ordering::Relaxed);
+    }
+
+    /// Seconds that the control plane has not said to be kept.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Seconds that were dropped, because the control plane was away for too long.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// What found no edge of its own.
+    pub fn overflow(&self) -> u64 {
+        self.overflow.load(Ordering::Relaxed)
+    }
 }
 
 impl Status {
     pub fn new(world: World, current: Arc<Current>, control: Arc<str>) -> Arc<Self> {
         let readiness = watch::Sender::new(Readiness::starting());
         let (wanted_at_desk, at_desk) = (watch::Sender::new(AtDesk::Present), watch::Sender::new(AtDesk::Away));
-        Arc::new(Self { world, current, control, readiness, wanted_at_desk, at_desk, resources: Mutex::default() })
+        Arc::new(Self { world, current, control, readiness, wanted_at_desk, at_desk, resources: Mutex::default(), signals: Delivery::default() })
+    }
+
+    pub fn signals(&self) -> &Delivery {
+        &self.signals
     }
 
     pub fn current(&self) -> &Arc<Current> {
@@ -160,6 +203,7 @@ impl Status {
             "control": { "address": &*self.control, "connected": self.current.connected() },
             "certificate": certificate,
             "plan": { "version": self.current.plan_version(), "policiesComplete": snapshot.policies_complete, "absent": snapshot.absent },
+            "telemetry": telemetry::describe(&self.current.plan()),
             "resources": *self.resources.lock(),
             "endpoints": self.endpoints(),
         })

@@ -1,5 +1,6 @@
 //! Step 5 of 7: what changes on the way. Hop-by-hop headers, header changes, rewrites and the mesh's own headers.
 
+use crate::computed::{Value, values};
 use crate::doors::LOAD;
 use crate::engine::Engine;
 use crate::facts::{Exchange, connection_options};
@@ -8,7 +9,7 @@ use crate::metadata;
 use http::header::{self, Entry};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
-use taut_model::route::HeaderChange;
+use taut_model::route::{HeaderChange, HowChanged};
 use taut_plan::verdict::{Action, Go};
 
 /// RFC 9110 section 7.6.1, with the older names that some still send.
@@ -35,10 +36,10 @@ pub fn request(engine: &Engine, exchange: &mut Exchange, go: &Go) -> Result<(), 
         exchange.head.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     let mut authority = None;
-    change(&mut exchange.head.headers, &go.rule.request_headers, &mut authority);
+    change_request(exchange, &go.rule.request_headers, &mut authority);
     let mut path = authorized_path(exchange, go)?;
     if let Action::Forward(forward) = &go.action {
-        change(&mut exchange.head.headers, &forward.backend.request_headers, &mut authority);
+        change_request(exchange, &forward.backend.request_headers, &mut authority);
         authority = forward.authority.clone().or(authority);
         path = forward.path_and_query.as_deref().and_then(|path| PathAndQuery::try_from(path).ok());
     }
@@ -47,6 +48,11 @@ pub fn request(engine: &Engine, exchange: &mut Exchange, go: &Go) -> Result<(), 
     }
     readdress(exchange, authority, path);
     Ok(())
+}
+
+fn change_request(exchange: &mut Exchange, said: &HeaderChange, authority: &mut Option<String>) {
+    let computed = values(&said.computed, exchange, None);
+    change(&mut exchange.head.headers, said, computed, authority);
 }
 
 /// Inbound: the path that the policies allowed, with the query as it came, where another one was sent.
@@ -116,20 +122,24 @@ pub fn response(engine: &Engine, exchange: &mut Exchange, go: &Go, headers: &mut
     }
     let mut ignored = None;
     if let Action::Forward(forward) = &go.action {
-        change(headers, &forward.backend.response_headers, &mut ignored);
+        let said = &forward.backend.response_headers;
+        let computed = values(&said.computed, exchange, Some(headers));
+        change(headers, said, computed, &mut ignored);
         let cookie = forward.set_cookie.as_deref().and_then(|cookie| HeaderValue::from_str(cookie).ok());
         if let Some(cookie) = cookie {
             headers.append(header::SET_COOKIE, cookie);
         }
     }
-    change(headers, &go.rule.response_headers, &mut ignored);
+    let said = &go.rule.response_headers;
+    let computed = values(&said.computed, exchange, Some(headers));
+    change(headers, said, computed, &mut ignored);
     across_origins(exchange, headers);
 }
 
 /// Lets a page of another origin read the response, if it may; what the application itself says of that is replaced.
 pub fn across_origins(exchange: &Exchange, headers: &mut HeaderMap) {
     if let Some(cors) = &exchange.cors {
-        change(headers, cors, &mut None);
+        change(headers, cors, Vec::new(), &mut None);
     }
 }
 
@@ -152,7 +162,7 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// Removes, then sets, then adds, as Envoy does. `host` and `:authority` change the authority.
-fn change(headers: &mut HeaderMap, change: &HeaderChange, authority: &mut Option<String>) {
+fn change(headers: &mut HeaderMap, change: &HeaderChange, computed: Vec<Value>, authority: &mut Option<String>) {
     for name in &change.remove {
         if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
             headers.remove(name);
@@ -165,13 +175,14 @@ fn change(headers: &mut HeaderMap, change: &HeaderChange, authority: &mut Option
             headers.insert(name, value);
         }
     }
-    for (name, value) in &change.add {
-        if let Some((name, value)) = parse(name, value) {
-            match headers.entry(name) {
-                Entry::Occupied(mut entry) => entry.append(value),
-                Entry::Vacant(entry) => {
-                    entry.insert(value);
-                }
+    let (set, add): (Vec<Value>, Vec<Value>) = computed.into_iter().partition(|value| value.how == HowChanged::Set);
+    set.into_iter().for_each(|value| drop(headers.insert(value.name, value.value)));
+    let added = change.add.iter().filter_map(|(name, value)| parse(name, value));
+    for (name, value) in added.chain(add.into_iter().map(|value| (value.name, value.value))) {
+        match headers.entry(name) {
+            Entry::Occupied(mut entry) => entry.append(value),
+            Entry::Vacant(entry) => {
+                entry.insert(value);
             }
         }
     }
@@ -212,11 +223,13 @@ mod tests {
             set: vec![pair("a", "1"), pair("Host", "other"), pair("bad name", "x")],
             add: vec![pair("a", "2"), pair("b", "3")],
             remove: vec!["c".to_owned(), "a".to_owned()],
+            computed: vec![],
         };
         let mut headers = map(&[("a", "0"), ("c", "0")]);
         let mut authority = None;
-        change(&mut headers, &wanted, &mut authority);
-        assert_eq!(headers.get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
-        assert_eq!((headers.len(), authority.as_deref()), (3, Some("other")));
+        let computed = |how, value: &'static str| Value { name: HeaderName::from_static("a"), how, value: HeaderValue::from_static(value) };
+        change(&mut headers, &wanted, vec![computed(HowChanged::Add, "4"), computed(HowChanged::Set, "1.5")], &mut authority);
+        assert_eq!(headers.get_all("a").iter().collect::<Vec<_>>(), ["1.5", "2", "4"]);
+        assert_eq!((headers.len(), authority.as_deref()), (4, Some("other")));
     }
 }

@@ -90,7 +90,7 @@ pub async fn carry(engine: Rc<Engine>, arrival: Rc<Arrival>, mut client: Client)
     let client = client.answered(outcome.as_ref().err()).await;
     match outcome.and_then(|connected| Ok((connected, client.ok_or_else(client_left)?))) {
         Ok((Connected { mut upstream, mut hold, idle, until }, mut client)) => {
-            engine.sink.connection_opened(&open.record.edge);
+            open.reached(true);
             let first_line = watched(&engine, &arrival).then(FirstLine::default);
             let facts = OwnedFacts::copy(&arrival.facts(), &engine.current.plan());
             tokio::select! {
@@ -244,7 +244,7 @@ async fn to_cluster(engine: &Rc<Engine>, open: &mut OpenConnection, go: &Go, for
 pub async fn join(engine: Rc<Engine>, client: Upgrade, upstream: Io, mut open: Open, hold: Hold, facts: Option<OwnedFacts>) {
     match client.connection().await {
         Some(client) => {
-            let carried = open.carried.counts();
+            let carried = open.tunnel();
             let upgraded = Joined { client, upstream, idle: forward::IDLE_TIMEOUT, until: None, first_line: None };
             let revoked = async {
                 match &facts {

@@ -79,6 +79,9 @@ async fn sweep(engine: &Rc<Engine>, number: usize) {
             quiet::give_back();
             pages::let_go();
         }
+        if let Some(tally) = engine.sink.tally() {
+            engine.flows.tell(tally);
+        }
         engine.current.set_ejected(number, engine.live().ejected(engine.world.now()));
         let to_check = engine.live().take_to_check();
         engine.current.checks().note_used(to_check, engine.world.now());

@@ -106,7 +106,8 @@ async fn control(seed: u64, state: Rc<std::path::PathBuf>, tokens: Tokens) -> Re
     let running = taut_control::start(world, options).await?;
     let policy = taut_model::read::yaml(POLICY, "policy.yaml");
     for object in policy.objects {
-        let write = Write { manager: "simulation".to_owned(), now: now().to_string(), uid_seed: [7; 16], places: None, status_only: false };
+        let write =
+            Write { manager: "simulation".to_owned(), now: now().to_string(), uid_seed: [7; 16], places: None, status_only: false, author: None };
         // After a restart it is there already.
         let _ = running.store.create(object, &write);
     }

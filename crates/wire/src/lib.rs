@@ -4,8 +4,10 @@ mod convert;
 #[allow(clippy::all, missing_docs, rust_2018_idioms, reason = "not written by hand")]
 mod generated;
 pub mod net;
+pub mod otlp;
 pub mod resource;
 pub mod session;
+pub mod signals;
 pub mod token;
 
 pub use convert::Malformed;

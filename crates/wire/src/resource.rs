@@ -11,6 +11,7 @@ use taut_model::rate_limit::RateLimit;
 use taut_model::route::Route;
 use taut_model::service::Service;
 use taut_model::settings::MeshSettings;
+use taut_model::telemetry::Telemetry;
 use taut_model::workload::Workload;
 
 /// One thing that a proxy is told.
@@ -24,6 +25,7 @@ pub enum Resource {
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
     RateLimit(Arc<RateLimit>),
     MeshSettings(Arc<MeshSettings>),
+    Telemetry(Arc<Telemetry>),
 }
 
 impl Resource {
@@ -37,6 +39,7 @@ impl Resource {
             Self::AuthorizationPolicy(_) => ResourceType::AuthorizationPolicy,
             Self::RateLimit(_) => ResourceType::RateLimit,
             Self::MeshSettings(_) => ResourceType::MeshSettings,
+            Self::Telemetry(_) => ResourceType::Telemetry,
         }
     }
 }
@@ -52,12 +55,13 @@ pub enum ResourceType {
     AuthorizationPolicy,
     RateLimit,
     MeshSettings,
+    Telemetry,
 }
 
 impl ResourceType {
-    pub const fn all() -> [Self; 8] {
-        use ResourceType::{AuthorizationPolicy, Destination, MeshSettings, PeerAuthentication, RateLimit, Route, Service, Workload};
-        [Service, Workload, Route, Destination, PeerAuthentication, AuthorizationPolicy, RateLimit, MeshSettings]
+    pub const fn all() -> [Self; 9] {
+        use ResourceType::{AuthorizationPolicy, Destination, MeshSettings, PeerAuthentication, RateLimit, Route, Service, Telemetry, Workload};
+        [Service, Workload, Route, Destination, PeerAuthentication, AuthorizationPolicy, RateLimit, MeshSettings, Telemetry]
     }
 
     /// What stands in `type_url` of discovery messages.
@@ -71,6 +75,7 @@ impl ResourceType {
             Self::AuthorizationPolicy => "type.googleapis.com/tautline.v1.AuthorizationPolicy",
             Self::RateLimit => "type.googleapis.com/tautline.v1.RateLimit",
             Self::MeshSettings => "type.googleapis.com/tautline.v1.MeshSettings",
+            Self::Telemetry => "type.googleapis.com/tautline.v1.Telemetry",
         }
     }
 
@@ -102,6 +107,7 @@ pub fn encode(resource: &Resource) -> Vec<u8> {
         Resource::AuthorizationPolicy(policy) => proto::AuthorizationPolicy::from(&**policy).encode_to_vec(),
         Resource::RateLimit(limit) => proto::RateLimit::from(&**limit).encode_to_vec(),
         Resource::MeshSettings(settings) => proto::MeshSettings::from(&**settings).encode_to_vec(),
+        Resource::Telemetry(telemetry) => proto::Telemetry::from(&**telemetry).encode_to_vec(),
     }
 }
 
@@ -117,6 +123,7 @@ pub fn decode(of_type: ResourceType, bytes: &[u8]) -> Result<Resource, Malformed
         ResourceType::AuthorizationPolicy => Resource::AuthorizationPolicy(Arc::new(order::<proto::AuthorizationPolicy>(bytes)?.try_into()?)),
         ResourceType::RateLimit => Resource::RateLimit(Arc::new(order::<proto::RateLimit>(bytes)?.try_into()?)),
         ResourceType::MeshSettings => Resource::MeshSettings(Arc::new(order::<proto::MeshSettings>(bytes)?.try_into()?)),
+        ResourceType::Telemetry => Resource::Telemetry(Arc::new(order::<proto::Telemetry>(bytes)?.try_into()?)),
     })
 }
 

@@ -11,6 +11,7 @@ mod place;
 pub mod plan;
 mod process;
 mod run;
+pub mod signals;
 mod system;
 mod systems;
 mod table;

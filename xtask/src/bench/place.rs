@@ -22,6 +22,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// Both sides on this machine's loopback.
+    pub fn loopback() -> Self {
+        Self::on(None)
+    }
+
     /// Namespaces if possible; else loopback, and the reason.
     pub fn make() -> (Self, Option<String>) {
         let made = Namespaces::make();
@@ -29,20 +34,23 @@ impl Place {
             Ok(namespaces) => (Some(namespaces), None),
             Err(why) => (None, Some(why)),
         };
+        (Self::on(namespaces), why)
+    }
+
+    fn on(namespaces: Option<Namespaces>) -> Self {
         // 198.18.0.0/15 is set aside for benchmarks (RFC 2544).
         let (client, server) = match &namespaces {
             Some(_) => ([198, 18, 0, 1], [198, 18, 0, 2]),
             None => ([127, 99, 0, 1], [127, 99, 0, 2]),
         };
         let address = |octets: [u8; 4]| IpAddr::V4(Ipv4Addr::from(octets));
-        let place = Self {
+        Self {
             client: address(client),
             server: address(server),
             client_private: address([127, 99, 1, 1]),
             server_private: address([127, 99, 1, 2]),
             namespaces,
-        };
-        (place, why)
+        }
     }
 
     pub fn isolated(&self) -> bool {

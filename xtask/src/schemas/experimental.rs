@@ -42,9 +42,24 @@ fn session_persistence() -> Value {
         "description": "Requests of one session go to one backend. Experimental (GEP-1619).",
         "properties": {
             "absoluteTimeout": {"description": "How long a session lasts at most.", "pattern": DURATION, "type": "string"},
+            "cookie": {
+                "description": "The cookie of type Cookie.",
+                "properties": {
+                    "lifetimeType": {"description": "Whether the cookie ends with the browser.", "enum": ["Permanent", "Session"], "type": "string"},
+                    "name": {"description": "Name of the cookie.", "maxLength": 256, "minLength": 1, "type": "string"},
+                    "path": {"description": "Path of the cookie.", "maxLength": 1024, "type": "string"},
+                },
+                "type": "object",
+            },
             "cookieConfig": {
                 "description": "Details of the cookie.",
                 "properties": {"lifetimeType": {"description": "Whether the cookie ends with the browser.", "enum": ["Permanent", "Session"], "type": "string"}},
+                "type": "object",
+            },
+            "header": {
+                "description": "The header of type Header.",
+                "properties": {"name": {"description": "Name of the header.", "maxLength": 256, "minLength": 1, "type": "string"}},
+                "required": ["name"],
                 "type": "object",
             },
             "idleTimeout": {"description": "How long a session lasts without requests.", "pattern": DURATION, "type": "string"},

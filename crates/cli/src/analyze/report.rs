@@ -111,7 +111,7 @@ pub fn explain(code: &str, format: Format) -> Outcome {
         code => lint::CATALOGUE.iter().filter(|entry| entry.answers_to(code)).collect(),
     };
     if entries.is_empty() {
-        return Err(Failure::no(format!("{code:?} is no code of a finding; `taut analyze --explain all` lists them")));
+        return Err(Failure::cannot(format!("{code:?} is no code of a finding; `taut analyze --explain all` lists them")));
     }
     match format {
         Format::Table if code == "all" => {

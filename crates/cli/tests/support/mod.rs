@@ -183,6 +183,7 @@ impl Mesh {
     pub fn up(&mut self) {
         let mut command = self.command();
         command.args(["up", "--grpc", &self.grpc(), "--api", &format!("{}:15443", self.address(250))]);
+        command.args(["--dashboard", &format!("{}:15080", self.address(250))]);
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }

@@ -1,10 +1,10 @@
 //! Reading a request: who asks, for what, with which options, and what they sent.
 
-use super::Api;
 use super::accept::Accept;
 use super::refusal::Refusal;
 use super::selector::Selector;
 use super::target::{self, Target};
+use super::{Api, User};
 use axum::extract::{Query, Request};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
@@ -23,7 +23,8 @@ pub(super) struct Asked {
     pub content_type: String,
     /// The name of the client program, for `managedFields`.
     pub agent: String,
-    pub user: String,
+    /// `None` where nobody needs to be known.
+    pub user: Option<User>,
     pub body: Bytes,
 }
 
@@ -59,8 +60,8 @@ pub(super) async fn read(api: &Api, request: Request) -> Result<Asked, Refusal> 
     let (parts, body) = request.into_parts();
     let target = target::parse(parts.uri.path());
     let user = match target {
-        Some(Target::Health | Target::Version) => String::new(),
-        _ => (api.authenticate)(bearer(&parts.headers)).map_err(|because| Refusal::unauthorized(&because))?,
+        Some(Target::Health | Target::Version) => None,
+        _ => Some((api.authenticate)(bearer(&parts.headers)).map_err(|because| Refusal::unauthorized(&because))?),
     };
     let body = axum::body::to_bytes(body, BODY_AT_MOST).await.map_err(|_| Refusal::too_large(BODY_AT_MOST))?;
     Ok(Asked {

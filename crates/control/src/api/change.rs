@@ -120,7 +120,7 @@ fn store_new(api: &Api, asked: &Asked, address: &Address, mut object: Object, ma
         without_status(&mut object.value);
     }
     let warnings = admission::admit(api, asked, address, &object)?;
-    let mut write = api.write(manager, false);
+    let mut write = api.write(asked, manager, false);
     if object.kind.kind == "Namespace" {
         object.value["status"] = json!({"phase": "Active"});
         write.status_only = true;
@@ -153,7 +153,7 @@ fn modify(
         outcome = warnings;
         value
     };
-    let write: Write = api.write(manager, address.status);
+    let write: Write = api.write(asked, manager, address.status);
     let stored = match asked.options.dry_run {
         true => api.store.preview_update(address.kind, address.store_namespace(), name, &write, &mut change),
         false => api.store.update(address.kind, address.store_namespace(), name, &write, &mut change),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use taut_model::object::Object;
 
 /// No address is given to a Service: the mesh finds services by name.
-pub(super) fn fill(object: &mut Object) {
+pub(crate) fn fill(object: &mut Object) {
     match object.kind.kind {
         "Service" => fill_service(&mut object.value),
         "Namespace" => fill_namespace(&object.name, &mut object.value),

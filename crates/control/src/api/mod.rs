@@ -11,7 +11,7 @@ mod answer;
 mod asked;
 mod body;
 mod change;
-mod defaults;
+pub(crate) mod defaults;
 mod discovery;
 mod jsonpath;
 mod look;
@@ -30,6 +30,7 @@ mod watch;
 
 pub use seed::seed;
 
+use crate::store::ledger::Author;
 use crate::store::{Store, Write};
 use answer::Answer;
 use asked::Asked;
@@ -40,14 +41,31 @@ use http::Method;
 use refusal::Refusal;
 use std::sync::Arc;
 use target::{Address, Target};
+use taut_model::kinds::Kind;
 use taut_model::object::Object;
 use taut_model::problem::Problem;
 
 /// Judges an object beyond its schema.
 pub type Admit = dyn Fn(&Object) -> Vec<Problem> + Send + Sync;
 
+/// Somebody who was let in.
+#[derive(Clone)]
+pub struct User {
+    pub name: String,
+    /// Whether this user may do something to objects of a kind, for those who ask beforehand.
+    pub may: Arc<dyn Fn(&Method, &Kind) -> bool + Send + Sync>,
+}
+
 /// The user behind a bearer token (`None`: the client sent none), or why it is not let in.
-pub type Authenticate = dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync;
+pub type Authenticate = dyn Fn(Option<&str>) -> Result<User, String> + Send + Sync;
+
+/// The kind whose objects a path is about.
+pub fn reached(path: &str) -> Option<&'static Kind> {
+    match target::parse(path) {
+        Some(Target::Objects(address)) => Some(address.kind),
+        _ => None,
+    }
+}
 
 /// What the API stands on; time, chance and judgement are passed in.
 pub struct Api {
@@ -62,9 +80,16 @@ pub struct Api {
 }
 
 impl Api {
-    /// A write by `manager`; see [`Write`] for what an empty manager means.
-    fn write(&self, manager: &str, status_only: bool) -> Write {
-        Write { manager: manager.to_owned(), now: (self.clock)(), uid_seed: (self.dice)(), places: None, status_only }
+    /// A write by `manager` for whoever asked; see [`Write`] for what an empty manager means.
+    fn write(&self, asked: &Asked, manager: &str, status_only: bool) -> Write {
+        let user = asked.user.as_ref().map(|user| user.name.clone()).unwrap_or_default();
+        let author = Author { user, manager: asked.manager().to_owned(), ..Author::default() };
+        Write { author: Some(Arc::new(author)), ..self.own_write(manager, status_only) }
+    }
+
+    /// A write of the control plane's own.
+    fn own_write(&self, manager: &str, status_only: bool) -> Write {
+        Write { manager: manager.to_owned(), now: (self.clock)(), uid_seed: (self.dice)(), places: None, status_only, author: None }
     }
 }
 

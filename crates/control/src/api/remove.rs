@@ -17,7 +17,7 @@ pub(super) fn one(api: &Api, asked: &Asked, address: &Address, name: &str) -> Re
     let options = options(asked)?;
     let object = api.store.get(address.kind, address.store_namespace(), name).ok_or_else(|| Refusal::not_found(address.kind, name))?;
     check_preconditions(&object, &options["preconditions"])?;
-    match remove(api, &object, options.is_dry_run(asked))? {
+    match remove(api, asked, &object, options.is_dry_run(asked))? {
         Removal::Gone(object) => Ok(Answer::json(&json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
             "details": {"name": object.name, "group": object.kind.group, "kind": object.kind.plural, "uid": object.value["metadata"]["uid"]},
@@ -33,7 +33,7 @@ pub(super) fn many(api: &Api, asked: &Asked, address: &Address) -> Result<Answer
     let (objects, version) = api.store.list(address.kind);
     let mut removed = Vec::new();
     for object in objects.iter().filter(|object| look::is_asked_for(asked, address, object)) {
-        match remove(api, object, options.is_dry_run(asked)) {
+        match remove(api, asked, object, options.is_dry_run(asked)) {
             Ok(Removal::Gone(object) | Removal::Leaving(object)) => removed.push(at_version(&object, address.version)),
             // Somebody else has deleted it meanwhile.
             Err(refusal) if refusal.code == http::StatusCode::NOT_FOUND => {}
@@ -87,7 +87,7 @@ fn check_preconditions(object: &Object, preconditions: &Value) -> Result<(), Ref
     Ok(())
 }
 
-fn remove(api: &Api, object: &Arc<Object>, dry_run: bool) -> Result<Removal, Refusal> {
+fn remove(api: &Api, asked: &Asked, object: &Arc<Object>, dry_run: bool) -> Result<Removal, Refusal> {
     let is_namespace = object.kind.group.is_empty() && object.kind.kind == "Namespace";
     if is_namespace && KEPT.contains(&object.name.as_str()) {
         return Err(Refusal::forbidden(object.kind, &object.name, "this namespace may not be deleted"));
@@ -96,27 +96,27 @@ fn remove(api: &Api, object: &Arc<Object>, dry_run: bool) -> Result<Removal, Ref
         return Ok(Removal::Gone(object.clone()));
     }
     if object.value["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty()) {
-        return mark(api, object);
+        return mark(api, asked, object);
     }
     if is_namespace {
-        empty(api, &object.name)?;
+        empty(api, asked, &object.name)?;
     }
     // With the version that was looked at: a finalizer that came in between is not passed over.
     let version = object.value["metadata"]["resourceVersion"].as_str();
-    match api.store.delete(object.kind, &object.namespace, &object.name, version) {
+    match api.store.delete_by((object.kind, &object.namespace, &object.name), version, &api.write(asked, "", false)) {
         Ok(gone) => Ok(Removal::Gone(gone)),
         Err(StoreError::Conflict { .. }) => {
             let again = api.store.get(object.kind, &object.namespace, &object.name);
-            again.map_or_else(|| Err(Refusal::not_found(object.kind, &object.name)), |newer| remove(api, &newer, dry_run))
+            again.map_or_else(|| Err(Refusal::not_found(object.kind, &object.name)), |newer| remove(api, asked, &newer, dry_run))
         }
         Err(error) => Err(Refusal::store(object.kind, &object.name, &error)),
     }
 }
 
 /// Asks those in `finalizers` to agree.
-fn mark(api: &Api, object: &Object) -> Result<Removal, Refusal> {
+fn mark(api: &Api, asked: &Asked, object: &Object) -> Result<Removal, Refusal> {
     let now = (api.clock)();
-    let marked = api.store.update(object.kind, &object.namespace, &object.name, &api.write("", false), &mut |old| {
+    let marked = api.store.update(object.kind, &object.namespace, &object.name, &api.write(asked, "", false), &mut |old| {
         let mut value = old.value.clone();
         if value["metadata"]["deletionTimestamp"].is_null() {
             value["metadata"]["deletionTimestamp"] = json!(now);
@@ -127,10 +127,10 @@ fn mark(api: &Api, object: &Object) -> Result<Removal, Refusal> {
     marked.map(Removal::Leaving).map_err(|error| Refusal::store(object.kind, &object.name, &error))
 }
 
-fn empty(api: &Api, namespace: &str) -> Result<(), Refusal> {
+fn empty(api: &Api, asked: &Asked, namespace: &str) -> Result<(), Refusal> {
     let (objects, _) = api.store.all();
     for object in objects.iter().filter(|object| object.namespace == namespace) {
-        match api.store.delete(object.kind, namespace, &object.name, None) {
+        match api.store.delete_by((object.kind, namespace, &object.name), None, &api.write(asked, "", false)) {
             Ok(_) | Err(StoreError::NotFound { .. }) => {}
             Err(error) => return Err(Refusal::store(object.kind, &object.name, &error)),
         }

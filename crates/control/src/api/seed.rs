@@ -21,7 +21,7 @@ pub fn seed(api: &Api) -> Result<(), StoreError> {
             "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}, "status": {"phase": "Active"},
         });
         let object = Object { kind, namespace: String::new(), name: name.to_owned(), value, places: None };
-        match api.store.create(object, &api.write("tautline", true)) {
+        match api.store.create(object, &api.own_write("tautline", true)) {
             Ok(_) | Err(StoreError::AlreadyExists { .. }) => {}
             Err(error) => return Err(error),
         }

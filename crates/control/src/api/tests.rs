@@ -23,7 +23,7 @@ fn api() -> Arc<Api> {
         clock: Arc::new(|| NOW.to_owned()),
         dice: Arc::new(move || [rolls.fetch_add(1, std::sync::atomic::Ordering::Relaxed); 16]),
         authenticate: Arc::new(|token| match token {
-            Some("good") => Ok("tester".to_owned()),
+            Some("good") => Ok(User { name: "tester".to_owned(), may: Arc::new(|method, kind| *method == Method::GET && kind.kind != "Secret") }),
             Some(_) => Err("this token is not known".to_owned()),
             None => Err("there is no bearer token".to_owned()),
         }),
@@ -245,11 +245,15 @@ async fn a_change_that_the_mesh_cannot_carry_out_leaves_the_last_good_version() 
     let good = post(&api, ROUTES, &route("a")).await;
     assert_eq!(good.code, 201, "{}", good.text);
     let mut wanted = route("a");
-    wanted["spec"]["http"][0]["retries"] = json!({"attempts": 1, "retryOn": "retriable-headers"});
+    wanted["spec"]["http"][0]["retries"] = json!({"attempts": 1, "retryOn": "http3-post-connect-failure"});
     let path = format!("{ROUTES}/a");
     let refused = send(&api, "PUT", &path, &[("content-type", "application/json")], wanted.to_string()).await;
     assert_eq!(refused.code, 422, "{}", refused.text);
-    assert!(refused.text.contains("spec.http[0].retries.retryOn: the condition \\\"retriable-headers\\\" is not supported"), "{}", refused.text);
+    assert!(
+        refused.text.contains("spec.http[0].retries.retryOn: the condition \\\"http3-post-connect-failure\\\" is not supported"),
+        "{}",
+        refused.text
+    );
     let now = get(&api, &path).await;
     assert_eq!((&now.body["spec"], &now.body["metadata"]["generation"]), (&good.body["spec"], &json!(1)));
 }

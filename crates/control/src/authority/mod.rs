@@ -165,6 +165,11 @@ impl Authority {
         &self.root
     }
 
+    /// When the root itself ends; `None` if that cannot be read.
+    pub fn root_not_after(&self) -> Option<Timestamp> {
+        chest::not_after("root", &self.root).ok()
+    }
+
     pub fn root_pem(&self) -> String {
         leaf::pem("CERTIFICATE", &self.root)
     }

@@ -40,6 +40,7 @@ static KNOWN: &[Known] = &[
     known("tautline.dev/peer", ENTRIES, Form::Address),
     known("tautline.dev/auto-registered", ENTRIES, Form::Boolean),
     known("tautline.dev/balancer", &["DestinationRule"], Form::Any),
+    known("tautline.dev/hedging", &["VirtualService", "HTTPRoute", "GRPCRoute"], Form::Any),
     known("tautline.dev/service-accounts", &[], Form::Any),
     known("tautline.dev/stands-in", &[], Form::Any),
     known("tautline.dev/source", &[], Form::Any),

@@ -108,6 +108,13 @@ pub static CATALOGUE: &[Entry] = &[
     ),
     entry("TAUT0014", "NotAccepted", &["IST0171"], "the object takes no effect, or a stricter one than it reads", "do what the message says"),
     entry(
+        "TAUT0015",
+        "ForeignKind",
+        &[],
+        "the mesh does not read such objects; whoever does will",
+        "nothing needs to be done; keep it out of the files that `taut up --config` reads",
+    ),
+    entry(
         "TAUT0101",
         "UnknownReference",
         &["IST0101", "IST0161", "IST0174"],

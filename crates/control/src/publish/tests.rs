@@ -12,7 +12,7 @@ fn objects(yaml: &str) -> Vec<Object> {
 }
 
 fn write(status_only: bool) -> Write {
-    Write { manager: "test".into(), now: "2026-06-01T12:00:00Z".into(), uid_seed: [1; 16], places: None, status_only }
+    Write { manager: "test".into(), now: "2026-06-01T12:00:00Z".into(), uid_seed: [1; 16], places: None, status_only, author: None }
 }
 
 fn event(change: impl FnOnce(&mut Value)) -> Event {

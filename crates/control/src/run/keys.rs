@@ -1,22 +1,18 @@
-//! Who may use the API: the admin's bearer token, and the kubeconfig that carries it.
+//! Tokens that the control plane makes for itself and keeps, and the kubeconfig that carries the admin's.
 
+use crate::access::ADMIN;
 use crate::authority::{keep_private, random_text, write_private};
 use crate::fault::Fault;
-use crate::side::Authenticate;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// The user that the admin token stands for.
-const ADMIN: &str = "admin";
-
-/// The token kept in `STATE/admin.token`, made when it is not there.
-pub(super) fn admin_token(state: Option<&Path>) -> Result<Zeroizing<String>, Fault> {
-    let Some(path) = state.map(|state| state.join("admin.token")) else { return random_text(32).map(Zeroizing::new) };
+/// The token kept in `STATE/NAME`, made when it is not there.
+pub(super) fn kept_token(state: Option<&Path>, name: &str) -> Result<Zeroizing<String>, Fault> {
+    let Some(path) = state.map(|state| state.join(name)) else { return random_text(32).map(Zeroizing::new) };
     keep_private(&path);
     match std::fs::read_to_string(&path) {
         Ok(token) if token.trim().len() >= 16 => Ok(Zeroizing::new(token.trim().to_owned())),
@@ -28,18 +24,6 @@ pub(super) fn admin_token(state: Option<&Path>) -> Result<Zeroizing<String>, Fau
         }
         Err(error) => Err(Fault::new(format!("cannot read {}: {error}", path.display()), "Run as the user that owns it")),
     }
-}
-
-/// Tells the admin from everybody else, in constant time.
-pub(super) fn authenticate(token: &Zeroizing<String>) -> Authenticate {
-    let token = token.clone();
-    Arc::new(move |bearer| match bearer {
-        None => Err("this needs a bearer token; use the kubeconfig that the control plane wrote".to_owned()),
-        Some(bearer) => match aws_lc_rs::constant_time::verify_slices_are_equal(bearer.as_bytes(), token.as_bytes()) {
-            Ok(()) => Ok(ADMIN.to_owned()),
-            Err(_) => Err("the bearer token is not valid here; use the kubeconfig that this control plane wrote".to_owned()),
-        },
-    })
 }
 
 pub(super) fn kubeconfig(api: SocketAddr, root_pem: &str, token: &str) -> Zeroizing<String> {

@@ -19,8 +19,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// What a plan needs before it can use the next: a service is announced when all that belongs to it is on its way, a route
 /// when the endpoints and subsets are that it sends to.
-const ORDER: [ResourceType; 8] = [
+const ORDER: [ResourceType; 9] = [
     ResourceType::MeshSettings,
+    ResourceType::Telemetry,
     ResourceType::Workload,
     ResourceType::Destination,
     ResourceType::PeerAuthentication,

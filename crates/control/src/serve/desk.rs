@@ -1,15 +1,17 @@
 //! The desk: a proxy's own stream, on which it registers, says what it runs, and answers questions.
 
 use super::accept::Client;
+use super::report::Reports;
 use crate::proxies::{Line, Proxies, shortened};
 use crate::publish::Published;
 use crate::registry::{Presence, Registry, RegistryFault};
+use crate::signals;
 use crate::stopping::Stopping;
 use crate::world::World;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
-use taut_wire::desk::{FromProxy, Hello, Readiness, ToProxy, Welcome, desk_server, from_proxy, readiness, to_proxy};
+use taut_wire::desk::{FromProxy, Hello, Kept, Readiness, Report, ToProxy, Welcome, desk_server, from_proxy, readiness, to_proxy};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -26,6 +28,7 @@ pub struct DeskService {
     pub world: World,
     pub trust_domain: Arc<str>,
     pub stopping: Stopping,
+    pub signals: signals::Store,
 }
 
 /// Bytes kept of why a workload is not ready.
@@ -44,6 +47,23 @@ impl desk_server::Desk for DeskService {
         tokio::spawn(async move {
             if let Err(status) = desk.attend_until_the_end(identity, incoming, &outgoing).await {
                 tracing::info!(code = ?status.code(), why = status.message(), "a proxy's desk stream was closed");
+                // The proxy may be gone already.
+                let _ = outgoing.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    type ReportStream = ReceiverStream<Result<Kept, Status>>;
+
+    async fn report(&self, request: Request<Streaming<Report>>) -> Result<Response<Self::ReportStream>, Status> {
+        let identity = proven(&request)?;
+        let (outgoing, stream) = mpsc::channel(4);
+        let reports = Reports { store: self.signals.clone(), world: self.world.clone(), stopping: self.stopping.clone(), identity };
+        let incoming = request.into_inner();
+        tokio::spawn(async move {
+            if let Err(status) = reports.take(incoming, &outgoing).await {
+                tracing::debug!(code = ?status.code(), why = status.message(), "a proxy's stream of signals was closed");
                 // The proxy may be gone already.
                 let _ = outgoing.send(Err(status)).await;
             }

@@ -4,6 +4,7 @@ pub mod accept;
 mod ads;
 mod certificate;
 mod desk;
+mod report;
 pub mod tls;
 
 use crate::authority::Authority;
@@ -11,6 +12,7 @@ use crate::fault::Fault;
 use crate::proxies::Proxies;
 use crate::publish::Published;
 use crate::registry::Registry;
+use crate::signals;
 use crate::stopping::Stopping;
 use crate::world::World;
 use std::sync::Arc;
@@ -41,6 +43,7 @@ pub struct Services {
     pub world: World,
     /// Streams end when it is said.
     pub stopping: Stopping,
+    pub signals: signals::Store,
 }
 
 /// Serves until `stopping` is true and all streams have ended.
@@ -48,10 +51,11 @@ pub struct Services {
 /// # Errors
 /// The server itself failed; a client's failure ends only its own connection.
 pub async fn serve(listener: Listener, tls: Arc<rustls::ServerConfig>, services: Services) -> Result<(), Fault> {
-    let Services { authority, registry, proxies, published, world, mut stopping } = services;
+    let Services { authority, registry, proxies, published, world, mut stopping, signals } = services;
     let certificates = certificate::CertificateService { authority: authority.clone(), world: world.clone() };
     let delivery = ads::AdsService { published: published.clone(), proxies: proxies.clone(), stopping: stopping.clone() };
-    let desk = desk::DeskService { registry, proxies, published, world, trust_domain: authority.trust_domain().into(), stopping: stopping.clone() };
+    let trust_domain = authority.trust_domain().into();
+    let desk = desk::DeskService { registry, proxies, published, world, trust_domain, stopping: stopping.clone(), signals };
     let incoming = ReceiverStream::new(accept::accept(listener, tls));
     Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))

@@ -15,6 +15,7 @@
 use super::file::{File, Key, is_stand_in, key, problem};
 use crate::fault::Fault;
 use crate::registry::PEER;
+use crate::store::ledger::{Author, Occasion};
 use crate::store::{Store, StoreError, Write};
 use crate::world::World;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -56,6 +57,8 @@ pub struct Directory {
     /// What was last written to the store, so that a change by somebody else is not undone at every scan.
     applied: BTreeMap<Key, Value>,
     report: Report,
+    /// Of what is applied now.
+    author: Arc<Author>,
 }
 
 impl Directory {
@@ -71,7 +74,7 @@ impl Directory {
             ));
         }
         let (files, applied) = (BTreeMap::new(), BTreeMap::new());
-        let mut directory = Self { root: root.to_owned(), store, world, files, applied, report: Report::default() };
+        let mut directory = Self { root: root.to_owned(), store, world, files, applied, report: Report::default(), author: Arc::default() };
         directory.refresh(true);
         Ok(directory)
     }
@@ -103,6 +106,8 @@ impl Directory {
     /// Looks through the directory and brings the store to what it says. `thorough`: read files again that look the same.
     fn refresh(&mut self, thorough: bool) {
         let mut problems = Vec::new();
+        let file = Some(self.root.display().to_string());
+        self.author = Arc::new(Author { manager: MANAGER.to_owned(), file, occasion: Occasion::batch(), ..Author::default() });
         // A file that is moved while the directory is listed may be seen in neither place; the second look finds it.
         let moved = |paths: &BTreeSet<PathBuf>| self.files.keys().any(|known| !paths.contains(known));
         match listing(&self.root).and_then(|paths| if moved(&paths) { listing(&self.root) } else { Ok(paths) }) {
@@ -177,13 +182,7 @@ impl Directory {
     }
 
     fn write(&self, object: &Object, value: &Value) -> Result<(), StoreError> {
-        let write = Write {
-            manager: MANAGER.to_owned(),
-            now: self.world.wall_text(),
-            uid_seed: self.world.unique(),
-            places: object.places.clone(),
-            status_only: false,
-        };
+        let write = Write { places: object.places.clone(), ..self.own_write() };
         let replaced = self.store.update(object.kind, &object.namespace, &object.name, &write, &mut |known| {
             let mut value = value.clone();
             // Where the workload's proxy is, is not for the file to say.
@@ -196,6 +195,11 @@ impl Directory {
             Err(StoreError::NotFound { .. }) => self.store.create(Object { value: value.clone(), ..object.clone() }, &write).map(drop),
             other => other.map(drop),
         }
+    }
+
+    fn own_write(&self) -> Write {
+        let author = Some(self.author.clone());
+        Write { manager: MANAGER.to_owned(), now: self.world.wall_text(), uid_seed: self.world.unique(), places: None, status_only: false, author }
     }
 
     /// Deletes what came from a file that is gone, or that is good and no longer says it.
@@ -216,7 +220,7 @@ impl Directory {
             if wanted.contains(&key) || keeps || moved {
                 continue;
             }
-            match self.store.delete(object.kind, &object.namespace, &object.name, None) {
+            match self.store.delete_by((object.kind, &object.namespace, &object.name), None, &self.own_write()) {
                 Ok(_) | Err(StoreError::NotFound { .. }) => {}
                 Err(error) => problems.push(problem(Path::new(file), "NotStored", format!("{} could not be deleted: {error}", object.reference()))),
             }

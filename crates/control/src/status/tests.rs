@@ -36,7 +36,8 @@ fn mesh(proxies: &[&str]) -> Mesh {
     let world = World::simulated(Arc::new(OsNetwork), 1, "2026-06-01T12:00:00Z".parse().unwrap());
     let store = Store::open(None).unwrap();
     for object in taut_model::read::yaml(ROUTES, "-").objects {
-        let write = Write { manager: "test".into(), now: world.wall_text(), uid_seed: world.unique(), places: None, status_only: false };
+        let write =
+            Write { manager: "test".into(), now: world.wall_text(), uid_seed: world.unique(), places: None, status_only: false, author: None };
         store.create(object, &write).unwrap();
     }
     let published = Publisher::new(store.clone(), Settings { trust_domain: "mesh.local".into() }).subscribe();
@@ -96,7 +97,7 @@ async fn what_no_proxy_needs_is_live() {
 async fn a_generation_that_is_not_delivered_is_not_live() {
     let mesh = mesh(&[]);
     let kind = kinds::named("VirtualService").unwrap();
-    let write = Write { manager: "t".into(), now: mesh.world.wall_text(), uid_seed: [0; 16], places: None, status_only: false };
+    let write = Write { manager: "t".into(), now: mesh.world.wall_text(), uid_seed: [0; 16], places: None, status_only: false, author: None };
     let changed = mesh.board.store.update(kind, "default", "reviews", &write, &mut |object| {
         let mut value = object.value.clone();
         value["spec"]["hosts"] = json!(["ratings"]);

@@ -1,5 +1,6 @@
 //! The database file: one row per object, one row for the version, one durable transaction per write.
 
+use super::ledger::{Ledger, Noted, RowKey};
 use super::{Key, StoreError};
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,8 @@ use taut_model::origin::Location;
 
 /// `group/Kind/namespace/name` -> JSON of a `Record`. No part can hold a slash.
 const OBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("objects");
+/// Generation and place -> JSON of what was changed.
+const CHANGES: TableDefinition<'_, RowKey, &[u8]> = TableDefinition::new("changes");
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const VERSION: &str = "version";
 /// The layout of this file; a file with a higher one was written by a newer program.
@@ -43,9 +46,15 @@ struct StoredRecord {
     places: Option<std::collections::BTreeMap<String, Location>>,
 }
 
+/// What a database holds.
+pub(super) struct Loaded {
+    pub version: u64,
+    pub objects: Vec<Object>,
+    pub ledger: Ledger,
+}
+
 impl Disk {
-    /// The database, its version, and all objects in it.
-    pub fn open(path: &Path) -> Result<(Disk, u64, Vec<Object>), StoreError> {
+    pub fn open(path: &Path) -> Result<(Disk, Loaded), StoreError> {
         let unusable = |because: String| StoreError::Unusable { path: path.to_owned(), because };
         let file = private_file(path).map_err(|error| unusable(error.to_string()))?;
         let database = Database::builder().create_file(file).map_err(|error| match error {
@@ -53,15 +62,15 @@ impl Disk {
             other => unusable(other.to_string()),
         })?;
         let disk = Disk { database };
-        let (version, objects) = disk.load().map_err(unusable)?;
-        Ok((disk, version, objects))
+        let loaded = disk.load().map_err(unusable)?;
+        Ok((disk, loaded))
     }
 
-    pub fn write(&mut self, version: u64, key: Key<'_>, row: Row<'_>) -> Result<(), StoreError> {
-        self.try_write(version, &row_key(key), row).map_err(|because| StoreError::Disk { because })
+    pub fn write(&mut self, version: u64, key: Key<'_>, row: Row<'_>, noted: Option<&Noted>) -> Result<(), StoreError> {
+        self.try_write(version, &row_key(key), row, noted).map_err(|because| StoreError::Disk { because })
     }
 
-    fn try_write(&mut self, version: u64, key: &str, row: Row<'_>) -> Result<(), String> {
+    fn try_write(&mut self, version: u64, key: &str, row: Row<'_>, noted: Option<&Noted>) -> Result<(), String> {
         let transaction = self.database.begin_write().map_err(text)?;
         {
             let mut objects = transaction.open_table(OBJECTS).map_err(text)?;
@@ -76,11 +85,18 @@ impl Disk {
             }
             let mut numbers = transaction.open_table(NUMBERS).map_err(text)?;
             numbers.insert(VERSION, version).map_err(text)?;
+            if let Some(noted) = noted {
+                let mut changes = transaction.open_table(CHANGES).map_err(text)?;
+                changes.insert(noted.key, noted.row.as_slice()).map_err(text)?;
+                for old in &noted.forgotten {
+                    changes.remove(old).map_err(text)?;
+                }
+            }
         }
         transaction.commit().map_err(text)
     }
 
-    fn load(&self) -> Result<(u64, Vec<Object>), String> {
+    fn load(&self) -> Result<Loaded, String> {
         self.prepare()?;
         let transaction = self.database.begin_read().map_err(text)?;
         let numbers = transaction.open_table(NUMBERS).map_err(text)?;
@@ -92,7 +108,13 @@ impl Disk {
             let record = serde_json::from_slice(record.value()).map_err(|error| format!("its row {:?} is damaged: {error}", key.value()))?;
             objects.push(object(key.value(), record)?);
         }
-        Ok((version, objects))
+        let changes = transaction.open_table(CHANGES).map_err(text)?;
+        let mut noted = Vec::new();
+        for row in changes.iter().map_err(text)? {
+            let (key, row) = row.map_err(text)?;
+            noted.push((key.value(), row.value().to_vec()));
+        }
+        Ok(Loaded { version, objects, ledger: Ledger::loaded(noted.into_iter()) })
     }
 
     /// Creates the tables of a new file, and refuses a file of a newer layout.
@@ -100,6 +122,7 @@ impl Disk {
         let transaction = self.database.begin_write().map_err(text)?;
         {
             transaction.open_table(OBJECTS).map_err(text)?;
+            transaction.open_table(CHANGES).map_err(text)?;
             let mut numbers = transaction.open_table(NUMBERS).map_err(text)?;
             let layout = numbers.get(LAYOUT).map_err(text)?.map_or(LAYOUT_WRITTEN, |number| number.value());
             if layout > LAYOUT_WRITTEN {

@@ -6,6 +6,7 @@
 
 mod disk;
 mod error;
+pub mod ledger;
 mod memory;
 mod metadata;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub use error::StoreError;
 pub use watch::{Change, Event, Expired, StoreEvent, Watch};
 
 use disk::{Disk, Row};
+use ledger::{Author, Generation, Ledger};
 use memory::Memory;
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
@@ -35,6 +37,7 @@ struct Inner {
     /// Held for the whole of a write, so that versions, the disk and the events have one order.
     writer: Mutex<Option<Disk>>,
     memory: RwLock<Memory>,
+    ledger: RwLock<Ledger>,
     /// The newest version, for watches to wait on.
     newest: tokio::sync::watch::Sender<u64>,
     durable: bool,
@@ -55,6 +58,8 @@ pub struct Write {
     pub places: Option<Arc<Places>>,
     /// Writes `status` and nothing else; without it `status` is left as it is, for kinds that have the subresource.
     pub status_only: bool,
+    /// Whose change of configuration it is, for the ledger; `None`: the mesh's own doing.
+    pub author: Option<Arc<Author>>,
 }
 
 /// Makes the new value of an object out of the stored one.
@@ -69,16 +74,16 @@ impl Store {
     /// # Errors
     /// `InUse` when another process has the file, `Unusable` when it cannot be read or is not ours.
     pub fn open(path: Option<&Path>) -> Result<Store, StoreError> {
-        let (disk, memory) = match path {
-            None => (None, Memory::default()),
+        let (disk, memory, ledger) = match path {
+            None => (None, Memory::default(), Ledger::default()),
             Some(path) => {
-                let (disk, version, objects) = Disk::open(path)?;
-                (Some(disk), Memory::loaded(version, objects))
+                let (disk, loaded) = Disk::open(path)?;
+                (Some(disk), Memory::loaded(loaded.version, loaded.objects), loaded.ledger)
             }
         };
         let newest = tokio::sync::watch::Sender::new(memory.version());
         let durable = disk.is_some();
-        Ok(Store { inner: Arc::new(Inner { writer: Mutex::new(disk), memory: RwLock::new(memory), newest, durable }) })
+        Ok(Store { inner: Arc::new(Inner { writer: Mutex::new(disk), memory: RwLock::new(memory), ledger: RwLock::new(ledger), newest, durable }) })
     }
 
     /// The newest `resourceVersion`; at least 1.
@@ -110,7 +115,7 @@ impl Store {
     pub fn create(&self, object: Object, write: &Write) -> Result<Arc<Object>, StoreError> {
         let mut writer = self.inner.writer.lock();
         let step = self.creation(object, write)?;
-        self.commit(&mut writer, step)
+        self.commit(&mut writer, step, Some(write))
     }
 
     /// What `create` would answer; nothing is stored.
@@ -134,7 +139,7 @@ impl Store {
         let mut writer = self.inner.writer.lock();
         match self.modification((kind, namespace, name), write, change)? {
             Modification::Nothing(old) => Ok(old),
-            Modification::Step(step) => self.commit(&mut writer, step),
+            Modification::Step(step) => self.commit(&mut writer, step, Some(write)),
         }
     }
 
@@ -161,13 +166,25 @@ impl Store {
     /// # Errors
     /// `NotFound`, `Disk`; `Conflict` when `precondition` is not its `resourceVersion`.
     pub fn delete(&self, kind: &'static Kind, namespace: &str, name: &str, precondition: Option<&str>) -> Result<Arc<Object>, StoreError> {
+        self.delete_as((kind, namespace, name), precondition, None)
+    }
+
+    /// The same, on behalf of the write's author.
+    ///
+    /// # Errors
+    /// As `delete`.
+    pub fn delete_by(&self, key: Key<'_>, precondition: Option<&str>, write: &Write) -> Result<Arc<Object>, StoreError> {
+        self.delete_as(key, precondition, Some(write))
+    }
+
+    fn delete_as(&self, key: Key<'_>, precondition: Option<&str>, write: Option<&Write>) -> Result<Arc<Object>, StoreError> {
         let mut writer = self.inner.writer.lock();
-        let old = self.stored((kind, namespace, name))?;
+        let old = self.stored(key)?;
         metadata::same_version(&old, precondition)?;
         let version = self.version() + 1;
         let mut last = Object::clone(&old);
         metadata::stamp(&mut last.value, version, old.generation());
-        self.commit(&mut writer, StoreEvent { version, kind: Change::Deleted, object: Arc::new(last), before: Some(old) })
+        self.commit(&mut writer, StoreEvent { version, kind: Change::Deleted, object: Arc::new(last), before: Some(old) }, write)
     }
 
     /// Events after version `from`, exclusive.
@@ -177,6 +194,11 @@ impl Store {
     pub fn watch(&self, from: u64) -> Result<Watch, Expired> {
         self.inner.memory.read().holds_events_after(from)?;
         Ok(Watch::new(self.clone(), from, self.inner.newest.subscribe()))
+    }
+
+    /// The changes of configuration that are kept, oldest first.
+    pub fn generations(&self) -> Vec<Arc<Generation>> {
+        self.inner.ledger.read().all().cloned().collect()
     }
 
     /// Whether writes go to a disk, and so take milliseconds.
@@ -216,12 +238,17 @@ impl Store {
     }
 
     /// The disk first: what readers have seen is never lost.
-    fn commit(&self, disk: &mut Option<Disk>, step: StoreEvent) -> Result<Arc<Object>, StoreError> {
+    fn commit(&self, disk: &mut Option<Disk>, step: StoreEvent, write: Option<&Write>) -> Result<Arc<Object>, StoreError> {
+        let signed = write.and_then(|write| Some((write.author.as_ref()?, &write.now)));
+        let noted = signed.and_then(|(author, now)| self.inner.ledger.read().note(&step, author, now));
         let object = step.object.clone();
         let version = step.version;
         if let Some(disk) = disk {
             let row = if step.kind == Change::Deleted { Row::Gone } else { Row::Is(&object) };
-            disk.write(version, (object.kind, &object.namespace, &object.name), row)?;
+            disk.write(version, (object.kind, &object.namespace, &object.name), row, noted.as_ref())?;
+        }
+        if let Some(noted) = noted {
+            self.inner.ledger.write().take(noted);
         }
         self.inner.memory.write().publish(step);
         self.inner.newest.send_replace(version);

@@ -21,7 +21,7 @@ fn service(name: &str, port: u16) -> Object {
 }
 
 fn write() -> Write {
-    Write { manager: "test".into(), now: NOW.into(), uid_seed: [7; 16], places: None, status_only: false }
+    Write { manager: "test".into(), now: NOW.into(), uid_seed: [7; 16], places: None, status_only: false, author: None }
 }
 
 fn set(pointer: &'static str, to: Value) -> impl FnMut(&Object) -> Result<Value, StoreError> {

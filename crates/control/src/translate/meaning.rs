@@ -8,6 +8,7 @@ use taut_model::rate_limit::RateLimit;
 use taut_model::route::{HttpRule, Route};
 use taut_model::service::{Service, ServicePort};
 use taut_model::settings::MeshSettings;
+use taut_model::telemetry::Telemetry;
 use taut_model::workload::Workload;
 
 pub enum Meaning {
@@ -34,6 +35,7 @@ pub enum Meaning {
     RateLimit(RateLimit),
     Node(Node),
     MeshSettings(MeshSettings),
+    Telemetry(Telemetry),
     Grant(Grant),
     /// Without meaning for mesh traffic, and why.
     Idle(String),

@@ -3,7 +3,9 @@
 //! says which references lead nowhere and which objects are in each other's way.
 
 mod core;
+mod format;
 mod gateway_api;
+mod hedging;
 mod istio;
 mod meaning;
 mod reader;
@@ -13,6 +15,7 @@ mod retry_on;
 mod settings;
 mod stand_in;
 mod tautline;
+mod telemetry;
 mod translation;
 mod values;
 
@@ -87,6 +90,7 @@ fn meaning(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
         ("tautline.dev", "RateLimit") => tautline::rate_limit(reader),
         ("tautline.dev", "HealthCheck") => tautline::health_check(reader),
         ("tautline.dev", "MeshSettings") => settings::mesh_settings(reader, settings),
+        ("telemetry.istio.io", "Telemetry") => telemetry::telemetry(reader),
         ("security.istio.io" | "telemetry.istio.io" | "networking.istio.io" | "gateway.networking.k8s.io" | "extensions.istio.io", _) => {
             reader.unsupported_value("kind", kind.kind, "remove the object");
             Meaning::Nothing
@@ -145,6 +149,10 @@ impl<'a> Assembly<'a> {
                 self.translation.limits.insert(key(&object.reference()), Arc::new(tautline::refuse_everything(object)));
             }
             ("gateway.networking.k8s.io", "BackendTLSPolicy") => self.add(object, gateway_api::guarded_backends(object)),
+            ("tautline.dev", "MeshSettings") => {
+                let closed = settings::closed(object).map(|settings| (key(&object.reference()), Arc::new(settings)));
+                self.translation.settings.extend(closed);
+            }
             ("networking.istio.io", "DestinationRule") => {
                 let guarded = istio::guarded(object).map(|destination| (key(&object.reference()), Arc::new(destination)));
                 self.translation.destinations.extend(guarded);
@@ -190,6 +198,9 @@ impl<'a> Assembly<'a> {
             Meaning::AuthorizationPolicy(policy) => self.authorization(object, policy),
             Meaning::MeshSettings(settings) => {
                 self.translation.settings.insert(key(&object.reference()), Arc::new(settings));
+            }
+            Meaning::Telemetry(telemetry) => {
+                self.translation.telemetry.insert(key(&object.reference()), Arc::new(telemetry));
             }
             Meaning::Grant(grant) => self.grants.push(grant),
             Meaning::Idle(because) => {

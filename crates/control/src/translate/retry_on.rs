@@ -40,6 +40,8 @@ const TOKENS: &[(&str, &[RetryOn])] = &[
     ("connect-failure", &[RetryOn::ConnectFailure]),
     ("refused-stream", &[RetryOn::RefusedStream]),
     ("retriable-4xx", &[RetryOn::Conflict]),
+    ("envoy-ratelimited", &[RetryOn::RateLimited]),
+    ("retriable-headers", &[RetryOn::NamedHeader]),
     // Says only that the numbers in the same list count.
     ("retriable-status-codes", &[]),
     ("cancelled", &[RetryOn::Grpc(CANCELLED)]),

@@ -1,7 +1,7 @@
 //! What is stored for an object that may not be stored itself: the stricter thing under the same names, marked as such.
 
 use super::reader::Reader;
-use super::{gateway_api, istio};
+use super::{gateway_api, istio, settings};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use taut_model::object::Object;
@@ -21,7 +21,7 @@ pub(super) fn note(reader: &mut Reader<'_>) {
 }
 
 /// Stands in for an object that cannot be accepted: an AuthorizationPolicy that denies everything to the workloads that it
-/// selects, a PeerAuthentication that is STRICT for them, a RateLimit that lets nothing in, a DestinationRule of nothing but its demand for TLS. A selector
+/// selects, a PeerAuthentication that is STRICT for them, a RateLimit that lets nothing in, MeshSettings that close what they would have closed, a DestinationRule of nothing but its demand for TLS. A selector
 /// that cannot be read widens to the whole namespace. `None` where the mesh is no weaker without the object, and for a
 /// DestinationRule whose host cannot be read. `because` says where the object is written and what is wrong with it.
 pub fn stand_in(refused: &Object, because: &str) -> Option<Object> {
@@ -40,6 +40,7 @@ pub fn stand_in(refused: &Object, because: &str) -> Option<Object> {
             selecting(istio::selector(refused), nothing)
         }
         ("gateway.networking.k8s.io", "BackendTLSPolicy") => gateway_api::guarded_backends_spec(refused),
+        ("tautline.dev", "MeshSettings") if settings::closed(refused).is_some() => json!({"egress": {"mode": "RegistryOnly"}}),
         ("networking.istio.io", "DestinationRule") => istio::guarded_spec(refused)?,
         _ => return None,
     };
@@ -66,10 +67,9 @@ fn is_valid(object: &Object) -> bool {
 }
 
 fn value(object: &Object, because: &str, spec: &Value) -> Value {
-    json!({
-        "apiVersion": object.kind.api_version(),
-        "kind": object.kind.kind,
-        "metadata": {"name": object.name, "namespace": object.namespace, "annotations": {STANDS_IN: because}},
-        "spec": spec,
-    })
+    let mut metadata = json!({"name": object.name, "annotations": {STANDS_IN: because}});
+    if object.kind.namespaced {
+        metadata["namespace"] = object.namespace.as_str().into();
+    }
+    json!({"apiVersion": object.kind.api_version(), "kind": object.kind.kind, "metadata": metadata, "spec": spec})
 }

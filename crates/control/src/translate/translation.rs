@@ -10,6 +10,7 @@ use taut_model::rate_limit::RateLimit;
 use taut_model::route::Route;
 use taut_model::service::Service;
 use taut_model::settings::MeshSettings;
+use taut_model::telemetry::Telemetry;
 use taut_model::workload::Workload;
 
 /// What of the mesh's own settings a translation depends on.
@@ -31,6 +32,7 @@ pub struct Translation {
     pub authorizations: BTreeMap<String, Arc<AuthorizationPolicy>>,
     pub limits: BTreeMap<String, Arc<RateLimit>>,
     pub settings: BTreeMap<String, Arc<MeshSettings>>,
+    pub telemetry: BTreeMap<String, Arc<Telemetry>>,
     /// What is wrong, per object. With an `Error` among them the object is not accepted and nothing of it is in the maps
     /// above, but for policies, which then refuse instead, and DestinationRules, whose demand for TLS stays (nothing is ever
     /// weaker than it reads).

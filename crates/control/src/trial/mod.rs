@@ -3,8 +3,8 @@
 
 mod judge;
 mod judgement;
-mod seen;
-mod share;
+pub(crate) mod seen;
+pub(crate) mod share;
 mod workloads;
 mod written;
 

@@ -73,6 +73,8 @@ fn route(mesh: &mut Translation, name: &str, parent: &str, to: &[&str], mirror: 
         fault: None,
         mirrors: mirror.iter().map(|host| Mirror { backend: backend(host), percent: 1.0 }).collect(),
         cors: None,
+        persistence: None,
+        hedging: None,
     };
     let route = Route {
         origin: Origin::default(),
@@ -84,6 +86,7 @@ fn route(mesh: &mut Translation, name: &str, parent: &str, to: &[&str], mirror: 
         created: String::new(),
         http: vec![rule],
         tcp: Vec::new(),
+        sampling: None,
     };
     mesh.routes.insert(name.to_owned(), Arc::new(route));
 }

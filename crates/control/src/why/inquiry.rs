@@ -168,6 +168,7 @@ fn snapshot(published: &Published, trust_domain: &str, own: &Arc<Workload>, host
         authorizations: pick(&mesh.authorizations, &view.authorizations),
         limits: pick(&mesh.limits, &view.limits),
         settings: pick(&mesh.settings, &view.settings),
+        telemetry: pick(&mesh.telemetry, &view.telemetry),
         routes,
         policies_complete: true,
     }

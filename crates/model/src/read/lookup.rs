@@ -5,6 +5,9 @@ use crate::problem::{Problem, Severity};
 use crate::schema::nearest;
 use serde_json::Value;
 
+/// The code of a kind that is no mesh's: in a directory of manifests it is nothing wrong.
+pub const FOREIGN_KIND: &str = "ForeignKind";
+
 /// The kind of `value` by its `apiVersion` and `kind`.
 pub fn kind(value: &Value) -> Result<&'static Kind, Box<Problem>> {
     if !value.is_object() {
@@ -60,7 +63,23 @@ fn unknown(api_version: &str, kind: &str) -> Box<Problem> {
         Some(near) => format!("did you mean {near:?}?"),
         None => known_in(group),
     };
-    problem("UnknownKind", "kind", format!("{kind:?} of {api_version} is not a kind that the mesh reads"), Some(help))
+    let code = if near.is_none() && !of_a_mesh(group) { FOREIGN_KIND } else { "UnknownKind" };
+    problem(code, "kind", format!("{kind:?} of {api_version} is not a kind that the mesh reads"), Some(help))
+}
+
+/// Whether somebody who writes such a kind expects a mesh to do something: without it the mesh would be another one.
+fn of_a_mesh(group: &str) -> bool {
+    const MESHES: [&str; 8] = [
+        "istio.io",
+        "gateway.networking.k8s.io",
+        "gateway.networking.x-k8s.io",
+        "tautline.dev",
+        "linkerd.io",
+        "kuma.io",
+        "consul.hashicorp.com",
+        "appmesh.k8s.aws",
+    ];
+    MESHES.iter().any(|mesh| group.strip_suffix(mesh).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))) || group == "gateway.envoyproxy.io"
 }
 
 fn known_in(group: &str) -> String {

@@ -124,7 +124,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "",
         "apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {name: a}\n",
-        r#"2:7 UnknownKind: "Certificate" of cert-manager.io/v1 is not a kind that the mesh reads | it reads nothing of cert-manager.io: keep this object in another file"#,
+        r#"2:7 ForeignKind: "Certificate" of cert-manager.io/v1 is not a kind that the mesh reads | it reads nothing of cert-manager.io: keep this object in another file"#,
     ),
     ("", "- a\n- b\n", "1:1 WrongType: this is no object: apiVersion, kind and metadata are expected"),
     (

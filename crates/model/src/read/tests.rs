@@ -33,7 +33,7 @@ fn manifests_of_istio_and_gateway_api_read_without_problems() {
             assert!(!object.name.is_empty() && object.location("metadata.name").is_some(), "{name}");
         }
         for problem in reading.problems {
-            assert_eq!(problem.code, "UnknownKind", "{problem}");
+            assert_eq!(problem.code, FOREIGN_KIND, "{problem}");
             foreign.push(problem.message.split(' ').next().unwrap_or_default().to_owned());
         }
     }
@@ -136,6 +136,37 @@ proptest! {
             let location = problem.location.as_ref().expect("every problem has a place");
             prop_assert!(location.line >= 1 && location.column >= 1);
         }
+    }
+}
+
+/// What only other meshes have is refused by its name, and never stored as if it did something.
+#[test]
+fn kinds_of_other_meshes_are_refused_by_name() {
+    for (api, kind) in [
+        ("networking.istio.io/v1alpha3", "EnvoyFilter"),
+        ("networking.istio.io/v1beta1", "ProxyConfig"),
+        ("extensions.istio.io/v1alpha1", "WasmPlugin"),
+        ("extensions.istio.io/v1alpha1", "TrafficExtension"),
+        ("policy.linkerd.io/v1alpha1", "HTTPLocalRateLimitPolicy"),
+        ("policy.linkerd.io/v1alpha1", "EgressNetwork"),
+        ("linkerd.io/v1alpha2", "ServiceProfile"),
+        ("kuma.io/v1alpha1", "MeshFaultInjection"),
+        ("kuma.io/v1alpha1", "MeshRateLimit"),
+        ("kuma.io/v1alpha1", "MeshRetry"),
+        ("kuma.io/v1alpha1", "MeshTimeout"),
+        ("kuma.io/v1alpha1", "MeshCircuitBreaker"),
+        ("kuma.io/v1alpha1", "MeshProxyPatch"),
+        ("kuma.io/v1alpha1", "MeshGlobalRateLimit"),
+        ("consul.hashicorp.com/v1alpha1", "ServiceDefaults"),
+        ("consul.hashicorp.com/v1alpha1", "ProxyDefaults"),
+        ("consul.hashicorp.com/v1alpha1", "RouteExtProcFilter"),
+        ("gateway.envoyproxy.io/v1alpha1", "BackendTrafficPolicy"),
+        ("appmesh.k8s.aws/v1beta2", "VirtualRouter"),
+    ] {
+        let reading = yaml(&format!("apiVersion: {api}\nkind: {kind}\nmetadata: {{name: a}}\nspec: {{x: 1}}\n"), "a.yaml");
+        let codes: Vec<_> = reading.problems.iter().map(|problem| (problem.code, problem.severity)).collect();
+        assert_eq!((codes, reading.objects.len()), (vec![("UnknownKind", Severity::Error)], 0), "{kind}");
+        assert!(reading.problems[0].message.contains(kind), "{}", reading.problems[0]);
     }
 }
 

@@ -250,3 +250,26 @@ fn a_series_without_a_change_for_ten_minutes_is_gone_and_makes_room() {
     at(40);
     assert_eq!(series(&registry.render(&[])), 0);
 }
+
+#[test]
+fn openmetrics_has_the_newest_trace_of_each_bucket() {
+    let registry = Registry::default();
+    let slow = ExchangeRecord { duration_us: 80_000, ..exchange(edge(Reporter::Source, Protocol::Http), 200) };
+    for (trace, record) in [(1, exchange(edge(Reporter::Source, Protocol::Http), 200)), (2, slow.clone()), (0xabc, slow)] {
+        registry.exchange(&ExchangeRecord { trace_id: Id::Trace(trace), ..record });
+    }
+    registry.exchange(&exchange(edge(Reporter::Source, Protocol::Http), 500));
+    let limits = [("limit", "a")];
+    let limited = |labels| Sample { name: names::RATE_LIMITED, help: "Limited.", kind: Kind::Counter, labels, value: 1.0 };
+    let text = registry.render_as(Format::OpenMetrics, &[limited(&limits), limited(&[("limit", "b")])]);
+    assert!(text.ends_with("# EOF\n"));
+    assert!(text.contains("# TYPE istio_requests counter\n") && text.contains("istio_requests_total{"));
+    assert_eq!(text.matches("# TYPE taut_rate_limited counter\n").count(), 1);
+    let exemplars: Vec<&str> = text.lines().filter_map(|line| line.split_once(" # ").map(|(_, exemplar)| exemplar)).collect();
+    let at = "1767225600";
+    let expected = [(1, "12.5"), (0xabc, "80")].map(|(trace, value)| format!("{{trace_id=\"{trace:032x}\"}} {value} {at}"));
+    assert_eq!(exemplars, expected);
+    assert!(text.lines().any(|line| line.contains("le=\"100\"} 3 # {")), "{text}");
+    let plain = registry.render(&[]);
+    assert!(!plain.contains(" # {") && !plain.contains("# EOF") && plain.contains("# TYPE istio_requests_total counter\n"));
+}

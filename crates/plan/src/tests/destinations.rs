@@ -7,9 +7,10 @@ use crate::health::Unwell;
 use crate::{Live, Outcome};
 use std::time::Duration;
 use taut_model::destination::{
-    Balancer, ClientTls, Distribute, HealthCheck, LocalityPolicy, OutlierPolicy, Persistence, Probe, Role, SessionMark, WarmUp,
+    Balancer, ClientTls, Distribute, HealthCheck, LocalityPolicy, OutlierPolicy, Persistence, Probe, RetryBudget, Role, SessionMark, WarmUp,
 };
 use taut_model::service::{Affinity, Distribution};
+use taut_model::settings::MeshSettings;
 
 const NOW: Duration = Duration::from_secs(1000);
 
@@ -356,4 +357,70 @@ fn a_status_list_replaces_5xx_for_ejection() {
         live.report(&cluster, &picked, NOW, Outcome::Status { status, latency: Duration::ZERO });
         assert_eq!(live.ejected(NOW).len(), ejected, "{status}");
     }
+}
+
+#[test]
+fn a_rule_keeps_sessions_among_all_its_backends() {
+    let shares = vec![backend("reviews", Some("v1"), 1), backend("reviews", Some("v2"), 1)];
+    let persistence = Persistence { origin: origin("HTTPRoute", "r", "spec.rules[0].sessionPersistence"), by: SessionMark::Header("x-rule".into()) };
+    let keeping = HttpRule { persistence: Some(persistence), ..rule("r", vec![], HttpAction::Forward(shares)) };
+    let mut snapshot = with_routes(vec![route(Dialect::GatewayApi, "r", "", vec![keeping])]);
+    // What is said of the backends does not count where a rule says something itself.
+    add(&mut snapshot, "sessions", sessions(SessionMark::Header("x-service".into())));
+    let plan = Plan::compile(&snapshot);
+    assert!(plan.headers_used().contains("x-rule"));
+    let mark = |roll| {
+        let Verdict::Go(go) = plan.decide(&get("/").facts(), &Rolls { backend: roll, ..Rolls::default() }) else { panic!() };
+        let Action::Forward(forward) = go.action else { panic!() };
+        let uid = forward.cluster.endpoints[0].workload.uid.clone();
+        (forward.session_mark(&uid).unwrap(), forward.cluster.key.subset.clone().unwrap())
+    };
+    for roll in [0, u64::MAX] {
+        let ((name, value), subset) = mark(roll);
+        assert_eq!(name, "x-rule");
+        let request = get("/").header("x-rule", &value);
+        for roll in (0..20).map(crate::dice::mix) {
+            let verdict = plan.decide(&request.facts(), &Rolls { backend: roll, ..Rolls::default() });
+            assert_eq!(short(&verdict), format!("reviews {subset}"));
+        }
+        assert!(plan.explain(&request.facts(), None).to_string().contains("sessions     kept by the header \"x-rule\""));
+    }
+}
+
+#[test]
+fn what_chose_the_balancer_is_named() {
+    let line = |plan: &Plan| {
+        let told = plan.explain(&get("/").facts(), None);
+        let step = told.steps.into_iter().find(|step| step.text.starts_with("endpoints")).unwrap();
+        (step.text.split(" by ").nth(1).unwrap().to_owned(), step.origin.map(|origin| origin.object.kind))
+    };
+    let mut snapshot = bookstore();
+    let settings = |balancer| MeshSettings { origin: origin("MeshSettings", "mesh", ""), balancer, ..MeshSettings::default() };
+    assert_eq!(line(&Plan::compile(&snapshot)), ("reported load (hot ones avoided)".to_owned(), None));
+    snapshot.settings.insert("mesh".into(), Arc::new(settings(Balancer::LoadAware)));
+    assert_eq!(line(&Plan::compile(&snapshot)).1, None, "settings that say nothing of it have not chosen");
+    snapshot.settings.insert("mesh".into(), Arc::new(settings(Balancer::PeakEwma)));
+    assert_eq!(line(&Plan::compile(&snapshot)), ("peak EWMA latency (two choices)".to_owned(), Some("MeshSettings".to_owned())));
+    with_policy(&mut snapshot, |policy| policy.balancer = Some(Balancer::RoundRobin));
+    assert_eq!(line(&Plan::compile(&snapshot)), ("round robin".to_owned(), Some("DestinationRule".to_owned())));
+}
+
+#[test]
+fn budgets_of_the_mesh_hold_where_nobody_says_more() {
+    let budget = |percent| RetryBudget { percent, ..RetryBudget::default() };
+    let mut snapshot = bookstore();
+    snapshot.settings.insert("mesh".into(), Arc::new(MeshSettings { retry_budget: budget(5.0), ..MeshSettings::default() }));
+    let told = |snapshot: &Snapshot| {
+        let steps = Plan::compile(snapshot).explain(&get("/").facts(), None).steps;
+        steps.into_iter().find(|step| step.text.starts_with("budget")).map(|step| (step.text, step.origin.unwrap().object.kind))
+    };
+    let says = |percent, kind: &str| {
+        Some((format!("budget       retries are at most {percent} % of the requests in flight, 3 at a time in any case"), kind.to_owned()))
+    };
+    assert_eq!((cluster(&Plan::compile(&snapshot), Some("v1")).retry_budget.clone(), told(&snapshot)), (budget(5.0), says(5, "MeshSettings")));
+    add(&mut snapshot, "constraint", TrafficPolicy { retry_budget: Some(budget(7.0)), ..TrafficPolicy::default() });
+    assert_eq!((cluster(&Plan::compile(&snapshot), Some("v1")).retry_budget.clone(), told(&snapshot)), (budget(7.0), says(7, "HealthCheck")));
+    with_policy(&mut snapshot, |policy| policy.retry_budget = Some(budget(9.0)));
+    assert_eq!((cluster(&Plan::compile(&snapshot), None).retry_budget.clone(), told(&snapshot)), (budget(9.0), says(9, "DestinationRule")));
+    assert_eq!(told(&bookstore()), None);
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::cluster::Cluster;
 use crate::{Live, Outcome, Overflow};
 use std::time::Duration;
-use taut_model::destination::{Balancer, HashKey, OutlierPolicy};
+use taut_model::destination::{Balancer, HashKey, OutlierPolicy, RetryBudget, RetryRate};
 
 const NOW: Duration = Duration::from_secs(100);
 
@@ -123,17 +123,42 @@ fn limits_and_budgets_hold_and_are_given_back() {
         (limits.max_requests, limits.max_pending, limits.max_retries) = (Some(30), Some(0), Some(5));
     });
     let mut live = Live::new();
-    assert_eq!((0..31).map(|_| live.admit(&cluster)).filter(Result::is_ok).count(), 30);
-    assert_eq!(live.admit(&cluster), Err(Overflow::Requests(30)));
+    assert_eq!((0..31).map(|_| live.admit(&cluster, NOW)).filter(Result::is_ok).count(), 30);
+    assert_eq!(live.admit(&cluster, NOW), Err(Overflow::Requests(30)));
     live.finish_request(&cluster);
-    assert_eq!(live.admit(&cluster), Ok(()));
+    assert_eq!(live.admit(&cluster, NOW), Ok(()));
     assert_eq!(live.begin_wait(&cluster), Err(Overflow::Pending(0)));
     // 20 % of 30 are 6, and max_retries is 5.
-    assert_eq!((0..9).filter(|_| live.try_retry(&cluster)).count(), 5);
+    assert_eq!((0..9).filter(|_| live.try_retry(&cluster, NOW)).count(), 5);
     live.finish_retry(&cluster);
-    assert!(live.try_retry(&cluster));
+    assert!(live.try_retry(&cluster, NOW));
     let mut quiet = Live::new();
-    assert_eq!((0..9).filter(|_| quiet.try_retry(&cluster)).count(), 3);
+    assert_eq!((0..9).filter(|_| quiet.try_retry(&cluster, NOW)).count(), 3);
     let mut half = Live::for_workers(2);
-    assert_eq!((0..31).filter(|_| half.admit(&cluster).is_ok()).count(), 15);
+    assert_eq!((0..31).filter(|_| half.admit(&cluster, NOW).is_ok()).count(), 15);
+}
+
+#[test]
+fn a_budget_over_time_counts_what_began_in_it() {
+    let budget = |min_rate| RetryBudget { percent: 20.0, min_concurrency: 0, interval: Duration::from_secs(10), min_rate };
+    let (_, cluster) = reviews(|policy| policy.retry_budget = Some(budget(None)));
+    let mut live = Live::new();
+    let at = |second| NOW + Duration::from_secs(second);
+    // Requests that are over count on.
+    for second in 0..10 {
+        (0..10).for_each(|_| {
+            live.admit(&cluster, at(second)).unwrap();
+            live.finish_request(&cluster);
+        });
+    }
+    let tried = |live: &mut Live, second| {
+        let tried = (0..50).filter(|_| live.try_retry(&cluster, at(second))).count();
+        (0..tried).for_each(|_| live.finish_retry(&cluster));
+        tried
+    };
+    assert_eq!([tried(&mut live, 9), tried(&mut live, 9), tried(&mut live, 40)], [20, 0, 0]);
+    let (_, cluster) = reviews(|policy| policy.retry_budget = Some(budget(Some(RetryRate { count: 3, interval: Duration::from_secs(1) }))));
+    let mut quiet = Live::new();
+    let tried = |live: &mut Live, second| (0..50).filter(|_| live.try_retry(&cluster, at(second))).count();
+    assert_eq!([tried(&mut quiet, 0), tried(&mut quiet, 0), tried(&mut quiet, 1)], [3, 0, 3]);
 }

@@ -11,6 +11,7 @@ mod possibilities;
 mod properties;
 mod routing;
 mod shortcuts;
+mod telemetry;
 
 use crate::verdict::Action;
 use crate::{Direction, Facts, HttpFacts, Peer, Plan, Rolls, Snapshot, Verdict};
@@ -127,6 +128,8 @@ pub(super) fn rule(name: &str, matches: Vec<HttpMatch>, action: HttpAction) -> H
         fault: None,
         mirrors: Vec::new(),
         cors: None,
+        persistence: None,
+        hedging: None,
     }
 }
 
@@ -142,6 +145,7 @@ pub(super) fn route(dialect: Dialect, name: &str, created: &str, http: Vec<HttpR
         created: created.into(),
         http,
         tcp: Vec::new(),
+        sampling: None,
     }
 }
 

@@ -4,9 +4,11 @@ use super::*;
 use crate::cluster::Transport;
 use std::time::Duration;
 use taut_model::destination::{Balancer, ClientTls, HashKey};
+use taut_model::host;
 use taut_model::route::{
-    AbortWith, Fault, FaultAbort, FaultDelay, PathRewrite, Redirect, RedirectPort, Retry, RetryEndpoints, RetryOn, Rewrite, RouteProtocol,
+    AbortWith, Fault, FaultAbort, FaultDelay, Hedging, PathRewrite, Redirect, RedirectPort, Retry, RetryEndpoints, RetryOn, Rewrite, RouteProtocol,
 };
+use taut_model::settings::{MeshSettings, Outside};
 
 #[test]
 fn without_routes_a_service_gets_its_own_traffic_with_istios_retries() {
@@ -115,7 +117,8 @@ GET /reviews/1 from productpage-v1 (default) to reviews:9080
 ✗ no match     header end-user is \"jason\": not sent           VirtualService default/reviews@1 match
 ✓ match        no conditions                                  VirtualService default/reviews@1 spec.http[1]
 → chosen       reviews v1 (weight 90 of 100)                  VirtualService default/reviews@1 to reviews v1
-· endpoints    1 ready, balanced by reported load (hot ones avoided)  DestinationRule default/reviews@1 spec.subsets[v1]
+· endpoints    1 ready, balanced by reported load (hot ones avoided)
+· destination  TLS, limits and ejection as they are said here  DestinationRule default/reviews@1 spec.subsets[v1]
 · endpoint     default/reviews-v1, mutual TLS, must prove spiffe://mesh.local/ns/default/sa/bookinfo-reviews  WorkloadEntry default/reviews-v1@1
 · timeout      none                                           VirtualService default/reviews@1 spec.http[1]
 · retries      up to 2 on connect failure, refused stream, reset, gRPC 14, gRPC 1, 503  built-in default: retries
@@ -240,6 +243,7 @@ fn an_explanation_names_the_headers_that_change_and_the_limits_of_tries() {
         set: vec![(name.to_owned(), "secret".to_owned())],
         add: vec![("x-more".to_owned(), "1".to_owned())],
         remove: vec!["server".to_owned()],
+        computed: Vec::new(),
     };
     let retry = Retry {
         per_try_timeout: Some(Duration::from_millis(500)),
@@ -444,4 +448,48 @@ fn a_hash_cookie_is_given_once_and_read_back() {
     assert_eq!(decide(&get("/")), (Some(0xabc), Some("user=0000000000000abc; Max-Age=60; Path=/; HttpOnly".into())));
     assert_eq!(decide(&get("/").header("cookie", "a=b; user=0000000000000abc")), (Some(0xabc), None));
     assert_eq!(decide(&get("/").header("cookie", "user=me")), (Some(crate::stable_hash(b"me")), None));
+}
+
+#[test]
+fn where_the_mesh_says_so_nothing_outside_it_is_reached() {
+    let mut snapshot = bookstore();
+    let outside = || Request { host: "example.com".into(), authority: "example.com".into(), port: 443, ..get("/") };
+    snapshot.absent.extend(["example.com", "localhost"].into_iter().flat_map(|name| host::candidates(name, "default")));
+    assert_eq!(outcome(&Plan::compile(&snapshot), &outside()), "passthrough example.com:443");
+    let settings = MeshSettings { origin: origin("MeshSettings", "mesh", ""), outside: Outside::Refused, ..MeshSettings::default() };
+    snapshot.settings.insert("mesh".into(), Arc::new(settings));
+    let closed = Plan::compile(&snapshot);
+    for (host, port) in [("example.com", 443), ("93.184.216.34", 80), ("localhost", 8080)] {
+        let request = Request { host: host.into(), authority: host.into(), port, ..get("/") };
+        assert_eq!(outcome(&closed, &request), "502 not_of_the_mesh", "{host}");
+        let connection = Facts { http: None, ..request.facts() };
+        assert_eq!(short(&closed.decide(&connection, &Rolls::default())), "502 not_of_the_mesh", "{host}");
+    }
+    let mut entry = service("example", 443, AppProtocol::Tls);
+    (entry.host, entry.place, entry.resolution) = ("example.com".into(), Place::External, Resolution::Passthrough);
+    let mut listed = snapshot.clone();
+    listed.services.insert(entry.host.clone(), Arc::new(entry));
+    assert_eq!(outcome(&Plan::compile(&listed), &outside()), "passthrough example.com:443");
+    // Without a control plane, too.
+    snapshot.absent.clear();
+    let asking = Plan::compile(&snapshot);
+    assert!(outcome(&asking, &outside()).starts_with("ask") && asking.unanswered(&outside().facts()).is_none());
+    assert!(closed.explain(&outside().facts(), None).to_string().contains("MeshSettings"));
+}
+
+#[test]
+fn a_rule_may_hedge_otherwise_than_the_mesh() {
+    let told = |mesh: Option<f64>, percent: Option<f64>| {
+        let hedging = percent.map(|percent| Hedging { origin: origin("HTTPRoute", "r", "annotation"), percent });
+        let rule = HttpRule { hedging, ..rule("r", vec![], to("reviews", "")) };
+        let mut snapshot = with_routes(vec![route(Dialect::GatewayApi, "r", "", vec![rule])]);
+        let settings = MeshSettings { origin: origin("MeshSettings", "mesh", ""), hedging: mesh, ..MeshSettings::default() };
+        snapshot.settings.insert("mesh".into(), Arc::new(settings));
+        let steps = Plan::compile(&snapshot).explain(&get("/").facts(), None).steps;
+        steps.into_iter().find(|step| step.text.starts_with("hedging")).map(|step| step.origin.unwrap().object.kind)
+    };
+    assert_eq!(told(None, None), None);
+    assert_eq!(told(Some(5.0), None).as_deref(), Some("MeshSettings"));
+    assert_eq!(told(Some(5.0), Some(0.0)), None);
+    assert_eq!(told(None, Some(2.0)).as_deref(), Some("HTTPRoute"));
 }

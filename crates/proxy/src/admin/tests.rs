@@ -25,7 +25,7 @@ fn admin() -> Admin {
 }
 
 async fn get(admin: &Admin, path: &str) -> (u16, String) {
-    let response = admin.respond(&Method::GET, &path.parse().unwrap());
+    let response = admin.respond(&Method::GET, &path.parse().unwrap(), Format::Text);
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
@@ -75,5 +75,5 @@ async fn anything_else_is_told_what_there_is() {
     let (status, body) = get(&admin, "/nothing").await;
     assert!(status == 404 && body.contains("/metrics"), "{body}");
     assert_eq!(get(&admin, "/records").await, (200, "[]\n".to_owned()));
-    assert_eq!(admin.respond(&Method::POST, &"/ready".parse().unwrap()).status(), 405);
+    assert_eq!(admin.respond(&Method::POST, &"/ready".parse().unwrap(), Format::Text).status(), 405);
 }

@@ -52,8 +52,9 @@ pub fn read_request(bytes: &[u8], step: usize) -> Option<Told> {
             if parts.method == Method::CONNECT || parts.uri.path() == "*" {
                 return None;
             }
-            // As the proxy makes it origin form, of HTTP/1.1 and with a host.
-            let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+            // As the proxy makes it origin form, of HTTP/1.1 and with a host. `http://host?query` has the path `/`.
+            let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+            let path = if path.starts_with('?') { format!("/{path}") } else { path.to_owned() };
             parts.headers.entry("host").or_insert(http::HeaderValue::from_static("a"));
             parts.headers.remove("connection");
             parts.version = Version::HTTP_11;

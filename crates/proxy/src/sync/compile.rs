@@ -83,6 +83,7 @@ fn put(snapshot: &mut Snapshot, name: String, resource: Resource) {
         Resource::AuthorizationPolicy(value) => drop(snapshot.authorizations.insert(name, value)),
         Resource::RateLimit(value) => drop(snapshot.limits.insert(name, value)),
         Resource::MeshSettings(value) => drop(snapshot.settings.insert(name, value)),
+        Resource::Telemetry(value) => drop(snapshot.telemetry.insert(name, value)),
     }
 }
 
@@ -107,6 +108,7 @@ fn of_object(snapshot: &Snapshot, object: &ObjectRef) -> Vec<Key> {
         .chain(find(ResourceType::AuthorizationPolicy, &snapshot.authorizations, |v| &v.origin, object))
         .chain(find(ResourceType::RateLimit, &snapshot.limits, |v| &v.origin, object))
         .chain(find(ResourceType::MeshSettings, &snapshot.settings, |v| &v.origin, object))
+        .chain(find(ResourceType::Telemetry, &snapshot.telemetry, |v| &v.origin, object))
         .collect()
 }
 
@@ -131,6 +133,7 @@ fn put_back(candidate: &mut Snapshot, good: &Snapshot, (of_type, name): &Key) ->
         ResourceType::AuthorizationPolicy => back(&mut candidate.authorizations, &good.authorizations, name, false),
         ResourceType::RateLimit => back(&mut candidate.limits, &good.limits, name, false),
         ResourceType::MeshSettings => back(&mut candidate.settings, &good.settings, name, true),
+        ResourceType::Telemetry => back(&mut candidate.telemetry, &good.telemetry, name, true),
     }
 }
 
@@ -241,5 +244,6 @@ fn generation(resource: &Resource) -> i64 {
         Resource::AuthorizationPolicy(value) => value.origin.generation,
         Resource::RateLimit(value) => value.origin.generation,
         Resource::MeshSettings(value) => value.origin.generation,
+        Resource::Telemetry(value) => value.origin.generation,
     }
 }

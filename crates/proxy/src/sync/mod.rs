@@ -4,6 +4,7 @@
 mod compile;
 mod desk;
 mod line;
+mod report;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,8 @@ use std::time::Duration;
 use taut_wire::discovery::DeltaDiscoveryRequest;
 use taut_wire::resource::{Resource, ResourceType};
 use taut_wire::session::ClientSession;
+use tokio::sync::watch;
+use tonic::transport::Channel;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -126,15 +129,22 @@ impl Known {
 }
 
 /// Runs until the proxy has said that it is gone.
-pub async fn run(sync: Sync, mut wanted: Wanted) {
-    let mut known = Known::new(&sync);
+pub async fn run(sync: Sync, wanted: Wanted) {
+    let line = watch::Sender::new(None);
+    let lines = line.subscribe();
+    tokio::join!(stay_told(&sync, wanted, &line), report::run(&sync, lines));
+}
+
+async fn stay_told(sync: &Sync, mut wanted: Wanted, line: &watch::Sender<Option<Channel>>) {
+    let mut known = Known::new(sync);
     // A stream is not open yet: what is subscribed to now is said when it opens.
     drop(known.session.subscribe(known.upstreams.clone()));
 
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, sync.world.dice(0x5c));
     let mut outage: Option<Duration> = None;
     loop {
-        let ended = connect(&sync, &mut known, &mut wanted, &mut backoff).await;
+        let ended = connect(sync, &mut known, &mut wanted, &mut backoff, line).await;
+        line.send_replace(None);
         sync.status.set_at_desk(AtDesk::Away);
         if ended == Ended::DeskChanged {
             // Connected again in a moment: nobody is to take this for an outage.
@@ -144,14 +154,14 @@ pub async fn run(sync: Sync, mut wanted: Wanted) {
         if ended == Ended::Gone {
             return;
         }
-        tell(&sync, &ended, &mut outage);
+        tell(sync, &ended, &mut outage);
         let wait = tokio::time::sleep(backoff.next());
-        note_until(&sync, &mut known, &mut wanted, wait).await;
+        note_until(sync, &mut known, &mut wanted, wait).await;
     }
 }
 
 /// One connection, from its making to its end.
-async fn connect(sync: &Sync, known: &mut Known, wanted: &mut Wanted, backoff: &mut Backoff) -> Ended {
+async fn connect(sync: &Sync, known: &mut Known, wanted: &mut Wanted, backoff: &mut Backoff, line: &watch::Sender<Option<Channel>>) -> Ended {
     let mut renewed = sync.current.renewed();
     let mut readiness = sync.status.readiness();
     // Without a certificate there is nothing to say, and nobody to say good-bye to.
@@ -169,7 +179,10 @@ async fn connect(sync: &Sync, known: &mut Known, wanted: &mut Wanted, backoff: &
     }
     let channel = note_until(sync, known, wanted, sync.control.live(&held)).await;
     match channel {
-        Ok(channel) => Line::new(sync, known).attend(channel, wanted, backoff).await,
+        Ok(channel) => {
+            line.send_replace(Some(channel.clone()));
+            Line::new(sync, known).attend(channel, wanted, backoff).await
+        }
         Err(error) if *sync.status.readiness().borrow() == crate::status::Readiness::Gone => {
             tracing::debug!(%error, "nobody to say good-bye to");
             Ended::Gone

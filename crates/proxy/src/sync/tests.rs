@@ -126,6 +126,8 @@ fn route(name: &str, path: PathMatch) -> Resource {
         fault: None,
         mirrors: Vec::new(),
         cors: None,
+        persistence: None,
+        hedging: None,
     };
     Resource::Route(Arc::new(Route {
         origin: origin("VirtualService", name),
@@ -137,6 +139,7 @@ fn route(name: &str, path: PathMatch) -> Resource {
         created: String::new(),
         http: vec![rule],
         tcp: Vec::new(),
+        sampling: None,
     }))
 }
 
@@ -375,6 +378,31 @@ fn names_that_are_no_service_are_forgotten_and_asked_for_again() {
         assert!(proxy.learn(name, LONG).await);
         assert!(current.snapshot().services.contains_key(name));
         eventually(|| (control.seen.lock().hosts.len() <= 4096 + 3).then_some(())).await;
+    });
+}
+
+#[test]
+fn seconds_are_reported_once_each_and_those_of_an_outage_when_it_is_over() {
+    run(async {
+        let control = FakeControl::new();
+        let server = control.start(LOCAL).await;
+        let address = server.address;
+        let mut proxy = Running::start(&control, address).await;
+        proxy.ready().await;
+        eventually(|| (control.seen.lock().reports.len() >= 2).then_some(())).await;
+        drop(server);
+        eventually(|| (proxy.status.signals().waiting() >= 2).then_some(())).await;
+        let _server = control.start(address).await;
+        eventually(|| (control.seen.lock().reports.len() >= 6).then_some(())).await;
+        drop(proxy.stop.take());
+        eventually(|| control.seen.lock().reports.last().filter(|last| last.last).map(|_| ())).await;
+        let seen = control.seen.lock();
+        let (first, all) = (&seen.reports[0], seen.reports.iter());
+        assert!(all.clone().all(|batch| batch.epoch == first.epoch && batch.proxy == "default/reviews-1" && batch.lost == 0));
+        let mut numbers: Vec<u64> = all.map(|batch| batch.sequence).collect();
+        // One whose receipt was lost is said again, under its number.
+        numbers.dedup();
+        assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
     });
 }
 

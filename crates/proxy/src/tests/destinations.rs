@@ -2,7 +2,7 @@
 
 use super::*;
 use taut_model::destination::{
-    CertificateFiles, ClientTls, Destination, HealthCheck, Limits, Origination, Persistence, Probe, Role, SessionMark, TrafficPolicy,
+    CertificateFiles, ClientTls, Destination, HealthCheck, Limits, Origination, Persistence, Probe, SessionMark, TrafficPolicy,
 };
 use taut_model::origin::ObjectRef;
 
@@ -171,16 +171,6 @@ fn grpc_health_is_asked_through_the_peers_proxy() {
         unwell(1).await;
         assert!(pair.server.exchanges().iter().any(|exchange| exchange.edge.source.workload.as_str() == "web"));
     });
-}
-
-fn ruled(snapshot: &mut Snapshot, policy: TrafficPolicy) {
-    let mut rule = Destination::addition(Origin::default(), service_host("reviews", "default"), policy);
-    (rule.namespace, rule.role) = ("default".to_owned(), Role::Rule);
-    snapshot.destinations.insert("rule".to_owned(), Arc::new(rule));
-}
-
-fn limited(snapshot: &mut Snapshot, limits: Limits) {
-    ruled(snapshot, TrafficPolicy { limits: Some(limits), ..TrafficPolicy::default() });
 }
 
 #[test]

@@ -2,22 +2,6 @@
 
 use super::*;
 
-/// An application whose answers wait until they are let go; and how many wait.
-async fn slow_app() -> (SocketAddr, Rc<tokio::sync::Notify>, Rc<Cell<u32>>) {
-    let (release, waiting) = (Rc::new(tokio::sync::Notify::new()), Rc::new(Cell::new(0)));
-    let (go_on, count) = (release.clone(), waiting.clone());
-    let app = app(move |_| {
-        count.set(count.get() + 1);
-        let go_on = go_on.clone();
-        async move {
-            go_on.notified().await;
-            Response::new(Full::from("done"))
-        }
-    })
-    .await;
-    (app, release, waiting)
-}
-
 #[test]
 fn what_is_under_way_ends_well_and_nothing_new_is_taken() {
     run(async {

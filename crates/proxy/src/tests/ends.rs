@@ -1,6 +1,5 @@
 //! How exchanges end when a side stands still, breaks off, or has no more time.
 
-use super::policy::limit;
 use super::*;
 use crate::ahead::Ahead;
 use crate::http1::BadHead;
@@ -12,7 +11,6 @@ use http_body::{Body, Frame};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use taut_model::destination::Limits;
 use taut_wire::net::Stream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Timeout, timeout};
@@ -257,7 +255,7 @@ fn tls_that_is_cut_without_a_word_ends_no_response() {
             let client = Proxy::start("web", LOCAL, Some(authority.issue("web"))).await;
             let mut mesh = Mesh::default().service("reviews", 9080, AppProtocol::Http).workload("reviews", "reviews", Some(peer), LOCAL);
             // Connections that are counted are not shared: the peer is spoken to in HTTP/1.
-            mesh.change = Some(|snapshot| limit(snapshot, Limits { max_requests_per_connection: Some(9), ..Limits::default() }));
+            mesh.change = Some(|snapshot| limited(snapshot, Limits { max_requests_per_connection: Some(9), ..Limits::default() }));
             client.pin(&mesh);
             for version in ["1.1", "1.0"] {
                 let (answer, seen) = asked(client.outbound, version, &go_on).await;

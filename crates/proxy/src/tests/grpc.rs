@@ -1,7 +1,7 @@
 //! gRPC and gRPC-Web through two proxies: what tells them apart ends at the first, and what a status says of a server is heard.
 
 use super::*;
-use taut_model::destination::{Destination, OutlierPolicy, TrafficPolicy};
+use taut_model::destination::OutlierPolicy;
 use taut_observe::record::Protocol;
 
 /// A gRPC server that says in its trailers what it was sent.
@@ -82,16 +82,7 @@ fn an_application_of_http_may_speak_grpc_web_itself() {
 /// Ejects after two failures in a row, whatever is left.
 fn strict(snapshot: &mut Snapshot) {
     let outlier = OutlierPolicy { consecutive_5xx: 2, max_ejection_percent: 100, ..OutlierPolicy::default() };
-    let destination = Destination {
-        origin: Origin::default(),
-        host: service_host("reviews", "default"),
-        namespace: "default".to_owned(),
-        role: Default::default(),
-        clients: Default::default(),
-        policy: TrafficPolicy { outlier: Some(outlier), ..TrafficPolicy::default() },
-        subsets: vec![],
-    };
-    snapshot.destinations.insert("DestinationRule/default/reviews".to_owned(), Arc::new(destination));
+    ruled(snapshot, TrafficPolicy { outlier: Some(outlier), ..TrafficPolicy::default() });
 }
 
 /// A gRPC server whose calls end with the status that their path names, behind a message.

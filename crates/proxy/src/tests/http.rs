@@ -318,17 +318,7 @@ fn a_message_with_two_lengths_cannot_smuggle_a_request() {
 #[test]
 fn requests_of_many_clients_share_connections_from_the_first_on() {
     run(async {
-        let (release, waiting) = (Rc::new(tokio::sync::Notify::new()), Rc::new(Cell::new(0)));
-        let (go_on, count) = (release.clone(), waiting.clone());
-        let app = app(move |_| {
-            count.set(count.get() + 1);
-            let go_on = go_on.clone();
-            async move {
-                go_on.notified().await;
-                Response::default()
-            }
-        })
-        .await;
+        let (app, release, waiting) = slow_app().await;
         let pair = Pair::new(app, AppProtocol::Http).await;
         let to = pair.client.outbound;
         // More than fit on two connections, before the first stands.

@@ -1,11 +1,13 @@
 //! The data path on real sockets: two proxies with hand-made snapshots and a test authority, no control plane.
 
 mod allocations;
+mod compression;
 mod cors;
 mod destinations;
 mod drain;
 mod dual_stack;
 mod ends;
+mod envoy;
 mod grpc;
 mod hbone;
 mod hosts;
@@ -20,6 +22,7 @@ mod proxy_protocol;
 mod replaced;
 mod routes;
 mod tcp;
+mod telemetry;
 mod websocket;
 
 use crate::current::{Current, Wanted};
@@ -45,6 +48,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use taut_model::destination::{Destination, Limits, Role, TrafficPolicy};
 use taut_model::host::service_host;
 use taut_model::identity::Identity;
 use taut_model::origin::Origin;
@@ -93,6 +97,34 @@ pub async fn eventually<T>(mut condition: impl FnMut() -> Option<T>) -> T {
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// An application whose answers wait until they are let go; and how many wait.
+pub async fn slow_app() -> (SocketAddr, Rc<tokio::sync::Notify>, Rc<Cell<u32>>) {
+    let (release, waiting) = (Rc::new(tokio::sync::Notify::new()), Rc::new(Cell::new(0)));
+    let (go_on, count) = (release.clone(), waiting.clone());
+    let app = app(move |_| {
+        count.set(count.get() + 1);
+        let go_on = go_on.clone();
+        async move {
+            go_on.notified().await;
+            Response::new(Full::from("done"))
+        }
+    })
+    .await;
+    (app, release, waiting)
+}
+
+/// A rule about `reviews` with this policy.
+pub fn ruled(snapshot: &mut Snapshot, policy: TrafficPolicy) {
+    let mut rule = Destination::addition(Origin::default(), service_host("reviews", "default"), policy);
+    (rule.namespace, rule.role) = ("default".to_owned(), Role::Rule);
+    snapshot.destinations.insert("rule".to_owned(), Arc::new(rule));
+}
+
+/// The same with these limits.
+pub fn limited(snapshot: &mut Snapshot, limits: Limits) {
+    ruled(snapshot, TrafficPolicy { limits: Some(limits), ..TrafficPolicy::default() });
 }
 
 pub struct Authority {

@@ -150,6 +150,7 @@ fn rule(host: &str, sni: &str, to: &str, port: u16) -> Route {
         created: String::new(),
         http: vec![],
         tcp: vec![rule],
+        sampling: None,
     }
 }
 

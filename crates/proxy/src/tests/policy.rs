@@ -1,7 +1,6 @@
 //! Timeouts, retries, faults, header changes, mirrors, limits, and questions to the mesh.
 
 use super::*;
-use taut_model::destination::{Destination, Limits, TrafficPolicy};
 use taut_model::origin::ObjectRef;
 use taut_model::policy::{AuthorizationAction, AuthorizationPolicy, AuthorizationRule, OperationMatch};
 use taut_model::route::{
@@ -39,6 +38,8 @@ pub(super) fn rule(change: impl FnOnce(&mut HttpRule)) -> Route {
         fault: None,
         mirrors: vec![],
         cors: None,
+        persistence: None,
+        hedging: None,
     };
     change(&mut rule);
     Route {
@@ -51,6 +52,7 @@ pub(super) fn rule(change: impl FnOnce(&mut HttpRule)) -> Route {
         created: String::new(),
         http: vec![rule],
         tcp: vec![],
+        sampling: None,
     }
 }
 
@@ -63,7 +65,7 @@ impl Pair {
     }
 }
 
-fn retry(attempts: u32, on: Vec<RetryOn>) -> Option<Retry> {
+pub(super) fn retry(attempts: u32, on: Vec<RetryOn>) -> Option<Retry> {
     Some(Retry { attempts, per_try_timeout: None, on, backoff: Duration::from_millis(1), endpoints: RetryEndpoints::Others })
 }
 
@@ -264,7 +266,7 @@ fn faults_are_injected_as_the_rule_says() {
 fn headers_change_on_the_way_there_and_back() {
     run(async {
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        let change = |set| HeaderChange { set: vec![set], add: vec![], remove: vec!["x-remove".to_owned()] };
+        let change = |set| HeaderChange { set: vec![set], add: vec![], remove: vec!["x-remove".to_owned()], computed: vec![] };
         let (there, back) = (change(pair("x-there", "1")), change(pair("x-back", "2")));
         let pair = Pair::with_rule(echo_app().await, |rule| {
             rule.request_headers = there;
@@ -325,35 +327,13 @@ fn a_mirror_gets_a_copy_and_the_client_does_not_notice() {
 }
 
 /// Limits for `reviews`.
-pub fn limit(snapshot: &mut Snapshot, limits: Limits) {
-    let destination = Destination {
-        origin: Origin::default(),
-        host: service_host("reviews", "default"),
-        namespace: "default".to_owned(),
-        role: Default::default(),
-        clients: Default::default(),
-        policy: TrafficPolicy { limits: Some(limits), ..TrafficPolicy::default() },
-        subsets: vec![],
-    };
-    snapshot.destinations.insert("DestinationRule/default/reviews".to_owned(), Arc::new(destination));
-}
 
 #[test]
 fn requests_wait_for_a_connection_and_overflow_beyond_the_limit() {
     run(async {
-        let (release, waiting) = (Rc::new(tokio::sync::Notify::new()), Rc::new(Cell::new(0)));
-        let (go_on, count) = (release.clone(), waiting.clone());
-        let app = app(move |_| {
-            count.set(count.get() + 1);
-            let go_on = go_on.clone();
-            async move {
-                go_on.notified().await;
-                Response::default()
-            }
-        })
-        .await;
+        let (app, release, waiting) = slow_app().await;
         let mut pair = Pair::new(app, AppProtocol::Http).await;
-        pair.mesh.change = Some(|snapshot| limit(snapshot, Limits { max_connections: Some(1), max_pending: Some(1), ..Limits::default() }));
+        pair.mesh.change = Some(|snapshot| limited(snapshot, Limits { max_connections: Some(1), max_pending: Some(1), ..Limits::default() }));
         pair.client.pin(&pair.mesh);
         let out = pair.client.outbound;
         let first = tokio::task::spawn_local(async move { get(out, "/1").await });

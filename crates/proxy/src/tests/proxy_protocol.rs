@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::options::ListenerKind;
-use taut_model::destination::{Destination, ProxyProtocol, TrafficPolicy};
+use taut_model::destination::ProxyProtocol;
 use taut_model::policy::{AuthorizationAction, AuthorizationPolicy, AuthorizationRule, SourceMatch};
 
 const FROM_ABROAD: &str = "PROXY TCP4 203.0.113.9 127.0.0.1 40000 443\r\n";
@@ -99,16 +99,7 @@ fn mutual_tls_follows_the_header_of_a_load_balancer_between_proxies() {
 }
 
 fn introduce(snapshot: &mut Snapshot, version: ProxyProtocol) {
-    let destination = Destination {
-        origin: Origin::default(),
-        host: service_host("reviews", "default"),
-        namespace: "default".to_owned(),
-        role: Default::default(),
-        clients: Default::default(),
-        policy: TrafficPolicy { proxy_protocol: Some(version), ..TrafficPolicy::default() },
-        subsets: vec![],
-    };
-    snapshot.destinations.insert("reviews".to_owned(), Arc::new(destination));
+    ruled(snapshot, TrafficPolicy { proxy_protocol: Some(version), ..TrafficPolicy::default() });
 }
 
 /// Says back the PROXY protocol line that each connection begins with, once for every request on it.

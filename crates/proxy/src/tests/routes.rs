@@ -2,25 +2,14 @@
 
 use super::policy::{backend, rule};
 use super::*;
-use taut_model::destination::{Balancer, Destination, HashKey, TrafficPolicy};
+use taut_model::destination::{Balancer, HashKey};
 use taut_model::route::{
     Backend, Dialect, DirectResponse, HttpAction, HttpMatch, PathMatch, Retry, RetryEndpoints, RetryOn, RouteProtocol, TcpRule, TextMatch,
 };
 
 fn by_user(snapshot: &mut Snapshot) {
-    let policy =
-        TrafficPolicy { balancer: Some(Balancer::Maglev { key: HashKey::Header("x-user".to_owned()), table_size: 251 }), ..TrafficPolicy::default() };
-    let host = service_host("reviews", "default");
-    let destination = Destination {
-        origin: Origin::default(),
-        host,
-        namespace: "default".to_owned(),
-        role: Default::default(),
-        clients: Default::default(),
-        policy,
-        subsets: vec![],
-    };
-    snapshot.destinations.insert("DestinationRule/default/reviews".to_owned(), Arc::new(destination));
+    let balancer = Balancer::Maglev { key: HashKey::Header("x-user".to_owned()), table_size: 251 };
+    ruled(snapshot, TrafficPolicy { balancer: Some(balancer), ..TrafficPolicy::default() });
 }
 
 /// Two replicas of reviews, one of which always fails, and retries to `endpoints`.

@@ -176,3 +176,20 @@ fn http_that_comes_late_on_an_undeclared_port_is_not_carried() {
         assert!(late(pair.server.connections()));
     });
 }
+
+/// Linkerd's proxies announce `transport.l5d.io/v1`: nothing that they would say is taken for something else.
+#[test]
+fn a_peer_with_a_protocol_of_its_own_is_refused() {
+    run(async {
+        let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        let expect = Identity::new("mesh.local", "default", "reviews");
+        let held = pair.authority.issue("web");
+        let mut config = (*crate::tls::Tls::new(World::os()).client(&held, &expect, crate::tls::Spoken::Tcp).unwrap()).clone();
+        config.alpn_protocols = vec![b"transport.l5d.io/v1".to_vec()];
+        let stream = TcpStream::connect(pair.server.peer).await.unwrap();
+        let name = "9080.reviews.default.svc.cluster.local".try_into().unwrap();
+        let refused = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        assert!(refused.is_err());
+        assert_eq!(pair.server.connection().await.failure.unwrap().reason, "handshake_failed");
+    });
+}

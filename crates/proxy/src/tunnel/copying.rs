@@ -2,9 +2,9 @@
 
 use crate::capture::late::FirstLine;
 use crate::fault::{Fault, Kind};
+use crate::flows::Counts;
 use crate::hbone::PIECE;
 use crate::io::Io;
-use crate::record::Counts;
 use bytes::{Bytes, BytesMut};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};

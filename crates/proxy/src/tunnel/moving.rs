@@ -38,7 +38,7 @@ pub async fn adopt(engine: Rc<Engine>, bequest: Bequest) {
     // Names the service, and ends what this proxy's plan refuses.
     match decide(&engine, &arrival, plan, &mut open).await {
         Ok(_) => {
-            engine.sink.connection_opened(&open.record.edge);
+            open.reached(false);
             let until = story.left_ms.and_then(|left| Instant::now().checked_add(Duration::from_millis(left)));
             let idle = Duration::from_millis(story.idle_ms);
             go_on(&engine, &arrival, open, Joined { client, upstream, idle, until, first_line: story.first_line.map(FirstLine::resume) }).await

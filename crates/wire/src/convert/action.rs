@@ -136,6 +136,8 @@ impl From<&model::RetryOn> for proto::RetryOn {
             model::RetryOn::ServerError => cause(Cause::ServerError),
             model::RetryOn::GatewayError => cause(Cause::GatewayError),
             model::RetryOn::Conflict => cause(Cause::Conflict),
+            model::RetryOn::RateLimited => cause(Cause::RateLimited),
+            model::RetryOn::NamedHeader => cause(Cause::NamedHeader),
             model::RetryOn::Status(status) => What::Status((*status).into()),
             model::RetryOn::Grpc(status) => What::Grpc((*status).into()),
         };
@@ -168,6 +170,8 @@ impl TryFrom<proto::RetryCause> for model::RetryOn {
             proto::RetryCause::ServerError => Ok(Self::ServerError),
             proto::RetryCause::GatewayError => Ok(Self::GatewayError),
             proto::RetryCause::Conflict => Ok(Self::Conflict),
+            proto::RetryCause::RateLimited => Ok(Self::RateLimited),
+            proto::RetryCause::NamedHeader => Ok(Self::NamedHeader),
         }
     }
 }

@@ -84,10 +84,7 @@ impl From<&model::TrafficPolicy> for proto::TrafficPolicy {
             limits: policy.limits.as_ref().map(Into::into),
             outlier: policy.outlier.as_ref().map(Into::into),
             tls: policy.tls.as_ref().map(Into::into),
-            retry_budget: policy
-                .retry_budget
-                .as_ref()
-                .map(|budget| proto::RetryBudget { percent: budget.percent, min_concurrency: budget.min_concurrency }),
+            retry_budget: policy.retry_budget.as_ref().map(Into::into),
             ports: policy.ports.iter().map(port).collect(),
             proxy_protocol: policy.proxy_protocol.map_or(proto::ProxyProtocol::Unspecified, Into::into).into(),
             locality: policy.locality.as_ref().map(Into::into),
@@ -333,9 +330,37 @@ impl TryFrom<proto::ClientTls> for model::ClientTls {
     }
 }
 
+impl From<&model::RetryBudget> for proto::RetryBudget {
+    fn from(budget: &model::RetryBudget) -> Self {
+        let rate = |rate: &model::RetryRate| proto::RetryRate { count: rate.count, interval: Some(to_duration(rate.interval)) };
+        Self {
+            percent: budget.percent,
+            min_concurrency: budget.min_concurrency,
+            interval: Some(to_duration(budget.interval)),
+            min_rate: budget.min_rate.as_ref().map(rate),
+        }
+    }
+}
+
 impl TryFrom<proto::RetryBudget> for model::RetryBudget {
     type Error = Malformed;
     fn try_from(budget: proto::RetryBudget) -> Result<Self, Malformed> {
-        Ok(Self { percent: percent("percent", budget.percent)?, min_concurrency: budget.min_concurrency })
+        Ok(Self {
+            percent: percent("percent", budget.percent)?,
+            min_concurrency: budget.min_concurrency,
+            interval: optional_duration("interval", budget.interval)?.unwrap_or_default(),
+            min_rate: optional("min_rate", budget.min_rate)?,
+        })
+    }
+}
+
+impl TryFrom<proto::RetryRate> for model::RetryRate {
+    type Error = Malformed;
+    fn try_from(rate: proto::RetryRate) -> Result<Self, Malformed> {
+        let interval = required_duration("interval", rate.interval)?;
+        if interval.is_zero() {
+            return Err(Malformed::new("interval", "is zero"));
+        }
+        Ok(Self { count: rate.count, interval })
     }
 }

@@ -20,9 +20,8 @@ fn traffic_policy() -> BoxedStrategy<TrafficPolicy> {
 }
 
 fn flat_policy() -> BoxedStrategy<TrafficPolicy> {
-    let budget = (percent(), any::<u32>()).prop_map(|(percent, min_concurrency)| RetryBudget { percent, min_concurrency });
     let proxy_protocol = prop::sample::select(vec![ProxyProtocol::V1, ProxyProtocol::V2]);
-    let said = (of(balancer()), of(limits()), of(outlier()), of(tls()), of(budget), of(proxy_protocol));
+    let said = (of(balancer()), of(limits()), of(outlier()), of(tls()), of(retry_budget()), of(proxy_protocol));
     let preferred = (of(locality()), of(warm_up()), of(health_check()), of(persistence()));
     (said, preferred)
         .prop_map(|((balancer, limits, outlier, tls, retry_budget, proxy_protocol), (locality, warm_up, health_check, persistence))| TrafficPolicy {
@@ -38,6 +37,14 @@ fn flat_policy() -> BoxedStrategy<TrafficPolicy> {
             persistence,
             ports: Vec::new(),
         })
+        .boxed()
+}
+
+pub(super) fn retry_budget() -> BoxedStrategy<RetryBudget> {
+    let interval = duration().prop_filter("an interval has a length", |interval| !interval.is_zero());
+    let rate = (any::<u32>(), interval).prop_map(|(count, interval)| RetryRate { count, interval });
+    (percent(), any::<u32>(), duration(), of(rate))
+        .prop_map(|(percent, min_concurrency, interval, min_rate)| RetryBudget { percent, min_concurrency, interval, min_rate })
         .boxed()
 }
 
@@ -107,7 +114,7 @@ fn health_check() -> impl Strategy<Value = HealthCheck> {
     )
 }
 
-fn persistence() -> impl Strategy<Value = Persistence> {
+pub(super) fn persistence() -> impl Strategy<Value = Persistence> {
     let cookie = (text(), text(), of(duration())).prop_map(|(name, path, ttl)| SessionMark::Cookie { name, path, ttl });
     (origin(), prop_oneof![cookie, text().prop_map(SessionMark::Header)]).prop_map(|(origin, by)| Persistence { origin, by })
 }

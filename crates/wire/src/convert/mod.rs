@@ -6,6 +6,7 @@ mod destination;
 #[cfg(test)]
 mod destinations;
 mod field;
+mod headers;
 mod matching;
 mod origin;
 mod policy;
@@ -16,6 +17,7 @@ mod service;
 mod settings;
 #[cfg(test)]
 mod strategy;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod workload;

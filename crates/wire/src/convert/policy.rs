@@ -134,6 +134,8 @@ impl From<&model::SourceMatch> for proto::SourceMatch {
             not_ip_blocks: source.not_ip_blocks,
             remote_ip_blocks: source.remote_ip_blocks,
             not_remote_ip_blocks: source.not_remote_ip_blocks,
+            trust_domains: source.trust_domains,
+            not_trust_domains: source.not_trust_domains,
         }
     }
 }
@@ -152,6 +154,8 @@ impl TryFrom<proto::SourceMatch> for model::SourceMatch {
             not_ip_blocks: source.not_ip_blocks,
             remote_ip_blocks: source.remote_ip_blocks,
             not_remote_ip_blocks: source.not_remote_ip_blocks,
+            trust_domains: source.trust_domains,
+            not_trust_domains: source.not_trust_domains,
         })
     }
 }
@@ -216,6 +220,8 @@ impl From<&model::ConditionKey> for proto::condition::Key {
             model::ConditionKey::RemoteIp => attribute(Attribute::RemoteIp),
             model::ConditionKey::SourceNamespace => attribute(Attribute::SourceNamespace),
             model::ConditionKey::SourcePrincipal => attribute(Attribute::SourcePrincipal),
+            model::ConditionKey::SourceServiceAccount => attribute(Attribute::SourceServiceAccount),
+            model::ConditionKey::SourceTrustDomain => attribute(Attribute::SourceTrustDomain),
             model::ConditionKey::DestinationIp => attribute(Attribute::DestinationIp),
             model::ConditionKey::DestinationPort => attribute(Attribute::DestinationPort),
             model::ConditionKey::ConnectionSni => attribute(Attribute::ConnectionSni),
@@ -242,6 +248,8 @@ impl TryFrom<proto::ConditionAttribute> for model::ConditionKey {
             proto::ConditionAttribute::RemoteIp => Ok(Self::RemoteIp),
             proto::ConditionAttribute::SourceNamespace => Ok(Self::SourceNamespace),
             proto::ConditionAttribute::SourcePrincipal => Ok(Self::SourcePrincipal),
+            proto::ConditionAttribute::SourceServiceAccount => Ok(Self::SourceServiceAccount),
+            proto::ConditionAttribute::SourceTrustDomain => Ok(Self::SourceTrustDomain),
             proto::ConditionAttribute::DestinationIp => Ok(Self::DestinationIp),
             proto::ConditionAttribute::DestinationPort => Ok(Self::DestinationPort),
             proto::ConditionAttribute::ConnectionSni => Ok(Self::ConnectionSni),

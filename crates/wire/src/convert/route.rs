@@ -1,6 +1,7 @@
 //! Routes, their rules and their backends.
 
 use super::field::{Malformed, choice, encoded, list, optional, optional_duration, optional_short, percent, required, to_duration};
+use super::headers::{header_change, to_header_change};
 use crate::generated::mesh as proto;
 use proto::http_rule::Action;
 use taut_model::route as model;
@@ -18,6 +19,7 @@ impl From<&model::Route> for proto::Route {
             tcp: encoded(&route.tcp),
             consumer_namespaces: route.consumer_namespaces.clone(),
             protocol: proto::RouteProtocol::from(route.protocol).into(),
+            sampling: route.sampling,
         }
     }
 }
@@ -35,6 +37,7 @@ impl TryFrom<proto::Route> for model::Route {
             created: route.created,
             http: list("http", route.http)?,
             tcp: list("tcp", route.tcp)?,
+            sampling: route.sampling.map(|number| percent("sampling", number)).transpose()?,
         })
     }
 }
@@ -110,6 +113,8 @@ impl From<&model::HttpRule> for proto::HttpRule {
             fault: rule.fault.as_ref().map(Into::into),
             mirrors: encoded(&rule.mirrors),
             cors: rule.cors.as_ref().map(Into::into),
+            persistence: rule.persistence.as_ref().map(Into::into),
+            hedging: rule.hedging.as_ref().map(|hedging| proto::Hedging { origin: Some((&hedging.origin).into()), percent: hedging.percent }),
         }
     }
 }
@@ -124,13 +129,15 @@ impl TryFrom<proto::HttpRule> for model::HttpRule {
             // The cases of a oneof are fields of the rule itself, so their faults already name them.
             action: rule.action.ok_or_else(|| Malformed::missing("action"))?.try_into()?,
             rewrite: optional("rewrite", rule.rewrite)?,
-            request_headers: header_change(rule.request_headers),
-            response_headers: header_change(rule.response_headers),
+            request_headers: header_change("request_headers", rule.request_headers)?,
+            response_headers: header_change("response_headers", rule.response_headers)?,
             timeout: optional_duration("timeout", rule.timeout)?,
             retry: optional("retry", rule.retry)?,
             fault: optional("fault", rule.fault)?,
             mirrors: list("mirrors", rule.mirrors)?,
             cors: optional("cors", rule.cors)?,
+            persistence: optional("persistence", rule.persistence)?,
+            hedging: optional("hedging", rule.hedging)?,
         })
     }
 }
@@ -180,25 +187,18 @@ impl TryFrom<proto::Backend> for model::Backend {
             port: optional_short("port", backend.port)?,
             subset: backend.subset,
             weight: backend.weight,
-            request_headers: header_change(backend.request_headers),
-            response_headers: header_change(backend.response_headers),
+            request_headers: header_change("request_headers", backend.request_headers)?,
+            response_headers: header_change("response_headers", backend.response_headers)?,
             unresolved: backend.unresolved,
         })
     }
 }
 
-/// No change is no message.
-fn to_header_change(change: &model::HeaderChange) -> Option<proto::HeaderChange> {
-    let headers = |list: &[(String, String)]| -> Vec<_> {
-        list.iter().map(|(name, value)| proto::Header { name: name.clone(), value: value.clone() }).collect()
-    };
-    (!change.is_empty()).then(|| proto::HeaderChange { set: headers(&change.set), add: headers(&change.add), remove: change.remove.clone() })
-}
-
-fn header_change(change: Option<proto::HeaderChange>) -> model::HeaderChange {
-    let headers = |list: Vec<proto::Header>| list.into_iter().map(|header| (header.name, header.value)).collect();
-    let change = change.unwrap_or_default();
-    model::HeaderChange { set: headers(change.set), add: headers(change.add), remove: change.remove }
+impl TryFrom<proto::Hedging> for model::Hedging {
+    type Error = Malformed;
+    fn try_from(hedging: proto::Hedging) -> Result<Self, Malformed> {
+        Ok(Self { origin: required("origin", hedging.origin)?, percent: percent("percent", hedging.percent)? })
+    }
 }
 
 impl From<&model::Mirror> for proto::Mirror {

@@ -1,6 +1,6 @@
 //! Any value that the model can hold, for properties. Most are boxed: their trees would not fit on a test's stack.
 
-use super::destinations::destination;
+use super::destinations::{destination, persistence, retry_budget};
 use crate::resource::Resource;
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -10,13 +10,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::destination::Balancer;
+use taut_model::expression::Expression;
 use taut_model::identity::Identity;
 use taut_model::origin::{Location, ObjectRef, Origin};
 use taut_model::policy::*;
 use taut_model::rate_limit::*;
 use taut_model::route::*;
 use taut_model::service::*;
-use taut_model::settings::MeshSettings;
+use taut_model::settings::{Compression, MeshSettings, Outside};
+use taut_model::telemetry::*;
 use taut_model::workload::*;
 
 pub fn resource() -> impl Strategy<Value = Resource> {
@@ -29,6 +31,7 @@ pub fn resource() -> impl Strategy<Value = Resource> {
         authorization_policy().prop_map(|policy| Resource::AuthorizationPolicy(Arc::new(policy))),
         rate_limit().prop_map(|limit| Resource::RateLimit(Arc::new(limit))),
         mesh_settings().prop_map(|settings| Resource::MeshSettings(Arc::new(settings))),
+        telemetry().prop_map(|telemetry| Resource::Telemetry(Arc::new(telemetry))),
     ]
 }
 
@@ -137,8 +140,8 @@ fn route() -> BoxedStrategy<Route> {
     let dialect = prop::sample::select(vec![Dialect::Istio, Dialect::GatewayApi]);
     let protocol = prop::sample::select(vec![RouteProtocol::Grpc, RouteProtocol::Http, RouteProtocol::Tls, RouteProtocol::Tcp]);
     let parent = (text(), of(any::<u16>())).prop_map(|(host, port)| Parent { host, port });
-    (origin(), (dialect, protocol), vec(parent, 0..3), texts(), texts(), text(), vec(http_rule(), 0..3), vec(tcp_rule(), 0..2))
-        .prop_map(|(origin, (dialect, protocol), parents, consumer_namespaces, hostnames, created, http, tcp)| Route {
+    (origin(), (dialect, protocol), vec(parent, 0..3), texts(), texts(), text(), vec(http_rule(), 0..3), vec(tcp_rule(), 0..2), of(percent()))
+        .prop_map(|(origin, (dialect, protocol), parents, consumer_namespaces, hostnames, created, http, tcp, sampling)| Route {
             origin,
             dialect,
             protocol,
@@ -148,6 +151,7 @@ fn route() -> BoxedStrategy<Route> {
             created,
             http,
             tcp,
+            sampling,
         })
         .boxed()
 }
@@ -157,8 +161,10 @@ fn http_rule() -> BoxedStrategy<HttpRule> {
     let mirror = (backend(), percent()).prop_map(|(backend, percent)| Mirror { backend, percent });
     let headers = (header_change(), header_change());
     let trouble = (of(duration()), of(retry()), of(fault()), of(cors()));
-    (origin(), text(), vec(http_match(), 0..2), http_action(), of(rewrite), headers, trouble, vec(mirror, 0..2))
-        .prop_map(|(origin, name, matches, action, rewrite, (request_headers, response_headers), (timeout, retry, fault, cors), mirrors)| HttpRule {
+    let hedging = (origin(), percent()).prop_map(|(origin, percent)| Hedging { origin, percent });
+    let beside = (vec(mirror, 0..2), of(persistence()), of(hedging));
+    (origin(), text(), vec(http_match(), 0..2), http_action(), of(rewrite), headers, trouble, beside)
+        .prop_map(|(origin, name, matches, action, rewrite, (request_headers, response_headers), (timeout, retry, fault, cors), beside)| HttpRule {
             origin,
             name,
             matches,
@@ -169,8 +175,10 @@ fn http_rule() -> BoxedStrategy<HttpRule> {
             timeout,
             retry,
             fault,
-            mirrors,
+            mirrors: beside.0,
             cors,
+            persistence: beside.1,
+            hedging: beside.2,
         })
         .boxed()
 }
@@ -221,7 +229,16 @@ fn path_rewrite() -> impl Strategy<Value = PathRewrite> {
 
 fn header_change() -> BoxedStrategy<HeaderChange> {
     let headers = || vec((text(), text()), 0..2);
-    (headers(), headers(), texts()).prop_map(|(set, add, remove)| HeaderChange { set, add, remove }).boxed()
+    let name = || (text(), of(text()), of(any::<u32>())).prop_map(|(name, otherwise, most)| HeaderPiece { name, otherwise, most });
+    let piece = prop_oneof![
+        text().prop_map(Piece::Text),
+        name().prop_map(Piece::RequestHeader),
+        name().prop_map(Piece::ResponseHeader),
+        prop::sample::select(vec![Piece::ClientAddress, Piece::ClientIp, Piece::Protocol]),
+    ];
+    let how = prop::sample::select(vec![HowChanged::Set, HowChanged::Add]);
+    let computed = (text(), how, vec(piece, 0..3)).prop_map(|(name, how, value)| ComputedHeader { name, how, value });
+    (headers(), headers(), texts(), vec(computed, 0..2)).prop_map(|(set, add, remove, computed)| HeaderChange { set, add, remove, computed }).boxed()
 }
 
 fn retry() -> BoxedStrategy<Retry> {
@@ -234,6 +251,8 @@ fn retry() -> BoxedStrategy<Retry> {
             RetryOn::ServerError,
             RetryOn::GatewayError,
             RetryOn::Conflict,
+            RetryOn::RateLimited,
+            RetryOn::NamedHeader,
         ]),
         any::<u16>().prop_map(RetryOn::Status),
         any::<u16>().prop_map(RetryOn::Grpc),
@@ -342,8 +361,77 @@ fn peer_authentication() -> BoxedStrategy<PeerAuthentication> {
 
 fn mesh_settings() -> BoxedStrategy<MeshSettings> {
     let balancer = prop::sample::select(vec![Balancer::LeastRequest, Balancer::PeakEwma, Balancer::LoadAware]);
-    (origin(), any::<bool>(), balancer, of(percent()))
-        .prop_map(|(origin, protection, balancer, hedging)| MeshSettings { origin, protection, balancer, hedging })
+    let compression =
+        (labels(), texts(), any::<u64>()).prop_map(|(selector, content_types, min_length)| Compression { selector, content_types, min_length });
+    let outside = prop::sample::select(vec![Outside::Reachable, Outside::Refused]);
+    let defaults = (of(text()), texts(), texts()).prop_map(|(tracing, logging, metrics)| DefaultProviders { tracing, logging, metrics });
+    let tracing =
+        (percent(), any::<bool>(), of(duration())).prop_map(|(sampling, failures, slower_than)| TracingDefaults { sampling, failures, slower_than });
+    let observed = (vec(provider(), 0..3), defaults, tracing);
+    (origin(), any::<bool>(), balancer, of(percent()), retry_budget(), of(compression), outside, observed)
+        .prop_map(|(origin, protection, balancer, hedging, retry_budget, compression, outside, observed)| MeshSettings {
+            origin,
+            protection,
+            balancer,
+            hedging,
+            retry_budget,
+            compression,
+            outside,
+            providers: observed.0,
+            default_providers: observed.1,
+            tracing: observed.2,
+        })
+        .boxed()
+}
+
+fn provider() -> impl Strategy<Value = Provider> {
+    let headers = || vec((text(), text()), 0..2);
+    let protocol = prop_oneof![
+        headers().prop_map(|headers| OtlpProtocol::Grpc { headers }),
+        (text(), headers()).prop_map(|(base, headers)| OtlpProtocol::Http { base, headers })
+    ];
+    let every = duration().prop_filter("an interval has a length", |interval| !interval.is_zero());
+    let collector = (text(), any::<u16>(), protocol, duration(), every)
+        .prop_map(|(host, port, protocol, timeout, metrics_every)| ProviderKind::Otlp(Collector { host, port, protocol, timeout, metrics_every }));
+    let kind = prop_oneof![Just(ProviderKind::Prometheus), Just(ProviderKind::File), collector];
+    (text(), kind).prop_map(|(name, kind)| Provider { name, kind })
+}
+
+fn telemetry() -> BoxedStrategy<Telemetry> {
+    let mode = || prop::sample::select(vec![Mode::Both, Mode::Client, Mode::Server]);
+    let tag = prop_oneof![
+        text().prop_map(Tag::Literal),
+        (text(), text()).prop_map(|(name, default)| Tag::Environment { name, default }),
+        (text(), text()).prop_map(|(name, default)| Tag::Header { name, default })
+    ];
+    let tracing = (origin(), mode(), of(text()), of(percent()), of(any::<bool>()), btree_map(text(), tag, 0..3))
+        .prop_map(|(origin, mode, provider, sampling, disabled, tags)| Tracing { origin, mode, provider, sampling, disabled, tags });
+    let filter = prop::sample::select(vec!["response.code >= 400", "!connection.mtls"]).prop_map(|text| Expression::parse(text).expect("parses"));
+    let logging = (origin(), mode(), texts(), any::<bool>(), of(filter)).prop_map(|(origin, mode, providers, disabled, filter)| Logging {
+        origin,
+        mode,
+        providers,
+        disabled,
+        filter,
+    });
+    let change = prop_oneof![Just(TagChange::Remove), text().prop_map(TagChange::Set)];
+    let over = (mode(), of(text()), of(any::<bool>()), btree_map(text(), change, 0..3)).prop_map(|(mode, metric, disabled, tags)| MetricOverride {
+        mode,
+        metric,
+        disabled,
+        tags,
+    });
+    let metrics = (origin(), texts(), vec(over, 0..3)).prop_map(|(origin, providers, overrides)| Metrics { origin, providers, overrides });
+    (origin(), text(), labels(), text(), vec(tracing, 0..3), vec(logging, 0..3), vec(metrics, 0..3))
+        .prop_map(|(origin, namespace, selector, created, tracing, logging, metrics)| Telemetry {
+            origin,
+            namespace,
+            selector,
+            created,
+            tracing,
+            logging,
+            metrics,
+        })
         .boxed()
 }
 
@@ -360,18 +448,20 @@ fn authorization_rule() -> impl Strategy<Value = AuthorizationRule> {
 }
 
 fn source_match() -> BoxedStrategy<SourceMatch> {
-    let identities = (texts(), texts(), texts(), texts(), texts(), texts());
+    let identities = (texts(), texts(), texts(), texts(), texts(), texts(), texts(), texts());
     let addresses = (texts(), texts(), texts(), texts());
     (identities, addresses)
         .prop_map(|(identities, (ip_blocks, not_ip_blocks, remote_ip_blocks, not_remote_ip_blocks))| {
-            let (principals, not_principals, namespaces, not_namespaces, service_accounts, not_service_accounts) = identities;
+            let (principals, not_principals, namespaces, not_namespaces, trust_domains, not_trust_domains, accounts, not_accounts) = identities;
             SourceMatch {
                 principals,
                 not_principals,
                 namespaces,
                 not_namespaces,
-                service_accounts,
-                not_service_accounts,
+                trust_domains,
+                not_trust_domains,
+                service_accounts: accounts,
+                not_service_accounts: not_accounts,
                 ip_blocks,
                 not_ip_blocks,
                 remote_ip_blocks,
@@ -405,6 +495,8 @@ fn condition() -> BoxedStrategy<Condition> {
             ConditionKey::RemoteIp,
             ConditionKey::SourceNamespace,
             ConditionKey::SourcePrincipal,
+            ConditionKey::SourceServiceAccount,
+            ConditionKey::SourceTrustDomain,
             ConditionKey::DestinationIp,
             ConditionKey::DestinationPort,
             ConditionKey::ConnectionSni,

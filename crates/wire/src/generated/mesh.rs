@@ -142,6 +142,9 @@ pub struct Route {
     /// Unspecified: HTTP.
     #[prost(enumeration = "RouteProtocol", tag = "51")]
     pub protocol: i32,
+    /// Percent. Absent: as everywhere else.
+    #[prost(double, optional, tag = "52")]
+    pub sampling: ::core::option::Option<f64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Parent {
@@ -174,6 +177,10 @@ pub struct HttpRule {
     pub mirrors: ::prost::alloc::vec::Vec<Mirror>,
     #[prost(message, optional, tag = "50")]
     pub cors: ::core::option::Option<Cors>,
+    #[prost(message, optional, tag = "51")]
+    pub persistence: ::core::option::Option<Persistence>,
+    #[prost(message, optional, tag = "52")]
+    pub hedging: ::core::option::Option<Hedging>,
     #[prost(oneof = "http_rule::Action", tags = "4, 5, 6")]
     pub action: ::core::option::Option<http_rule::Action>,
 }
@@ -188,6 +195,13 @@ pub mod http_rule {
         #[prost(message, tag = "6")]
         Respond(super::DirectResponse),
     }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Hedging {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(double, tag = "2")]
+    pub percent: f64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Forward {
@@ -303,6 +317,50 @@ pub struct HeaderChange {
     pub add: ::prost::alloc::vec::Vec<Header>,
     #[prost(string, repeated, tag = "3")]
     pub remove: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "50")]
+    pub computed: ::prost::alloc::vec::Vec<ComputedHeader>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ComputedHeader {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Beside the header that is there, not in its place.
+    #[prost(bool, tag = "2")]
+    pub add: bool,
+    #[prost(message, repeated, tag = "3")]
+    pub value: ::prost::alloc::vec::Vec<Piece>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Piece {
+    #[prost(oneof = "piece::What", tags = "1, 2, 3, 4, 5, 6")]
+    pub what: ::core::option::Option<piece::What>,
+}
+/// Nested message and enum types in `Piece`.
+pub mod piece {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum What {
+        #[prost(string, tag = "1")]
+        Text(::prost::alloc::string::String),
+        #[prost(message, tag = "2")]
+        RequestHeader(super::HeaderPiece),
+        #[prost(message, tag = "3")]
+        ResponseHeader(super::HeaderPiece),
+        #[prost(message, tag = "4")]
+        ClientAddress(()),
+        #[prost(message, tag = "5")]
+        ClientIp(()),
+        #[prost(message, tag = "6")]
+        Protocol(()),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HeaderPiece {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "2")]
+    pub otherwise: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint32, optional, tag = "3")]
+    pub most: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Header {
@@ -848,6 +906,19 @@ pub struct RetryBudget {
     pub percent: f64,
     #[prost(uint32, tag = "2")]
     pub min_concurrency: u32,
+    /// Absent: zero.
+    #[prost(message, optional, tag = "50")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "51")]
+    pub min_rate: ::core::option::Option<RetryRate>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetryRate {
+    #[prost(uint32, tag = "1")]
+    pub count: u32,
+    /// Longer than zero.
+    #[prost(message, optional, tag = "2")]
+    pub interval: ::core::option::Option<::prost_types::Duration>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PeerAuthentication {
@@ -910,6 +981,10 @@ pub struct SourceMatch {
     pub remote_ip_blocks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "10")]
     pub not_remote_ip_blocks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "11")]
+    pub trust_domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "12")]
+    pub not_trust_domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OperationMatch {
@@ -1017,6 +1092,210 @@ pub struct MeshSettings {
     /// Percent of copies. Absent: none.
     #[prost(double, optional, tag = "4")]
     pub hedging: ::core::option::Option<f64>,
+    #[prost(message, repeated, tag = "60")]
+    pub providers: ::prost::alloc::vec::Vec<Provider>,
+    #[prost(message, optional, tag = "61")]
+    pub default_providers: ::core::option::Option<DefaultProviders>,
+    /// Absent: the defaults.
+    #[prost(message, optional, tag = "62")]
+    pub tracing: ::core::option::Option<TracingDefaults>,
+    /// Absent: the built-in one.
+    #[prost(message, optional, tag = "50")]
+    pub retry_budget: ::core::option::Option<RetryBudget>,
+    #[prost(message, optional, tag = "51")]
+    pub compression: ::core::option::Option<Compression>,
+    /// Hosts that are not of the mesh cannot be reached.
+    #[prost(bool, tag = "52")]
+    pub outside_refused: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Provider {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(oneof = "provider::Kind", tags = "2, 3, 4")]
+    pub kind: ::core::option::Option<provider::Kind>,
+}
+/// Nested message and enum types in `Provider`.
+pub mod provider {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Kind {
+        #[prost(message, tag = "2")]
+        Prometheus(()),
+        #[prost(message, tag = "3")]
+        File(()),
+        #[prost(message, tag = "4")]
+        Otlp(super::Collector),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Collector {
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+    #[prost(message, optional, tag = "3")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(message, optional, tag = "4")]
+    pub metrics_every: ::core::option::Option<::prost_types::Duration>,
+    #[prost(oneof = "collector::Protocol", tags = "5, 6")]
+    pub protocol: ::core::option::Option<collector::Protocol>,
+}
+/// Nested message and enum types in `Collector`.
+pub mod collector {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Protocol {
+        #[prost(message, tag = "5")]
+        Grpc(super::OtlpGrpc),
+        #[prost(message, tag = "6")]
+        Http(super::OtlpHttp),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OtlpGrpc {
+    #[prost(message, repeated, tag = "1")]
+    pub headers: ::prost::alloc::vec::Vec<Header>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OtlpHttp {
+    #[prost(string, tag = "1")]
+    pub base: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub headers: ::prost::alloc::vec::Vec<Header>,
+}
+/// Absent: none.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DefaultProviders {
+    #[prost(string, optional, tag = "1")]
+    pub tracing: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "2")]
+    pub logging: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "3")]
+    pub metrics: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct TracingDefaults {
+    #[prost(double, tag = "1")]
+    pub sampling: f64,
+    #[prost(bool, tag = "2")]
+    pub failures: bool,
+    #[prost(message, optional, tag = "3")]
+    pub slower_than: ::core::option::Option<::prost_types::Duration>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Telemetry {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub selector: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    #[prost(string, tag = "4")]
+    pub created: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "5")]
+    pub tracing: ::prost::alloc::vec::Vec<Tracing>,
+    #[prost(message, repeated, tag = "6")]
+    pub logging: ::prost::alloc::vec::Vec<Logging>,
+    #[prost(message, repeated, tag = "7")]
+    pub metrics: ::prost::alloc::vec::Vec<Metrics>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Tracing {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(enumeration = "TelemetryMode", tag = "2")]
+    pub mode: i32,
+    #[prost(string, optional, tag = "3")]
+    pub provider: ::core::option::Option<::prost::alloc::string::String>,
+    /// Percent.
+    #[prost(double, optional, tag = "4")]
+    pub sampling: ::core::option::Option<f64>,
+    #[prost(bool, optional, tag = "5")]
+    pub disabled: ::core::option::Option<bool>,
+    #[prost(btree_map = "string, message", tag = "6")]
+    pub tags: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, Tag>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Tag {
+    #[prost(oneof = "tag::From", tags = "1, 2, 3")]
+    pub from: ::core::option::Option<tag::From>,
+}
+/// Nested message and enum types in `Tag`.
+pub mod tag {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum From {
+        #[prost(string, tag = "1")]
+        Literal(::prost::alloc::string::String),
+        #[prost(message, tag = "2")]
+        Environment(super::NamedTag),
+        #[prost(message, tag = "3")]
+        Header(super::NamedTag),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NamedTag {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub default: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Logging {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(enumeration = "TelemetryMode", tag = "2")]
+    pub mode: i32,
+    #[prost(string, repeated, tag = "3")]
+    pub providers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(bool, tag = "4")]
+    pub disabled: bool,
+    /// Absent: everything.
+    #[prost(string, optional, tag = "5")]
+    pub filter: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Metrics {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(string, repeated, tag = "2")]
+    pub providers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "3")]
+    pub overrides: ::prost::alloc::vec::Vec<MetricOverride>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MetricOverride {
+    #[prost(enumeration = "TelemetryMode", tag = "1")]
+    pub mode: i32,
+    /// As it is exported. Absent: all.
+    #[prost(string, optional, tag = "2")]
+    pub metric: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(bool, optional, tag = "3")]
+    pub disabled: ::core::option::Option<bool>,
+    #[prost(btree_map = "string, message", tag = "4")]
+    pub tags: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, TagChange>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TagChange {
+    #[prost(oneof = "tag_change::Change", tags = "1, 2")]
+    pub change: ::core::option::Option<tag_change::Change>,
+}
+/// Nested message and enum types in `TagChange`.
+pub mod tag_change {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Change {
+        #[prost(message, tag = "1")]
+        Remove(()),
+        #[prost(string, tag = "2")]
+        Set(::prost::alloc::string::String),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Compression {
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub selector: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "2")]
+    pub content_types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "3")]
+    pub min_length: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1283,6 +1562,8 @@ pub enum RetryCause {
     ServerError = 5,
     GatewayError = 6,
     Conflict = 7,
+    RateLimited = 50,
+    NamedHeader = 51,
 }
 impl RetryCause {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1299,6 +1580,8 @@ impl RetryCause {
             Self::ServerError => "RETRY_CAUSE_SERVER_ERROR",
             Self::GatewayError => "RETRY_CAUSE_GATEWAY_ERROR",
             Self::Conflict => "RETRY_CAUSE_CONFLICT",
+            Self::RateLimited => "RETRY_CAUSE_RATE_LIMITED",
+            Self::NamedHeader => "RETRY_CAUSE_NAMED_HEADER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1312,6 +1595,8 @@ impl RetryCause {
             "RETRY_CAUSE_SERVER_ERROR" => Some(Self::ServerError),
             "RETRY_CAUSE_GATEWAY_ERROR" => Some(Self::GatewayError),
             "RETRY_CAUSE_CONFLICT" => Some(Self::Conflict),
+            "RETRY_CAUSE_RATE_LIMITED" => Some(Self::RateLimited),
+            "RETRY_CAUSE_NAMED_HEADER" => Some(Self::NamedHeader),
             _ => None,
         }
     }
@@ -1484,6 +1769,8 @@ pub enum ConditionAttribute {
     DestinationPort = 5,
     ConnectionSni = 6,
     RemoteIp = 7,
+    SourceServiceAccount = 8,
+    SourceTrustDomain = 9,
 }
 impl ConditionAttribute {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1500,6 +1787,8 @@ impl ConditionAttribute {
             Self::DestinationPort => "CONDITION_ATTRIBUTE_DESTINATION_PORT",
             Self::ConnectionSni => "CONDITION_ATTRIBUTE_CONNECTION_SNI",
             Self::RemoteIp => "CONDITION_ATTRIBUTE_REMOTE_IP",
+            Self::SourceServiceAccount => "CONDITION_ATTRIBUTE_SOURCE_SERVICE_ACCOUNT",
+            Self::SourceTrustDomain => "CONDITION_ATTRIBUTE_SOURCE_TRUST_DOMAIN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1513,6 +1802,40 @@ impl ConditionAttribute {
             "CONDITION_ATTRIBUTE_DESTINATION_PORT" => Some(Self::DestinationPort),
             "CONDITION_ATTRIBUTE_CONNECTION_SNI" => Some(Self::ConnectionSni),
             "CONDITION_ATTRIBUTE_REMOTE_IP" => Some(Self::RemoteIp),
+            "CONDITION_ATTRIBUTE_SOURCE_SERVICE_ACCOUNT" => Some(Self::SourceServiceAccount),
+            "CONDITION_ATTRIBUTE_SOURCE_TRUST_DOMAIN" => Some(Self::SourceTrustDomain),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TelemetryMode {
+    Unspecified = 0,
+    ClientAndServer = 1,
+    Client = 2,
+    Server = 3,
+}
+impl TelemetryMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TELEMETRY_MODE_UNSPECIFIED",
+            Self::ClientAndServer => "TELEMETRY_MODE_CLIENT_AND_SERVER",
+            Self::Client => "TELEMETRY_MODE_CLIENT",
+            Self::Server => "TELEMETRY_MODE_SERVER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TELEMETRY_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "TELEMETRY_MODE_CLIENT_AND_SERVER" => Some(Self::ClientAndServer),
+            "TELEMETRY_MODE_CLIENT" => Some(Self::Client),
+            "TELEMETRY_MODE_SERVER" => Some(Self::Server),
             _ => None,
         }
     }

@@ -4,3 +4,4 @@ pub mod certificate;
 pub mod desk;
 pub mod discovery;
 pub mod mesh;
+pub mod otlp;

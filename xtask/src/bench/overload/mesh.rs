@@ -192,7 +192,7 @@ impl Mesh<'_> {
         let request = Request { client, asked: self.now, work: self.dice.work(), class, done: false, attempts: Vec::new(), retried: false };
         let number = self.requests.len();
         self.requests.push(request);
-        if self.clients[client].admit(&self.cluster).is_err() {
+        if self.clients[client].admit(&self.cluster, Duration::from_secs_f64(self.now)).is_err() {
             return self.end(number, true);
         }
         self.send(number, false);
@@ -345,7 +345,7 @@ impl Mesh<'_> {
             return self.end(request, false);
         }
         // What was sent again and was sent away again is not sent a third time.
-        let again = !retry && !self.requests[request].retried && self.clients[self.requests[request].client].try_retry(&self.cluster);
+        let again = !retry && !self.requests[request].retried && self.clients[self.requests[request].client].try_retry(&self.cluster, now);
         if again {
             self.requests[request].retried = true;
             return self.send(request, true);

@@ -4,6 +4,7 @@
 
 mod application;
 mod mesh;
+mod real;
 mod scenario;
 
 use super::Output;
@@ -35,6 +36,9 @@ pub struct Options {
     /// Leave the backends alone
     #[arg(long)]
     no_antagonists: bool,
+    /// Real processes instead of a simulation: with and without the mesh's defaults (needs `taut` and `taut-proxy`, as `bench proxy` does)
+    #[arg(long)]
+    real: bool,
     #[arg(long, short, default_value = "table")]
     output: Output,
 }
@@ -57,6 +61,9 @@ fn systems() -> [(&'static str, Balancer, Protection, f64); 9] {
 }
 
 pub fn run(options: &Options) -> Result<(), String> {
+    if options.real {
+        return measured(options);
+    }
     let mut all = Vec::new();
     for load in options.loads.iter().copied().filter(|load| *load > 0.0) {
         for (name, balancer, protection, hedging) in systems().into_iter().filter(|system| system.0.contains(&options.only)) {
@@ -77,6 +84,19 @@ pub fn run(options: &Options) -> Result<(), String> {
         Output::Json => {
             println!("{:#}", json!({ "overload": all.iter().map(|(load, name, figures)| row(*load, name, figures)).collect::<Vec<_>>() }))
         }
+    }
+    Ok(())
+}
+
+fn measured(options: &Options) -> Result<(), String> {
+    let rows = real::run(&options.loads, options.seconds)?;
+    if matches!(options.output, Output::Json) {
+        println!("{:#}", json!({ "overload": rows.iter().map(real::Row::json).collect::<Vec<_>>() }));
+        return Ok(());
+    }
+    println!(" load  system       asked   errors %     p50 ms     p99 ms");
+    for real::Row { load, mode, asked, errors_percent, p50_ms, p99_ms } in rows {
+        println!("{load:>5}  {mode:<10}{asked:>8}{errors_percent:>11.1}{p50_ms:>11.0}{p99_ms:>11.0}");
     }
     Ok(())
 }

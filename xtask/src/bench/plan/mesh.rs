@@ -190,6 +190,8 @@ fn route(service: &str, number: usize, matching: HttpMatch) -> Route {
         fault: None,
         mirrors: Vec::new(),
         cors: None,
+        persistence: None,
+        hedging: None,
     };
     Route {
         origin,
@@ -201,6 +203,7 @@ fn route(service: &str, number: usize, matching: HttpMatch) -> Route {
         created: "2026-01-01T00:00:00Z".to_owned(),
         http: vec![rule],
         tcp: Vec::new(),
+        sampling: None,
     }
 }
 

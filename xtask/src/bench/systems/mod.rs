@@ -60,3 +60,15 @@ fn program(variable: &str, name: &str, install: &str) -> Result<PathBuf, String>
     let found = search.split(':').chain(["/usr/sbin"]).map(|directory| Path::new(directory).join(name)).find(|path| path.is_file());
     found.ok_or_else(|| format!("there is no {name} on PATH and {variable} is not set ({install})"))
 }
+
+/// What the environment names, else the release binary beside this program.
+pub fn built(variable: &str, name: &str) -> Result<PathBuf, String> {
+    let path = match std::env::var_os(variable) {
+        Some(path) => PathBuf::from(path),
+        None => std::env::current_exe().map_err(|error| error.to_string())?.with_file_name(name),
+    };
+    match path.exists() {
+        true => Ok(path),
+        false => Err(format!("{} is not built (cargo build --release -p taut -p taut-proxy, or set {variable})", path.display())),
+    }
+}

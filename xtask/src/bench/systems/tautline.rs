@@ -1,5 +1,6 @@
 //! Tautline's two proxies, one worker each, with a control plane of their own on the server's side.
 
+use super::built;
 use crate::bench::place::Side;
 use crate::bench::process::{Process, Spec};
 use crate::bench::system::{Ports, Site, System};
@@ -51,7 +52,9 @@ impl System for Tautline {
     fn prepare(&self, site: &Site, ports: &Ports) -> Result<Vec<Process>, String> {
         let (api, grpc) = (SocketAddr::new(site.place.server, ports.more(3)), SocketAddr::new(site.place.server, ports.more(0)));
         let spec = Spec::new(Side::Server, &self.taut, site.log("control", ports.slot));
-        let spec = spec.arguments(["up", "--api", &api.to_string(), "--grpc", &grpc.to_string()]).environment("TAUT_STATE", state(site, ports));
+        let spec = spec
+            .arguments(["up", "--dashboard", "off", "--api", &api.to_string(), "--grpc", &grpc.to_string()])
+            .environment("TAUT_STATE", state(site, ports));
         Ok(vec![Process::start(&site.place, &spec)?])
     }
 
@@ -73,16 +76,4 @@ impl System for Tautline {
 
 fn state(site: &Site, ports: &Ports) -> String {
     site.directory.join(format!("tautline-state-{}", ports.slot.0)).display().to_string()
-}
-
-/// What the environment names, else the release binary beside this program.
-fn built(variable: &str, name: &str) -> Result<PathBuf, String> {
-    let path = match std::env::var_os(variable) {
-        Some(path) => PathBuf::from(path),
-        None => std::env::current_exe().map_err(|error| error.to_string())?.with_file_name(name),
-    };
-    match path.exists() {
-        true => Ok(path),
-        false => Err(format!("{} is not built (cargo build --release -p taut -p taut-proxy, or set {variable})", path.display())),
-    }
 }

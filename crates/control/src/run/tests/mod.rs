@@ -1,6 +1,7 @@
 //! The control plane as its clients see it: over TLS on loopback.
 
 mod client;
+mod dashboard;
 
 use super::*;
 use crate::authority::tokens::Grant;
@@ -86,6 +87,7 @@ fn put(running: &Running, yaml: &str) {
             uid_seed: World::os().unique(),
             places: None,
             status_only: false,
+            author: None,
         };
         let (kind, namespace, name) = (object.kind, object.namespace.clone(), object.name.clone());
         let value = object.value.clone();

@@ -81,7 +81,7 @@ async fn what_vanishes_is_removed_and_what_others_wrote_is_not() {
     desk.write("b.yaml", &format!("{}---\n{}", RULE.replace("NAME", "two").replace("HOST", "b"), RULE.replace("NAME", "three").replace("HOST", "c")));
     let mut directory = desk.open();
     let mine = read::yaml(&RULE.replace("NAME", "mine").replace("HOST", "m"), "-").objects.remove(0);
-    let write = Write { manager: "kubectl".into(), now: desk.world.wall_text(), uid_seed: [9; 16], places: None, status_only: false };
+    let write = Write { manager: "kubectl".into(), now: desk.world.wall_text(), uid_seed: [9; 16], places: None, status_only: false, author: None };
     desk.store.create(mine, &write).unwrap();
     std::fs::remove_file(desk.files.path().join("a.yaml")).unwrap();
     desk.rule("b.yaml", "two", "b");
@@ -308,7 +308,7 @@ async fn the_api_wins_until_the_file_changes() {
     desk.rule("a.yaml", "one", "reviews");
     let mut directory = desk.open();
     let kind = kinds::named("DestinationRule").unwrap();
-    let write = Write { manager: "kubectl".into(), now: desk.world.wall_text(), uid_seed: [9; 16], places: None, status_only: false };
+    let write = Write { manager: "kubectl".into(), now: desk.world.wall_text(), uid_seed: [9; 16], places: None, status_only: false, author: None };
     let change = desk.store.update(kind, "shop", "one", &write, &mut |object| {
         let mut value = object.value.clone();
         value["spec"]["host"] = "edited".into();

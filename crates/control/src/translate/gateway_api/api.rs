@@ -43,11 +43,13 @@ pub struct Rule<Match: Default> {
     pub backend_refs: Vec<BackendRef>,
     pub timeouts: Option<Timeouts>,
     pub retry: Option<Retry>,
+    pub session_persistence: Option<SessionPersistence>,
 }
 
 impl<Match: Default> Default for Rule<Match> {
     fn default() -> Self {
-        Self { name: String::new(), matches: Vec::new(), filters: Vec::new(), backend_refs: Vec::new(), timeouts: None, retry: None }
+        let (name, matches, filters, backend_refs) = Default::default();
+        Self { name, matches, filters, backend_refs, timeouts: None, retry: None, session_persistence: None }
     }
 }
 
@@ -251,6 +253,28 @@ pub struct PolicyTarget {
 pub struct BackendTrafficPolicy {
     pub target_refs: Vec<PolicyTarget>,
     pub session_persistence: Option<SessionPersistence>,
+    pub retry_constraint: Option<RetryConstraint>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RetryConstraint {
+    pub budget: RetryBudget,
+    pub min_retry_rate: Option<RetryRate>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RetryBudget {
+    pub percent: Option<f64>,
+    pub interval: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RetryRate {
+    pub count: Option<i64>,
+    pub interval: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -260,6 +284,9 @@ pub struct SessionPersistence {
     pub absolute_timeout: Option<String>,
     pub cookie: Option<SessionCookie>,
     pub header: Option<SessionHeader>,
+    /// The name of either, and the cookie's lifetime, as earlier versions of the API have them.
+    pub session_name: Option<String>,
+    pub cookie_config: Option<SessionCookie>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -87,7 +87,7 @@ fn header_change(reader: &mut Reader<'_>, at: &str, written: api::HeaderModifier
     for (index, name) in written.remove.iter().enumerate() {
         remove.extend(reader.taken(&format!("{at}.remove[{index}]"), values::header_name(name)));
     }
-    HeaderChange { set, add, remove }
+    HeaderChange { set, add, remove, computed: Vec::new() }
 }
 
 fn header_values(reader: &mut Reader<'_>, at: &str, written: Vec<api::HeaderValue>) -> Vec<(String, String)> {

@@ -6,6 +6,7 @@ mod connections;
 mod cors;
 mod filters;
 mod matches;
+mod persistence;
 mod policies;
 mod resolve;
 mod rules;
@@ -13,8 +14,10 @@ mod rules;
 pub use policies::{backend_tls_policy, backend_traffic_policy, guarded_backends, guarded_backends_spec};
 pub use resolve::{Known, bind, resolve};
 
+use super::hedging;
 use super::meaning::{Bound, Grant, Meaning, NamedPort};
 use super::reader::{Reader, code};
+use super::telemetry::sampling;
 use taut_model::host::{CLUSTER_DOMAIN, service_host};
 use taut_model::object::Object;
 use taut_model::route::{Dialect, Parent, Route, RouteProtocol};
@@ -95,7 +98,9 @@ fn is_gateway(parent: &api::ParentRef) -> bool {
     matches!(parent.kind.as_deref(), None | Some("Gateway" | "ListenerSet" | "XListenerSet"))
 }
 
-fn route(reader: &mut Reader<'_>, parent_refs: &[api::ParentRef], said: Said) -> Meaning {
+fn route(reader: &mut Reader<'_>, parent_refs: &[api::ParentRef], mut said: Said) -> Meaning {
+    let hedging = hedging::annotated(reader);
+    said.http.iter_mut().for_each(|rule| rule.hedging.clone_from(&hedging));
     let (mut parents, mut ports) = (Vec::new(), Vec::new());
     for (index, parent) in parent_refs.iter().enumerate().filter(|(_, parent)| !is_gateway(parent)) {
         let at = format!("spec.parentRefs[{index}]");
@@ -128,6 +133,7 @@ fn route(reader: &mut Reader<'_>, parent_refs: &[api::ParentRef], said: Said) ->
         created: reader.created(),
         http: said.http,
         tcp: said.tcp,
+        sampling: sampling(reader),
     };
     if ports.is_empty() { Meaning::Route(route) } else { Meaning::Bound(Bound { route, ports }) }
 }

@@ -1,71 +1,55 @@
 //! Policies that are attached to Services (XBackendTrafficPolicy, BackendTLSPolicy) -> what is added to their destinations.
 
 use super::api;
+use super::persistence::persistence;
 use crate::translate::meaning::Meaning;
 use crate::translate::reader::Reader;
-use crate::translate::values;
 use serde_json::{Value, json};
-use taut_model::destination::{ClientTls, Destination, Origination, Persistence, SessionMark, TrafficPolicy};
+use std::time::Duration;
+use taut_model::destination::{ClientTls, Destination, Origination, RetryBudget, RetryRate, TrafficPolicy};
 use taut_model::host::service_host;
 use taut_model::object::Object;
 use taut_model::origin::Origin;
 
-/// The name of a session's cookie or header where users give it none.
-const SESSION: &str = "taut-session";
+/// GEP-3388's defaults.
+const BUDGET_INTERVAL: Duration = Duration::from_secs(10);
+const FREE_RETRIES: RetryRate = RetryRate { count: 10, interval: Duration::from_secs(1) };
+const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 
 pub fn backend_traffic_policy(reader: &mut Reader<'_>) -> Meaning {
     let spec: api::BackendTrafficPolicy = reader.spec(&[]);
     let persistence = spec.session_persistence.and_then(|written| persistence(reader, "spec.sessionPersistence", written));
-    if persistence.is_none() {
-        reader.invalid("spec", "says nothing: sessionPersistence is what it may hold");
+    let retry_budget = spec.retry_constraint.map(|written| retry_budget(reader, "spec.retryConstraint", written));
+    if persistence.is_none() && retry_budget.is_none() {
+        reader.invalid("spec", "says nothing: sessionPersistence and retryConstraint are what it may hold");
     }
-    let policy = TrafficPolicy { persistence, ..TrafficPolicy::default() };
+    let policy = TrafficPolicy { persistence, retry_budget, ..TrafficPolicy::default() };
     additions(reader, &spec.target_refs, &policy)
 }
 
-fn persistence(reader: &mut Reader<'_>, at: &str, written: api::SessionPersistence) -> Option<Persistence> {
-    let age = reader.positive_duration(&format!("{at}.absoluteTimeout"), written.absolute_timeout.as_deref());
-    let by = match written.r#type.as_deref() {
-        None | Some("Cookie") => {
-            if written.header.is_some() {
-                reader.invalid(&format!("{at}.header"), "stands beside type Cookie");
-            }
-            let cookie = written.cookie.unwrap_or_default();
-            let permanent = match cookie.lifetime_type.as_deref() {
-                None | Some("Session") => false,
-                Some("Permanent") => true,
-                Some(other) => {
-                    reader.invalid(&format!("{at}.cookie.lifetimeType"), format_args!("{other:?} is neither Session nor Permanent"));
-                    false
-                }
-            };
-            match (permanent, age) {
-                (true, None) => reader.invalid(&format!("{at}.absoluteTimeout"), "is missing: a Permanent cookie needs one"),
-                (false, Some(_)) => {
-                    let instead = "use cookie.lifetimeType Permanent, or remove it";
-                    reader.unsupported_value(&format!("{at}.absoluteTimeout"), "a timeout of a cookie that lasts for the client's session", instead);
-                }
-                _ => {}
-            }
-            let name = cookie.name.unwrap_or_else(|| SESSION.to_owned());
-            let path = cookie.path.unwrap_or_default();
-            reader.taken(&format!("{at}.cookie.name"), values::cookie_name(&name));
-            reader.taken(&format!("{at}.cookie.path"), values::cookie_text(&path));
-            SessionMark::Cookie { name, path, ttl: age }
-        }
-        Some("Header") => {
-            if age.is_some() {
-                reader.unsupported_value(&format!("{at}.absoluteTimeout"), "a timeout with type Header", "remove it, or use a Permanent cookie");
-            }
-            let name = written.header.map_or_else(|| SESSION.to_owned(), |header| header.name);
-            SessionMark::Header(reader.taken(&format!("{at}.header.name"), values::header_name(&name))?)
-        }
-        Some(other) => {
-            reader.unsupported_value(&format!("{at}.type"), other, "use Cookie or Header");
-            return None;
-        }
-    };
-    Some(Persistence { origin: reader.origin(at), by })
+fn retry_budget(reader: &mut Reader<'_>, at: &str, written: api::RetryConstraint) -> RetryBudget {
+    let interval = budget_interval(reader, &format!("{at}.budget.interval"), written.budget.interval.as_deref());
+    if interval.is_some_and(|interval| interval < Duration::from_secs(1)) {
+        reader.invalid(&format!("{at}.budget.interval"), "is shorter than 1s, the shortest that the API allows");
+    }
+    let min_rate = written.min_retry_rate.map_or(FREE_RETRIES, |rate| RetryRate {
+        count: reader.count(&format!("{at}.minRetryRate.count"), rate.count).unwrap_or(FREE_RETRIES.count),
+        interval: budget_interval(reader, &format!("{at}.minRetryRate.interval"), rate.interval.as_deref()).unwrap_or(FREE_RETRIES.interval),
+    });
+    RetryBudget {
+        percent: reader.percent(&format!("{at}.budget.percent"), written.budget.percent.unwrap_or(RetryBudget::default().percent)),
+        min_concurrency: 0,
+        interval: interval.unwrap_or(BUDGET_INTERVAL),
+        min_rate: Some(min_rate),
+    }
+}
+
+fn budget_interval(reader: &mut Reader<'_>, at: &str, written: Option<&str>) -> Option<Duration> {
+    let interval = reader.positive_duration(at, written)?;
+    if interval > LONGEST_INTERVAL {
+        reader.invalid(at, "is longer than 1h, the longest that the API allows");
+    }
+    Some(interval)
 }
 
 /// TLS to a Service's endpoints, checked against the system's roots.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use taut_model::host;
 use taut_model::object::Object;
 use taut_model::problem::{Problem, Severity};
-use taut_model::route::{Backend, HttpAction, Route};
+use taut_model::route::{Backend, HttpAction, Parent, Route};
 use taut_model::service::Service;
 
 /// What all objects together say about references.
@@ -34,14 +34,16 @@ impl<'a> Known<'a> {
     }
 
     /// Why a backend cannot be followed.
-    fn unresolved(&self, object: &Object, backend: &Backend) -> Option<(&'static str, String, Option<String>)> {
+    fn unresolved(&self, object: &Object, parents: &[Parent], backend: &Backend) -> Option<(&'static str, String, Option<String>)> {
         if let Some(because) = &backend.unresolved {
             return Some((code::INVALID_KIND, because.clone(), None));
         }
         let written = backend.host.strip_suffix(host::CLUSTER_DOMAIN).and_then(|rest| rest.strip_suffix(".svc."));
         if let Some((name, namespace)) = written.and_then(|rest| rest.split_once('.')) {
             // Said before whether the Service exists, so that nobody can probe another namespace.
-            if !self.permits(object.kind.kind, &object.namespace, namespace, name) {
+            // What a consumer route is attached to, its clients reach without it (mesh conformance, `MeshConsumerRoute`).
+            let is_parent = parents.iter().any(|parent| parent.host == backend.host);
+            if !is_parent && !self.permits(object.kind.kind, &object.namespace, namespace, name) {
                 let message = format!("Service {namespace}/{name} is in another namespace, and no ReferenceGrant there lets this route refer to it");
                 let help = format!("create a ReferenceGrant in namespace {namespace} from {} in {}", object.kind.kind, object.namespace);
                 return Some((code::REFERENCE_NOT_PERMITTED, message, Some(help)));
@@ -86,9 +88,9 @@ pub fn bind(object: &Object, bound: Bound, known: &Known<'_>) -> (Route, Vec<Pro
 
 /// Marks the backends of `route` that cannot be followed: their share of the traffic is answered with 500.
 pub fn resolve(object: &Object, route: &mut Route, known: &Known<'_>) -> Vec<Problem> {
-    let mut problems = Vec::new();
+    let (mut problems, parents) = (Vec::new(), route.parents.clone());
     let mut follow = |backend: &mut Backend| {
-        if let Some((code, message, help)) = known.unresolved(object, backend) {
+        if let Some((code, message, help)) = known.unresolved(object, &parents, backend) {
             let path = backend.origin.path.clone();
             problems.push(problem(object, Severity::Warning, code, &path, format!("{path}: {message}"), help));
             backend.unresolved = Some(message);

@@ -3,6 +3,7 @@
 use super::api;
 use super::backend::backend;
 use super::filters::{self, Filters};
+use super::persistence::persistence;
 use crate::translate::reader::Reader;
 use crate::translate::retry_on;
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub fn rule<Match: Default>(
         reader.invalid(&format!("{at}.timeouts.backendRequest"), "is longer than timeouts.request, which holds for all tries together");
     }
     let backends = backends(reader, &at, std::mem::take(&mut rule.backend_refs));
+    let persistence = rule.session_persistence.take().and_then(|written| persistence(reader, &format!("{at}.sessionPersistence"), written));
     HttpRule {
         origin: reader.origin(&at),
         action: action(reader, &at, filters.redirect, backends),
@@ -50,6 +52,9 @@ pub fn rule<Match: Default>(
         fault: None,
         mirrors: filters.mirrors,
         cors: filters.cors,
+        persistence,
+        // Read once for the whole object.
+        hedging: None,
         name: rule.name,
     }
 }

@@ -545,6 +545,8 @@ pub struct Source {
     pub not_principals: Option<Vec<String>>,
     pub namespaces: Option<Vec<String>>,
     pub not_namespaces: Option<Vec<String>>,
+    pub trust_domains: Option<Vec<String>>,
+    pub not_trust_domains: Option<Vec<String>>,
     pub service_accounts: Option<Vec<String>>,
     pub not_service_accounts: Option<Vec<String>>,
     pub ip_blocks: Option<Vec<String>>,

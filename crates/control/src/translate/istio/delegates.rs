@@ -97,6 +97,7 @@ fn merge(root: &Draft, delegate: &Draft) -> Option<Draft> {
     rule.retry = rule.retry.take().or_else(|| from.retry.clone());
     rule.fault = rule.fault.take().or_else(|| from.fault.clone());
     rule.cors = rule.cors.take().or_else(|| from.cors.clone());
+    rule.hedging = rule.hedging.take().or_else(|| from.hedging.clone());
     if rule.mirrors.is_empty() {
         rule.mirrors.clone_from(&from.mirrors);
     }

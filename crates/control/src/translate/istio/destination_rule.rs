@@ -353,12 +353,11 @@ fn retry_budget(reader: &mut Reader<'_>, at: &str, written: Option<api::RetryBud
     let written = written?;
     let at = format!("{at}.retryBudget");
     let interval = reader.duration(&format!("{at}.budgetInterval"), written.budget_interval.as_deref());
-    if interval.is_some_and(|interval| !interval.is_zero()) {
-        reader.unsupported_value(&format!("{at}.budgetInterval"), "an interval", "remove it: the budget is counted on active requests");
-    }
     let default = RetryBudget::default();
     Some(RetryBudget {
         percent: reader.percent(&format!("{at}.percent"), written.percent.unwrap_or(default.percent)),
         min_concurrency: reader.count(&format!("{at}.minRetryConcurrency"), written.min_retry_concurrency).unwrap_or(default.min_concurrency),
+        interval: interval.unwrap_or_default(),
+        min_rate: None,
     })
 }

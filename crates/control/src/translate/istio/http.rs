@@ -4,6 +4,7 @@ use super::api;
 use super::cors;
 use super::http_action;
 use super::parts::{authority_of, for_mesh, header_change, text_match};
+use crate::translate::format::Of;
 use crate::translate::meaning::Draft;
 use crate::translate::reader::Reader;
 use crate::translate::values;
@@ -47,14 +48,17 @@ pub fn rule(reader: &mut Reader<'_>, index: usize, mut rule: api::HttpRoute) -> 
         origin: reader.origin(&at),
         matches,
         rewrite: http_action::rewrite(reader, &at, rule.rewrite.as_ref()),
-        request_headers: header_change(reader, &format!("{at}.headers.request"), request),
-        response_headers: header_change(reader, &format!("{at}.headers.response"), std::mem::take(&mut rule.headers.response)),
+        request_headers: header_change(reader, &format!("{at}.headers.request"), Of::Request, request),
+        response_headers: header_change(reader, &format!("{at}.headers.response"), Of::Response, std::mem::take(&mut rule.headers.response)),
         action: http_action::action(reader, &at, &mut rule),
         timeout: reader.duration(&format!("{at}.timeout"), rule.timeout.as_deref()),
         retry: rule.retries.as_ref().map(|retries| http_action::retry(reader, &format!("{at}.retries"), retries)),
         fault: rule.fault.as_ref().and_then(|fault| http_action::fault(reader, &format!("{at}.fault"), fault)),
         mirrors: http_action::mirrors(reader, &at, &rule),
         cors: rule.cors_policy.as_ref().map(|policy| cors::cors(reader, &format!("{at}.corsPolicy"), policy)),
+        // Read once for the whole object.
+        hedging: None,
+        persistence: None,
         name: rule.name,
     };
     Some(Draft { rule, set_authority })

@@ -2,6 +2,7 @@
 
 use super::api;
 use super::parts::{authority_of, backend, header_change, weight};
+use crate::translate::format::Of;
 use crate::translate::reader::{Reader, code};
 use crate::translate::retry_on;
 use crate::translate::values;
@@ -48,9 +49,10 @@ fn backends(reader: &mut Reader<'_>, at: &str, route: Vec<api::HttpRouteDestinat
             let weight = weight(reader, &at, share.weight, only);
             let backend = backend(reader, &at, &format!("{at}.destination"), &share.destination, weight);
             let (set_authority, request) = authority_of(share.headers.request);
-            let mut request_headers = header_change(reader, &format!("{at}.headers.request"), request);
+            let mut request_headers = header_change(reader, &format!("{at}.headers.request"), Of::Request, request);
             request_headers.set.extend(set_authority.map(|authority| ("host".to_owned(), authority)));
-            Backend { request_headers, response_headers: header_change(reader, &format!("{at}.headers.response"), share.headers.response), ..backend }
+            let response_headers = header_change(reader, &format!("{at}.headers.response"), Of::Response, share.headers.response);
+            Backend { request_headers, response_headers, ..backend }
         })
         .collect()
 }

@@ -1,10 +1,11 @@
 //! What all rules of a VirtualService are made of: gateways, destinations, weights, header changes.
 
 use super::api;
+use crate::translate::format::{Of, Wrong, pieces};
 use crate::translate::reader::Reader;
 use crate::translate::values;
 use std::collections::BTreeMap;
-use taut_model::route::{Backend, HeaderChange, TextMatch};
+use taut_model::route::{Backend, ComputedHeader, HeaderChange, HowChanged, Piece, TextMatch};
 
 /// The name of the gateway that stands for all sidecars.
 pub const MESH: &str = "mesh";
@@ -64,31 +65,42 @@ pub fn authority_of(mut operations: api::HeaderOperations) -> (Option<String>, a
     (name.and_then(|name| operations.set.remove(&name)), operations)
 }
 
-pub fn header_change(reader: &mut Reader<'_>, at: &str, operations: api::HeaderOperations) -> HeaderChange {
-    let set = header_values(reader, &format!("{at}.set"), operations.set);
-    let add = header_values(reader, &format!("{at}.add"), operations.add);
+pub fn header_change(reader: &mut Reader<'_>, at: &str, of: Of, operations: api::HeaderOperations) -> HeaderChange {
+    let mut computed = Vec::new();
+    let mut values = |reader: &mut Reader<'_>, how, field: &str, headers| {
+        let mut fixed = Vec::new();
+        for (name, mut value) in header_values(reader, &format!("{at}.{field}"), of, headers) {
+            match (value.len(), value.pop()) {
+                (1, Some(Piece::Text(text))) => fixed.push((name, text)),
+                (_, last) => computed.push(ComputedHeader { name, how, value: value.into_iter().chain(last).collect() }),
+            }
+        }
+        fixed
+    };
+    let set = values(reader, HowChanged::Set, "set", operations.set);
+    let add = values(reader, HowChanged::Add, "add", operations.add);
     let mut remove = Vec::new();
     for (index, name) in operations.remove.iter().enumerate() {
         remove.extend(header_name(reader, &format!("{at}.remove[{index}]"), name));
     }
-    HeaderChange { set, add, remove }
+    HeaderChange { set, add, remove, computed }
 }
 
-fn header_values(reader: &mut Reader<'_>, at: &str, headers: BTreeMap<String, String>) -> Vec<(String, String)> {
+fn header_values(reader: &mut Reader<'_>, at: &str, of: Of, headers: BTreeMap<String, String>) -> Vec<(String, Vec<Piece>)> {
     let mut changes = Vec::new();
     for (name, value) in headers {
         let at = format!("{at}.{name}");
         let Some(name) = header_name(reader, &at, &name) else { continue };
-        // Envoy's format operators (%REQ(x)%) are not known here; a percent sign alone is written %%.
-        let literal = value.replace("%%", "");
-        if literal.contains('%') {
-            reader.unsupported_value(&at, format_args!("the format operator in {value:?}"), "write a fixed value, and %% for a percent sign");
+        match pieces(&value, of) {
+            Ok(pieces) => {
+                for text in pieces.iter().filter_map(|piece| if let Piece::Text(text) = piece { Some(text) } else { None }) {
+                    reader.taken(&at, values::header_value(text));
+                }
+                changes.push((name, pieces));
+            }
+            Err(Wrong::Unsupported(what, instead)) => reader.unsupported_value(&at, what, instead),
+            Err(Wrong::Invalid(because)) => reader.invalid(&at, because),
         }
-        let value = value.replace("%%", "%");
-        if let Err(reason) = values::header_value(&value) {
-            reader.invalid(&at, reason);
-        }
-        changes.push((name, value));
     }
     changes
 }

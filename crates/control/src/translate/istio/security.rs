@@ -169,8 +169,10 @@ fn check(reader: &mut Reader<'_>, at: &str, value: &str, form: Form) {
         Form::Account if value.contains('*') || value.split('/').count() > 2 || value.split('/').any(str::is_empty) => {
             reader.invalid(at, format_args!("{value:?} is neither a service account nor namespace/account"));
         }
-        Form::Path if value.contains('{') => {
-            reader.unsupported_value(at, format_args!("the path template {value:?}"), "use a path, prefix* or *suffix")
+        Form::Path if value.contains(['{', '}']) => {
+            if let Err(why) = template(value) {
+                reader.invalid(at, format_args!("{value:?} {why}"));
+            }
         }
         Form::Text | Form::Path if inner.contains('*') => {
             reader.unsupported_value(at, format_args!("the pattern {value:?}"), "use one * at the start or at the end");
@@ -179,17 +181,36 @@ fn check(reader: &mut Reader<'_>, at: &str, value: &str, form: Form) {
     }
 }
 
+/// Istio's path templates: `{*}` and `{**}` stand for whole segments, no other `*` beside them, and `{**}` comes once, last of them.
+fn template(path: &str) -> Result<(), &'static str> {
+    if !path.starts_with('/') {
+        return Err("is a path template, which begins with /");
+    }
+    let mut ended = false;
+    for segment in path.split('/') {
+        match segment {
+            "{*}" | "{**}" if ended => return Err("has a template after {**}, which must be the last"),
+            "{*}" => {}
+            "{**}" => ended = true,
+            text if text.contains(['{', '}']) => return Err("has braces that are no template: {*} is one segment, {**} the rest"),
+            text if text.contains('*') => return Err("has a * beside a template: {*} is one segment, {**} the rest"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn source(reader: &mut Reader<'_>, at: &str, written: api::Source) -> SourceMatch {
     let namespace = reader.namespace().to_owned();
-    let qualified = |accounts: Vec<String>| -> Vec<String> {
-        accounts.into_iter().map(|account| if account.contains('/') { account } else { format!("{namespace}/{account}") }).collect()
-    };
+    let qualified = |accounts| qualified(&namespace, accounts);
     let mut take = |field: &str, values, form| list(reader, &format!("{at}.{field}"), values, form);
     let source = SourceMatch {
         principals: take("principals", written.principals, Form::Text),
         not_principals: take("notPrincipals", written.not_principals, Form::Text),
         namespaces: take("namespaces", written.namespaces, Form::Text),
         not_namespaces: take("notNamespaces", written.not_namespaces, Form::Text),
+        trust_domains: take("trustDomains", written.trust_domains, Form::Text),
+        not_trust_domains: take("notTrustDomains", written.not_trust_domains, Form::Text),
         service_accounts: qualified(take("serviceAccounts", written.service_accounts, Form::Account)),
         not_service_accounts: qualified(take("notServiceAccounts", written.not_service_accounts, Form::Account)),
         ip_blocks: take("ipBlocks", written.ip_blocks, Form::Block),
@@ -197,6 +218,11 @@ fn source(reader: &mut Reader<'_>, at: &str, written: api::Source) -> SourceMatc
         remote_ip_blocks: take("remoteIpBlocks", written.remote_ip_blocks, Form::Block),
         not_remote_ip_blocks: take("notRemoteIpBlocks", written.not_remote_ip_blocks, Form::Block),
     };
+    let accounts = !source.service_accounts.is_empty() || !source.not_service_accounts.is_empty();
+    let others = [&source.principals, &source.not_principals, &source.namespaces, &source.not_namespaces];
+    if accounts && others.iter().any(|list| !list.is_empty()) {
+        reader.invalid(at, "names service accounts beside principals or namespaces, which the API does not allow: write two sources");
+    }
     if source == SourceMatch::default() {
         reader.invalid(at, "restricts nothing: name a principal, a namespace, a service account or an address");
     }
@@ -227,11 +253,18 @@ fn condition(reader: &mut Reader<'_>, at: &str, written: api::Condition) -> Opti
     if written.values.is_none() && written.not_values.is_none() {
         reader.invalid(at, "has neither values nor notValues");
     }
-    Some(Condition {
-        key,
-        values: list(reader, &format!("{at}.values"), written.values, form),
-        not_values: list(reader, &format!("{at}.notValues"), written.not_values, form),
-    })
+    let mut values = list(reader, &format!("{at}.values"), written.values, form);
+    let mut not_values = list(reader, &format!("{at}.notValues"), written.not_values, form);
+    if key == ConditionKey::SourceServiceAccount {
+        let namespace = reader.namespace();
+        (values, not_values) = (qualified(namespace, values), qualified(namespace, not_values));
+    }
+    Some(Condition { key, values, not_values })
+}
+
+/// `namespace/account` each; one without a namespace is of the policy's.
+fn qualified(namespace: &str, accounts: Vec<String>) -> Vec<String> {
+    accounts.into_iter().map(|account| if account.contains('/') { account } else { format!("{namespace}/{account}") }).collect()
 }
 
 fn condition_key(reader: &mut Reader<'_>, at: &str, written: &str) -> Option<(ConditionKey, Form)> {
@@ -243,11 +276,13 @@ fn condition_key(reader: &mut Reader<'_>, at: &str, written: &str) -> Option<(Co
         "remote.ip" => (ConditionKey::RemoteIp, Form::Block),
         "source.namespace" => (ConditionKey::SourceNamespace, Form::Text),
         "source.principal" => (ConditionKey::SourcePrincipal, Form::Text),
+        "source.serviceAccount" => (ConditionKey::SourceServiceAccount, Form::Account),
+        "source.trustDomain" => (ConditionKey::SourceTrustDomain, Form::Text),
         "destination.ip" => (ConditionKey::DestinationIp, Form::Block),
         "destination.port" => (ConditionKey::DestinationPort, Form::Port),
         "connection.sni" => (ConditionKey::ConnectionSni, Form::Text),
         other => {
-            let supported = "use request.headers[name], source.ip, remote.ip, source.namespace, source.principal, destination.ip, destination.port or connection.sni";
+            let supported = "use request.headers[name], source.ip, remote.ip, source.namespace, source.principal, source.serviceAccount, source.trustDomain, destination.ip, destination.port or connection.sni";
             reader.unsupported_value(at, format_args!("{other:?}"), supported);
             return None;
         }

@@ -3,12 +3,14 @@
 use super::api;
 use super::http;
 use super::parts::{backend, for_mesh, weight};
+use crate::translate::hedging;
 use crate::translate::meaning::{Delegate, Delegation, Meaning, Root};
 use crate::translate::reader::Reader;
+use crate::translate::telemetry::sampling;
 use crate::translate::values;
 use std::collections::BTreeMap;
 use taut_model::origin::ObjectRef;
-use taut_model::route::{Backend, Dialect, Parent, Route, RouteProtocol, TcpRule};
+use taut_model::route::{Backend, Dialect, Hedging, Parent, Route, RouteProtocol, TcpRule};
 
 /// Names for statistics and logs, and a switch whose only effect is on localities, by which the mesh does not hold back retries.
 const HARMLESS: &[&str] = &["spec.http[].match[].statPrefix", "spec.http[].match[].name", "spec.http[].retries.retryRemoteLocalities"];
@@ -22,8 +24,9 @@ pub fn virtual_service(reader: &mut Reader<'_>) -> Meaning {
     let Some(consumer_namespaces) = visibility(reader, &spec.export_to) else {
         return Meaning::Idle("exportTo is \"~\", so nobody sees it".to_owned());
     };
+    let hedging = hedging::annotated(reader);
     if spec.hosts.is_empty() {
-        return delegate(reader, spec, consumer_namespaces);
+        return delegate(reader, spec, consumer_namespaces, hedging.as_ref());
     }
     let parents = spec.hosts.iter().enumerate().filter_map(|(index, host)| parent(reader, index, host)).collect();
     let mut rules = Vec::new();
@@ -33,6 +36,7 @@ pub fn virtual_service(reader: &mut Reader<'_>) -> Meaning {
         rule.delegate = delegation.as_ref().map(|_| api::Delegate::default());
         rules.extend(http::rule(reader, index, rule).map(|draft| (draft, delegation)));
     }
+    rules.iter_mut().for_each(|(draft, _)| draft.rule.hedging.clone_from(&hedging));
     let mut tcp = Vec::new();
     for (index, rule) in spec.tls.into_iter().enumerate() {
         tls_rules(reader, index, rule, &mut tcp);
@@ -50,6 +54,7 @@ pub fn virtual_service(reader: &mut Reader<'_>) -> Meaning {
         created: reader.created(),
         http: Vec::new(),
         tcp,
+        sampling: sampling(reader),
     };
     match rules.iter().any(|(_, delegation)| delegation.is_some()) {
         true => Meaning::Root(Root { route, rules }),
@@ -67,7 +72,7 @@ fn delegation(reader: &mut Reader<'_>, index: usize, to: &api::Delegate) -> Dele
 }
 
 /// A VirtualService without hosts: rules for others to delegate to, one level deep, so that there is no way round in a circle.
-fn delegate(reader: &mut Reader<'_>, spec: api::VirtualService, visible: Vec<String>) -> Meaning {
+fn delegate(reader: &mut Reader<'_>, spec: api::VirtualService, visible: Vec<String>, hedging: Option<&Hedging>) -> Meaning {
     if spec.http.is_empty() {
         reader.invalid("spec.hosts", "names no host: write the service that this is about, or http rules for others to delegate to");
     }
@@ -84,6 +89,7 @@ fn delegate(reader: &mut Reader<'_>, spec: api::VirtualService, visible: Vec<Str
         }
         rules.extend(http::rule(reader, index, rule));
     }
+    rules.iter_mut().for_each(|draft| draft.rule.hedging = hedging.cloned());
     Meaning::Delegate(Delegate { rules, visible })
 }
 

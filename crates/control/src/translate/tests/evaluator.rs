@@ -1,6 +1,7 @@
 //! The whole way from what users write to what is decided, held against slow and obvious readings of the APIs' texts: random routes,
 //! random requests, 100,000 of each dialect. A failure names its seed.
 
+mod authorization;
 mod gateway_api;
 mod istio;
 
@@ -106,9 +107,9 @@ fn mesh() -> Vec<Object> {
     objects
 }
 
-fn plan(routes: Vec<Object>) -> Plan {
+fn plan(said: Vec<Object>) -> Plan {
     let mut objects = mesh();
-    objects.extend(routes);
+    objects.extend(said);
     let translation = translated(objects);
     let refused = translation.findings.values().flatten().find(|problem| problem.severity == Severity::Error);
     assert!(refused.is_none(), "{refused:?}");
@@ -120,6 +121,7 @@ fn plan(routes: Vec<Object>) -> Plan {
         services: translation.services,
         workloads: translation.workloads,
         routes: translation.routes,
+        authorizations: translation.authorizations,
         policies_complete: true,
         ..Snapshot::default()
     });
@@ -185,4 +187,45 @@ fn http_routes_are_read_as_their_text_says() {
 #[test]
 fn grpc_routes_are_read_as_their_text_says() {
     agree(gateway_api::grpc::configure, "GRPCRoute", gateway_api::grpc::read);
+}
+
+/// Whether the plan lets it in.
+fn lets_in(plan: &Plan, visit: &authorization::Visit) -> bool {
+    let mut headers = http::HeaderMap::new();
+    for (name, value) in visit.request.iter().flat_map(|asked| &asked.headers) {
+        headers.append(*name, value.parse().unwrap());
+    }
+    let headers = &headers;
+    let http = visit.request.as_ref().map(|asked| {
+        let authorization::Asked { method, authority, path, .. } = asked;
+        HttpFacts { method, scheme: "http", authority, path, query: "", headers }
+    });
+    let peer = Peer { identity: visit.identity.as_ref(), address: Some(visit.address.parse().unwrap()), client: Some(visit.client.parse().unwrap()) };
+    let facts = Facts { direction: Direction::Inbound, host: visit.sni().unwrap_or_default(), port: visit.port, http, peer, sni: None };
+    match plan.decide(&facts, &Rolls::default()) {
+        Verdict::Go(_) => true,
+        Verdict::Refuse(refusal) if refusal.status == 403 => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn authorization_policies_are_read_as_their_text_says() {
+    let mut let_in = 0;
+    for seed in 0..CONFIGURATIONS {
+        let mut dice = Rng::with_seed(seed);
+        let specs = authorization::configure(&mut dice);
+        let named = |(number, spec): (usize, &Value)| named("AuthorizationPolicy", &format!("p{number}"), spec.clone());
+        let plan = plan(specs.iter().enumerate().map(named).collect());
+        for _ in 0..REQUESTS {
+            let visit = authorization::Visit::any(&mut dice);
+            let decided = lets_in(&plan, &visit);
+            let text = || serde_json::to_string_pretty(&specs).unwrap();
+            assert_eq!(decided, authorization::read(&specs, &visit), "seed {seed}: {visit:?}\n{}", text());
+            let_in += u64::from(decided);
+        }
+    }
+    // Random policies that let in everybody or nobody would show nothing.
+    let all = CONFIGURATIONS * REQUESTS as u64;
+    assert!((all / 10..all * 9 / 10).contains(&let_in), "{let_in} of {all}");
 }

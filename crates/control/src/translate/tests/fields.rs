@@ -74,9 +74,10 @@ fn of_virtual_services() {
 fn of_gateway_api_s_routes() {
     let bound = || json!({"parentRefs": [{"group": "", "kind": "Service", "name": "a"}], "rules": [{}]});
     let extension = ["spec.rules[].backendRefs[].filters[].extensionRef", "spec.rules[].filters[].extensionRef"];
+    let idle = "spec.rules[].sessionPersistence.idleTimeout";
     for (kind, want) in [
-        ("HTTPRoute", vec![extension[0], extension[1], "spec.rules[].sessionPersistence"]),
-        ("GRPCRoute", vec![extension[0], extension[1], "spec.rules[].sessionPersistence"]),
+        ("HTTPRoute", vec![extension[0], extension[1], idle]),
+        ("GRPCRoute", vec![extension[0], extension[1], idle]),
         ("TLSRoute", vec![]),
         ("TCPRoute", vec![]),
     ] {

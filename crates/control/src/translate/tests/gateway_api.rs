@@ -57,7 +57,7 @@ fn filters() {
         {"type": "RequestHeaderModifier", "requestHeaderModifier": {"add": [{"name": "x-b", "value": "3"}]}}]}]}),
     );
     let pair = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
-    assert_eq!(rule.request_headers, HeaderChange { set: pair("x-s", "1"), add: pair("x-a", "2"), remove: vec!["x-r".to_owned()] });
+    assert_eq!(rule.request_headers, HeaderChange { set: pair("x-s", "1"), add: pair("x-a", "2"), remove: vec!["x-r".to_owned()], computed: vec![] });
     assert_eq!(rule.response_headers.remove, ["server"]);
     assert_eq!(rule.rewrite, Some(Rewrite { path: Some(PathRewrite::Prefix("/n".to_owned())), authority: Some("a.b".to_owned()) }));
     assert_eq!(rule.mirrors.iter().map(|mirror| mirror.percent).collect::<Vec<_>>(), [100.0, 7.0, 12.5]);
@@ -157,6 +157,26 @@ fn resolved(reference: Value, others: Vec<Object>) -> (Option<String>, Vec<(&'st
     let translation = translated(objects);
     let HttpAction::Forward(backends) = &translation.routes["HTTPRoute/default/r"].http[0].action else { panic!() };
     (backends[0].unresolved.clone(), found(&translation, "HTTPRoute", "r"))
+}
+
+/// The manifests of the mesh conformance tests: without a grant, a route of another namespace may send its own clients to the Service that it is attached
+/// to, and to no other there.
+#[test]
+fn a_consumer_route_needs_no_grant_for_its_own_parent() {
+    let found = |backend: &str| {
+        let spec = json!({
+            "parentRefs": [{"group": "", "kind": "Service", "name": "echo-v1", "namespace": "mesh"}],
+            "rules": [{"backendRefs": [{"name": backend, "namespace": "mesh", "port": 9080}]}],
+        });
+        let of_mesh = |name: &str| with(service(name), "namespace", json!("mesh"));
+        let route = with(named("HTTPRoute", "r", spec), "namespace", json!("consumer"));
+        let translation = translated(vec![of_mesh("echo-v1"), of_mesh("echo-v2"), route.clone()]);
+        let route_now = &translation.routes["HTTPRoute/consumer/r"];
+        assert_eq!(route_now.consumer_namespaces, ["consumer"]);
+        translation.findings.get(&route.reference()).into_iter().flatten().map(|problem| problem.code).collect::<Vec<_>>()
+    };
+    assert_eq!(found("echo-v1"), Vec::<&str>::new());
+    assert_eq!(found("echo-v2"), ["RefNotPermitted"]);
 }
 
 #[test]

@@ -75,12 +75,14 @@ fn limits_ejection_budget_and_tls() {
         limits: Some(limits),
         outlier: Some(outlier),
         tls: Some(tls),
-        retry_budget: Some(RetryBudget { percent: 25.5, min_concurrency: 4 }),
+        retry_budget: Some(RetryBudget { percent: 25.5, min_concurrency: 4, ..RetryBudget::default() }),
         proxy_protocol: Some(ProxyProtocol::V2),
         ..TrafficPolicy::default()
     };
     assert_eq!(destination.policy, want);
     let defaults = destination_of(json!({"host": "reviews", "trafficPolicy": {"outlierDetection": {}, "retryBudget": {}}}));
+    let over_time = destination_of(json!({"host": "reviews", "trafficPolicy": {"retryBudget": {"budgetInterval": "30s"}}}));
+    assert_eq!(over_time.policy.retry_budget.unwrap().interval, Duration::from_secs(30));
     assert_eq!((defaults.policy.outlier, defaults.policy.retry_budget), (Some(OutlierPolicy::default()), Some(RetryBudget::default())));
 }
 

@@ -71,7 +71,10 @@ fn weights_subsets_ports_and_headers_reach_the_backends() {
     assert_eq!(backends[0].request_headers.set, [("host".to_owned(), "v1.reviews".to_owned())], "the plan makes it the authority");
     assert_eq!(backends[1].origin.path, "spec.http[0].route[1]");
     let change = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
-    assert_eq!(rule.request_headers, HeaderChange { set: change("x-a", "1"), add: change("x-b", "100%"), remove: vec!["x-c".to_owned()] });
+    assert_eq!(
+        rule.request_headers,
+        HeaderChange { set: change("x-a", "1"), add: change("x-b", "100%"), remove: vec!["x-c".to_owned()], computed: vec![] }
+    );
     assert_eq!(rule.rewrite, Some(Rewrite { path: None, authority: Some("other".to_owned()) }));
 }
 
@@ -128,7 +131,7 @@ fn retries_name_their_conditions() {
     assert_eq!(http_rule(json!({})).retry, None, "the built-in default is the plan's");
     assert_eq!(http_rule(json!({"retries": {"attempts": 0}})).retry.map(|retry| retry.attempts), Some(0));
     let written = "5xx,gateway-error,reset,reset-before-request,connect-failure,refused-stream,retriable-4xx,retriable-status-codes,\
-                   cancelled,deadline-exceeded,internal,resource-exhausted,unavailable, 429";
+                   cancelled,deadline-exceeded,internal,resource-exhausted,unavailable, 429,envoy-ratelimited,retriable-headers";
     let retry =
         http_rule(json!({"retries": {"attempts": 3, "perTryTimeout": "2s", "backoff": "10ms", "retryOn": written, "retryRemoteLocalities": true}}));
     use RetryOn::*;
@@ -149,6 +152,8 @@ fn retries_name_their_conditions() {
             Grpc(8),
             Grpc(14),
             Status(429),
+            RateLimited,
+            NamedHeader,
         ],
         backoff: Duration::from_millis(10),
         endpoints: RetryEndpoints::Others,
@@ -306,5 +311,42 @@ fn a_pattern_for_few_clients_gives_way_to_a_name_for_all_and_not_the_other_way_r
         let translation = translated(vec![service("reviews"), vs("pattern", "*", of_pattern.clone()), vs("name", "reviews", of_name.clone())]);
         let of = |name: &str| translation.routes[&format!("VirtualService/default/{name}")].parents.len();
         assert_eq!((of("pattern") == 1, of("name")), (attached, 1), "{of_pattern} {of_name}");
+    }
+}
+
+#[test]
+fn values_of_headers_may_come_from_the_exchange() {
+    let headers = json!({
+        "request": {"set": {"x-a": "%REQ(x-b?:authority):9%!", "x-fixed": "50%%"}, "add": {"x-ip": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}},
+        "response": {"set": {"x-was": "%RESP(server)%"}},
+    });
+    let rule = http_rule(json!({"headers": headers}));
+    let named = |name: &str, otherwise: Option<&str>, most| HeaderPiece { name: name.to_owned(), otherwise: otherwise.map(str::to_owned), most };
+    let computed = |name: &str, how, value| ComputedHeader { name: name.to_owned(), how, value };
+    let said = vec![Piece::RequestHeader(named("x-b", Some(":authority"), Some(9))), Piece::Text("!".to_owned())];
+    let want = [computed("x-a", HowChanged::Set, said), computed("x-ip", HowChanged::Add, vec![Piece::ClientIp])];
+    assert_eq!(rule.request_headers.computed, want);
+    assert_eq!((&rule.request_headers.set[..], &rule.request_headers.add[..]), (&[("x-fixed".to_owned(), "50%".to_owned())][..], &[][..]));
+    let want = [computed("x-was", HowChanged::Set, vec![Piece::ResponseHeader(named("server", None, None))])];
+    assert_eq!(rule.response_headers.computed, want);
+}
+
+#[test]
+fn a_route_may_say_how_its_requests_are_hedged() {
+    let with_annotation = |annotation: Option<&str>| {
+        let object = named("VirtualService", "reviews", json!({"hosts": ["reviews"], "http": [{"route": [{"destination": {"host": "reviews"}}]}]}));
+        let annotated = |text: &str| with(object.clone(), "annotations", json!({"tautline.dev/hedging": text}));
+        annotation.map_or(object.clone(), annotated)
+    };
+    for (annotation, want) in [(None, None), (Some("Disabled"), Some(0.0)), (Some("2.5"), Some(2.5)), (Some("20%"), Some(20.0))] {
+        assert_eq!(route_of(with_annotation(annotation)).http[0].hedging.as_ref().map(|hedging| hedging.percent), want, "{annotation:?}");
+    }
+    for wrong in ["", "0", "21", "-1", "NaN", "inf", "yes"] {
+        let problems = admit(&with_annotation(Some(wrong)));
+        assert_eq!(
+            problems.iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(),
+            ["metadata.annotations.tautline.dev/hedging"],
+            "{wrong}"
+        );
     }
 }

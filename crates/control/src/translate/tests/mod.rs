@@ -15,6 +15,7 @@ mod refer;
 mod refused;
 mod security;
 mod settings;
+mod telemetry;
 
 use super::{Settings, Translation, admit, translate};
 use serde_json::{Value, json};

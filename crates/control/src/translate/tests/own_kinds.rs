@@ -2,7 +2,7 @@
 
 use super::*;
 use std::time::Duration;
-use taut_model::destination::{ClientTls, Origination, Probe, Role, SessionMark};
+use taut_model::destination::{ClientTls, Origination, Probe, RetryBudget, RetryRate, Role, SessionMark};
 use taut_model::policy::ConditionKey;
 use taut_model::rate_limit::Per;
 use taut_model::service::{Affinity, Distribution};
@@ -109,6 +109,37 @@ fn policies_of_gateway_api_are_added_to_services() {
     let tls = translated(vec![policy]).destinations["BackendTLSPolicy/default/t/0"].policy.tls.clone();
     let want = Origination { sni: Some("a.b".to_owned()), subject_alt_names: vec!["c.d".to_owned()], ..Origination::default() };
     assert_eq!(tls, Some(ClientTls::Simple(want)));
+}
+
+#[test]
+fn retries_are_constrained_by_share_and_by_rate() {
+    let constraint = |written: Value| {
+        let spec = json!({"targetRefs": [{"group": "", "kind": "Service", "name": "a"}], "retryConstraint": written});
+        let translation = translated(vec![named("XBackendTrafficPolicy", "p", spec)]);
+        translation.destinations["XBackendTrafficPolicy/default/p/0"].policy.retry_budget.clone().unwrap()
+    };
+    let budget = |percent, seconds, count, rate_seconds| {
+        let min_rate = Some(RetryRate { count, interval: Duration::from_secs(rate_seconds) });
+        RetryBudget { percent, min_concurrency: 0, interval: Duration::from_secs(seconds), min_rate }
+    };
+    assert_eq!(constraint(json!({})), budget(20.0, 10, 10, 1));
+    let said = json!({"budget": {"percent": 50, "interval": "1m"}, "minRetryRate": {"count": 3, "interval": "2s"}});
+    assert_eq!(constraint(said), budget(50.0, 60, 3, 2));
+}
+
+#[test]
+fn a_rule_may_keep_sessions_whatever_its_backends_say() {
+    for kind in ["HTTPRoute", "GRPCRoute"] {
+        let rule = json!({"backendRefs": [{"name": "reviews", "port": 9080}], "sessionPersistence": {"type": "Header", "header": {"name": "X-S"}}});
+        let route = named(kind, "r", json!({"parentRefs": [{"group": "", "kind": "Service", "name": "reviews"}], "rules": [rule]}));
+        let persistence = route_of(route).http[0].persistence.clone().unwrap();
+        assert_eq!((persistence.by, persistence.origin.path.as_str()), (SessionMark::Header("x-s".to_owned()), "spec.rules[0].sessionPersistence"));
+    }
+    // As earlier versions of the API have it.
+    let rule = json!({"sessionPersistence": {"sessionName": "s", "absoluteTimeout": "1h", "cookieConfig": {"lifetimeType": "Permanent"}}});
+    let route = named("HTTPRoute", "r", json!({"parentRefs": [{"group": "", "kind": "Service", "name": "reviews"}], "rules": [rule]}));
+    let want = SessionMark::Cookie { name: "s".to_owned(), path: String::new(), ttl: Some(Duration::from_secs(3600)) };
+    assert_eq!(route_of(route).http[0].persistence.clone().unwrap().by, want);
 }
 
 #[test]

@@ -15,12 +15,13 @@ fn a_policy_keeps_every_restriction() {
     let policy = policy(json!({
         "selector": {"matchLabels": {"app": "reviews"}}, "action": "AUDIT",
         "rules": [{
-            "from": [{"source": {"principals": ["mesh.local/ns/a/sa/b"], "notPrincipals": ["*/sa/c"], "namespaces": ["a*"], "notNamespaces": ["b"], "ipBlocks": ["10.0.0.0/8"], "notIpBlocks": ["::1"], "remoteIpBlocks": ["192.0.2.0/24"], "notRemoteIpBlocks": ["192.0.2.1"]}},
+            "from": [{"source": {"principals": ["mesh.local/ns/a/sa/b"], "notPrincipals": ["*/sa/c"], "namespaces": ["a*"], "notNamespaces": ["b"], "trustDomains": ["t"], "notTrustDomains": ["u*"], "ipBlocks": ["10.0.0.0/8"], "notIpBlocks": ["::1"], "remoteIpBlocks": ["192.0.2.0/24"], "notRemoteIpBlocks": ["192.0.2.1"]}},
                      {"source": {"serviceAccounts": ["cart", "shop/web"], "notServiceAccounts": ["x"]}}],
-            "to": [{"operation": {"hosts": ["a.b"], "notHosts": ["*.c"], "ports": ["80"], "notPorts": ["81"], "methods": ["GET"], "notMethods": ["POST"], "paths": ["/a*"], "notPaths": ["*/b"]}}],
+            "to": [{"operation": {"hosts": ["a.b"], "notHosts": ["*.c"], "ports": ["80"], "notPorts": ["81"], "methods": ["GET"], "notMethods": ["POST"], "paths": ["/a*", "/a/{*}/b", "/{*}/{**}", "/{**}"], "notPaths": ["*/b"]}}],
             "when": [{"key": "request.headers[X-User]", "values": ["a"], "notValues": ["b*"]}, {"key": "destination.port", "values": ["80"]},
                      {"key": "source.ip", "values": ["10.0.0.1"]}, {"key": "destination.ip", "values": ["10.0.0.1"]}, {"key": "source.namespace", "values": ["a"]},
-                     {"key": "source.principal", "values": ["*"]}, {"key": "remote.ip", "values": ["192.0.2.1"]}, {"key": "connection.sni", "notValues": ["a.b"]}],
+                     {"key": "source.principal", "values": ["*"]}, {"key": "remote.ip", "values": ["192.0.2.1"]}, {"key": "connection.sni", "notValues": ["a.b"]},
+                     {"key": "source.serviceAccount", "values": ["cart", "shop/web"]}, {"key": "source.trustDomain", "values": ["cluster.local"]}],
         }],
     }));
     assert_eq!((policy.action, policy.selector), (AuthorizationAction::Audit, BTreeMap::from([("app".to_owned(), "reviews".to_owned())])));
@@ -31,6 +32,8 @@ fn a_policy_keeps_every_restriction() {
         not_principals: list(&["*/sa/c"]),
         namespaces: list(&["a*"]),
         not_namespaces: list(&["b"]),
+        trust_domains: list(&["t"]),
+        not_trust_domains: list(&["u*"]),
         ip_blocks: list(&["10.0.0.0/8"]),
         not_ip_blocks: list(&["::1"]),
         remote_ip_blocks: list(&["192.0.2.0/24"]),
@@ -47,15 +50,16 @@ fn a_policy_keeps_every_restriction() {
         not_ports: vec![81],
         methods: list(&["GET"]),
         not_methods: list(&["POST"]),
-        paths: list(&["/a*"]),
+        paths: list(&["/a*", "/a/{*}/b", "/{*}/{**}", "/{**}"]),
         not_paths: list(&["*/b"]),
     };
     assert_eq!(rule.to, [operation]);
     use ConditionKey::*;
     let keys: Vec<_> = rule.when.iter().map(|condition| condition.key.clone()).collect();
-    let want =
-        [RequestHeader("x-user".to_owned()), DestinationPort, SourceIp, DestinationIp, SourceNamespace, SourcePrincipal, RemoteIp, ConnectionSni];
-    assert_eq!(keys, want);
+    let of_http = [RequestHeader("x-user".to_owned()), DestinationPort, SourceIp, DestinationIp, SourceNamespace, SourcePrincipal];
+    let of_connections = [RemoteIp, ConnectionSni, SourceServiceAccount, SourceTrustDomain];
+    assert_eq!(keys, [&of_http[..], &of_connections].concat());
+    assert_eq!(rule.when[8].values, list(&["default/cart", "shop/web"]));
     assert_eq!((&rule.when[0].values, &rule.when[0].not_values), (&list(&["a"]), &list(&["b*"])));
 }
 

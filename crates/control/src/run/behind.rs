@@ -1,0 +1,47 @@
+//! The routes behind the guard, as both the resource API's listener and the dashboard's serve them.
+
+use crate::access;
+use crate::api::{self, Api};
+use crate::changes::{self, Changes};
+use crate::pages::{self, Pages};
+use crate::prometheus::{self, Prometheus, Traffic};
+use crate::proposal::{self, Proposals};
+use crate::side::{self, Side};
+use crate::signals;
+use crate::store::Store;
+use crate::translate::Settings;
+use axum::Router;
+use std::sync::Arc;
+
+pub(super) fn routes(side: Arc<Side>, api: Arc<Api>, store: &Store, signals: &signals::Store) -> Router {
+    let changes = Changes { store: store.clone(), board: side.board.clone(), world: side.world.clone() };
+    let pages = Pages {
+        published: side.published.clone(),
+        proxies: side.proxies.clone(),
+        board: side.board.clone(),
+        authority: side.authority.clone(),
+        signals: signals.clone(),
+        decisions: Arc::default(),
+        world: side.world.clone(),
+    };
+    let proposals = Proposals {
+        store: store.clone(),
+        published: side.published.clone(),
+        proxies: side.proxies.clone(),
+        signals: signals.clone(),
+        settings: Settings { trust_domain: side.authority.trust_domain().to_owned() },
+        world: side.world.clone(),
+    };
+    let traffic = Arc::new(Traffic::new(signals.clone()));
+    let prometheus = Prometheus::new(traffic, side.proxies.clone(), side.world.clone(), side.authenticate.clone());
+    let access = side.access.clone();
+    let all = access::routes::router(access.clone())
+        .merge(changes::router(changes))
+        .merge(pages::router(pages))
+        .merge(proposal::router(proposals))
+        .merge(prometheus::router(prometheus))
+        .merge(side::router(side))
+        // Last: it answers every path that nobody else does.
+        .merge(api::router(api));
+    access::guarded(all, access)
+}

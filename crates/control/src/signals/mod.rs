@@ -1,0 +1,308 @@
+//! The store of signals: what every edge of the mesh carried, at one second, rolled up with age, in bounded memory and on bounded disk.
+//!
+//! Batches of proxies are added up per second. A second that is over is *sealed* into a frame, which never changes; what comes later
+//! for it makes one more frame, and frames of a span add up. Ten seconds, a minute, an hour are sealed from the frames below, each of
+//! which is taken up exactly once. So any window is a sum of whole frames, and its totals are the same at every resolution.
+//!
+//! A batch is acknowledged when the frame that holds it is written, and the frame says which batches it holds: after a crash, proxies
+//! send what was not acknowledged, and nothing counts twice. A disk that fails is no reason to stop: the store goes on in memory.
+
+mod disk;
+mod filter;
+mod frame;
+mod inner;
+mod level;
+mod query;
+mod reporters;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use filter::{By, Filter, Key, Reports};
+pub use query::{Answer, Point, Series};
+pub use reporters::Gap;
+
+use crate::world::World;
+use disk::{Disk, Found, Record};
+use inner::Inner;
+use level::SPANS;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use taut_model::signal::{Batch, Edge, Second, Signals};
+use taut_observe::names;
+use tokio::sync::watch;
+
+/// How long a second waits for reports that are under way before it is sealed. Readers see a second when it is sealed.
+pub const GRACE: Second = 3;
+/// How long a proxy keeps what it could not deliver: older reports are of a clock that is wrong.
+pub const LONGEST_DELAY: Second = 330;
+/// How often the disk is asked to keep what it has; a power cut may take what came after.
+const SYNC_EVERY: Second = 10;
+/// Records that wait for a disk that fails.
+const MOST_UNWRITTEN: usize = 300;
+
+/// What the store may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory for frames. The edges come on top: about 700 bytes each, and as much again for each of the last seconds.
+    pub memory: usize,
+    /// Bytes on disk.
+    pub disk: u64,
+    /// Edges that are told apart at a time.
+    pub edges: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory: 128 << 20, disk: 1 << 30, edges: 30_000 }
+    }
+}
+
+/// Signals of the mesh. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    inner: Mutex<Inner>,
+    /// Held by one tick at a time, and never while `inner` is waited for elsewhere.
+    writing: Mutex<Writing>,
+    limits: Limits,
+    on_disk: bool,
+    sealed: watch::Sender<Second>,
+    misdated: AtomicU64,
+    foreign: AtomicU64,
+}
+
+#[derive(Default)]
+struct Writing {
+    unwritten: VecDeque<Record>,
+    /// Records that had to go before they could be written.
+    dropped: u64,
+    errors: u64,
+    /// Why the last write failed; `None` when it did not.
+    failing: Option<String>,
+    synced: Second,
+    deleted: u64,
+}
+
+impl Store {
+    /// One that forgets everything when it is dropped.
+    pub fn in_memory(limits: Limits) -> Self {
+        Self::new(limits, None)
+    }
+
+    /// One that is kept in a directory, from where it goes on.
+    ///
+    /// # Errors
+    /// The directory cannot be made or read.
+    pub fn open(directory: &Path, limits: Limits) -> io::Result<Self> {
+        Ok(Self::new(limits, Some(Disk::open(directory, limits.disk)?)))
+    }
+
+    fn new(limits: Limits, disk: Option<(Disk, Found)>) -> Self {
+        let on_disk = disk.is_some();
+        let inner = Inner::new(limits.edges, disk);
+        let sealed = watch::Sender::new(inner.latest());
+        let (misdated, foreign) = Default::default();
+        let shared = Shared { inner: Mutex::new(inner), writing: Mutex::default(), limits, on_disk, sealed, misdated, foreign };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Takes a batch that arrived at `now`. One that was taken before changes nothing.
+    pub fn add(&self, batch: Batch, now: Second) {
+        if !self.shared.inner.lock().add(batch, now) {
+            self.note_misdated();
+        }
+    }
+
+    /// A report was dated by its age, since its clock cannot be right.
+    pub fn note_misdated(&self) {
+        self.shared.misdated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Entries that were refused: a proxy reported what did not pass its own workload.
+    pub fn note_foreign(&self, entries: u64) {
+        self.shared.foreign.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    /// Seals what is over at `now`, rolls up, writes, and lets go of what is beyond the ceilings. To be called every second; may wait for
+    /// the disk.
+    pub fn tick(&self, now: Second) {
+        let mut writing = self.shared.writing.lock();
+        let mut records = self.shared.inner.lock().seal(now);
+        self.write(&mut writing, &mut records);
+        for level in 1..SPANS.len() {
+            let due = self.shared.inner.lock().due(level, now);
+            let Some(wanted) = due else { continue };
+            let frames = wanted.frames();
+            let mut rolled = self.shared.inner.lock().roll_up(level, frames);
+            self.write(&mut writing, &mut rolled);
+        }
+        let mut inner = self.shared.inner.lock();
+        writing.deleted += inner.shed(self.shared.limits.memory, now);
+        let latest = inner.latest();
+        drop(inner);
+        self.sync(&mut writing, now);
+        drop(writing);
+        self.shared.sealed.send_replace(latest);
+    }
+
+    /// Writes records in their order, those that wait first. What cannot be written waits, and counts as kept: it is in memory.
+    fn write(&self, writing: &mut Writing, records: &mut Vec<Record>) {
+        if records.is_empty() && writing.unwritten.is_empty() {
+            return;
+        }
+        writing.unwritten.extend(records.drain(..));
+        while let Some(record) = writing.unwritten.pop_front() {
+            let mut inner = self.shared.inner.lock();
+            match inner.write(&record) {
+                Ok(()) => {
+                    if writing.failing.take().is_some() {
+                        tracing::info!("signals are written again");
+                    }
+                    inner.keep(&record);
+                }
+                Err(error) => {
+                    writing.unwritten.push_front(record);
+                    writing.unwritten.iter().for_each(|record| inner.keep(record));
+                    drop(inner);
+                    self.failed(writing, &error);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn failed(&self, writing: &mut Writing, error: &io::Error) {
+        writing.errors += 1;
+        if writing.failing.replace(error.to_string()).is_none() {
+            tracing::warn!(%error, "signals cannot be written; they are kept in memory only until the disk takes them");
+        }
+        while writing.unwritten.len() > MOST_UNWRITTEN {
+            writing.unwritten.pop_front();
+            writing.dropped += 1;
+        }
+    }
+
+    fn sync(&self, writing: &mut Writing, now: Second) {
+        if now >= writing.synced && now < writing.synced + SYNC_EVERY {
+            return;
+        }
+        writing.synced = now;
+        if let Err(error) = self.shared.inner.lock().sync() {
+            self.failed(writing, &error);
+        }
+    }
+
+    /// Tells the newest sealed second whenever seconds are sealed.
+    pub fn sealed(&self) -> watch::Receiver<Second> {
+        self.shared.sealed.subscribe()
+    }
+
+    /// The newest second that is sealed; 0 before the first. A window that ends after it is not complete.
+    pub fn latest(&self) -> Second {
+        *self.shared.sealed.borrow()
+    }
+
+    /// Up to which batch a proxy's reports are kept for good.
+    pub fn kept(&self, proxy: &str, epoch: u64) -> u64 {
+        self.shared.inner.lock().kept(proxy, epoch)
+    }
+
+    /// What edges carried in the window, in the order of the edges. The window is widened to what the store can tell apart at its age.
+    /// May read from disk.
+    pub fn edges(&self, window: Range<Second>, filter: &Filter) -> Vec<(Arc<Edge>, Signals)> {
+        let wanted = self.shared.inner.lock().window(&window);
+        query::edges(&wanted.frames(), window.end, filter)
+    }
+
+    /// What groups of edges carried, step by step: at most `most` series, the busiest first, and one of all others. May read from disk.
+    pub fn series(&self, window: Range<Second>, step: Second, filter: &Filter, by: By, most: usize) -> Answer {
+        let inner = self.shared.inner.lock();
+        let level = inner.level_of_steps(window.start, step);
+        let step = query::fitting_step(step, SPANS[level]);
+        let window = window.start / step * step..window.end.div_ceil(step) * step;
+        let wanted = inner.at_level(level, &window);
+        drop(inner);
+        Answer { step, series: query::series(&wanted.frames(), &window, step, filter, by, most) }
+    }
+
+    /// How finely a window that begins at a second can be told apart, in seconds.
+    pub fn finest_at(&self, second: Second) -> Second {
+        self.shared.inner.lock().finest_at(second).unwrap_or(1)
+    }
+
+    /// What is missing in a window, and why.
+    pub fn gaps(&self, window: Range<Second>) -> Vec<Gap> {
+        self.shared.inner.lock().gaps(&window)
+    }
+
+    /// What the store is up to, as JSON.
+    pub fn about(&self) -> Value {
+        let inner = self.shared.inner.lock();
+        let (levels, numbers, gaps) = (inner.levels_json(), inner.numbers(), inner.gaps(&(0..Second::MAX)));
+        drop(inner);
+        let writing = self.shared.writing.lock();
+        let limits = self.shared.limits;
+        json!({
+            "onDisk": self.shared.on_disk, "latest": self.latest(), "levels": levels, "gaps": gaps,
+            "memoryBytes": numbers.memory, "memoryCeiling": limits.memory, "diskBytes": numbers.disk, "diskCeiling": limits.disk,
+            "edges": numbers.edges, "edgesCeiling": limits.edges, "edgesOverflow": numbers.overflow, "proxies": numbers.proxies,
+            "repeats": numbers.repeats, "misdated": self.shared.misdated.load(Ordering::Relaxed), "refused": self.shared.foreign.load(Ordering::Relaxed),
+            "writeErrors": writing.errors, "failing": writing.failing, "unwritten": writing.unwritten.len(), "dropped": writing.dropped,
+            "deletedFiles": writing.deleted,
+        })
+    }
+
+    /// The same as Prometheus text.
+    pub fn metrics(&self) -> String {
+        let numbers = self.shared.inner.lock().numbers();
+        let writing = self.shared.writing.lock();
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let rows = [
+            (names::SIGNALS_MEMORY, "gauge", "Bytes of memory that frames of signals take.", numbers.memory as u64),
+            (names::SIGNALS_DISK, "gauge", "Bytes on disk that signals take.", numbers.disk),
+            (names::SIGNALS_EDGES, "gauge", "Edges that are told apart.", numbers.edges as u64),
+            (names::SIGNALS_PROXIES, "gauge", "Proxies that report, or have within the last hour.", numbers.proxies as u64),
+            (names::SIGNALS_LATEST, "gauge", "The newest second that is complete.", self.latest()),
+            (names::SIGNALS_OVERFLOW, "counter", "Reports of edges that found no room and count as other.", numbers.overflow),
+            (names::SIGNALS_REPEATS, "counter", "Reports that had been taken before.", numbers.repeats),
+            (names::SIGNALS_MISDATED, "counter", "Reports whose clock cannot be right.", load(&self.shared.misdated)),
+            (names::SIGNALS_REFUSED, "counter", "Entries of reports that were not the proxy's to tell.", load(&self.shared.foreign)),
+            (names::SIGNALS_WRITE_ERRORS, "counter", "Writes of signals that failed.", writing.errors),
+            (names::SIGNALS_UNWRITTEN, "gauge", "Records that wait for the disk.", writing.unwritten.len() as u64),
+            (names::SIGNALS_DROPPED, "counter", "Records that went before the disk took them.", writing.dropped),
+        ];
+        let mut text = String::new();
+        for (name, kind, help, value) in rows {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+        }
+        text
+    }
+}
+
+/// Keeps the store: seals each second when it is over. Never ends.
+pub async fn keep(store: Store, world: World) {
+    loop {
+        let wall_ms = world.wall().as_millisecond().unsigned_abs();
+        let (due, now) = (store.clone(), wall_ms / 1000);
+        match store.shared.on_disk {
+            // A disk may take its time.
+            true => drop(tokio::task::spawn_blocking(move || due.tick(now)).await),
+            false => due.tick(now),
+        }
+        let wall_ms = world.wall().as_millisecond().unsigned_abs();
+        tokio::time::sleep(Duration::from_millis(1000 - wall_ms % 1000)).await;
+    }
+}

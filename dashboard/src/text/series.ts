@@ -1,0 +1,45 @@
+/** Series of the server as lines of charts: one time axis for all, the largest few by name, gaps as gaps. */
+
+import type { Point, SeriesAnswer } from '../api/shapes.ts';
+
+export const MOST_LINES = 6;
+
+export interface Lines {
+  times: number[];
+  names: string[];
+  /** `null` where nothing was measured. */
+  points: (Exclude<Point, { gap: true }> | null)[][];
+  /** Series that are not shown. */
+  left: number;
+}
+
+/** `{version: "v2"}` as `v2`; a workload with its namespace. */
+export function keyName(key: Record<string, unknown>): string {
+  const text = (name: string): string => (typeof key[name] === 'string' ? (key[name] as string) : '');
+  if (text('version') !== '' && text('workload') === '') return text('version');
+  const workload = text('workload') || text('app') || text('name') || text('service');
+  if (workload !== '') return text('namespace') === '' || workload === 'unknown' ? workload : `${text('namespace')}/${workload}`;
+  return (
+    Object.values(key)
+      .filter((value) => typeof value === 'string' && value !== '')
+      .join(' ') || 'all'
+  );
+}
+
+export function lines(answer: SeriesAnswer | null): Lines {
+  const series = answer?.series ?? [];
+  const total = (points: Point[]): number => points.reduce((sum, point) => sum + (point.gap === true ? 0 : point.rate), 0);
+  const busiest = new Set([...series].sort((a, b) => total(b.points) - total(a.points)).slice(0, MOST_LINES));
+  const shown = series
+    .filter((one) => busiest.has(one))
+    .sort((a, b) => keyName(a.key).localeCompare(keyName(b.key), undefined, { numeric: true }));
+  const times = [...new Set(shown.flatMap((one) => one.points.map((point) => point.at)))].sort((a, b) => a - b);
+  const points = shown.map((one) => {
+    const byTime = new Map(one.points.map((point) => [point.at, point]));
+    return times.map((time) => {
+      const point = byTime.get(time);
+      return point === undefined || point.gap === true ? null : point;
+    });
+  });
+  return { times, names: shown.map((one) => keyName(one.key)), points, left: series.length - shown.length };
+}
