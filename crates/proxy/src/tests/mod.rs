@@ -242,6 +242,7 @@ impl Mesh {
             authorizations: BTreeMap::new(),
             limits: BTreeMap::new(),
             settings: BTreeMap::new(),
+            telemetry: BTreeMap::new(),
             policies_complete: true,
         };
         if let Some(change) = self.change {
