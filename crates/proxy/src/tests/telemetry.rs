@@ -60,7 +60,7 @@ async fn exporting(at: SocketAddr, tracing: TracingDefaults) -> Pair {
     let plan = Plan::compile(&snapshot);
     pair.client.current.pin(Arc::new(snapshot), Arc::new(plan));
     let source = Source::new(World::os(), pair.client.current.clone(), pair.client.sink.registry().clone());
-    tokio::task::spawn_local(keep(pair.client.sink.clone(), source));
+    tokio::task::spawn_local(keep(pair.client.sink.telemetry().clone(), source, || ()));
     tokio::task::yield_now().await;
     pair
 }
