@@ -1,6 +1,6 @@
 //! The mesh as it is delivered: translated after every change of the store and encoded once for all proxies.
 
-use crate::store::{Event, Store, StoreEvent};
+use crate::store::{Change, Event, Store, StoreEvent};
 use crate::translate::{self, Settings, Translation};
 use crate::view::{Index, View};
 use std::collections::{BTreeMap, BTreeSet};
@@ -191,7 +191,9 @@ impl Publisher {
 
 /// Whether an event can change what is delivered: a status cannot, but for a workload's health.
 fn matters(event: &Event) -> bool {
-    let StoreEvent { object, before: Some(before), .. } = &**event else { return true };
+    let StoreEvent { object, kind, before: Some(before), .. } = &**event else { return true };
+    // It is as it was, and gone.
+    let gone = *kind == Change::Deleted;
     let health = |object: &Object| {
         let conditions = object.value["status"]["conditions"].as_array().into_iter().flatten();
         conditions.filter(|one| one["type"] == "Healthy").map(|one| (one["status"].clone(), one["reason"].clone())).collect::<Vec<_>>()
@@ -201,7 +203,7 @@ fn matters(event: &Event) -> bool {
         let all = object.value.as_object().into_iter().flatten();
         all.filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status")).map(|(key, value)| (key.clone(), value.clone())).collect()
     };
-    object.generation() != before.generation()
+    gone || object.generation() != before.generation()
         || !["labels", "annotations", "deletionTimestamp"].into_iter().all(same_meaning)
         || outside_metadata(object) != outside_metadata(before)
         || (object.kind.kind == "WorkloadEntry" && health(object) != health(before))

@@ -285,7 +285,7 @@ impl Parser {
         found
     }
 
-    fn expect(&mut self, sign: &str) -> Result<(), String> {
+    fn need(&mut self, sign: &str) -> Result<(), String> {
         match self.take(sign) {
             true => Ok(()),
             false => Err(format!("{sign:?} is missing before {}", self.here())),
@@ -324,7 +324,7 @@ impl Parser {
         }
         let node = if self.take("(") {
             let node = self.any()?;
-            self.expect(")")?;
+            self.need(")")?;
             node
         } else {
             self.comparison()?
@@ -336,16 +336,16 @@ impl Parser {
         if let Some(Token::Name(name)) = self.peek().cloned() {
             if name == "has" {
                 self.next += 1;
-                self.expect("(")?;
+                self.need("(")?;
                 let Operand::Attribute(attribute) = self.operand()? else { return Err("has() takes an attribute".to_owned()) };
-                self.expect(")")?;
+                self.need(")")?;
                 return Ok(Node::Has(attribute));
             }
             if let Some((attribute, likeness)) = likeness(&name) {
                 self.next += 1;
-                self.expect("(")?;
+                self.need("(")?;
                 let Operand::Text(part) = self.operand()? else { return Err(format!("{name}() takes a text")) };
-                self.expect(")")?;
+                self.need(")")?;
                 return Ok(Node::Like(attribute?, likeness, part));
             }
         }
@@ -365,12 +365,12 @@ impl Parser {
         }
         if self.peek() == Some(&Token::Name("in".to_owned())) {
             self.next += 1;
-            self.expect("[")?;
+            self.need("[")?;
             let mut all = Vec::new();
             while !self.take("]") {
                 all.push(self.operand()?);
                 if !self.take(",") {
-                    self.expect("]")?;
+                    self.need("]")?;
                     break;
                 }
             }

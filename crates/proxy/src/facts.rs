@@ -247,8 +247,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
     }
     (edge.service_host, edge.service_name) = (host.clone(), host.clone());
     edge.service_namespace = engine.names().unknown();
-    let tracing = plan.telemetry().of(arrival.direction).tracing.as_deref();
-    let (request_id, trail) = trace::begin(&mut head.headers, &mut engine.dice(), tracing);
+    let (request_id, trail) = trace::begin(&mut head.headers, &mut engine.dice(), plan.telemetry().of(arrival.direction).tracing.as_deref());
     let record = ExchangeRecord {
         edge,
         started: Moment(engine.world.wall()),

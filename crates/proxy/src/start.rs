@@ -263,7 +263,8 @@ impl Proxy {
         tasks.spawn_local(async move { ready::watch(&world, &status, &probe).await });
         tasks.spawn_local(expire_series(self.world.clone(), self.sink.registry().clone()));
         let source = Source::new(self.world.clone(), self.current.clone(), self.sink.registry().clone());
-        tasks.spawn_local(telemetry::keep(self.sink.clone(), source));
+        let (telemetry, sink) = (self.sink.telemetry().clone(), self.sink.clone());
+        tasks.spawn_local(telemetry::keep(telemetry, source, move || sink.open_access_log()));
         tasks.spawn_local(pages::settle_down(self.world.clone()));
         let sync = Sync {
             world: self.world.clone(),

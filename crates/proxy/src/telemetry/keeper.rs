@@ -3,7 +3,6 @@
 
 use super::Telemetry;
 use super::outlet::{Outlet, Source, outlet};
-use crate::sink::Sink;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,25 +19,24 @@ const GOODBYE: Duration = Duration::from_secs(2);
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Never ends. To be called once.
-pub async fn keep(sink: Sink, source: Source) {
+pub async fn keep(telemetry: Telemetry, source: Source, open_access_log: impl Fn()) {
     let mut pinned = source.current.pinned();
     let mut workshop = Workshop::None;
     loop {
         let plan = source.current.plan();
-        fit(&sink, &source, &plan, &mut workshop);
+        fit(&telemetry, &source, &plan, &mut workshop, &open_access_log);
         if pinned.changed().await.is_err() {
             return std::future::pending().await;
         }
     }
 }
 
-fn fit(sink: &Sink, source: &Source, plan: &Plan, workshop: &mut Workshop) {
+fn fit(telemetry: &Telemetry, source: &Source, plan: &Plan, workshop: &mut Workshop, open_access_log: &impl Fn()) {
     source.registry.override_text(plan.telemetry().prometheus.clone());
     let wants_file = |direction| matches!(plan.telemetry().of(direction).file, Some(FileLog::All | FileLog::Filtered(_)));
     if wants_file(Direction::Outbound) || wants_file(Direction::Inbound) {
-        sink.open_access_log();
+        open_access_log();
     }
-    let telemetry = sink.telemetry();
     let (before, wanted) = (telemetry.shared.outlets.load_full(), plan.telemetry().collectors());
     let same = before.len() == wanted.len() && before.iter().all(|outlet| wanted.contains(&outlet.collector));
     if same {

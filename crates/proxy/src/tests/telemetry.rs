@@ -60,7 +60,7 @@ async fn exporting(at: SocketAddr, tracing: TracingDefaults) -> Pair {
     let plan = Plan::compile(&snapshot);
     pair.client.current.pin(Arc::new(snapshot), Arc::new(plan));
     let source = Source::new(World::os(), pair.client.current.clone(), pair.client.sink.registry().clone());
-    tokio::task::spawn_local(keep(pair.client.sink.clone(), source));
+    tokio::task::spawn_local(keep(pair.client.sink.telemetry().clone(), source, || ()));
     tokio::task::yield_now().await;
     pair
 }
@@ -114,7 +114,7 @@ fn of_traces_that_are_not_sampled_failures_are_told_and_not_too_many() {
         let (store, at) = collector(vec![(200, None)]).await;
         let pair = exporting(at, TracingDefaults { sampling: 0.0, ..all() }).await;
         get(pair.client.outbound, "/").await;
-        // The application's proxy is told of a service that nobody serves any more.
+        // The service has no such port.
         let fails = |number: u32| {
             let outbound = pair.client.outbound;
             async move {
