@@ -157,17 +157,10 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         proxies: proxies.clone(),
         published: published.clone(),
         world: world.clone(),
-        stopping: stopping.clone(),
+        stopping,
         signals: signals.clone(),
     };
-    let mut serving = JoinSet::new();
-    let grpc_tls = certificate.server_config(&[b"h2"])?;
-    serving.spawn(async move {
-        if let Err(fault) = serve::serve(grpc, grpc_tls, services).await {
-            tracing::error!(%fault, "proxies are not served any more");
-        }
-    });
-    serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router, stopping));
+    let serving = serve_both(grpc, http, &certificate, services, router)?;
     let shown = slices::keep(store.clone(), published.clone(), world.clone());
     let keeping = signals::keep(signals.clone(), world.clone());
     let tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown, keeping);
@@ -189,6 +182,19 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         serving,
         tending,
     })
+}
+
+/// The two servers: for proxies, and for users.
+fn serve_both(grpc: Listener, http: Listener, certificate: &OwnCertificate, services: Services, router: axum::Router) -> Result<JoinSet<()>, Fault> {
+    let mut serving = JoinSet::new();
+    let (grpc_tls, stopping) = (certificate.server_config(&[b"h2"])?, services.stopping.clone());
+    serving.spawn(async move {
+        if let Err(fault) = serve::serve(grpc, grpc_tls, services).await {
+            tracing::error!(%fault, "proxies are not served any more");
+        }
+    });
+    serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router, stopping));
+    Ok(serving)
 }
 
 /// The tasks that run for ever beside the servers.
