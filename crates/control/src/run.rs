@@ -163,7 +163,8 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let serving = serve_both(grpc, http, &certificate, services, router)?;
     let shown = slices::keep(store.clone(), published.clone(), world.clone());
     let keeping = signals::keep(signals.clone(), world.clone());
-    let tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown, keeping);
+    let mut tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown);
+    tending.spawn(keeping);
     Ok(Running {
         grpc: grpc_at,
         api: api_at,
@@ -206,11 +207,9 @@ fn tend(
     certificate: OwnCertificate,
     directory: Option<Directory>,
     shown: impl Future<Output = ()> + Send + 'static,
-    keeping: impl Future<Output = ()> + Send + 'static,
 ) -> JoinSet<()> {
     let mut tending = JoinSet::new();
     tending.spawn(shown);
-    tending.spawn(keeping);
     tending.spawn(publisher.run());
     tending.spawn(async move { registry.tend().await });
     tending.spawn(board.write(world));
