@@ -36,6 +36,11 @@ pub const CONTROL_LAGGING: &str = "taut_control_objects_lagging";
 pub const CONTROL_REFUSED: &str = "taut_control_objects_refused";
 pub const CONTROL_PROBLEMS: &str = "taut_control_problems";
 
+/// A proxy's reports of signals.
+pub const SIGNALS_WAITING: &str = "taut_signals_waiting_seconds";
+pub const SIGNALS_LOST: &str = "taut_signals_lost_seconds_total";
+pub const SIGNALS_CROWDED: &str = "taut_signals_crowded_total";
+
 /// The control plane's store of signals.
 pub const SIGNALS_MEMORY: &str = "taut_signals_memory_bytes";
 pub const SIGNALS_DISK: &str = "taut_signals_disk_bytes";

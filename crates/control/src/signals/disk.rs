@@ -149,7 +149,8 @@ impl Disk {
     /// Nothing was written, or nothing that counts.
     pub fn write(&mut self, record: &Record) -> io::Result<()> {
         let level = record.level();
-        let largest = (self.ceiling / 64).clamp(16 << 10, 8 << 20);
+        // Each defines its edges anew, which for 10,000 of them is 3 MB.
+        let largest = (self.ceiling / 32).clamp(16 << 10, 32 << 20);
         let full = |writer: &Writer| writer.torn || writer.segment.bytes >= largest;
         if self.writers[level].as_ref().is_some_and(full)
             && let Some(writer) = self.writers[level].take()
