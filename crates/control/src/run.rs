@@ -176,7 +176,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         proxies: proxies.clone(),
         published: published.clone(),
         world: world.clone(),
-        stopping: stopping.clone(),
+        stopping,
         signals: signals.clone(),
     };
     let mut serving = serve_proxies(grpc, &certificate, services)?;
@@ -184,7 +184,8 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let dashboard = site.map(|site| site.serve(&mut serving, &options, access.clone(), &certificate, router, stopping)).transpose()?;
     let shown = slices::keep(store.clone(), published.clone(), world.clone());
     let keeping = signals::keep(signals.clone(), world.clone());
-    let tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown, keeping);
+    let mut tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown);
+    tending.spawn(keeping);
     Ok(Running {
         grpc: grpc_at,
         api: api_at,
@@ -228,11 +229,9 @@ fn tend(
     certificate: OwnCertificate,
     directory: Option<Directory>,
     shown: impl Future<Output = ()> + Send + 'static,
-    keeping: impl Future<Output = ()> + Send + 'static,
 ) -> JoinSet<()> {
     let mut tending = JoinSet::new();
     tending.spawn(shown);
-    tending.spawn(keeping);
     tending.spawn(publisher.run());
     tending.spawn(async move { registry.tend().await });
     tending.spawn(board.write(world));

@@ -50,6 +50,11 @@ pub const DASHBOARD_SIGN_INS: &str = "taut_dashboard_sign_ins_total";
 pub const DASHBOARD_REFUSALS: &str = "taut_dashboard_refusals_total";
 pub const DASHBOARD_SESSIONS: &str = "taut_dashboard_sessions";
 
+/// A proxy's reports of signals.
+pub const SIGNALS_WAITING: &str = "taut_signals_waiting_seconds";
+pub const SIGNALS_LOST: &str = "taut_signals_lost_seconds_total";
+pub const SIGNALS_CROWDED: &str = "taut_signals_crowded_total";
+
 /// The control plane's store of signals.
 pub const SIGNALS_MEMORY: &str = "taut_signals_memory_bytes";
 pub const SIGNALS_DISK: &str = "taut_signals_disk_bytes";

@@ -98,6 +98,10 @@ impl Admin {
             Sample::gauge(names::PLAN_VERSION, "Version of the plan that is pinned.", current.plan_version() as f64),
             Sample::counter(names::ACCESS_LOG_DROPPED, "Access log lines that were lost.", self.sink.access_log_dropped() as f64),
         ];
+        let signals = self.status.signals();
+        samples.push(Sample::gauge(names::SIGNALS_WAITING, "Seconds of signals that the control plane has not kept yet.", signals.waiting() as f64));
+        samples.push(Sample::counter(names::SIGNALS_LOST, "Seconds of signals that had to be dropped.", signals.dropped() as f64));
+        samples.push(Sample::counter(names::SIGNALS_CROWDED, "Exchanges that were summed as other.", signals.overflow() as f64));
         let unwell = current.checks().unwell().iter().count();
         samples.push(Sample::gauge(names::ENDPOINTS_UNWELL, "Endpoints that fail the health checks of this proxy.", unwell as f64));
         let limited = current.limited();

@@ -22,6 +22,8 @@ const MAGIC: &[u8; 8] = b"TAUTSIG\x01";
 const LONGEST_TEXT: usize = 2048;
 /// Of a record; a second of 100,000 edges is about 10 MB.
 const LONGEST_RECORD: usize = 256 << 20;
+/// What covers nothing yet: whatever is added to it is all of it.
+const NOTHING: Range<u64> = Range { start: u64::MAX, end: 0 };
 const FRAMES: u64 = 0;
 const GAP: u64 = 1;
 
@@ -147,7 +149,8 @@ impl Disk {
     /// Nothing was written, or nothing that counts.
     pub fn write(&mut self, record: &Record) -> io::Result<()> {
         let level = record.level();
-        let largest = (self.ceiling / 64).clamp(16 << 10, 8 << 20);
+        // Each defines its edges anew, which for 10,000 of them is 3 MB.
+        let largest = (self.ceiling / 32).clamp(16 << 10, 32 << 20);
         let full = |writer: &Writer| writer.torn || writer.segment.bytes >= largest;
         if self.writers[level].as_ref().is_some_and(full)
             && let Some(writer) = self.writers[level].take()
@@ -205,7 +208,7 @@ impl Writer {
         let path: Arc<Path> = directory.join(format!("{}-{number:020}.signals", NAMES[level])).into();
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
         file.write_all(MAGIC)?;
-        let segment = Segment { path, numbers: number..number, time: Second::MAX..0, bytes: MAGIC.len() as u64 };
+        let segment = Segment { path, numbers: number..number, time: NOTHING, bytes: MAGIC.len() as u64 };
         Ok(Self { file, segment, defined: HashMap::new(), torn: false })
     }
 
@@ -339,7 +342,7 @@ fn scan(path: &Path, level: usize, found: &mut Found) -> io::Result<Option<Segme
     let Some(mut records) = Records::new(&bytes) else {
         return if bytes.len() < MAGIC.len() && MAGIC.starts_with(&bytes) { Ok(None) } else { Err(io::Error::other("it is no file of signals")) };
     };
-    let mut segment = Segment { path: path.into(), numbers: u64::MAX..0, time: Second::MAX..0, bytes: 0 };
+    let mut segment = Segment { path: path.into(), numbers: NOTHING, time: NOTHING, bytes: 0 };
     let mut any = false;
     for payload in records.by_ref() {
         any = true;
