@@ -43,3 +43,21 @@ export function lines(answer: SeriesAnswer | null): Lines {
   });
   return { times, names: shown.map((one) => keyName(one.key)), points, left: series.length - shown.length };
 }
+
+/** Requests and errors of all series together, step by step; a gap only where no series has a measurement. */
+export function total(
+  answer: SeriesAnswer | null,
+): ({ at: number; gap: true } | { at: number; gap?: false; rate: number; errorRate: number })[] {
+  const sums = new Map<number, { rate: number; errors: number } | null>();
+  for (const { points } of answer?.series ?? []) {
+    for (const point of points) {
+      const sum = sums.get(point.at) ?? null;
+      if (point.gap === true) sums.set(point.at, sum);
+      else sums.set(point.at, { rate: (sum?.rate ?? 0) + point.rate, errors: (sum?.errors ?? 0) + point.rate * point.errorRate });
+    }
+  }
+  const inOrder = [...sums].sort(([a], [b]) => a - b);
+  return inOrder.map(([at, sum]) =>
+    sum === null ? { at, gap: true } : { at, rate: sum.rate, errorRate: sum.rate === 0 ? 0 : sum.errors / sum.rate },
+  );
+}
