@@ -26,6 +26,13 @@ export function keyName(key: Record<string, unknown>): string {
   );
 }
 
+/** Without the newest step: it is not over, and what it holds so far would look like a fall. */
+export function settled(answer: SeriesAnswer | null): SeriesAnswer | null {
+  if (answer === null) return null;
+  const newest = Math.max(...answer.series.flatMap((one) => one.points.map((point) => point.at)));
+  return { ...answer, series: answer.series.map((one) => ({ ...one, points: one.points.filter((point) => point.at < newest) })) };
+}
+
 export function lines(answer: SeriesAnswer | null): Lines {
   const series = answer?.series ?? [];
   const total = (points: Point[]): number => points.reduce((sum, point) => sum + (point.gap === true ? 0 : point.rate), 0);
