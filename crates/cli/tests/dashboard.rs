@@ -33,10 +33,8 @@ fn a_browser_sees_a_canary_shift_a_denial_and_a_rollback() {
     }
     mesh.apply_text(taut_demo::manifests::BOOKSTORE);
     mesh.apply_text(taut_demo::manifests::VERSIONS);
-    let members: Vec<Member> = bookstore()
-        .into_iter()
-        .map(|member| if member.service == "productpage" { member.with(&["--expose", &page]) } else { member })
-        .collect();
+    let members: Vec<Member> =
+        bookstore().into_iter().map(|member| if member.service == "productpage" { member.with(&["--expose", &page]) } else { member }).collect();
     for member in &members {
         mesh.run(member);
     }
