@@ -1,6 +1,6 @@
 //! The mesh as it is delivered: translated after every change of the store and encoded once for all proxies.
 
-use crate::store::{Event, Store, StoreEvent};
+use crate::store::{Change, Event, Store, StoreEvent};
 use crate::translate::{self, Settings, Translation};
 use crate::view::{Index, View};
 use std::collections::{BTreeMap, BTreeSet};
@@ -189,7 +189,8 @@ impl Publisher {
 
 /// Whether an event can change what is delivered: a status cannot, but for a workload's health.
 fn matters(event: &Event) -> bool {
-    let StoreEvent { object, before: Some(before), .. } = &**event else { return true };
+    // What is deleted is as it was before, and yet all is different.
+    let StoreEvent { kind: Change::Added | Change::Modified, object, before: Some(before), .. } = &**event else { return true };
     let health = |object: &Object| {
         let conditions = object.value["status"]["conditions"].as_array().into_iter().flatten();
         conditions.filter(|one| one["type"] == "Healthy").map(|one| (one["status"].clone(), one["reason"].clone())).collect::<Vec<_>>()
