@@ -58,10 +58,11 @@ pub struct DeleteArguments {
 pub async fn apply(place: &Place, arguments: Arguments) -> Outcome {
     let objects = objects(&arguments.filename)?;
     let api = place.api()?;
+    let change = change();
     let mut failed = 0;
     let mut applied = Vec::new();
     for object in &objects {
-        match apply_one(&api, object, &arguments).await? {
+        match apply_one(&api, object, &arguments, &change).await? {
             Ok(verb) => {
                 let suffix = if arguments.dry_run { " (dry run)" } else { "" };
                 output::tell(&format!("{} {verb}{suffix}", shown(object.kind, &object.name)));
@@ -82,11 +83,16 @@ pub async fn apply(place: &Place, arguments: Arguments) -> Outcome {
     }
 }
 
-async fn apply_one(api: &Api, object: &Object, arguments: &Arguments) -> Outcome<Result<&'static str, String>> {
+/// Makes all requests of this command one change of configuration.
+fn change() -> String {
+    format!("change={:016x}", fastrand::u64(..))
+}
+
+async fn apply_one(api: &Api, object: &Object, arguments: &Arguments, change: &str) -> Outcome<Result<&'static str, String>> {
     let namespace = namespace_of(api, object, arguments.namespace.as_deref());
     let path = format!("{}/{}", collection(object.kind, Some(&namespace)), object.name);
     let before = api.get(&path).await?;
-    let mut query = "?fieldManager=taut&fieldValidation=Strict".to_owned();
+    let mut query = format!("?fieldManager=taut&fieldValidation=Strict&{change}");
     if arguments.dry_run {
         query += "&dryRun=All";
     }
@@ -132,9 +138,10 @@ pub async fn delete(place: &Place, arguments: DeleteArguments) -> Outcome {
         let namespace = namespace.unwrap_or_else(|| api.default_namespace());
         targets.extend(names.iter().map(|name| (kind, namespace.to_owned(), name.clone())));
     }
+    let change = change();
     let mut missing = 0;
     for (kind, namespace, name) in targets {
-        let path = format!("{}/{name}", collection(kind, Some(&namespace)));
+        let path = format!("{}/{name}?fieldManager=taut&{change}", collection(kind, Some(&namespace)));
         let answer = api.send(Method::DELETE, &path, "application/json", "application/json", Vec::new()).await?;
         match answer.status {
             StatusCode::NOT_FOUND if arguments.ignore_not_found => {}

@@ -41,6 +41,8 @@ pub(super) struct Options {
     pub dry_run: bool,
     pub force: bool,
     pub field_manager: Option<String>,
+    /// A number by which a client calls several requests one change; ours do.
+    pub change: Option<u64>,
     /// `fieldValidation=Ignore` or `Warn`: the client would have unknown fields dropped.
     pub lenient: bool,
     /// `includeObject` of a table.
@@ -118,6 +120,12 @@ fn options(uri: &Uri) -> Result<Options, Refusal> {
             "dryRun" if !value.is_empty() => return Err(Refusal::bad_request(format!("dryRun: {value:?} is not supported; use \"All\""))),
             "force" => options.force = truth(&value),
             "fieldManager" => options.field_manager = Some(manager(value)?),
+            "change" => {
+                options.change = Some(
+                    u64::from_str_radix(&value, 16)
+                        .map_err(|_| Refusal::bad_request(format!("change: {value:?} is not a hexadecimal number of at most 16 digits")))?,
+                )
+            }
             "fieldValidation" => options.lenient = validation(&value)?,
             "includeObject" => options.rows = row_object(&value)?,
             _ => {}

@@ -30,7 +30,7 @@ mod watch;
 
 pub use seed::seed;
 
-use crate::store::ledger::Author;
+use crate::store::ledger::{Author, Occasion};
 use crate::store::{Store, Write};
 use answer::Answer;
 use asked::Asked;
@@ -48,12 +48,15 @@ use taut_model::problem::Problem;
 /// Judges an object beyond its schema.
 pub type Admit = dyn Fn(&Object) -> Vec<Problem> + Send + Sync;
 
+/// Whether a user may do something to objects of a kind.
+pub type May = dyn Fn(&Method, &Kind) -> bool + Send + Sync;
+
 /// Somebody who was let in.
 #[derive(Clone)]
 pub struct User {
     pub name: String,
-    /// Whether this user may do something to objects of a kind, for those who ask beforehand.
-    pub may: Arc<dyn Fn(&Method, &Kind) -> bool + Send + Sync>,
+    /// For those who ask beforehand.
+    pub may: Arc<May>,
 }
 
 /// The user behind a bearer token (`None`: the client sent none), or why it is not let in.
@@ -83,7 +86,8 @@ impl Api {
     /// A write by `manager` for whoever asked; see [`Write`] for what an empty manager means.
     fn write(&self, asked: &Asked, manager: &str, status_only: bool) -> Write {
         let user = asked.user.as_ref().map(|user| user.name.clone()).unwrap_or_default();
-        let author = Author { user, manager: asked.manager().to_owned(), ..Author::default() };
+        let occasion = asked.options.change.map_or(Occasion::Alone, Occasion::Named);
+        let author = Author { user, manager: asked.manager().to_owned(), occasion, ..Author::default() };
         Write { author: Some(Arc::new(author)), ..self.own_write(manager, status_only) }
     }
 

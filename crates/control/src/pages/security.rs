@@ -26,7 +26,10 @@ struct Decision {
 
 /// Decisions of one state of the mesh: each costs compiling two plans.
 #[derive(Default)]
-pub struct Decisions(Mutex<(u64, BTreeMap<(String, String), Decision>)>);
+pub struct Decisions(Mutex<(u64, Known)>);
+
+/// By the caller's uid and the service's host.
+type Known = BTreeMap<(String, String), Decision>;
 
 /// What the page is made of.
 pub struct Scene<'a> {

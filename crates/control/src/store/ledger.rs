@@ -2,7 +2,6 @@
 //! count and bytes; the oldest goes first. What the mesh itself writes (status, registered workloads) is no change of configuration.
 
 use super::{Change, StoreEvent, metadata};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
@@ -17,9 +16,8 @@ pub const MOST_GENERATIONS: usize = 1000;
 pub const MOST_BYTES: usize = 16 << 20;
 /// Of one generation: what comes beyond is told by name only.
 const MOST_BYTES_OF_ONE: usize = 8 << 20;
-/// Writes by one hand that follow each other this closely, and touch different objects, are one generation: `kubectl apply -f DIR`
-/// sends a request for each object.
-const TOGETHER_SECONDS: i64 = 2;
+/// Objects of one generation.
+const MOST_OBJECTS: usize = 1000;
 /// Stands where the content of a Secret was.
 const HIDDEN: &str = "(hidden)";
 const HIDDEN_CHANGED: &str = "(hidden, changed)";
@@ -44,11 +42,13 @@ pub struct Author {
 /// Which writes belong together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Occasion {
-    /// Those that follow each other closely.
+    /// This one alone.
     #[default]
-    Requests,
-    /// Those of one batch and no others.
+    Alone,
+    /// Those of one batch of the control plane's.
     Batch(u64),
+    /// Those that a client calls one change: `taut apply -f DIR` sends a request for each object.
+    Named(u64),
 }
 
 impl Occasion {
@@ -184,7 +184,7 @@ impl Ledger {
     /// `None` when nothing was changed that a user says.
     pub fn note(&self, step: &StoreEvent, author: &Arc<Author>, now: &str) -> Option<Noted> {
         let mut entry = entry(step)?;
-        let joined = self.generations.back().filter(|last| joins(last, author, now, &entry));
+        let joined = self.generations.back().filter(|last| joins(last, author, &entry));
         let number = joined.map_or(self.newest + 1, |last| last.number);
         let place = joined.map_or(0, |last| u32::try_from(last.entries.len()).unwrap_or(u32::MAX));
         if joined.map_or(0, |last| last.bytes()) + entry.bytes() > MOST_BYTES_OF_ONE {
@@ -253,16 +253,9 @@ impl Ledger {
     }
 }
 
-fn joins(last: &Generation, author: &Author, now: &str, entry: &Entry) -> bool {
-    if *last.author != *author || last.touches(entry) {
-        return false;
-    }
-    let seconds = |text: &str| text.parse::<Timestamp>().map(Timestamp::as_second);
-    match (author.occasion, seconds(&last.until), seconds(now)) {
-        (Occasion::Batch(_), ..) => true,
-        (Occasion::Requests, Ok(before), Ok(now)) => (0..=TOGETHER_SECONDS).contains(&(now - before)),
-        (Occasion::Requests, ..) => false,
-    }
+/// The author's occasion is part of who it is, so that two commands are never one change.
+fn joins(last: &Generation, author: &Author, entry: &Entry) -> bool {
+    author.occasion != Occasion::Alone && *last.author == *author && !last.touches(entry) && last.entries.len() < MOST_OBJECTS
 }
 
 fn entry(step: &StoreEvent) -> Option<Entry> {
