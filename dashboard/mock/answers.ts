@@ -121,12 +121,12 @@ export class Answers {
     window: number,
     step: number,
     at: number | null,
-    namespace: string,
+    /** `namespace/name`, or nothing: everything. */
     service: string,
   ): { step: number; series: { key: Record<string, string>; points: Point[] }[] } {
     const end = at ?? now();
-    const edges = this.mesh.edges.filter((edge) => service === '' || edge.to === `${namespace}/${service}`);
-    const found = this.mesh.services.find((one) => id(one) === `${namespace}/${service}`);
+    const edges = this.mesh.edges.filter((edge) => service === '' || edge.to === service);
+    const found = this.mesh.services.find((one) => id(one) === service);
     const keys: { key: Record<string, string>; of: (edge: MockEdge) => number }[] =
       by === 'version' && found !== undefined
         ? this.shares(found).map(({ version, share }) => ({ key: { version }, of: () => share }))

@@ -41,7 +41,7 @@ class Mock {
         return { body: this.answers.graph(at, seconds(given('window')) ?? 30) };
       case '/taut/v1/signals/series': {
         const [window, step] = [seconds(given('window')) ?? 900, seconds(given('step')) ?? 5];
-        return { body: this.answers.series(given('by'), window, step, at, given('namespace'), given('service')) };
+        return { body: this.answers.series(given('by'), window, step, at, given('service').split('.').reverse().join('/')) };
       }
       case '/taut/v1/services':
         return { body: this.answers.services() };

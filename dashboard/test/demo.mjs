@@ -173,8 +173,7 @@ async function rollback(page) {
   await change.getByRole('button', { name: 'Roll back' }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Roll back' }).click();
   await page.getByText(/^Rolled back change \d+/).waitFor();
-  await go(page, '/services/default/ratings');
-  await page.goto(`${origin}/#/map?window=10s&sel=${encodeURIComponent('default/reviews>default/ratings>http')}`);
+  await go(page, '/map?window=10s&sel=default%2Fratings');
   await page.waitForFunction(
     () => {
       const [, share] = /Errors\s*([\d.]+) %/.exec(document.querySelector('aside')?.textContent ?? '') ?? [];
@@ -183,7 +182,7 @@ async function rollback(page) {
     undefined,
     { timeout: PATIENCE },
   );
-  say('after the rollback reviews reaches ratings again');
+  say('after the rollback ratings answers again');
 }
 
 try {

@@ -191,9 +191,8 @@ impl Publisher {
 
 /// Whether an event can change what is delivered: a status cannot, but for a workload's health.
 fn matters(event: &Event) -> bool {
-    let StoreEvent { object, kind, before: Some(before), .. } = &**event else { return true };
-    // It is as it was, and gone.
-    let gone = *kind == Change::Deleted;
+    // What is deleted is as it was before, and yet all is different.
+    let StoreEvent { kind: Change::Added | Change::Modified, object, before: Some(before), .. } = &**event else { return true };
     let health = |object: &Object| {
         let conditions = object.value["status"]["conditions"].as_array().into_iter().flatten();
         conditions.filter(|one| one["type"] == "Healthy").map(|one| (one["status"].clone(), one["reason"].clone())).collect::<Vec<_>>()
@@ -203,7 +202,7 @@ fn matters(event: &Event) -> bool {
         let all = object.value.as_object().into_iter().flatten();
         all.filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status")).map(|(key, value)| (key.clone(), value.clone())).collect()
     };
-    gone || object.generation() != before.generation()
+    object.generation() != before.generation()
         || !["labels", "annotations", "deletionTimestamp"].into_iter().all(same_meaning)
         || outside_metadata(object) != outside_metadata(before)
         || (object.kind.kind == "WorkloadEntry" && health(object) != health(before))

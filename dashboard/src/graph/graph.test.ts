@@ -29,6 +29,19 @@ describe('layout', () => {
     }
   });
 
+  it('places those outside every namespace, and a service that calls itself', () => {
+    const nodes = ['/client', 'a/x', 'a/y'].map((id) => ({ id, group: id.split('/')[0] ?? '' }));
+    const edges: [number, number][] = [
+      [0, 1],
+      [1, 2],
+      [2, 2],
+      [2, 0],
+    ];
+    const placed = layout({ nodes, edges, aspect: 1.5 });
+    expect(apart(placed.groups)).toBe(true);
+    expect(placed.nodes.every(({ x, y }) => Number.isFinite(x) && Number.isFinite(y))).toBe(true);
+  });
+
   it('puts callers left of what they call', () => {
     const asked = wanted(bookshop(), 1.5).wanted;
     const placed = layout(asked);

@@ -155,11 +155,18 @@ function ranked(inners: Inner[], between: Map<string, Map<string, number>>, aspe
   const graph = new dagre.graphlib.Graph();
   graph.setGraph({ rankdir: direction(aspect), nodesep: SPACE.group, ranksep: SPACE.group * 1.4 });
   graph.setDefaultEdgeLabel(() => ({}));
-  for (const inner of inners) graph.setNode(inner.name, { width: inner.width, height: inner.height });
-  for (const [from, row] of between) for (const [to, weight] of row) graph.setEdge(from, to, { weight });
+  // By number: the name of those outside every namespace is empty, and an empty name is none to the library.
+  const number = new Map(inners.map((inner, index) => [inner.name, String(index)]));
+  for (const [index, inner] of inners.entries()) graph.setNode(String(index), { width: inner.width, height: inner.height });
+  for (const [from, row] of between) {
+    for (const [to, weight] of row) {
+      const [source, target] = [number.get(from), number.get(to)];
+      if (source !== undefined && target !== undefined) graph.setEdge(source, target, { weight });
+    }
+  }
   dagre.layout(graph);
-  return inners.map((inner) => {
-    const at = graph.node(inner.name) as { x: number; y: number };
+  return inners.map((inner, index) => {
+    const at = graph.node(String(index)) as { x: number; y: number };
     return { x: at.x - inner.width / 2, y: at.y - inner.height / 2 };
   });
 }

@@ -420,7 +420,7 @@ export class Painter {
     for (const edge of scene.edges) {
       const marked = isMarked(edge, look);
       const open = edge.edge.security === 'plaintext' && camera.scale >= CARDS;
-      if (!marked && ((!few && !open) || edge.health === 'idle')) continue;
+      if (edge.health === 'idle' || (!marked && !few && !open)) continue;
       if (!marked && (look.selected !== null || look.found !== null)) continue;
       const middle = at(edge.curve, 0.5);
       if (middle.x < view.left || middle.x > view.right || middle.y < view.top || middle.y > view.bottom) continue;

@@ -1,6 +1,7 @@
 /** The timeline's shapes in a box of 1000 by 40: an area for requests, one in it for errors, and gaps that stay empty. */
 
-import type { Point } from '../api/shapes.ts';
+/** A step of the strip; points of series fit. */
+export type Step = { at: number } & ({ gap: true } | { gap?: false; rate: number; errorRate: number });
 
 const WIDTH = 1000;
 const HEIGHT = 40;
@@ -11,11 +12,11 @@ export interface Strip {
   gaps: { from: number; to: number }[];
 }
 
-export function strip(points: readonly Point[], from: number, to: number): Strip {
+export function strip(points: readonly Step[], from: number, to: number): Strip {
   const x = (at: number): number => Math.round(((at - from) / Math.max(1, to - from)) * WIDTH * 10) / 10;
   const most = Math.max(1e-9, ...points.map((point) => (point.gap === true ? 0 : point.rate)));
   const y = (rate: number): number => Math.round((HEIGHT - (rate / most) * (HEIGHT - 3)) * 10) / 10;
-  const runs: Exclude<Point, { gap: true }>[][] = [[]];
+  const runs: Exclude<Step, { gap: true }>[][] = [[]];
   const gaps: { from: number; to: number }[] = [];
   points.forEach((point, index) => {
     if (point.gap !== true) {
@@ -28,7 +29,7 @@ export function strip(points: readonly Point[], from: number, to: number): Strip
     else gaps.push({ from: x(points[index - 1]?.at ?? point.at), to: edge });
     if (runs.at(-1)?.length !== 0) runs.push([]);
   });
-  const shape = (of: (point: Exclude<Point, { gap: true }>) => number): string =>
+  const shape = (of: (point: Exclude<Step, { gap: true }>) => number): string =>
     runs
       .filter((run) => run.length > 0)
       .map((run) => {

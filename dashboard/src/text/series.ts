@@ -26,6 +26,13 @@ export function keyName(key: Record<string, unknown>): string {
   );
 }
 
+/** Without the newest step: it is not over, and what it holds so far would look like a fall. */
+export function settled(answer: SeriesAnswer | null): SeriesAnswer | null {
+  if (answer === null) return null;
+  const newest = Math.max(...answer.series.flatMap((one) => one.points.map((point) => point.at)));
+  return { ...answer, series: answer.series.map((one) => ({ ...one, points: one.points.filter((point) => point.at < newest) })) };
+}
+
 export function lines(answer: SeriesAnswer | null): Lines {
   const series = answer?.series ?? [];
   const total = (points: Point[]): number => points.reduce((sum, point) => sum + (point.gap === true ? 0 : point.rate), 0);
@@ -42,4 +49,22 @@ export function lines(answer: SeriesAnswer | null): Lines {
     });
   });
   return { times, names: shown.map((one) => keyName(one.key)), points, left: series.length - shown.length };
+}
+
+/** Requests and errors of all series together, step by step; a gap only where no series has a measurement. */
+export function total(
+  answer: SeriesAnswer | null,
+): ({ at: number; gap: true } | { at: number; gap?: false; rate: number; errorRate: number })[] {
+  const sums = new Map<number, { rate: number; errors: number } | null>();
+  for (const { points } of answer?.series ?? []) {
+    for (const point of points) {
+      const sum = sums.get(point.at) ?? null;
+      if (point.gap === true) sums.set(point.at, sum);
+      else sums.set(point.at, { rate: (sum?.rate ?? 0) + point.rate, errors: (sum?.errors ?? 0) + point.rate * point.errorRate });
+    }
+  }
+  const inOrder = [...sums].sort(([a], [b]) => a - b);
+  return inOrder.map(([at, sum]) =>
+    sum === null ? { at, gap: true } : { at, rate: sum.rate, errorRate: sum.rate === 0 ? 0 : sum.errors / sum.rate },
+  );
 }

@@ -5,7 +5,7 @@ import { matrix, verdict } from '../security/matrix.ts';
 import { diffLines, tally } from './diff.ts';
 import { originText } from './origin.ts';
 import { ranked } from './search.ts';
-import { keyName, lines } from './series.ts';
+import { keyName, lines, total } from './series.ts';
 import { moment, relative, seconds, span } from './time.ts';
 import { bytes, count, milliseconds, percent, rate } from './units.ts';
 
@@ -110,6 +110,21 @@ describe('series', () => {
     expect(made.points.map((line) => line.map((one) => one?.rate ?? null))).toEqual([
       [1, null],
       [null, 2],
+    ]);
+  });
+
+  it('add up to the whole', () => {
+    const failing: Point = { ...(point(5, 3) as Extract<Point, { rate: number }>), errorRate: 1 };
+    const made = total({
+      step: 5,
+      series: [
+        { key: {}, points: [point(5, 1), { at: 10, gap: true }] },
+        { key: {}, points: [failing, { at: 10, gap: true }] },
+      ],
+    });
+    expect(made).toEqual([
+      { at: 5, rate: 4, errorRate: 0.75 },
+      { at: 10, gap: true },
     ]);
   });
 

@@ -142,10 +142,11 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// The node of a workload: the service that it serves, if it does.
+    /// The node of a workload: of the services that it serves the one with its application's name, else the first.
     pub fn workload(&self, workload: &Workload) -> Node {
-        let own = workload.serves.iter().find(|serves| self.published.translation.services.contains_key(&serves.host));
-        own.map_or_else(|| Node::workload(&workload.namespace, workload.app()), |serves| self.service(&serves.host))
+        let served = || workload.serves.iter().filter_map(|serves| self.published.translation.services.get(&serves.host));
+        let own = served().find(|service| service.name == workload.app()).or_else(|| served().next());
+        own.map_or_else(|| Node::workload(&workload.namespace, workload.app()), |service| self.service(&service.host))
     }
 
     /// The node of whom a record names.

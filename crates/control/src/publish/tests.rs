@@ -1,7 +1,7 @@
 //! What is published when, and what is encoded again.
 
 use super::*;
-use crate::store::{Change, Write};
+use crate::store::Write;
 use serde_json::{Value, json};
 use taut_model::kinds;
 
@@ -20,6 +20,13 @@ fn event(change: impl FnOnce(&mut Value)) -> Event {
     let mut after = before.clone();
     change(&mut after.value);
     Arc::new(StoreEvent { version: 2, kind: Change::Modified, object: Arc::new(after), before: Some(Arc::new(before)) })
+}
+
+#[test]
+fn a_deletion_matters_though_the_object_is_as_it_was() {
+    let same = event(|_| {});
+    assert!(!matters(&same));
+    assert!(matters(&Arc::new(StoreEvent { kind: Change::Deleted, ..(*same).clone() })));
 }
 
 #[test]
