@@ -13,6 +13,9 @@ const START: Second = 1_767_225_600;
 const SERVICES: u64 = 1000;
 const CALLERS: u64 = 10;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> io::Result<()> {
     let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(3600);
     let directory = tempfile::tempdir()?;

@@ -176,7 +176,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         proxies: proxies.clone(),
         published: published.clone(),
         world: world.clone(),
-        stopping,
+        stopping: stopping.clone(),
         signals: signals.clone(),
     };
     let mut serving = serve_proxies(grpc, &certificate, services)?;
