@@ -183,9 +183,9 @@ fn conventions(spans: &[Value]) {
 /// Metrics and log records, over HTTP.
 fn beside(receiver: &Receiver, trace: &str, mesh: &Mesh) {
     let counted = eventually(PATIENCE, "reviews' requests are counted", || {
-        let all = receiver.all("metric").into_iter().filter(|point| point["service"] == "reviews.default");
+        let mut all = receiver.all("metric").into_iter().filter(|point| point["service"] == "reviews.default");
         let counts = |point: &Value| point["name"] == "istio_requests_total" && point["attributes"]["reporter"] == "destination";
-        all.filter(counts).next_back().ok_or_else(|| "no such point yet".to_owned())
+        all.rfind(counts).ok_or_else(|| "no such point yet".to_owned())
     });
     let labels = &counted["attributes"];
     assert_eq!((&counted["by"], &counted["kind"], &counted["count"]), (&"http".into(), &"sum".into(), &1.0.into()), "{counted:#}");

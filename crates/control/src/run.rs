@@ -20,7 +20,7 @@ use crate::signals;
 use crate::slices;
 use crate::source::directory::Directory;
 use crate::status::Board;
-use crate::stopping::{Stop, stopping};
+use crate::stopping::{Stop, Stopping, stopping};
 use crate::store::{Store, StoreError};
 use crate::translate::{self, Settings};
 use crate::world::World;
@@ -169,16 +169,8 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         dashboard: site.as_ref().map(|site| site.counts.clone()),
         signals: signals.clone(),
     });
+    let services = services(&side, &registry, &stopping);
     let router = behind::routes(side, api, &store, &signals);
-    let services = Services {
-        authority: authority.clone(),
-        registry: registry.clone(),
-        proxies: proxies.clone(),
-        published: published.clone(),
-        world: world.clone(),
-        stopping: stopping.clone(),
-        signals: signals.clone(),
-    };
     let mut serving = serve_proxies(grpc, &certificate, services)?;
     serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router.clone(), stopping.clone()));
     let dashboard = site.map(|site| site.serve(&mut serving, &options, access.clone(), &certificate, router, stopping)).transpose()?;
@@ -206,6 +198,19 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         serving,
         tending,
     })
+}
+
+/// What proxies are served from.
+fn services(side: &Side, registry: &Registry, stopping: &Stopping) -> Services {
+    Services {
+        authority: side.authority.clone(),
+        registry: registry.clone(),
+        proxies: side.proxies.clone(),
+        published: side.published.clone(),
+        world: side.world.clone(),
+        stopping: stopping.clone(),
+        signals: side.signals.clone(),
+    }
 }
 
 /// The first of the servers.

@@ -28,8 +28,11 @@ fn ours(scene: &Scene, query: &str, times: Times) -> Result<Value, Failure> {
     Ok(serde_json::to_value(answer).unwrap())
 }
 
-/// Labels and then times and values, in an order that does not depend on who answered.
-fn rows(data: &Value) -> Vec<(String, Vec<(f64, f64)>)> {
+/// Labels, and then times and values.
+type Row = (String, Vec<(f64, f64)>);
+
+/// In an order that does not depend on who answered.
+fn rows(data: &Value) -> Vec<Row> {
     let point = |pair: &Value| (pair[0].as_f64().unwrap(), pair[1].as_str().unwrap().parse::<f64>().unwrap_or(f64::NAN));
     let result = &data["result"];
     if data["resultType"] == "scalar" {
@@ -54,7 +57,7 @@ fn near(one: f64, other: f64) -> bool {
 
 fn same(ours: &Value, theirs: &Value) -> bool {
     let (mine, yours) = (rows(ours), rows(theirs));
-    let same_row = |((labels, points), (other_labels, others)): (&(String, Vec<(f64, f64)>), &(String, Vec<(f64, f64)>))| {
+    let same_row = |((labels, points), (other_labels, others)): (&Row, &Row)| {
         labels == other_labels
             && points.len() == others.len()
             && points.iter().zip(others).all(|(one, other)| near(one.0, other.0) && near(one.1, other.1))

@@ -181,8 +181,11 @@ fn lists_hold(field: &str, values: &Value, not_values: &Value, visit: &Visit, un
     (values.is_null() || some(values)) && !some(not_values)
 }
 
+/// Whether a value matches.
+type Match<'a> = Box<dyn Fn(&str) -> bool + 'a>;
+
 /// How a value is held against what the visit has of this field; `None`: this hop cannot see it.
-fn seen<'a>(field: &str, visit: &'a Visit) -> Option<Box<dyn Fn(&str) -> bool + 'a>> {
+fn seen<'a>(field: &str, visit: &'a Visit) -> Option<Match<'a>> {
     let request = || visit.request.as_ref();
     let identity = visit.identity.as_ref();
     let forwarded = || request().is_some_and(|asked| asked.headers.iter().any(|(name, _)| *name == "x-forwarded-for"));
