@@ -197,7 +197,8 @@ mod tests {
         ]});
         let shown = list(&answer);
         assert!(shown.contains("3            2026-01-02T12:00:00Z   anna (kubectl)   update VirtualService default/reviews and 1 more"), "{shown}");
-        assert!(shown.contains("./mesh") && shown.contains("create Namespace shop (rolls back generation 1)   superseded"), "{shown}");
+        assert!(shown.contains("./mesh") && shown.contains("create Namespace shop (rolls back generation 1) "), "{shown}");
+        assert!(shown.contains(" superseded\n"), "{shown}");
         assert!(shown.contains("2/3\n") && shown.ends_with("older: taut changes --before 2\n"), "{shown}");
         assert_eq!(list(&json!({"changes": []})), "Nothing was changed yet.\n");
     }
