@@ -207,7 +207,8 @@ fn new_number(dice: &mut fastrand::Rng) -> u128 {
 
 /// Trace, span and flags of a valid `traceparent` (sections 3.2.1 to 3.2.2; later versions may be longer).
 fn parent(value: &HeaderValue) -> Option<(u128, u64, u8)> {
-    let text = value.as_bytes();
+    // Text only: it is passed on as it came.
+    let text = value.to_str().ok()?.as_bytes();
     let at = |range: std::ops::Range<usize>| text.get(range);
     let dashes = [2, 35, 52].into_iter().all(|position| text.get(position) == Some(&b'-'));
     let longer = text.len() > PARENT_BYTES && (text.starts_with(b"00") || text[PARENT_BYTES] != b'-');
