@@ -49,7 +49,9 @@ pub fn read_request(bytes: &[u8], step: usize) -> Option<Told> {
         read.extend_from_slice(piece);
         if let Some(head) = head::request(&mut read, &mut searched).ok()? {
             let mut parts = head.parts;
-            if parts.method == Method::CONNECT || parts.uri.path() == "*" {
+            // A head that is as full as one may be has no room for `host` and the framing, and would be refused for that alone.
+            let is_full = parts.headers.len() + 2 > super::MOST_FIELDS;
+            if parts.method == Method::CONNECT || parts.uri.path() == "*" || is_full {
                 return None;
             }
             // As the proxy makes it origin form, of HTTP/1.1 and with a host. `http://host?query` has the path `/`.
