@@ -90,7 +90,7 @@ pub fn http1_request(bytes: &[u8]) {
         let pieces = http1::read_request(bytes, step);
         assert_eq!(pieces, whole, "a head reads differently in pieces of {step}");
     }
-    if let Some(told) = whole {
+    if let Some(told) = whole.filter(|told| !told.is_full) {
         assert_eq!(
             http1::read_request(&told.written, told.written.len()).map(|again| again.what),
             Some(told.what),

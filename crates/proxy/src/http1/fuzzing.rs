@@ -40,6 +40,8 @@ pub fn encode_chunked(data: &[u8], trailers: Option<&HeaderMap>) -> Vec<u8> {
 pub struct Told {
     pub what: (Method, String, HeaderMap, String),
     pub written: Vec<u8>,
+    /// A head that is as full as one may be has no room for `host` and the framing, and would be refused for that alone.
+    pub is_full: bool,
 }
 
 /// `None`: refused, or not whole.
@@ -49,14 +51,13 @@ pub fn read_request(bytes: &[u8], step: usize) -> Option<Told> {
         read.extend_from_slice(piece);
         if let Some(head) = head::request(&mut read, &mut searched).ok()? {
             let mut parts = head.parts;
-            // A head that is as full as one may be has no room for `host` and the framing, and would be refused for that alone.
-            let is_full = parts.headers.len() + 2 > super::MOST_FIELDS;
-            if parts.method == Method::CONNECT || parts.uri.path() == "*" || is_full {
+            if parts.method == Method::CONNECT || parts.uri.path() == "*" {
                 return None;
             }
             // As the proxy makes it origin form, of HTTP/1.1 and with a host. `http://host?query` has the path `/`.
             let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
             let path = if path.starts_with('?') { format!("/{path}") } else { path.to_owned() };
+            let is_full = parts.headers.len() + 2 > super::MOST_FIELDS;
             parts.headers.entry("host").or_insert(http::HeaderValue::from_static("a"));
             parts.headers.remove("connection");
             parts.version = Version::HTTP_11;
@@ -68,7 +69,7 @@ pub fn read_request(bytes: &[u8], step: usize) -> Option<Told> {
                 headers.remove(name);
             }
             let framing = if head.framing == Framing::Length(0) { Framing::None } else { head.framing };
-            return Some(Told { what: (parts.method, path, headers, format!("{framing:?}")), written: written.to_vec() });
+            return Some(Told { what: (parts.method, path, headers, format!("{framing:?}")), written: written.to_vec(), is_full });
         }
     }
     None
