@@ -11,7 +11,7 @@ use crate::facts::{Arrival, Seen, asks_for_websocket};
 use crate::fault::{Fault, Kind};
 use crate::hbone::{self, Asked};
 use crate::http1::BadHead;
-use crate::http1::server::{self, Patience, RequestBody, Service};
+use crate::http1::server::{self, Line, Patience, RequestBody, Service};
 use crate::http2::{self, Dialect, Received};
 use crate::incoming::Incoming;
 use crate::io::Io;
@@ -157,7 +157,7 @@ async fn outbound(engine: Rc<Engine>, arrival: Arrival, mut io: Io) -> Option<Se
         Opening::Http2 => Some(serve_http2(engine, arrival, io, Dialect::Http2).boxed_local()),
         // Anything else is told in HTTP/1 that it is not understood.
         _ if io.ahead().is_empty() => None,
-        _ => Some(serve_http1(engine, arrival, io).boxed_local()),
+        _ => Some(serve_http1(engine, arrival, io)),
     }
 }
 
@@ -182,7 +182,7 @@ async fn onward(engine: Rc<Engine>, arrival: Arrival, client: Client) -> Option<
         None => Opening::Other,
     };
     Some(match opening {
-        Opening::Http1 => serve_http1(engine, arrival, io).boxed_local(),
+        Opening::Http1 => serve_http1(engine, arrival, io),
         Opening::Http2 => serve_http2(engine, arrival, io, Dialect::Http2).boxed_local(),
         Opening::Tls if !protocol.is_http() => {
             let sni = tokio::time::timeout(HANDSHAKE_TIMEOUT, sniff::server_name(&mut io)).await;
@@ -190,7 +190,7 @@ async fn onward(engine: Rc<Engine>, arrival: Arrival, client: Client) -> Option<
             tunnel::carry(engine, Rc::new(Arrival { sni, ..arrival }), Client::Ready(io)).boxed_local()
         }
         // The port is HTTP's: whatever this is, it gets HTTP's answer to nonsense, not the application's ear.
-        _ if protocol.is_http() => serve_http1(engine, arrival, io).boxed_local(),
+        _ if protocol.is_http() => serve_http1(engine, arrival, io),
         _ => tunnel::carry(engine, Rc::new(arrival), Client::Ready(io)).boxed_local(),
     })
 }
@@ -250,7 +250,7 @@ async fn peer(engine: Rc<Engine>, arrival: Arrival, stream: Stream) -> Option<Se
             let Named::Here(destination, spoken) = named else { return Some(serve_tunnels(engine, arrival, io).boxed_local()) };
             let arrival = Arrival { sni: Some(server_name(&destination)), destination: Some(destination), ..arrival };
             match spoken {
-                Spoken::Http1 => Some(serve_http1(engine, arrival, io).boxed_local()),
+                Spoken::Http1 => Some(serve_http1(engine, arrival, io)),
                 Spoken::Http1Shared => Some(serve_http2(engine, arrival, io, Dialect::Http1).boxed_local()),
                 Spoken::Http2 => Some(serve_http2(engine, arrival, io, Dialect::Http2).boxed_local()),
                 Spoken::Tcp | Spoken::Hbone if protocol(&engine, &arrival).await.is_http() => {
@@ -345,11 +345,14 @@ fn parse_server_name(name: &str) -> Option<(Text, u16)> {
 
 /// Serves HTTP/1 requests until the connection ends; after a drain began, the one under way is the last. Once a successor is there,
 /// the next one is: a connection that is closed while idle may meet a request that is on its way.
-async fn serve_http1(engine: Rc<Engine>, arrival: Arrival, io: Io) {
+///
+/// What it is given is put where it stays before it begins: an `async fn` would keep room for it all its life.
+fn serve_http1(engine: Rc<Engine>, arrival: Arrival, io: Io) -> Served {
     let idle = idle_timeout(&arrival);
     let unsent = if arrival.peer.is_some() { STALLED_TIMEOUT + STALLED_BEHIND } else { STALLED_TIMEOUT };
-    let exchanges = Exchanges { engine, arrival: Rc::new(arrival) };
-    server::serve(io, Patience { idle, head: HEAD_TIMEOUT, stalled: STALLED_TIMEOUT, unsent }, &exchanges).await;
+    let patience = Patience { idle, head: HEAD_TIMEOUT, stalled: STALLED_TIMEOUT, unsent };
+    let (exchanges, line) = (Exchanges { engine, arrival: Rc::new(arrival) }, Line::new(io, patience));
+    async move { server::serve(line, &exchanges).await }.boxed_local()
 }
 
 /// The exchanges of one HTTP/1 connection.

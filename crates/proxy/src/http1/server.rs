@@ -64,24 +64,23 @@ pub trait Timed: Body<Data = Bytes, Error: Into<BoxError>> {
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
-/// Serves `io` until either side ends it.
-pub async fn serve<S: Service>(io: Io, patience: Patience, service: &S) {
-    let line = Rc::new(Line { wire: RefCell::new(Wire::new(io)), reading: RefCell::default(), unsent: patience.unsent });
+/// Serves `line` until either side ends it. An idle connection is little more than what this holds, so ends are boxed.
+pub async fn serve<S: Service>(line: Rc<Line>, service: &S) {
     let mut drained = pin!(service.drained());
     let mut clock = pin!(tokio::time::sleep(REST));
     // Where exchanges live, one after the other. An idle connection lets go of it, so that it is small.
     let mut room = None;
     loop {
-        let head = match next_head(&line, patience, drained.as_mut(), clock.as_mut(), || room = None).await {
+        let head = match next_head(&line, drained.as_mut(), clock.as_mut(), || room = None).await {
             Next::Head(head) => head,
             Next::Bad(bad) => {
                 service.refused(bad);
-                return refuse(&line, bad, patience.stalled).await;
+                return Box::pin(refuse(line, bad)).await;
             }
-            Next::Ended => return close(&line, patience.stalled).await,
+            Next::Ended => return Box::pin(close(line)).await,
         };
         let room = room.get_or_insert_with(|| Box::pin(None));
-        room.set(Some(exchange(line.clone(), head, patience, service)));
+        room.set(Some(exchange(line.clone(), head, service)));
         let after = match room.as_mut().as_pin_mut() {
             Some(exchange) => exchange.await,
             None => After::Close,
@@ -89,7 +88,7 @@ pub async fn serve<S: Service>(io: Io, patience: Patience, service: &S) {
         room.set(None);
         match after {
             After::Next => {}
-            After::Close => return close(&line, patience.stalled).await,
+            After::Close => return Box::pin(close(line)).await,
             After::Gone => return,
             After::Cut => return line.wire.borrow_mut().cut(),
             After::Upgraded(to) => {
@@ -104,10 +103,10 @@ pub async fn serve<S: Service>(io: Io, patience: Patience, service: &S) {
 }
 
 /// One connection, shared by its server and the body of the request under way. All in one task.
-struct Line {
+pub struct Line {
     wire: RefCell<Wire>,
     reading: RefCell<Reading>,
-    unsent: Duration,
+    patience: Patience,
 }
 
 /// The request that is being read.
@@ -142,13 +141,7 @@ enum Next {
 }
 
 /// Writes what is left to write, and waits for a request.
-async fn next_head(
-    line: &Line,
-    patience: Patience,
-    mut drained: Pin<&mut impl Future<Output = ()>>,
-    mut clock: Pin<&mut Sleep>,
-    mut rest: impl FnMut(),
-) -> Next {
+async fn next_head(line: &Line, mut drained: Pin<&mut impl Future<Output = ()>>, mut clock: Pin<&mut Sleep>, mut rest: impl FnMut()) -> Next {
     let mut since = Instant::now();
     let (mut begun, mut resting) = (false, false);
     poll_fn(|cx| {
@@ -177,7 +170,7 @@ async fn next_head(
             return Poll::Ready(Next::Ended);
         }
         loop {
-            let limit = if idle { patience.idle } else { patience.head };
+            let limit = if idle { line.patience.idle } else { line.patience.head };
             let due = if idle && !resting { REST.min(limit) } else { limit };
             // Set forward only when it fires: a busy connection does not touch its timer.
             if clock.deadline() > since + due {
@@ -213,7 +206,7 @@ enum After {
     Upgraded(oneshot::Sender<Io>),
 }
 
-async fn exchange<S: Service>(line: Rc<Line>, head: RequestHead, patience: Patience, service: &S) -> After {
+async fn exchange<S: Service>(line: Rc<Line>, head: RequestHead, service: &S) -> After {
     let RequestHead { parts, framing, keep_alive, expects_continue } = head;
     let (version, method) = (parts.version, parts.method.clone());
     let number = line.begin(framing, expects_continue);
@@ -244,7 +237,7 @@ async fn exchange<S: Service>(line: Rc<Line>, head: RequestHead, patience: Patie
         };
     }
     let last = !keep_alive || service.last() || line.reading.borrow().stalled;
-    match respond(&line, response, version, &method, last, patience.stalled).await {
+    match respond(&line, response, version, &method, last, line.patience.stalled).await {
         Written::Whole if last || !line.can_go_on().await => After::Close,
         Written::Whole => After::Next,
         Written::UntilClose => After::Close,
@@ -399,6 +392,10 @@ where
 }
 
 impl Line {
+    pub fn new(io: Io, patience: Patience) -> Rc<Self> {
+        Rc::new(Self { wire: RefCell::new(Wire::new(io)), reading: RefCell::default(), patience })
+    }
+
     fn begin(&self, framing: Framing, expects_continue: bool) -> u64 {
         let mut reading = self.reading.borrow_mut();
         reading.number += 1;
@@ -490,7 +487,7 @@ impl Line {
                 let _ = wire.poll_flush(cx);
             }
             let Poll::Ready(filled) = wire.poll_fill(cx) else {
-                ready!(reading.stall.poll(self.unsent, cx));
+                ready!(reading.stall.poll(self.patience.unsent, cx));
                 reading.stalled = true;
                 return Poll::Ready(Some(Err(BadBody::Stalled.into())));
             };
@@ -533,7 +530,7 @@ impl Body for RequestBody {
 }
 
 /// Tells the client what is wrong with its request, which nothing else can be done with.
-async fn refuse(line: &Line, bad: BadHead, stalled: Duration) {
+async fn refuse(line: Rc<Line>, bad: BadHead) {
     let text = format!("the request was refused: {bad}\n");
     let mut head = Response::new(());
     *head.status_mut() = bad.status();
@@ -546,17 +543,17 @@ async fn refuse(line: &Line, bad: BadHead, stalled: Duration) {
         wire.put(Bytes::from(text), b"");
     }
     line.reading.borrow_mut().decoder = Decoder::UntilClose;
-    close(line, stalled).await;
+    close(line).await;
 }
 
 /// Ends the connection so that the client reads all that was written: closing on unread bytes would reset it (RFC 9112 section 9.6).
 /// It has as long for the last of a response as for any other part.
-async fn close(line: &Line, stalled: Duration) {
+async fn close(line: Rc<Line>) {
     if line.wire.borrow().is_over() {
         return;
     }
     let flushing = poll_fn(|cx| line.wire.borrow_mut().poll_flush(cx));
-    if !matches!(tokio::time::timeout(stalled, flushing).await, Ok(Ok(()))) {
+    if !matches!(tokio::time::timeout(line.patience.stalled, flushing).await, Ok(Ok(()))) {
         return;
     }
     let closing = poll_fn(|cx| line.wire.borrow_mut().poll_shutdown(cx));

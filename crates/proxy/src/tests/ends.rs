@@ -3,7 +3,7 @@
 use super::*;
 use crate::ahead::Ahead;
 use crate::http1::BadHead;
-use crate::http1::server::{self, Patience, RequestBody, Service, Timed};
+use crate::http1::server::{self, Line, Patience, RequestBody, Service, Timed};
 use crate::io::Io;
 use crate::tls::Tls;
 use crate::upgrade::Upgrade;
@@ -153,7 +153,7 @@ fn a_deadline_is_kept_when_the_client_takes_nothing_more() {
                 stream.write_all(b"GET / HTTP/1.1\r\nHost: reviews\r\n\r\n").await.unwrap();
                 stream.flush().await.unwrap();
             };
-            futures_util::future::join(server::serve(io, patience, &Endless(size)), asking).await;
+            futures_util::future::join(server::serve(Line::new(io, patience), &Endless(size)), asking).await;
             assert!(began.elapsed() < Duration::from_secs(5), "{size}: {:?}", began.elapsed());
         }
     });
