@@ -13,7 +13,7 @@ demo: dashboard ## Build, and run the bookstore with its mesh
 
 test: lint dashboard dashboard-lint ## Everything: house rules, unit, simulation, end-to-end
 	$(CARGO) build -p taut -p taut-proxy
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace --no-fail-fast
 
 lint:
 	$(CARGO) fmt --all --check
