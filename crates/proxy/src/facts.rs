@@ -269,13 +269,15 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
         rule: None,
         route: Text::default(),
     };
+    let mut headers = headers_used(&head.headers, &plan);
+    engine.sink.watched().copy(&head.headers, &mut headers, || engine.world.now());
     let http = OwnedHttpFacts {
         method: record.method.clone(),
         scheme: scheme_text(head.uri.scheme_str().unwrap_or("http")),
         authority: authority.clone(),
         path: record.path.clone(),
         query: head.uri.query().map_or_else(Text::default, Text::from),
-        headers: headers_used(&head.headers, &plan),
+        headers,
     };
     let facts = OwnedFacts {
         direction: arrival.direction,

@@ -227,6 +227,11 @@ impl Inner {
         }
     }
 
+    /// The first second that any level knows.
+    pub fn first(&self) -> Option<Second> {
+        (0..SPANS.len()).filter_map(|level| self.oldest(level)).min()
+    }
+
     /// The first second that a level knows.
     fn oldest(&self, level: usize) -> Option<Second> {
         let in_memory = self.levels[level].oldest().map(|frame| frame.start);
