@@ -92,6 +92,7 @@ async fn take_back(api: &Api, arguments: &RollbackArguments) -> Outcome<Value> {
     match answer.status {
         // The answer is no: nothing was wrong with the question.
         StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => Err(Failure::no(answer.message())),
+        StatusCode::NOT_FOUND => Err(unknown(api, arguments.generation).await),
         _ => answer.good(),
     }
 }

@@ -79,6 +79,8 @@ impl From<columns::Misfit> for Unreadable {
 /// A recording that is open.
 pub struct Recording {
     file: SerializedFileReader<File>,
+    /// Bytes of the file.
+    length: u64,
     about: About,
 }
 
@@ -106,6 +108,7 @@ impl Recording {
         if !file.metadata()?.is_file() {
             return Err(Unreadable::Foreign("it is no plain file"));
         }
+        let length = file.metadata()?.len();
         let sum_fits = check(&mut file)?;
         let file = guarded(|| Ok(SerializedFileReader::new(file)?))?;
         let said = said(&file);
@@ -121,7 +124,7 @@ impl Recording {
         if !same_columns(&SchemaDescriptor::new(own), file.metadata().file_metadata().schema_descr()) {
             return Err(Unreadable::Damaged("it has other columns than its version says".to_owned()));
         }
-        Ok(Self { about: about(&said)?, file })
+        Ok(Self { about: about(&said)?, file, length })
     }
 
     pub fn about(&self) -> &About {
@@ -146,7 +149,7 @@ impl Recording {
                 if count > MOST_ROWS {
                     return Err(Unreadable::Damaged("it has a row group that is too large".to_owned()));
                 }
-                let block = Block { cells: read_columns(&*group, count)?, rows: count, elements: 0 };
+                let block = Block { cells: read_columns(&*group, count, self.length)?, rows: count, elements: 0 };
                 Ok(columns::rows(block, |start, _| window.contains(&start))?)
             })?;
             rows.into_iter().try_for_each(&mut take)?;
@@ -283,12 +286,16 @@ fn same_columns(own: &SchemaDescriptor, other: &SchemaDescriptor) -> bool {
 }
 
 /// The columns that are no repetition of others.
-fn read_columns(group: &dyn RowGroupReader, rows: usize) -> Result<Vec<Cells>, Unreadable> {
+fn read_columns(group: &dyn RowGroupReader, rows: usize, file: u64) -> Result<Vec<Cells>, Unreadable> {
     let metadata = group.metadata();
     let mut all = Vec::new();
     for (number, column) in metadata.columns().iter().enumerate() {
         if columns::is_derived(&column.column_path().string()) {
             continue;
+        }
+        let (start, length) = column.byte_range();
+        if start.checked_add(length).is_none_or(|end| end > file) {
+            return Err(Unreadable::Damaged("a column lies outside of it".to_owned()));
         }
         let pages = Pages { pages: group.get_column_page_reader(number)?, left: MOST_CELLS };
         let cells = match get_column_reader(column.column_descr_ptr(), Box::new(pages)) {

@@ -41,7 +41,7 @@ fn signals(dice: &mut fastrand::Rng) -> Signals {
 /// Some minutes of a mesh, the older ones known by tens of seconds only.
 fn store(seed: u64, seconds: Second) -> Store {
     let mut dice = fastrand::Rng::with_seed(seed);
-    let store = Store::in_memory(Limits { memory: 40_000, ..Limits::default() });
+    let store = Store::in_memory(Limits { memory: 150_000, ..Limits::default() });
     let edges: Vec<_> = (0..6).map(|_| edge(&mut dice)).collect();
     for n in 0..seconds {
         let entries = edges.iter().filter(|_| n % 7 != 0).map(|edge| (edge.clone(), signals(&mut dice))).collect();

@@ -261,6 +261,8 @@ impl Store {
             let level = SPANS.iter().position(|known| *known == span).unwrap_or_default();
             let start = from / span * span;
             let end = (start + span * pieces).min(window.end.div_ceil(span) * span);
+            // From there on it is known more finely.
+            let end = inner.finer_after(level, start).map_or(end, |finer| end.min(finer));
             let wanted = inner.at_level(level, &(start..end));
             drop(inner);
             let frames = wanted.frames();
