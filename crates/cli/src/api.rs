@@ -78,13 +78,7 @@ impl Api {
         let broken = |why: String| Failure::cannot(format!("the control plane at {} broke off: {why}", self.config.server));
         let asked = self.ask(Method::GET, path, "application/json", "text/event-stream", Vec::new());
         let response = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| broken("no answer".to_owned()))?.map_err(&broken)?;
-        let status = response.status();
-        let mut body = response.into_body();
-        if !status.is_success() {
-            let text = Limited::new(body, 1 << 20).collect().await.map_err(|e| broken(e.to_string()))?.to_bytes();
-            let value = serde_json::from_slice(&text).unwrap_or(Value::Null);
-            return Answer { status, value }.good().map(drop);
-        }
+        let mut body = refused(response).await.map_err(&broken)??;
         let (mut rest, mut event) = (String::new(), String::new());
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|e| broken(e.to_string()))?;
@@ -102,6 +96,21 @@ impl Api {
             }
         }
         Err(broken("it has ended".to_owned()))
+    }
+
+    /// Hears an answer of any length, piece by piece. It is whole when this returns without a failure.
+    pub async fn download(&self, path: &str, mut hear: impl FnMut(&[u8]) -> Outcome) -> Outcome {
+        let broken = |why: String| Failure::cannot(format!("the control plane at {} broke off: {why}; nothing was kept", self.config.server));
+        let asked = self.ask(Method::GET, path, "application/json", "*/*", Vec::new());
+        let response = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| broken("no answer".to_owned()))?.map_err(&broken)?;
+        let mut body = refused(response).await.map_err(&broken)??;
+        loop {
+            let frame = tokio::time::timeout(PATIENCE, body.frame()).await.map_err(|_| broken("no more came".to_owned()))?;
+            let Some(frame) = frame else { return Ok(()) };
+            if let Some(data) = frame.map_err(|e| broken(e.to_string()))?.data_ref() {
+                hear(data)?;
+            }
+        }
     }
 
     async fn ask(&self, method: Method, path: &str, content_type: &str, accept: &str, body: Vec<u8>) -> Result<Response<Incoming>, String> {
@@ -132,6 +141,18 @@ impl Api {
     pub async fn post(&self, path: &str, body: &Value) -> Outcome<Answer> {
         self.send(Method::POST, path, "application/json", "application/json", body.to_string().into_bytes()).await
     }
+}
+
+/// The body of an answer, or the refusal in it.
+async fn refused(response: Response<Incoming>) -> Result<Outcome<Incoming>, String> {
+    let (status, body) = (response.status(), response.into_body());
+    if status.is_success() {
+        return Ok(Ok(body));
+    }
+    let text = Limited::new(body, 1 << 20).collect().await.map_err(|e| e.to_string())?.to_bytes();
+    let value = serde_json::from_slice(&text).unwrap_or(Value::Null);
+    let message = Answer { status, value }.message();
+    Ok(Err(Failure { code: if status == StatusCode::NOT_FOUND { 1 } else { 2 }, message }))
 }
 
 impl Answer {

@@ -49,12 +49,32 @@ pub async fn changes(place: &Place, arguments: Arguments) -> Outcome {
         (None, Some(before)) => format!("/taut/v1/changes?limit={}&before={before}", arguments.limit),
         (None, None) => format!("/taut/v1/changes?limit={}", arguments.limit),
     };
-    let answer = api.get(&path).await?.good()?;
+    let answer = api.get(&path).await?;
+    let answer = match (arguments.generation, answer.status) {
+        (Some(generation), StatusCode::NOT_FOUND) => return Err(unknown(&api, generation).await),
+        _ => answer.good()?,
+    };
     match (arguments.output, arguments.generation) {
         (Format::Table, Some(_)) => output::print(&one(&answer)),
         (Format::Table, None) => output::print(&list(&answer)),
         (format, _) => output::structured(format, &answer),
     }
+}
+
+/// Names what there is near a generation that is not.
+async fn unknown(api: &Api, generation: u64) -> Failure {
+    let why = format!("there is no generation {generation}");
+    let newest = match api.get("/taut/v1/changes?limit=1").await.and_then(crate::api::Answer::good) {
+        Ok(answer) => answer,
+        Err(failure) => return failure,
+    };
+    let Some(last) = items(&newest, "changes").first().and_then(|change| change["generation"].as_u64()) else {
+        return Failure::no(format!("{why}: nothing was changed yet"));
+    };
+    let oldest = newest["oldest"].as_u64().unwrap_or(last);
+    let nearest = generation.clamp(oldest, last);
+    let kept = if oldest == last { format!("only {last} is kept") } else { format!("{oldest} to {last} are kept") };
+    Failure::no(format!("{why}: {kept}; try `taut changes {nearest}`, or `taut changes` for the list"))
 }
 
 pub async fn rollback(place: &Place, arguments: RollbackArguments) -> Outcome {
@@ -72,6 +92,7 @@ async fn take_back(api: &Api, arguments: &RollbackArguments) -> Outcome<Value> {
     match answer.status {
         // The answer is no: nothing was wrong with the question.
         StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => Err(Failure::no(answer.message())),
+        StatusCode::NOT_FOUND => Err(unknown(api, arguments.generation).await),
         _ => answer.good(),
     }
 }
@@ -85,10 +106,19 @@ fn items<'a>(value: &'a Value, field: &str) -> &'a [Value] {
 }
 
 fn list(answer: &Value) -> String {
-    let rows = items(answer, "changes");
-    if rows.is_empty() {
+    let all = items(answer, "changes");
+    if all.is_empty() {
         return "Nothing was changed yet.\n".to_owned();
     }
+    let mut shown = rows(all);
+    if let (Some(last), true) = (all.last(), answer["more"] == true) {
+        shown.push_str(&format!("\nolder: taut changes --before {}\n", last["generation"]));
+    }
+    shown
+}
+
+/// Changes as a table.
+pub fn rows(changes: &[Value]) -> String {
     let row = |change: &Value| {
         let note = text(change, "note");
         let objects = objects(items(change, "objects"));
@@ -100,11 +130,7 @@ fn list(answer: &Value) -> String {
             live(&change["live"]),
         ]
     };
-    let mut shown = output::table(&["generation", "at", "by", "changed", "live"], rows.iter().map(row));
-    if let (Some(last), true) = (rows.last(), answer["more"] == true) {
-        shown.push_str(&format!("\nolder: taut changes --before {}\n", last["generation"]));
-    }
-    shown
+    output::table(&["generation", "at", "by", "changed", "live"], changes.iter().map(row))
 }
 
 /// `admin (kubectl)`, `./mesh`

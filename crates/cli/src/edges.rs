@@ -21,36 +21,40 @@ pub struct Arguments {
     output: Format,
 }
 
+/// How much time is looked at, when nobody says.
+pub const WINDOW_SECONDS: u64 = 30;
+
 /// Which edges, and in which order.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Which {
     /// Only edges from, to or for a service of this namespace
     #[arg(short, long, value_name = "NAME")]
-    namespace: Option<String>,
+    pub namespace: Option<String>,
     /// Only calls of this service: NAME, NAME.NAMESPACE or its host
     #[arg(long, value_name = "NAME")]
-    service: Option<String>,
+    pub service: Option<String>,
     /// Only edges from or to this workload
     #[arg(long, value_name = "NAME")]
-    workload: Option<String>,
+    pub workload: Option<String>,
     /// Whose reports: each request once, or all that the proxies at one or both ends saw
     #[arg(long, value_name = "once|source|destination|both", default_value = "once")]
-    reporter: String,
-    /// How much time, as in 30s or 5m
-    #[arg(long, value_name = "TIME", default_value = "30s")]
-    window: String,
+    pub reporter: String,
+    /// How much time, as in 30s or 5m [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    pub window: Option<String>,
     /// When the window ends: RFC 3339 or seconds since 1970 [default: now]
     #[arg(long, value_name = "TIME")]
-    at: Option<String>,
+    pub at: Option<String>,
     #[arg(long, value_enum, default_value_t = Sort::Rate)]
-    sort: Sort,
+    pub sort: Sort,
     /// At most so many
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Sort {
+    #[default]
     Rate,
     Errors,
     P50,
@@ -72,17 +76,41 @@ pub async fn edges(place: &Place, arguments: Arguments) -> Outcome {
 pub async fn ask(place: &Place, which: &Which) -> Outcome<Value> {
     let path = format!("/taut/v1/signals/edges?{}", query(which));
     let mut answer = place.api()?.get(&path).await?.good()?;
+    arrange(&mut answer, which, usize::MAX)?;
+    Ok(answer)
+}
+
+/// Puts an answer's edges into the order that was asked for, and leaves out what is beyond the limit, or `most` without one.
+pub fn arrange(answer: &mut Value, which: &Which, most: usize) -> Outcome {
     let edges =
         answer["edges"].as_array_mut().ok_or_else(|| Failure::cannot("the control plane's answer has no edges; is it of another version?"))?;
     order(edges, which.sort);
-    edges.truncate(which.limit.unwrap_or(usize::MAX));
-    Ok(answer)
+    edges.truncate(which.limit.unwrap_or(most));
+    Ok(())
+}
+
+/// Puts an answer's edges into another order.
+pub fn sort(answer: &mut Value, by: Sort, reversed: bool) {
+    let Some(edges) = answer["edges"].as_array_mut() else { return };
+    order(edges, by);
+    if reversed {
+        edges.reverse();
+    }
+}
+
+/// Leaves only the edges of an answer with a text in one of their names.
+pub fn keep(answer: &mut Value, part: &str) {
+    let part = part.to_lowercase();
+    if let Some(edges) = answer["edges"].as_array_mut().filter(|_| !part.is_empty()) {
+        edges.retain(|edge| names(edge).iter().any(|name| name.to_lowercase().contains(&part)));
+    }
 }
 
 fn query(which: &Which) -> String {
     let named = [("namespace", &which.namespace), ("service", &which.service), ("workload", &which.workload), ("at", &which.at)];
     let named = named.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
-    parameters(named.chain([("reporter", which.reporter.as_str()), ("window", &which.window)]))
+    let default = format!("{WINDOW_SECONDS}s");
+    parameters(named.chain([("reporter", which.reporter.as_str()), ("window", which.window.as_deref().unwrap_or(&default))]))
 }
 
 /// As the query of a URL.
@@ -148,7 +176,8 @@ fn millis(value: &Value) -> String {
     }
 }
 
-fn bytes(count: f64) -> String {
+/// As people read it.
+pub fn bytes(count: f64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let mut unit = 0;
     let mut count = count;

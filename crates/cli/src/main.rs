@@ -16,9 +16,13 @@ mod kubeconfig;
 mod output;
 mod place;
 mod plan;
+mod profile;
+mod record;
+mod replay;
 mod run;
 mod status;
 mod tap;
+mod terminal;
 mod test;
 mod token;
 mod top;
@@ -71,6 +75,12 @@ enum Command {
     Top(top::Arguments),
     /// Requests of the whole mesh as they happen, by filter
     Tap(tap::Arguments),
+    /// Where a proxy's CPU time or memory goes, or the control plane's
+    Profile(profile::Arguments),
+    /// Write what is known of a span of time into one file, for taut replay, pandas or DuckDB
+    Record(record::Arguments),
+    /// Look into a recording, without a control plane
+    Replay(replay::Arguments),
     /// Find mistakes in files, without a control plane, or in the mesh that runs
     Analyze(analyze::Arguments),
     /// Try assertions over configuration, without a mesh: where requests go, in which shares, and what happens to them
@@ -150,6 +160,9 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
             Command::Edges(a) => edges::edges(place, a).await.map(done),
             Command::Top(a) => top::top(place, a).await.map(done),
             Command::Tap(a) => tap::tap(place, a).await.map(done),
+            Command::Profile(a) => profile::profile(place, a).await.map(done),
+            Command::Record(a) => record::record(place, a).await.map(done),
+            Command::Replay(a) => replay::replay(a).map(done),
             Command::Analyze(a) => analyze::analyze(place, a).await.map(done),
             Command::Test(a) => test::test(a).map(done),
             Command::Why(a) => why::why(place, a).await.map(done),

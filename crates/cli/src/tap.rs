@@ -11,6 +11,7 @@ const EXAMPLES: &str = "Examples:
   taut tap                                        some of all requests
   taut tap --destination reviews --status 5xx     what fails there
   taut tap --source default/productpage-v1 --path /reviews --method GET
+  taut tap --header x-user=jason                  what one user does; needs no route that looks at it
   taut tap --count 10 -o json                     ten records, one per line, for programs";
 
 #[derive(clap::Args, Debug)]
@@ -30,6 +31,12 @@ pub struct Arguments {
     /// A status such as 503, or a class such as 5xx
     #[arg(long, default_value = "", hide_default_value = true)]
     status: String,
+    /// A header that the request must have, NAME=VALUE, or NAME for any value; may be given again. Never one that may hold a secret
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    header: Vec<String>,
+    /// A header to show with each request; may be given again
+    #[arg(long, value_name = "NAME")]
+    show_header: Vec<String>,
     /// Records per second at most, evenly of those that fit
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     rate: u32,
@@ -45,12 +52,15 @@ pub async fn tap(place: &Place, arguments: Arguments) -> Outcome {
         return Err(Failure::cannot("records come one per line; use -o json"));
     }
     let rate = arguments.rate.to_string();
+    let (header, show) = (arguments.header.join("\n"), arguments.show_header.join("\n"));
     let wanted = [
         ("source", arguments.source.as_str()),
         ("destination", &arguments.destination),
         ("method", &arguments.method),
         ("path", &arguments.path),
         ("status", &arguments.status),
+        ("header", &header),
+        ("show", &show),
         ("rate", &rate),
     ];
     let path = format!("/taut/v1/tap?{}", parameters(wanted.into_iter().filter(|(_, value)| !value.is_empty())));
@@ -63,6 +73,9 @@ pub async fn tap(place: &Place, arguments: Arguments) -> Outcome {
                 left = left.saturating_sub(1);
             }
             "leftOut" => output::say(&format!("… {} more that fit were left out; ask for less, or for a higher --rate", told["leftOut"])),
+            "refused" => {
+                output::say(&format!("{} tells nothing: {}", told["proxy"].as_str().unwrap_or_default(), told["why"].as_str().unwrap_or_default()))
+            }
             _ => {}
         }
         Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -87,7 +100,9 @@ fn line(told: &Value) -> String {
     match &record["method"] {
         Value::String(method) => {
             let (authority, path, id) = (text(&record["authority"]), text(&record["path"]), text(&record["request_id"]));
-            format!("{method} {authority}{path} {}{failure} {took:.1}ms  {between}  {} {id}", record["status"], text(&edge["reporter"]))
+            let headers: String =
+                record["headers"].as_object().into_iter().flatten().map(|(name, value)| format!("  {name}={}", text(value))).collect();
+            format!("{method} {authority}{path} {}{failure} {took:.1}ms  {between}  {} {id}{headers}", record["status"], text(&edge["reporter"]))
         }
         _ => {
             let (received, sent, id) = (&record["received_bytes"], &record["sent_bytes"], text(&record["connection_id"]));

@@ -92,6 +92,11 @@ fn signals() {
 }
 
 #[test]
+fn recordings() {
+    page("recordings");
+}
+
+#[test]
 fn overload() {
     page("overload");
 }

@@ -4,6 +4,7 @@ use crate::access::Access;
 use crate::authority::Authority;
 use crate::authority::tokens::{DEFAULT_LIFETIME, Grant};
 use crate::dashboard::Counts;
+use crate::profiling;
 use crate::proxies::Proxies;
 use crate::publish::Published;
 use crate::signal_routes;
@@ -55,7 +56,8 @@ pub struct Side {
     pub signals: signals::Store,
 }
 
-pub fn router(side: Arc<Side>) -> Router {
+/// `beside`: other routes that ask for no more than to be known.
+pub fn router(side: Arc<Side>, beside: Router<Arc<Side>>) -> Router {
     Router::new()
         .route("/taut/v1/status", get(status))
         .route("/taut/v1/tokens", post(tokens))
@@ -65,6 +67,8 @@ pub fn router(side: Arc<Side>) -> Router {
         .route("/metrics", get(metrics))
         .merge(signal_routes::router(side.signals.clone()))
         .merge(tap::router(side.proxies.clone()))
+        .merge(profiling::router(side.proxies.clone()))
+        .merge(beside)
         .route_layer(from_fn_with_state(side.clone(), authenticated))
         .with_state(side)
 }

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::ops::Range;
+use std::sync::Arc;
 use taut_model::signal::{Edge, Party, Reporter, Second, Signals, Sketch};
 
 /// The most edges or series of one answer, unless `limit` asks for fewer.
@@ -75,7 +76,7 @@ impl Wanted {
 }
 
 /// Whole seconds, at least one.
-fn seconds(text: &str) -> Result<Second, String> {
+pub(crate) fn seconds(text: &str) -> Result<Second, String> {
     match translate::duration(text)?.as_secs() {
         0 => Err(format!("{text:?} is shorter than a second, which is the finest that is known")),
         seconds => Ok(seconds),
@@ -83,7 +84,10 @@ fn seconds(text: &str) -> Result<Second, String> {
 }
 
 /// Seconds since 1970, or RFC 3339.
-fn time(text: &str) -> Result<Second, String> {
+///
+/// # Errors
+/// What is expected instead.
+pub fn time(text: &str) -> Result<Second, String> {
     let wrong = || format!("{text:?} is no time: write seconds since 1970, or RFC 3339 such as 2026-01-02T03:04:05Z");
     if let Ok(seconds) = text.parse::<f64>() {
         return if (0.0..1e12).contains(&seconds) { Ok(seconds as Second) } else { Err(wrong()) };
@@ -108,18 +112,30 @@ async fn reading(work: impl FnOnce() -> Result<Value, String> + Send + 'static) 
 async fn edges(State(store): State<Store>, Query(wanted): Query<Wanted>) -> Response {
     reading(move || {
         let (window, filter) = (wanted.window(&store, 30)?, wanted.filter()?);
-        let mut edges = store.edges(window.clone(), &filter);
-        edges.sort_by_key(|(_, signals)| std::cmp::Reverse(signals.requests.max(signals.connections)));
-        let length = window.end - window.start;
-        let shown: Vec<Value> =
-            edges.iter().take(wanted.limit.unwrap_or(MOST).min(MOST)).map(|(edge, signals)| edge_json(edge, signals, length)).collect();
+        let edges = store.edges(window.clone(), &filter);
         let (complete, gaps) = missing(&store, &window);
-        Ok(json!({
-            "at": Timestamp::from_second(window.end.try_into().unwrap_or_default()).unwrap_or_default().to_string(),
-            "windowSeconds": length, "complete": complete, "gaps": gaps, "leftOut": edges.len() - shown.len(), "edges": shown,
-        }))
+        let mut answer = edges_json(edges, &window, &gaps, wanted.limit.unwrap_or(MOST));
+        // That nothing is missing is known for what is over only.
+        answer["complete"] = complete.into();
+        Ok(answer)
     })
     .await
+}
+
+/// What edges carried in a window, as programs read it, the busiest first; at most `most` edges.
+pub fn edges_json(mut edges: Vec<(Arc<Edge>, Signals)>, window: &Range<Second>, gaps: &[Gap], most: usize) -> Value {
+    edges.sort_by_key(|(_, signals)| std::cmp::Reverse(signals.requests.max(signals.connections)));
+    let length = window.end.saturating_sub(window.start);
+    let shown: Vec<Value> = edges.iter().take(most.min(MOST)).map(|(edge, signals)| edge_json(edge, signals, length)).collect();
+    json!({
+        "at": text(window.end), "windowSeconds": length, "complete": gaps.is_empty(), "gaps": gaps, "leftOut": edges.len() - shown.len(),
+        "edges": shown,
+    })
+}
+
+/// RFC 3339, UTC.
+pub fn text(second: Second) -> String {
+    Timestamp::from_second(second.try_into().unwrap_or_default()).unwrap_or_default().to_string()
 }
 
 /// Whether all of a window is known, and what is not.

@@ -8,13 +8,14 @@ use axum::routing::get;
 use axum::{Json, Router};
 use futures_util::future::join_all;
 use futures_util::stream::{self, Stream, StreamExt};
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
-use taut_wire::desk::{Tap, ask};
+use taut_observe::secrets::is_secret;
+use taut_wire::desk::{Tap, TapHeader, ask};
 
 /// Records per second that are told at most, over all proxies.
 const HIGHEST_RATE: u32 = 500;
@@ -36,7 +37,48 @@ struct Wanted {
     method: String,
     path: String,
     status: String,
+    /// `name=value`, or `name` alone for any value; several on lines of their own.
+    header: String,
+    /// Names of headers to tell, likewise.
+    show: String,
     rate: Option<u32>,
+}
+
+/// Headers of one tap.
+const MOST_HEADERS: usize = 4;
+
+impl Wanted {
+    fn headers(&self) -> Vec<TapHeader> {
+        let header = |line: &str| {
+            let (name, value) = line.split_once('=').map_or((line, None), |(name, value)| (name, Some(value.to_owned())));
+            TapHeader { name: name.trim().to_ascii_lowercase(), value }
+        };
+        self.header.lines().filter(|line| !line.trim().is_empty()).map(header).collect()
+    }
+
+    fn shown(&self) -> Vec<String> {
+        self.show.lines().map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).collect()
+    }
+
+    /// Why it cannot be asked for, if it cannot.
+    fn mistake(&self) -> Option<String> {
+        if self.rate.is_some_and(|rate| rate == 0 || rate > HIGHEST_RATE) {
+            return Some(format!("rate is records per second: 1 to {HIGHEST_RATE}"));
+        }
+        let is_status = |text: &str| text.is_empty() || (text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'x'));
+        if !is_status(&self.status) {
+            return Some("status is a number such as 503, or a class such as 5xx".to_owned());
+        }
+        let (headers, shown) = (self.headers(), self.shown());
+        if headers.len() + shown.len() > MOST_HEADERS {
+            return Some(format!("a tap looks at {MOST_HEADERS} headers at most"));
+        }
+        headers.iter().map(|header| &header.name).chain(&shown).find_map(|name| match HeaderName::try_from(name) {
+            Err(_) => Some(format!("{name:?} is no name of a header; write NAME=VALUE, such as x-user=jason")),
+            Ok(_) if is_secret(name) => Some(format!("{name} may hold a secret, so nobody can tap by it or see it; choose by another header")),
+            Ok(_) => None,
+        })
+    }
 }
 
 /// One tap that is open.
@@ -52,13 +94,8 @@ async fn tap(
     State(proxies): State<Proxies>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, (StatusCode, Json<Value>)> {
-    if wanted.rate.is_some_and(|rate| rate == 0 || rate > HIGHEST_RATE) {
-        let why = format!("rate is records per second: 1 to {HIGHEST_RATE}");
+    if let Some(why) = wanted.mistake() {
         return Err((StatusCode::BAD_REQUEST, Json(json!({"error": why}))));
-    }
-    let is_status = |text: &str| text.is_empty() || (text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'x'));
-    if !is_status(&wanted.status) {
-        return Err((StatusCode::BAD_REQUEST, Json(json!({"error": "status is a number such as 503, or a class such as 5xx"}))));
     }
     let tapping = Tapping { proxies, wanted, read: BTreeMap::new(), ready: VecDeque::new() };
     let events = stream::unfold(tapping, |mut tapping| async move {
@@ -88,6 +125,9 @@ impl Tapping {
             let next = answer.as_ref().and_then(|answer| answer["next"].as_u64()).unwrap_or(before);
             read.insert(place(proxy), next);
             let Some(mut answer) = answer else { continue };
+            if let Some(why) = answer["refused"].as_str() {
+                self.ready.push_back(Event::default().event("refused").data(json!({"proxy": proxy.uid, "why": why}).to_string()));
+            }
             left_out += answer["leftOut"].as_u64().unwrap_or_default() + answer["missed"].as_u64().unwrap_or_default();
             if let Value::Array(told) = answer["records"].take() {
                 records.extend(told.into_iter().map(|record| json!({"proxy": proxy.uid, "record": record})));
@@ -113,7 +153,32 @@ fn place(proxy: &Proxy) -> (String, u64) {
 }
 
 async fn ask_one(proxy: &Proxy, wanted: &Wanted, most: u32, after: u64) -> Option<Value> {
+    let (headers, show) = (wanted.headers(), wanted.shown());
     let Wanted { source, destination, method, path, status, .. } = wanted.clone();
-    let json = proxy.line.ask(ask::What::Tap(Tap { source, destination, method, path, status, most, after }), ASK_LIMIT).await?;
+    let tap = Tap { source, destination, method, path, status, most, after, headers, show };
+    let json = proxy.line.ask(ask::What::Tap(tap), ASK_LIMIT).await?;
     serde_json::from_str(&json).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_asked_for_by_name_and_value_and_never_secrets() {
+        let wanted = |header: &str, show: &str| Wanted { header: header.into(), show: show.into(), ..Wanted::default() };
+        let asked = wanted("X-User=jason=2\nx-tenant\n", "x-request-id");
+        let headers: Vec<_> = asked.headers().into_iter().map(|header| (header.name, header.value)).collect();
+        assert_eq!(headers, [("x-user".to_owned(), Some("jason=2".to_owned())), ("x-tenant".to_owned(), None)]);
+        assert_eq!((asked.shown(), asked.mistake()), (vec!["x-request-id".to_owned()], None));
+        for (header, show, why) in [
+            ("authorization=Bearer x", "", "may hold a secret"),
+            ("", "Cookie", "may hold a secret"),
+            ("a b=c", "", "is no name of a header"),
+            ("a\nb\nc", "d\ne", "4 headers at most"),
+        ] {
+            let said = wanted(header, show).mistake().unwrap();
+            assert!(said.contains(why), "{said}");
+        }
+    }
 }

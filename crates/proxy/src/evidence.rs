@@ -37,7 +37,7 @@ pub struct OwnedHttpFacts {
     pub authority: Text,
     pub path: Text,
     pub query: Text,
-    /// Those of `Plan::headers_used` are enough: no other header can change a decision.
+    /// Those of `Plan::headers_used` are enough: no other header can change a decision. Beside them those that taps ask about.
     pub headers: HeaderMap,
 }
 

@@ -275,7 +275,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
         authority: authority.clone(),
         path: record.path.clone(),
         query: head.uri.query().map_or_else(Text::default, Text::from),
-        headers: headers_used(&head.headers, &plan),
+        headers: kept_headers(engine, &head.headers, &plan),
     };
     let facts = OwnedFacts {
         direction: arrival.direction,
@@ -291,6 +291,13 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
     let open = Open::new(engine, record, trail, evidence, body.clone());
     let (web, cors, largest_response, arrival, version) = (None, None, None, arrival.clone(), head.version);
     Exchange { arrival, head, body, upgrade, plan, rolls, authority, host, port, grpc, version, call, web, cors, largest_response, open }
+}
+
+/// The headers that the plan looks at, and those that taps ask about.
+fn kept_headers(engine: &Engine, headers: &HeaderMap, plan: &Plan) -> HeaderMap {
+    let mut kept = headers_used(headers, plan);
+    engine.sink.watched().copy(headers, &mut kept, || engine.world.now());
+    kept
 }
 
 /// Removes the headers that only proxies of the mesh may set, after reading what a peer's proxy said in them.

@@ -82,6 +82,7 @@ mod translate;
 pub mod tunnel;
 pub mod upgrade;
 pub mod usage;
+mod watched;
 mod websocket;
 pub mod worker;
 pub mod world;

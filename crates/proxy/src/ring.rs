@@ -1,6 +1,7 @@
 //! The newest records and what they were decided from, bounded, for `/records` and `taut why REQUEST-ID`.
 
 use crate::evidence::Evidence;
+use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -85,6 +86,15 @@ impl Kept {
     pub fn record_json(&self) -> Value {
         self.record.to_json()
     }
+
+    /// The values of a request's header that were kept: the plan looks at it, or a tap had asked for it.
+    pub fn header(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
+        let http = match &self.why {
+            Why::Evidence(evidence) => evidence.facts.http.as_ref(),
+            Why::Undecided | Why::Explained(_) => None,
+        };
+        http.into_iter().flat_map(move |http| http.headers.get_all(name))
+    }
 }
 
 impl Record {
@@ -103,7 +113,7 @@ pub struct Tapped {
     /// The position to go on from.
     pub next: u64,
     /// The oldest first.
-    pub records: Vec<Record>,
+    pub records: Vec<Kept>,
     /// How many have fallen out of the ring before they were asked for.
     pub missed: u64,
 }
@@ -170,7 +180,7 @@ impl Ring {
         let next = ring.pushed + 1;
         let come = if position == 0 { 0 } else { next.saturating_sub(position) };
         let kept = usize::try_from(come).unwrap_or(usize::MAX).min(ring.records.len());
-        let records = ring.records.range(ring.records.len() - kept..).map(|kept| kept.record.clone()).collect();
+        let records = ring.records.range(ring.records.len() - kept..).cloned().collect();
         Tapped { next, records, missed: come - kept as u64 }
     }
 

@@ -3,6 +3,7 @@
 use crate::evidence::Evidence;
 use crate::ring::{Kept, Ring, Tapped};
 use crate::telemetry::{Telemetry, is_connection_logged, is_logged};
+use crate::watched::Watched;
 use crate::world::World;
 use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
@@ -30,6 +31,7 @@ struct Shared {
     logs: bool,
     telemetry: Telemetry,
     ring: Ring,
+    watched: Watched,
     /// Of each worker.
     tallies: Mutex<Vec<Arc<Tally>>>,
 }
@@ -38,8 +40,8 @@ impl Sink {
     pub fn new(registry: Arc<Registry>, access_log: Option<AccessLog>, keep: usize) -> Self {
         let logs = access_log.is_some();
         let access_log = access_log.map_or_else(OnceLock::new, OnceLock::from);
-        let (telemetry, ring, tallies) = (Telemetry::default(), Ring::new(keep), Mutex::default());
-        Self { shared: Arc::new(Shared { registry, access_log, logs, telemetry, ring, tallies }), tally: None }
+        let (telemetry, ring, watched, tallies) = (Telemetry::default(), Ring::new(keep), Watched::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { registry, access_log, logs, telemetry, ring, watched, tallies }), tally: None }
     }
 
     /// The same with a tally of its own, for one worker.
@@ -135,6 +137,11 @@ impl Sink {
     /// What came after a position of the ring: see [`Ring::since`].
     pub fn since(&self, position: u64) -> Tapped {
         self.shared.ring.since(position)
+    }
+
+    /// Headers that taps ask about.
+    pub fn watched(&self) -> &Watched {
+        &self.shared.watched
     }
 
     /// Access log lines that were lost.

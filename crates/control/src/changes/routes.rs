@@ -81,21 +81,14 @@ fn unknown(number: &str) -> Response {
 }
 
 fn row(generation: &Generation, live: Value) -> Value {
-    let author = &generation.author;
-    json!({
-        "generation": generation.number, "at": generation.at,
-        "by": {"user": author.user, "manager": author.manager, "file": author.file},
-        "note": author.note, "objects": generation.entries.iter().map(|entry| named(entry)).collect::<Vec<_>>(), "live": live,
-    })
-}
-
-fn named(entry: &Entry) -> Value {
-    json!({"verb": entry.verb, "group": entry.kind.group, "kind": entry.kind.kind, "namespace": entry.namespace, "name": entry.name, "generation": entry.generation})
+    let mut value = shown::row(generation);
+    value["live"] = live;
+    value
 }
 
 fn whole(entry: &Entry) -> Value {
     let (before, after) = (shown::side(entry.before.as_deref()), shown::side(entry.after.as_deref()));
-    let mut value = named(entry);
+    let mut value = shown::named(entry);
     value["diff"] = shown::diff(before.as_deref(), after.as_deref()).into();
     (value["before"], value["after"]) = (before.into(), after.into());
     value["source"] = shown::source(entry).into();

@@ -1,8 +1,8 @@
 //! Objects and their differences as text: the YAML that a user would write, and unified diffs of it.
 
 use crate::source::directory::SOURCE;
-use crate::store::ledger::{Entry, LAST_APPLIED};
-use serde_json::{Map, Value};
+use crate::store::ledger::{Entry, Generation, LAST_APPLIED};
+use serde_json::{Map, Value, json};
 use similar::TextDiff;
 
 /// Lines around a change.
@@ -30,6 +30,25 @@ pub fn diff(before: Option<&str>, after: Option<&str>) -> String {
     TextDiff::from_lines(before, after).unified_diff().context_radius(CONTEXT).to_string()
 }
 
+/// Who changed what when; where it is live is not known here.
+pub fn row(generation: &Generation) -> Value {
+    let author = &generation.author;
+    json!({
+        "generation": generation.number, "at": generation.at,
+        "by": {"user": author.user, "manager": author.manager, "file": author.file},
+        "note": author.note, "objects": generation.entries.iter().map(|entry| named(entry)).collect::<Vec<_>>(),
+    })
+}
+
+pub(super) fn named(entry: &Entry) -> Value {
+    json!({"verb": entry.verb, "group": entry.kind.group, "kind": entry.kind.kind, "namespace": entry.namespace, "name": entry.name, "generation": entry.generation})
+}
+
+/// What an entry changed.
+pub fn entry_diff(entry: &Entry) -> String {
+    diff(side(entry.before.as_deref()).as_deref(), side(entry.after.as_deref()).as_deref())
+}
+
 /// One side of an entry, as text.
 pub(super) fn side(text: Option<&str>) -> Option<String> {
     text.and_then(|text| serde_json::from_str(text).ok()).map(|value: Value| yaml(&value))
@@ -45,7 +64,6 @@ pub(super) fn source(entry: &Entry) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn what_tools_keep_is_not_shown() {

@@ -6,6 +6,7 @@ use crate::changes::{self, Changes};
 use crate::pages::{self, Pages};
 use crate::prometheus::{self, Prometheus, Traffic};
 use crate::proposal::{self, Proposals};
+use crate::recording::{self, Recordings};
 use crate::side::{self, Side};
 use crate::signals;
 use crate::store::Store;
@@ -34,13 +35,14 @@ pub(super) fn routes(side: Arc<Side>, api: Arc<Api>, store: &Store, signals: &si
     };
     let traffic = Arc::new(Traffic::new(signals.clone()));
     let prometheus = Prometheus::new(traffic, side.proxies.clone(), side.world.clone(), side.authenticate.clone());
+    let recordings = Recordings::new(signals.clone(), store.clone(), side.authority.trust_domain());
     let access = side.access.clone();
     let all = access::routes::router(access.clone())
         .merge(changes::router(changes))
         .merge(pages::router(pages))
         .merge(proposal::router(proposals))
         .merge(prometheus::router(prometheus))
-        .merge(side::router(side))
+        .merge(side::router(side, recording::router(recordings)))
         // Last: it answers every path that nobody else does.
         .merge(api::router(api));
     access::guarded(all, access)

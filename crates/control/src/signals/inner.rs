@@ -227,6 +227,18 @@ impl Inner {
         }
     }
 
+    /// Where, after a second, a finer level than this one begins to know.
+    pub fn finer_after(&self, level: usize, second: Second) -> Option<Second> {
+        let span = SPANS[level];
+        let begins = (0..level).filter_map(|finer| self.oldest(finer)).map(|oldest| oldest.div_ceil(span) * span);
+        begins.filter(|begin| *begin > second).min()
+    }
+
+    /// The first second that any level knows.
+    pub fn first(&self) -> Option<Second> {
+        (0..SPANS.len()).filter_map(|level| self.oldest(level)).min()
+    }
+
     /// The first second that a level knows.
     fn oldest(&self, level: usize) -> Option<Second> {
         let in_memory = self.levels[level].oldest().map(|frame| frame.start);

@@ -19,7 +19,8 @@ mod table;
 mod tests;
 
 pub use filter::{By, Filter, Key, Reports};
-pub use query::{Answer, Point, Series};
+pub use frame::Sum;
+pub use query::{Answer, Bucket, Point, Series};
 pub use reporters::Gap;
 
 use crate::world::World;
@@ -48,6 +49,11 @@ pub const LONGEST_DELAY: Second = 330;
 const SYNC_EVERY: Second = 10;
 /// Records that wait for a disk that fails.
 const MOST_UNWRITTEN: usize = 300;
+
+/// Frames that [`Store::each_bucket`] reads at once: as many as weigh about [`PIECE`] bytes.
+const FEWEST_FRAMES: Second = 4;
+const MOST_FRAMES: Second = 1024;
+const PIECE: usize = 8 << 20;
 
 /// What the store may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,6 +220,11 @@ impl Store {
         *self.shared.sealed.borrow()
     }
 
+    /// The first second that is known at any resolution; `None` before there is one.
+    pub fn oldest(&self) -> Option<Second> {
+        self.shared.inner.lock().first()
+    }
+
     /// Up to which batch a proxy's reports are kept for good.
     pub fn kept(&self, proxy: &str, epoch: u64) -> u64 {
         self.shared.inner.lock().kept(proxy, epoch)
@@ -235,6 +246,32 @@ impl Store {
         let wanted = inner.at_level(level, &window);
         drop(inner);
         Answer { step, series: query::series(&wanted.frames(), &window, step, filter, by, most) }
+    }
+
+    /// What edges carried in each bucket of the window, as finely as the store can tell its seconds apart, in the order of time. The
+    /// window is widened to whole buckets. Reads from disk, piece by piece: memory holds one piece.
+    ///
+    /// # Errors
+    /// What `take` returns; then it is not called again.
+    pub fn each_bucket<E>(&self, window: Range<Second>, filter: &Filter, mut take: impl FnMut(Bucket) -> Result<(), E>) -> Result<(), E> {
+        let (mut from, mut pieces) = (window.start, FEWEST_FRAMES);
+        while from < window.end {
+            let inner = self.shared.inner.lock();
+            let span = inner.finest_at(from).unwrap_or(1);
+            let level = SPANS.iter().position(|known| *known == span).unwrap_or_default();
+            let start = from / span * span;
+            let end = (start + span * pieces).min(window.end.div_ceil(span) * span);
+            // From there on it is known more finely.
+            let end = inner.finer_after(level, start).map_or(end, |finer| end.min(finer));
+            let wanted = inner.at_level(level, &(start..end));
+            drop(inner);
+            let frames = wanted.frames();
+            query::buckets(&frames, span, filter).try_for_each(&mut take)?;
+            let weight: usize = frames.iter().map(|frame| frame.weight()).sum();
+            pieces = if weight < PIECE { pieces * 2 } else { pieces / 2 }.clamp(FEWEST_FRAMES, MOST_FRAMES);
+            from = end;
+        }
+        Ok(())
     }
 
     /// How finely a window that begins at a second can be told apart, in seconds.

@@ -66,6 +66,35 @@ pub fn edges(frames: &Frames, end: Second, filter: &Filter) -> Vec<(Arc<Edge>, S
     by_value.into_iter().collect()
 }
 
+/// What edges have carried in one bucket of time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bucket {
+    pub start: Second,
+    /// Seconds from `start` on.
+    pub span: Second,
+    /// In the order of the edges.
+    pub edges: Vec<(Arc<Edge>, Signals)>,
+}
+
+/// What edges have carried in each span, one bucket after the other, so that only one is in memory beside the frames. Frames must be in
+/// the order of time.
+pub fn buckets<'a>(frames: &'a Frames, span: Second, filter: &'a Filter) -> impl Iterator<Item = Bucket> + 'a {
+    let mut wanted = Wanted::new(filter);
+    let start_of = move |frame: &Arc<Frame>| frame.start / span * span;
+    frames.chunk_by(move |one, next| start_of(one) == start_of(next)).filter_map(move |of_bucket| {
+        let start = start_of(of_bucket.first()?);
+        // By value: frames that were read from disk have edges of their own.
+        let mut sums: BTreeMap<Arc<Edge>, Sum> = BTreeMap::new();
+        for frame in of_bucket {
+            for (edge, written) in frame.iter().filter(|(edge, _)| wanted.accepts(edge)) {
+                tell(sums.entry(edge.clone()).or_default().add(frame.start, frame.end(), written));
+            }
+        }
+        let edges = sums.into_iter().map(|(edge, sum)| (edge, sum.finish(start + span))).collect();
+        Some(Bucket { start, span, edges })
+    })
+}
+
 /// What groups of edges have carried in each step of the window, which begins at a multiple of the step. At most `most` series, the
 /// busiest; all others are one more.
 pub fn series(frames: &Frames, window: &Range<Second>, step: Second, filter: &Filter, by: By, most: usize) -> Vec<Series> {

@@ -1,6 +1,6 @@
 //! Who reports: how far each proxy has been heard, so that nothing counts twice and what is missing is known.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use taut_model::signal::Second;
 
@@ -14,14 +14,14 @@ const MOST_GAPS: usize = 1000;
 pub const MISSING_AFTER: Second = 60;
 
 /// Seconds of which not all is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     pub from: Second,
     /// The first second after it.
     pub to: Second,
     pub why: String,
     /// Whose reports are missing; `None` for all.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
 }
 

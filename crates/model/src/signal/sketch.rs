@@ -75,6 +75,30 @@ impl Sketch {
         }
     }
 
+    /// From its buckets in their order, each by its smallest value, with the exact sum and largest value: what [`Sketch::buckets`],
+    /// [`Sketch::sum`] and [`Sketch::max`] say of one.
+    ///
+    /// # Errors
+    /// There is no such sketch.
+    pub fn of(buckets: impl IntoIterator<Item = (u64, u64)>, sum: u64, max: u64) -> Result<Self, Malformed> {
+        let (mut sketch, mut count) = (Self { sum, max, ..Self::default() }, 0_u64);
+        for (low, times) in buckets {
+            let number = bucket(low);
+            let in_order = sketch.buckets.last().is_none_or(|(before, _)| *before < number);
+            if times == 0 || !in_order || span(number).0 != low {
+                return Err(Malformed::Value);
+            }
+            count = count.checked_add(times).ok_or(Malformed::TooLarge)?;
+            sketch.buckets.push((number, times));
+        }
+        sketch.count = count;
+        let fits = match sketch.buckets.last() {
+            None => sum == 0 && max == 0,
+            Some((last, _)) => bucket(max) == *last && sum >= max,
+        };
+        if fits { Ok(sketch) } else { Err(Malformed::Value) }
+    }
+
     pub fn merge(&mut self, other: &Self) {
         if self.buckets.is_empty() {
             self.clone_from(other);

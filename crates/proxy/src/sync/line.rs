@@ -287,9 +287,16 @@ impl<'a> Line<'a> {
     }
 
     fn answer(&self, message: ToProxy) {
-        if let Some(to_proxy::Say::Ask(asked)) = message.say {
+        let Some(to_proxy::Say::Ask(asked)) = message.say else { return };
+        let Some(wanted) = desk::takes_long(&asked) else {
             self.say(from_proxy::Say::Answer(desk::answer(self.sync, asked)));
-        }
+            return;
+        };
+        let say = self.say.clone();
+        tokio::task::spawn_local(async move {
+            let answer = desk::profile(asked.id, wanted).await;
+            send(&say, FromProxy { say: Some(from_proxy::Say::Answer(answer)) });
+        });
     }
 
     /// Waits until the control plane has closed the stream, which it does when it has read our last words.

@@ -217,7 +217,7 @@ pub mod readiness {
 pub struct Ask {
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(oneof = "ask::What", tags = "2, 3, 4")]
+    #[prost(oneof = "ask::What", tags = "2, 3, 4, 5")]
     pub what: ::core::option::Option<ask::What>,
 }
 /// Nested message and enum types in `Ask`.
@@ -233,6 +233,9 @@ pub mod ask {
         /// The records that came since the last time it was asked.
         #[prost(message, tag = "4")]
         Tap(super::Tap),
+        /// Where its CPU time or its memory goes.
+        #[prost(message, tag = "5")]
+        Profile(super::Profile),
     }
 }
 /// Which records to tell; what is empty fits all. The answer is {"next": position, "records": \[...\], "leftOut": count}.
@@ -257,6 +260,27 @@ pub struct Tap {
     /// Records after this position, as the last answer said it; 0 for none yet, only the position.
     #[prost(uint64, tag = "7")]
     pub after: u64,
+    /// Headers that a request must have. The proxy keeps them of requests to come, as long as it is asked again and again.
+    #[prost(message, repeated, tag = "8")]
+    pub headers: ::prost::alloc::vec::Vec<TapHeader>,
+    /// Names of headers that are to be told with the records, likewise.
+    #[prost(string, repeated, tag = "9")]
+    pub show: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TapHeader {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The whole value; none for any.
+    #[prost(string, optional, tag = "2")]
+    pub value: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// The answer is {"pprof": base64 of gzip, "text": table} or {"heap": {...}}; or {"error": why not}.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Profile {
+    /// How long CPU time is sampled; 0 for memory.
+    #[prost(uint32, tag = "1")]
+    pub seconds: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Answer {

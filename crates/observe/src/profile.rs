@@ -1,0 +1,191 @@
+//! Where a program of ours spends its CPU time and its memory, told while it runs. One profile at a time; nothing of it costs anything
+//! while nobody asks.
+//!
+//! CPU time is sampled by the system's own timer, which counts only time that is spent (`ITIMER_PROF`): 99 times per second of it, a
+//! signal has the thread that runs note its stack. So an idle program is not woken up, and a busy one loses less than 1 %.
+
+mod pprof;
+mod table;
+
+// Links the allocator that is asked below.
+use mimalloc as _;
+
+use ::pprof::{ProfilerGuard, ProfilerGuardBuilder};
+use serde::Serialize;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Samples per second of CPU time: not a divisor of what programs do regularly.
+const FREQUENCY: i32 = 99;
+/// More than that needs nobody, and whoever asks waits.
+pub const LONGEST_SECONDS: u32 = 20;
+
+/// Why there is no profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoProfile {
+    /// Somebody else is taking one.
+    Busy,
+    /// The time is not between 1 and [`LONGEST_SECONDS`].
+    Length,
+    /// The system does not let us.
+    Refused(String),
+}
+
+impl fmt::Display for NoProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("a profile of it is being taken already; try again when that is done"),
+            Self::Length => write!(f, "CPU time is sampled for 1 to {LONGEST_SECONDS} seconds"),
+            Self::Refused(why) => write!(f, "the system does not let it be sampled: {why}"),
+        }
+    }
+}
+impl std::error::Error for NoProfile {}
+
+/// A stack and how often it was seen.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Stack {
+    /// The innermost first.
+    functions: Vec<String>,
+    thread: String,
+    times: u64,
+}
+
+/// CPU time by function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cpu {
+    /// `profile.proto` of pprof, compressed with gzip: what `go tool pprof` and most viewers read.
+    pub pprof: Vec<u8>,
+    /// The hottest functions.
+    pub text: String,
+}
+
+static TAKING: AtomicBool = AtomicBool::new(false);
+
+/// Sampling that goes on until it is finished or dropped.
+pub struct Sampling {
+    guard: ProfilerGuard<'static>,
+    length: Duration,
+    _turn: Turn,
+}
+
+struct Turn;
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        TAKING.store(false, Ordering::Release);
+    }
+}
+
+/// Begins to sample. Whoever asks waits for `seconds`, and then calls [`Sampling::finish`].
+///
+/// # Errors
+/// Another one is under way, the time is out of bounds, or the system refuses.
+pub fn sample(seconds: u32) -> Result<Sampling, NoProfile> {
+    if seconds == 0 || seconds > LONGEST_SECONDS {
+        return Err(NoProfile::Length);
+    }
+    if TAKING.swap(true, Ordering::Acquire) {
+        return Err(NoProfile::Busy);
+    }
+    let turn = Turn;
+    // Stacks are not walked from inside the code that walks stacks, nor from the system's page of code, which has no tables for it.
+    let builder = ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&["libgcc", "ld-linux", "vdso"]);
+    let guard = builder.build().map_err(|error| NoProfile::Refused(error.to_string()))?;
+    Ok(Sampling { guard, length: Duration::from_secs(seconds.into()), _turn: turn })
+}
+
+impl Sampling {
+    pub fn length(&self) -> Duration {
+        self.length
+    }
+
+    /// Names what was seen. Takes a while: not to be called on a thread that serves.
+    ///
+    /// # Errors
+    /// What was sampled cannot be read.
+    pub fn finish(self) -> Result<Cpu, NoProfile> {
+        let report = self.guard.report().build().map_err(|error| NoProfile::Refused(error.to_string()))?;
+        let stack = |(frames, times): (&::pprof::Frames, &isize)| Stack {
+            functions: frames.frames.iter().flatten().map(::pprof::Symbol::name).collect(),
+            thread: frames.thread_name.clone(),
+            times: u64::try_from(*times).unwrap_or_default(),
+        };
+        let mut stacks: Vec<Stack> = report.data.iter().map(stack).collect();
+        stacks.sort();
+        Ok(told(&stacks, self.length))
+    }
+}
+
+fn told(stacks: &[Stack], length: Duration) -> Cpu {
+    let period = Duration::from_secs(1) / FREQUENCY.unsigned_abs();
+    Cpu { pprof: pprof::encode(stacks, period, length), text: table::render(stacks, period, length) }
+}
+
+/// What the allocator says of this process, in bytes where not said otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Memory {
+    /// In physical memory now, and the most there was.
+    pub resident: usize,
+    pub peak_resident: usize,
+    /// What the allocator has from the system now, and the most it had.
+    pub committed: usize,
+    pub peak_committed: usize,
+    /// Times that something had to come from the disk.
+    pub page_faults: usize,
+}
+
+/// What mimalloc says. All zero where another allocator is in use that says nothing.
+pub fn memory() -> Memory {
+    let (mut memory, mut unused) = (Memory::default(), [0_usize; 3]);
+    let [elapsed, user, system] = &mut unused;
+    mi_process_info(
+        elapsed,
+        user,
+        system,
+        &mut memory.resident,
+        &mut memory.peak_resident,
+        &mut memory.committed,
+        &mut memory.peak_committed,
+        &mut memory.page_faults,
+    );
+    memory
+}
+
+#[expect(unsafe_code, reason = "a question to the allocator")]
+// SAFETY: `mi_process_info` of mimalloc.h writes one size_t behind each of its pointers, which references are, and keeps none.
+unsafe extern "C" {
+    safe fn mi_process_info(
+        elapsed_ms: &mut usize,
+        user_ms: &mut usize,
+        system_ms: &mut usize,
+        current_rss: &mut usize,
+        peak_rss: &mut usize,
+        current_commit: &mut usize,
+        peak_commit: &mut usize,
+        page_faults: &mut usize,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_profile_at_a_time_and_within_bounds() {
+        assert_eq!(sample(0).err(), Some(NoProfile::Length));
+        assert_eq!(sample(LONGEST_SECONDS + 1).err(), Some(NoProfile::Length));
+        let one = sample(1).unwrap();
+        assert_eq!(sample(1).err(), Some(NoProfile::Busy));
+        // Spends CPU time until the timer must have fired.
+        let (begin, mut sum) = (std::time::Instant::now(), 0_u64);
+        while begin.elapsed() < Duration::from_millis(300) {
+            sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
+        }
+        let cpu = one.finish().unwrap();
+        assert!(cpu.pprof.starts_with(&[0x1f, 0x8b]) && cpu.text.contains("SELF"), "{}", cpu.text);
+        drop(sample(1).unwrap());
+    }
+}
