@@ -217,7 +217,7 @@ pub mod readiness {
 pub struct Ask {
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(oneof = "ask::What", tags = "2, 3, 4")]
+    #[prost(oneof = "ask::What", tags = "2, 3, 4, 5")]
     pub what: ::core::option::Option<ask::What>,
 }
 /// Nested message and enum types in `Ask`.
@@ -233,7 +233,20 @@ pub mod ask {
         /// The records that came since the last time it was asked.
         #[prost(message, tag = "4")]
         Tap(super::Tap),
+        /// The newest failures of a service that are remembered.
+        #[prost(message, tag = "5")]
+        Failed(super::Failed),
     }
+}
+/// Whose failures to tell. The answer is {"exchanges": \[...\]}, the newest first: request id, time, caller, method, path, status, reason.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Failed {
+    /// Host of the service.
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    /// At most of each reason.
+    #[prost(uint32, tag = "2")]
+    pub most: u32,
 }
 /// Which records to tell; what is empty fits all. The answer is {"next": position, "records": \[...\], "leftOut": count}.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
