@@ -55,6 +55,10 @@ pub const SIGNALS_WAITING: &str = "taut_signals_waiting_seconds";
 pub const SIGNALS_LOST: &str = "taut_signals_lost_seconds_total";
 pub const SIGNALS_CROWDED: &str = "taut_signals_crowded_total";
 
+/// The control plane's page of the whole mesh.
+pub const MESH_SINCE: &str = "taut_mesh_counting_since_timestamp_seconds";
+pub const MESH_EDGES: &str = "taut_mesh_edges";
+
 /// The control plane's store of signals.
 pub const SIGNALS_MEMORY: &str = "taut_signals_memory_bytes";
 pub const SIGNALS_DISK: &str = "taut_signals_disk_bytes";

@@ -58,6 +58,16 @@ describe('layout', () => {
     expect(placed.width / placed.height).toBeLessThan(4);
   }, 60_000);
 
+  it('places a thousand services of one namespace that call each other in circles, in time', () => {
+    const nodes = Array.from({ length: 999 }, (_, index) => ({ id: `shop/${index}`, group: 'shop' }));
+    const edges = nodes.flatMap((_, from) => [1, 98, 195].map((step): [number, number] => [from, (from + step) % nodes.length]));
+    for (const aspect of [1.5, 0.6]) {
+      const placed = layout({ nodes, edges, aspect });
+      expect(apart(placed.nodes.map((node) => ({ ...node, ...CARD })))).toBe(true);
+      expect(layout({ nodes, edges, aspect })).toEqual(placed);
+    }
+  });
+
   it('is the same question for the same topology, whatever the traffic', () => {
     const [now, later] = [0, 900].map((at) => new Answers(shop(), new Objects(SEED)).graph(1_700_000_000 + at, 30));
     expect(wanted(now as Graph, 1.5).key).toBe(wanted(later as Graph, 1.5).key);

@@ -2,6 +2,7 @@
 
 import * as dagre from '@dagrejs/dagre';
 import { CARD } from './card.ts';
+import { ranks } from './ranks.ts';
 
 const PAD = { side: 18, top: 38, bottom: 18 };
 const SPACE = { row: 20, rank: 78, group: 46 };
@@ -10,6 +11,8 @@ const MOST_RANKED = 9;
 /** With more services than this, each counts with so many of its calls: order among many is not seen, and costs seconds. */
 const MANY = 150;
 const COUNTED = 2;
+/** Services of one namespace that the library puts in order, on a small map and on a large one: a thousand take it minutes. */
+const MOST_DRAWN = { small: 60, large: 12 };
 /** Ranks say more than rows, so they may be so much smaller on the screen. */
 const WORTH = 1.7;
 
@@ -57,7 +60,8 @@ export function layout({ nodes, edges, aspect }: Wanted): Placed {
     calls.set(from, counted + 1);
     if (nodes.length <= MANY || counted < COUNTED) inside.get(group)?.push([from, to]);
   }
-  const inners = names.map((name) => arrange(name, byGroup.get(name) ?? [], inside.get(name) ?? [], aspect));
+  const drawn = nodes.length > MANY ? MOST_DRAWN.large : MOST_DRAWN.small;
+  const inners = names.map((name) => arrange(name, byGroup.get(name) ?? [], inside.get(name) ?? [], aspect, drawn));
   const between = traffic(nodes, edges);
   const rows = pack(inners, between, aspect);
   const ranks = inners.length > MOST_RANKED ? null : ranked(inners, between, aspect);
@@ -105,13 +109,21 @@ function traffic(nodes: Wanted['nodes'], edges: Wanted['edges']): Map<string, Ma
   return between;
 }
 
-/** One namespace: who calls or is called in ranks, the others in a grid below. */
-function arrange(name: string, members: number[], edges: [number, number][], aspect: number): Inner {
+/** One namespace: who calls or is called in ranks, the others in a grid below. `drawn`: how many the library puts in order at most. */
+function arrange(name: string, members: number[], edges: [number, number][], aspect: number, drawn: number): Inner {
   const joined = new Set(edges.flat());
   const spots = new Map<number, { x: number; y: number }>();
   let [width, bottom] = [0, 0];
   const large = members.length > 20;
-  if (joined.size > 0) {
+  if (joined.size > drawn) {
+    const inRanks = members.filter((member) => joined.has(member));
+    const down = direction(aspect) === 'TB';
+    for (const [member, spot] of ranks(inRanks, edges, { aspect, down, space: SPACE })) {
+      spots.set(member, spot);
+      width = Math.max(width, spot.x + CARD.width);
+      bottom = Math.max(bottom, spot.y + CARD.height);
+    }
+  } else if (joined.size > 0) {
     const graph = new dagre.graphlib.Graph();
     graph.setGraph({
       rankdir: direction(aspect),

@@ -23,6 +23,8 @@ pub struct Scene<'a> {
     pub board: &'a Board,
     /// What proxies say: see [`super::asked`].
     pub told: &'a [(String, Value)],
+    /// Exchanges of the service that failed, the newest first: see [`super::asked`].
+    pub failed: &'a [Value],
 }
 
 /// The service of that name, also by the name of a ServiceEntry's host.
@@ -156,7 +158,11 @@ impl Scene<'_> {
         let told = |(reason, by): (&str, BTreeMap<String, u64>)| {
             let count: u64 = by.values().sum();
             let from = by.iter().max_by_key(|(_, count)| **count).map(|(from, _)| from.clone());
-            json!({"reason": reason, "side": side(reason), "count": count, "from": from, "last": self.traffic.at, "exchanges": []})
+            let exchanges: Vec<&Value> = self.failed.iter().filter(|exchange| exchange["reason"] == reason).collect();
+            // The proxy that failed it knows whose fault it was.
+            let side = exchanges.iter().find_map(|exchange| exchange["side"].as_str()).unwrap_or(side(reason));
+            let last = exchanges.first().map_or_else(|| json!(self.traffic.at), |exchange| exchange["at"].clone());
+            json!({"reason": reason, "side": side, "count": count, "from": from, "last": last, "exchanges": exchanges})
         };
         reasons.into_iter().map(told).collect()
     }

@@ -63,14 +63,14 @@ impl Drawing<'_> {
 
     /// What proxies have asked for and not used in this window.
     fn add_wishes(&mut self, published: &Published, connected: &[Proxy]) {
+        let mut used: BTreeSet<(Node, Node)> = self.between.keys().map(|(from, to, _)| (from.clone(), to.clone())).collect();
         for proxy in connected {
             let Some(workload) = published.translation.workloads.get(&proxy.uid) else { continue };
             let from = self.places.workload(workload);
             for host in &proxy.viewer.hosts {
                 let Some(service) = published.translation.services.get(host) else { continue };
                 let to = self.places.service(host);
-                let used = self.between.keys().any(|(known, service, _)| *known == from && *service == to);
-                if used || from == to {
+                if from == to || !used.insert((from.clone(), to.clone())) {
                     continue;
                 }
                 let http = service.ports.iter().any(|port| port.protocol.is_http());

@@ -112,12 +112,17 @@ async fn list(State(pages): State<Pages>, _: Visitor, Query(span): Query<Span>) 
 
 async fn one(State(pages): State<Pages>, _: Visitor, Path((namespace, name)): Path<(String, String)>, Query(span): Query<Span>) -> Response {
     let published = pages.published.borrow().clone();
-    let host = detail::find(&published, &namespace, &name).map(|service| service.host.clone());
-    let callers = pages.proxies.all().into_iter().filter(|proxy| host.as_ref().is_some_and(|host| proxy.viewer.hosts.contains(host)));
-    let told = asked::configurations(callers.collect::<Vec<_>>()).await;
+    let host = detail::find(&published, &namespace, &name).map(|service| service.host.clone()).unwrap_or_default();
+    let (callers, others): (Vec<_>, Vec<_>) = pages.proxies.all().into_iter().partition(|proxy| proxy.viewer.hosts.contains(&host));
+    let serves = |uid: &str| published.translation.workloads.get(uid).is_some_and(|workload| workload.serves.iter().any(|it| it.host == host));
+    let serving = others.into_iter().filter(|proxy| serves(&proxy.uid));
+    let witnesses: Vec<_> = callers.iter().cloned().chain(serving).collect();
+    // What proxies remember is of now, not of the past that may be looked at.
+    let failed = async { if span.at.is_none() { asked::failures(witnesses, &host).await } else { Vec::new() } };
+    let (told, failed) = tokio::join!(asked::configurations(callers), failed);
     let draw = move |pages: &Pages, published: &Published, traffic: &Traffic| {
         let service = detail::find(published, &namespace, &name)?;
-        Some(detail::service(&detail::Scene { published, traffic, board: &pages.board, told: &told }, service))
+        Some(detail::service(&detail::Scene { published, traffic, board: &pages.board, told: &told, failed: &failed }, service))
     };
     pages.answer(span, draw).await
 }

@@ -4,6 +4,7 @@ use super::answer::envelope;
 use super::evaluate::{instant, range};
 use super::federate;
 use super::labels::{LabelSet, NAME};
+use super::mesh::Mesh;
 use super::parameters::Parameters;
 use super::read::{read, selector};
 use super::series::{Budget, Failure, MOST_SAMPLES, Selector, Source, Window};
@@ -40,6 +41,7 @@ const RECENT_MS: i64 = 3_600_000;
 #[derive(Clone)]
 pub struct Prometheus {
     source: Arc<dyn Source>,
+    mesh: Arc<Mesh>,
     proxies: Proxies,
     world: World,
     authenticate: Authenticate,
@@ -47,8 +49,8 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    pub fn new(source: Arc<dyn Source>, proxies: Proxies, world: World, authenticate: Authenticate) -> Self {
-        Self { source, proxies, world, authenticate, turns: Arc::new(Semaphore::new(AT_ONCE)) }
+    pub fn new(source: Arc<dyn Source>, mesh: Arc<Mesh>, proxies: Proxies, world: World, authenticate: Authenticate) -> Self {
+        Self { source, mesh, proxies, world, authenticate, turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     fn now(&self) -> i64 {
@@ -99,6 +101,7 @@ pub fn router(prometheus: Prometheus) -> Router {
         .route("/prometheus/-/ready", get(healthy))
         .route("/prometheus/{*path}", get(elsewhere).post(elsewhere))
         .route("/taut/v1/prometheus/targets", get(targets))
+        .route("/metrics/mesh", get(mesh))
         .route_layer(from_fn_with_state(prometheus.clone(), authenticated))
         .with_state(prometheus)
 }
@@ -234,6 +237,16 @@ async fn federate(State(prometheus): State<Prometheus>, RawQuery(query): RawQuer
         selectors.push(Selector::default());
     }
     match prometheus.evaluate(None, move |source, budget| federate::page(source, &selectors, now, format, budget)).await {
+        Ok(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
+        Err(failure) => respond::<()>(Err(failure)),
+    }
+}
+
+/// What every proxy would show, summed: one target instead of many. Not part of `/metrics`, so that nobody counts twice.
+async fn mesh(State(prometheus): State<Prometheus>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (format, mesh) = (Format::accepted(accept), prometheus.mesh.clone());
+    match prometheus.evaluate(None, move |_, _| Ok(mesh.page(format))).await {
         Ok(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
         Err(failure) => respond::<()>(Err(failure)),
     }

@@ -10,7 +10,8 @@ mod history;
 use super::labels::{LabelSet, NAME};
 use super::series::{Budget, Failure, Family, Sample, Selector, Series, Source, Window};
 use crate::signals::Store;
-use history::{Histories, History, Slot};
+use history::{Histories, History, Reading};
+pub use history::{Slot, each, recorded};
 use std::collections::HashMap;
 use taut_model::signal::Second;
 use taut_observe::metrics::BUCKETS;
@@ -22,7 +23,7 @@ const AGE: Second = 600;
 const SPACINGS: [Second; 12] = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600];
 
 /// What there is, by slot: the name of its series.
-const FAMILIES: [Family; 8] = [
+pub const FAMILIES: [Family; 8] = [
     Family { name: names::REQUESTS, kind: "counter", help: "Requests, by source, destination and result.", series: &[names::REQUESTS] },
     Family {
         name: names::REQUEST_DURATION,
@@ -114,18 +115,17 @@ impl Traffic {
     fn histories(&self, selector: &Selector, bounds: &[Second], budget: &mut Budget<'_>) -> Result<Histories, Failure> {
         let mut histories = Histories::new(selector.clone());
         let [first, ..] = bounds else { return Ok(histories) };
-        let read = |range, histories: &mut Histories| histories.read(self.store.edges(range, &histories.filter()));
-        let spent = |histories: &Histories, budget: &mut Budget<'_>| budget.spend(histories.last_read());
-        for (position, ends) in bounds.windows(2).enumerate() {
-            histories.at_step(position + 1);
-            read(ends[0]..ends[1], &mut histories);
-            spent(&histories, budget)?;
-        }
-        // Older sums belong to what is there now: others have ended.
-        histories.since_ever();
-        read(0..*first, &mut histories);
-        spent(&histories, budget)?;
-        Ok(histories)
+        let mut windows: Vec<_> = bounds.windows(2).map(|ends| ends[0]..ends[1]).collect();
+        // What was before the first bound comes last of each edge: it counts only for those that are there now.
+        let since_ever = windows.len();
+        windows.push(0..*first);
+        let (filter, columns, mut spent) = (histories.filter(), histories.columns(), Ok(()));
+        self.store.steps(&windows, &filter, columns, &mut |edge, window, signals| {
+            let reading = if window == since_ever { Reading::SinceEver } else { Reading::Step(window + 1) };
+            spent = budget.spend(histories.read(edge, reading, signals));
+            spent.is_ok()
+        });
+        spent.map(|()| histories)
     }
 }
 
@@ -145,8 +145,10 @@ impl Source for Traffic {
         }
         let mut found = Vec::with_capacity(sums.len());
         for (labels, changes) in sums {
+            let paid = changes.at.len();
             let samples: Vec<Sample> = changes.samples(&bounds, &blind).filter(|sample| (window.from..=window.to).contains(&sample.at)).collect();
-            budget.spend(samples.len())?;
+            // A sample takes the place of the change that was read for it.
+            budget.spend(samples.len().saturating_sub(paid))?;
             if !samples.is_empty() {
                 found.push(Series { labels, samples });
             }

@@ -4,7 +4,7 @@ use crate::access;
 use crate::api::{self, Api};
 use crate::changes::{self, Changes};
 use crate::pages::{self, Pages};
-use crate::prometheus::{self, Prometheus, Traffic};
+use crate::prometheus::{self, Mesh, Prometheus, Traffic};
 use crate::proposal::{self, Proposals};
 use crate::recording::{self, Recordings};
 use crate::side::{self, Side};
@@ -34,8 +34,9 @@ pub(super) fn routes(side: Arc<Side>, api: Arc<Api>, store: &Store, signals: &si
         world: side.world.clone(),
     };
     let traffic = Arc::new(Traffic::new(signals.clone()));
-    let prometheus = Prometheus::new(traffic, side.proxies.clone(), side.world.clone(), side.authenticate.clone());
     let recordings = Recordings::new(signals.clone(), store.clone(), side.authority.trust_domain());
+    let mesh = Arc::new(Mesh::new(signals.clone()));
+    let prometheus = Prometheus::new(traffic, mesh, side.proxies.clone(), side.world.clone(), side.authenticate.clone());
     let access = side.access.clone();
     let all = access::routes::router(access.clone())
         .merge(changes::router(changes))

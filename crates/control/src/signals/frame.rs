@@ -25,11 +25,14 @@ impl Frame {
         Self { start, span, number, entries: Vec::new(), bytes: Vec::new() }
     }
 
-    /// Seals sums, in the order of their edges' addresses or any other: readers do not care.
+    /// Seals sums, in the order of their edges' addresses: so readers find edges of frames that follow each other at the same places, and
+    /// what they add up lies in the order in which it is wanted.
     pub fn seal(start: Second, span: Second, number: u64, sums: &Sums) -> Self {
         let mut frame = Self::new(start, span, number);
+        let mut ordered: Vec<(&Arc<Edge>, &Signals)> = sums.iter().collect();
+        ordered.sort_unstable_by_key(|(edge, _)| Arc::as_ptr(edge) as usize);
         frame.entries.reserve_exact(sums.len());
-        for (edge, signals) in sums {
+        for (edge, signals) in ordered {
             frame.push(edge.clone(), |out| signals.write(out));
         }
         frame.bytes.shrink_to_fit();
@@ -46,18 +49,34 @@ impl Frame {
         }
     }
 
+    /// The same with its number: one that is made outside of the store's lock has none yet.
+    pub fn numbered(self, number: u64) -> Self {
+        Self { number, ..self }
+    }
+
     pub fn end(&self) -> Second {
         self.start.saturating_add(self.span)
     }
 
+    /// How many edges.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Written signals by their place in the frame's bytes, as [`Frame::places`] gives it.
+    pub fn written(&self, place: (u32, u32)) -> &[u8] {
+        self.bytes.get(place.0 as usize..place.1 as usize).unwrap_or_default()
+    }
+
+    /// Edges and where their signals are.
+    pub fn places(&self) -> impl Iterator<Item = (&Arc<Edge>, (u32, u32))> {
+        let mut from = 0;
+        self.entries.iter().map(move |(edge, end)| (edge, (std::mem::replace(&mut from, *end), *end)))
+    }
+
     /// Edges and their written signals.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<Edge>, &[u8])> {
-        let mut from = 0;
-        self.entries.iter().map(move |(edge, end)| {
-            let written = self.bytes.get(from..*end as usize).unwrap_or_default();
-            from = *end as usize;
-            (edge, written)
-        })
+        self.places().map(|(edge, place)| (edge, self.written(place)))
     }
 
     /// Bytes of memory, without those of the edges themselves.
@@ -66,36 +85,90 @@ impl Frame {
     }
 }
 
-/// Signals that are added up over edges and time. Frames must come in the order of their starts.
+/// What of signals is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Columns {
+    All,
+    /// All but durations, which are most of the bytes.
+    Counts,
+}
+
+/// Written signals of one edge in one frame.
+#[derive(Clone, Copy, Debug)]
+pub enum Written<'a> {
+    Whole(&'a [u8]),
+    /// See [`Signals::split_written`]; durations are empty without any, and where they are not asked for.
+    Apart(&'a [u8], &'a [u8]),
+}
+
+impl<'a> Written<'a> {
+    pub fn counts(self) -> &'a [u8] {
+        match self {
+            Self::Whole(bytes) | Self::Apart(bytes, _) => bytes,
+        }
+    }
+
+    fn add_to(self, signals: &mut Signals, columns: Columns) -> Result<Gauges, Malformed> {
+        match (self, columns) {
+            (Self::Whole(bytes), Columns::All) => signals.add_written(bytes),
+            (Self::Whole(counts) | Self::Apart(counts, _), Columns::Counts) | (Self::Apart(counts, []), _) => signals.add_written_counts(counts),
+            (Self::Apart(counts, latency), Columns::All) => {
+                let gauges = signals.add_written_counts(counts)?;
+                signals.add_written_latency(latency)?;
+                Ok(gauges)
+            }
+        }
+    }
+}
+
+/// What an edge has in one frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Of those that a reader asked for.
+    pub step: usize,
+    pub start: Second,
+    pub end: Second,
+    pub written: Written<'a>,
+}
+
+/// The gauges of one span, over all edges that are added up.
+#[derive(Clone, Debug)]
+struct Moment {
+    start: Second,
+    end: Second,
+    gauges: Gauges,
+}
+
+/// Signals that are added up over edges and time, in any order.
 #[derive(Clone, Debug, Default)]
 pub struct Sum {
     signals: Signals,
-    /// Of the span that was added to last.
-    start: Second,
-    end: Second,
-    now: Gauges,
+    moments: Vec<Moment>,
 }
 
 impl Sum {
     /// # Errors
     /// The bytes are no signals.
-    pub fn add(&mut self, start: Second, end: Second, written: &[u8]) -> Result<(), Malformed> {
-        let gauges = self.signals.add_written(written)?;
-        if start != self.start {
-            self.signals.in_flight = self.signals.in_flight.max(self.now.in_flight);
-            (self.start, self.end, self.now) = (start, end, Gauges::default());
+    pub fn add(&mut self, part: &Part<'_>, columns: Columns) -> Result<(), Malformed> {
+        let Part { start, end, written, .. } = *part;
+        let gauges = written.add_to(&mut self.signals, columns)?;
+        match self.moments.iter_mut().rev().find(|moment| moment.start == start) {
+            Some(moment) => {
+                moment.end = moment.end.max(end);
+                moment.gauges.connections = moment.gauges.connections.saturating_add(gauges.connections);
+                moment.gauges.in_flight = moment.gauges.in_flight.saturating_add(gauges.in_flight);
+            }
+            None => self.moments.push(Moment { start, end, gauges }),
         }
-        self.now.connections = self.now.connections.saturating_add(gauges.connections);
-        self.now.in_flight = self.now.in_flight.saturating_add(gauges.in_flight);
         Ok(())
     }
 
     /// The sums; connections are those that were open at `end`, a few seconds more or less.
     pub fn finish(mut self, end: Second) -> Signals {
         const NEAR: Second = 5;
-        let still = self.end.saturating_add(NEAR) >= end;
-        self.signals.in_flight = self.signals.in_flight.max(self.now.in_flight);
-        self.signals.connections = if still { self.now.connections } else { 0 };
+        self.signals.in_flight = self.moments.iter().map(|moment| moment.gauges.in_flight).max().unwrap_or_default();
+        let last = self.moments.iter().max_by_key(|moment| moment.start);
+        self.signals.connections = last.filter(|last| last.end.saturating_add(NEAR) >= end).map_or(0, |last| last.gauges.connections);
         self.signals
     }
 }

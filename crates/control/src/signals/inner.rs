@@ -1,21 +1,24 @@
 //! What the store knows, behind its lock: open seconds, frames in memory, files, and which of them answer for a window.
 
-use super::disk::{Contained, Disk, Found, Reading, Record, Segment};
-use super::frame::{Frame, Sum, Sums};
-use super::level::{Level, SPANS};
-use super::query::{self, Frames};
+use super::cover::{Cover, Wanted};
+use super::disk::{Disk, Reading};
+use super::frame::{Frame, Sums};
+use super::level::{Level, SPANS, which_goes};
 use super::reporters::{Gap, Heard, Reporters};
+use super::roll::Rolled;
+use super::segment::{Contained, Found, Record, Segment};
 use super::table::Table;
 use super::{GRACE, LONGEST_DELAY};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
-use taut_model::signal::{Batch, Edge, Second};
+use taut_model::signal::{Batch, Second};
 
-/// Frames of a level that go last when memory is short.
-const LAST: usize = 60;
+/// How often what is kept in memory about files is looked through.
+const TEND_EVERY: Second = 60;
 
 /// A second that is not over yet, or not for long.
 #[derive(Default)]
@@ -34,33 +37,19 @@ pub(super) struct Inner {
     table: Table,
     reporters: Reporters,
     repeats: u64,
+    tended: Second,
 }
 
 /// For metrics and status.
 pub(super) struct Numbers {
     pub memory: usize,
+    /// Bytes of memory of what is known of files.
+    pub directories: usize,
     pub disk: u64,
     pub edges: usize,
     pub overflow: u64,
     pub proxies: usize,
     pub repeats: u64,
-}
-
-/// The frames that add up to something: those in memory, and where to read the others.
-#[derive(Default)]
-pub(super) struct Wanted {
-    frames: Frames,
-    readings: Vec<Reading>,
-}
-
-impl Wanted {
-    /// All of them in the order of time. Reads from disk: not to be called under a lock.
-    pub fn frames(mut self) -> Frames {
-        // Several windows may want the same file: it is read once for each, from the page cache.
-        self.frames.extend(self.readings.iter().flat_map(Reading::frames));
-        self.frames.sort_by_key(|frame| (frame.start, frame.span, frame.number));
-        self.frames
-    }
 }
 
 impl Inner {
@@ -77,7 +66,7 @@ impl Inner {
             (level.through, level.kept_from) = (through, found.number + 1);
         }
         let (open, number, latest) = (BTreeMap::new(), found.number + 1, found.latest);
-        Self { open, levels, disk, number, latest, table: Table::new(edges), reporters, repeats: 0 }
+        Self { open, levels, disk, number, latest, table: Table::new(edges), reporters, repeats: 0, tended: 0 }
     }
 
     /// False: its date cannot be right, and it counts for now.
@@ -161,46 +150,76 @@ impl Inner {
         }
     }
 
-    /// What a level is to take up now, if one of its spans is over.
+    /// What a level is to take up now, if one of its spans is over. Steps are its spans.
     pub fn due(&self, level: usize, now: Second) -> Option<Wanted> {
         let (span, through) = (SPANS[level], self.levels[level].through);
         let is_over = |start: Second| start / span * span + span + GRACE + SPANS[level - 1] <= now || start > now + GRACE;
         let in_memory = self.levels[level - 1].after(through).any(|frame| is_over(frame.start));
-        let on_disk = || self.readings(level - 1, through + 1, &(0..Second::MAX)).iter().any(|reading| is_over(reading.segment.time.start));
-        (in_memory || on_disk()).then(|| self.not_taken_up(level, &(0..Second::MAX)))
+        let on_disk = || self.files(level - 1, through + 1).any(|segment| is_over(segment.time.start));
+        (in_memory || on_disk()).then(|| {
+            let mut cover = Cover::default();
+            cover.add(level - 1, through, 0..Second::MAX, 0, span);
+            self.wanted(cover)
+        })
     }
 
-    /// Adds frames of the level below, all at once, whatever they are about: so one number says what was taken up.
-    pub fn roll_up(&mut self, level: usize, frames: Frames) -> Vec<Record> {
-        let span = SPANS[level];
-        let Some(through) = frames.iter().map(|frame| frame.number).max() else { return Vec::new() };
-        let mut by_start: BTreeMap<Second, Frames> = BTreeMap::new();
-        for frame in frames {
-            by_start.entry(frame.start / span * span).or_default().push(frame);
-        }
-        let rolled: Frames = by_start.into_iter().map(|(start, frames)| Arc::new(roll(start, span, self.take_number(), &frames))).collect();
-        rolled.iter().for_each(|frame| self.levels[level].push(frame.clone()));
+    /// Takes in what was rolled up from the level below, all at once, whatever it is about: so one number says what was taken up.
+    pub fn take_up(&mut self, level: usize, rolled: Rolled) -> Vec<Record> {
+        let Rolled { through, frames } = rolled;
+        let frames: Vec<Arc<Frame>> = frames.into_iter().map(|frame| Arc::new(frame.numbered(self.take_number()))).collect();
+        frames.iter().for_each(|frame| self.levels[level].push(frame.clone()));
         self.levels[level].through = through;
-        vec![Record::Frames { level, through, frames: rolled, batches: Vec::new() }]
+        vec![Record::Frames { level, through, frames, batches: Vec::new() }]
     }
 
-    /// Lets go of the oldest and finest beyond the ceilings; how many files went.
+    /// Lets go of what is beyond the ceilings; how many files went.
     pub fn shed(&mut self, memory: usize, now: Second) -> u64 {
-        while self.levels.iter().map(Level::weight).sum::<usize>() > memory {
-            let many = self.levels.iter().position(|level| level.len() > LAST);
-            let Some(level) = many.or_else(|| self.levels.iter().position(|level| level.len() > 0)) else { break };
+        let through = self.taken_up();
+        loop {
+            let bytes = self.levels.each_ref().map(|level| level.weight() as u64);
+            if bytes.iter().sum::<u64>() <= memory as u64 {
+                break;
+            }
+            let oldest = |level: usize| self.levels[level].oldest().map(|frame| (frame.number, frame.start..frame.end()));
+            // What is on disk can be read from there when it is rolled up.
+            let taken_up = |level: usize| oldest(level).filter(|(number, _)| self.disk.is_some() || *number <= through[level]);
+            let time = |oldest: Option<(u64, Range<Second>)>| oldest.map(|(_, time)| time);
+            let level = which_goes(bytes, |level| time(taken_up(level))).or_else(|| which_goes(bytes, |level| time(oldest(level))));
+            let Some(level) = level else { break };
             self.levels[level].pop();
         }
         self.reporters.forget_old(now);
         self.table.tend(now);
-        self.disk.as_mut().map_or(0, Disk::shed)
+        if now < self.tended || now >= self.tended + TEND_EVERY {
+            self.tended = now;
+            self.disk.iter_mut().for_each(Disk::tend);
+        }
+        self.disk.as_mut().map_or(0, |disk| disk.shed(&through))
     }
 
-    /// The frames that add up to a window.
-    pub fn window(&self, window: &Range<Second>) -> Wanted {
-        let mut wanted = Wanted::default();
-        self.collect(SPANS.len() - 1, self.known(window), &mut wanted);
-        wanted
+    /// Up to which number each level was taken up by the next; the last one is the last.
+    fn taken_up(&self) -> [u64; SPANS.len()] {
+        std::array::from_fn(|level| self.levels.get(level + 1).map_or(u64::MAX, |coarser| coarser.through))
+    }
+
+    /// A complete log that is to be packed.
+    pub fn unpacked(&self) -> Option<(usize, Reading)> {
+        let disk = self.disk.as_ref()?;
+        disk.unpacked().map(|(level, segment)| (level, Reading { segment, level, addresses: disk.addresses() }))
+    }
+
+    /// A log was packed, or cannot be.
+    pub fn pack(&mut self, level: usize, path: &Path, packed: Option<Segment>) {
+        self.disk.iter_mut().for_each(|disk| disk.pack(level, path, packed.clone()));
+    }
+
+    /// The frames that add up to windows, which do not overlap: each is a step.
+    pub fn windows(&self, windows: &[Range<Second>]) -> Wanted {
+        let mut cover = Cover::default();
+        for (step, window) in windows.iter().enumerate() {
+            self.collect(SPANS.len() - 1, self.known(window), step, &mut cover);
+        }
+        self.wanted(cover)
     }
 
     /// The window as the store can tell it apart: its ends lie between frames.
@@ -251,68 +270,83 @@ impl Inner {
         self.disk.iter().flat_map(move |disk| disk.of_level(level)).filter(any)
     }
 
-    fn collect(&self, level: usize, window: Range<Second>, wanted: &mut Wanted) {
+    fn collect(&self, level: usize, window: Range<Second>, step: usize, cover: &mut Cover) {
         let span = SPANS[level];
         let whole = window.start.div_ceil(span) * span..window.end / span * span;
         if whole.start < whole.end {
-            self.add_level(level, &whole, wanted);
+            self.add_level(level, &whole, step, Second::MAX, cover);
             if level > 0 {
-                self.collect(level - 1, window.start..whole.start, wanted);
-                self.collect(level - 1, whole.end..window.end, wanted);
+                self.collect(level - 1, window.start..whole.start, step, cover);
+                self.collect(level - 1, whole.end..window.end, step, cover);
             }
         } else if level > 0 && window.start < window.end {
-            self.collect(level - 1, window, wanted);
+            self.collect(level - 1, window, step, cover);
         }
     }
 
-    /// Frames of one level in a window of whole spans, and what it has not taken up yet.
-    fn add_level(&self, level: usize, window: &Range<Second>, wanted: &mut Wanted) {
-        wanted.frames.extend(self.levels[level].within(window).cloned());
-        wanted.readings.extend(self.readings(level, 0, window));
-        self.not_yet(level, window, wanted);
+    /// Frames of one level in a window of whole spans, and what of the levels below it they have not taken up yet. `length`: seconds of
+    /// each step from the first one on.
+    fn add_level(&self, level: usize, window: &Range<Second>, step: usize, length: Second, cover: &mut Cover) {
+        cover.add(level, 0, window.clone(), step, length);
+        for level in 1..=level {
+            cover.add(level - 1, self.levels[level].through, window.clone(), step, length);
+        }
     }
 
-    /// What a level has not taken up yet, and what of that the levels below have not.
-    fn not_yet(&self, level: usize, window: &Range<Second>, wanted: &mut Wanted) {
-        let Some(below) = level.checked_sub(1) else { return };
-        let Wanted { frames, readings } = self.not_taken_up(level, window);
-        wanted.frames.extend(frames);
-        wanted.readings.extend(readings);
-        self.not_yet(below, window, wanted);
+    /// Files of a level that have frames from a number on which are not in memory.
+    fn files(&self, level: usize, from: u64) -> impl Iterator<Item = &Segment> {
+        let before = self.levels[level].kept_from;
+        self.segments(level).filter(move |segment| segment.numbers.start < before && segment.numbers.end > from)
     }
 
-    /// Frames of the level below that a level has not taken up.
-    fn not_taken_up(&self, level: usize, window: &Range<Second>) -> Wanted {
-        let through = self.levels[level].through;
-        let inside = |frame: &&Arc<Frame>| frame.start >= window.start && frame.end() <= window.end;
-        let frames = self.levels[level - 1].after(through).filter(inside).cloned().collect();
-        Wanted { frames, readings: self.readings(level - 1, through + 1, window) }
-    }
-
-    /// Where to read what is not in memory, of a level from a number on.
-    fn readings(&self, level: usize, from: u64, window: &Range<Second>) -> Vec<Reading> {
-        let numbers = from..self.levels[level].kept_from;
-        let is_wanted = |segment: &&Segment| {
-            segment.numbers.start < numbers.end
-                && segment.numbers.end > numbers.start
-                && segment.time.start < window.end
-                && segment.time.end > window.start
-        };
-        let reading = |segment: &Segment| Reading { segment: segment.clone(), level, numbers: numbers.clone(), window: window.clone() };
-        self.segments(level).filter(is_wanted).map(reading).collect()
-    }
-
-    /// Frames of one level, and what it has not taken up yet.
-    pub fn at_level(&self, level: usize, window: &Range<Second>) -> Wanted {
+    /// The frames of a cover that are in memory, and where to read the others.
+    fn wanted(&self, mut cover: Cover) -> Wanted {
+        cover.order();
         let mut wanted = Wanted::default();
-        self.add_level(level, window, &mut wanted);
+        for (level, kept) in self.levels.iter().enumerate() {
+            if cover.is_empty(level) {
+                continue;
+            }
+            let step = |frame: &Arc<Frame>| cover.step(level, frame.start, frame.end(), frame.number);
+            wanted.frames.extend(kept.frames().filter_map(|frame| Some((step(frame)?, frame.clone()))));
+            let Some(disk) = &self.disk else { continue };
+            let files = self.files(level, 0).filter(|segment| cover.touches(level, &segment.time, segment.numbers.end));
+            wanted.readings.extend(files.map(|segment| Reading { segment: segment.clone(), level, addresses: disk.addresses() }));
+            wanted.before[level] = kept.kept_from;
+        }
+        wanted.cover = cover;
         wanted
     }
 
-    /// The coarsest level that fits the steps, or the finest that reaches back to where they begin.
+    /// Frames of one level in steps of a window, and what it has not taken up yet.
+    pub fn steps(&self, level: usize, window: &Range<Second>, length: Second) -> Wanted {
+        let mut cover = Cover::default();
+        self.add_level(level, window, 0, length, &mut cover);
+        self.wanted(cover)
+    }
+
+    /// The coarsest level whose frames fit into the steps, or the finest that reaches back to where they begin.
     pub fn level_of_steps(&self, from: Second, step: Second) -> usize {
-        let fitting = query::level_for(step);
+        let fitting = SPANS.iter().rposition(|span| step.is_multiple_of(*span)).unwrap_or_default();
         (fitting..SPANS.len()).find(|level| self.reaches(*level, from)).unwrap_or(fitting)
+    }
+
+    /// Single seconds that were sealed after a number.
+    pub fn sealed_since(&self, after: u64) -> Wanted {
+        let mut cover = Cover::default();
+        cover.add(0, after, 0..Second::MAX, 0, Second::MAX);
+        self.wanted(cover)
+    }
+
+    /// The number after which single seconds are in memory.
+    pub fn oldest_in_memory(&self) -> u64 {
+        self.levels[0].kept_from.saturating_sub(1)
+    }
+
+    /// Whether none of the single seconds after a number has gone. Numbers of other levels lie between, so this may say no too early.
+    pub fn has_all_since(&self, after: u64) -> bool {
+        let on_disk = || self.segments(0).next().is_some_and(|oldest| oldest.numbers.start <= after + 1);
+        after >= self.oldest_in_memory() || on_disk()
     }
 
     pub fn gaps(&self, window: &Range<Second>) -> Vec<Gap> {
@@ -323,6 +357,7 @@ impl Inner {
     pub fn numbers(&self) -> Numbers {
         Numbers {
             memory: self.levels.iter().map(Level::weight).sum(),
+            directories: self.disk.as_ref().map_or(0, Disk::listed_bytes),
             disk: self.disk.as_ref().map_or(0, Disk::bytes),
             edges: self.table.len(),
             overflow: self.table.overflow(),
@@ -342,22 +377,4 @@ impl Inner {
         };
         (0..SPANS.len()).map(level).collect()
     }
-}
-
-/// Adds up frames, which are in the order of time.
-fn roll(start: Second, span: Second, number: u64, frames: &Frames) -> Frame {
-    let mut sums: HashMap<&Arc<Edge>, Sum> = HashMap::new();
-    for frame in frames {
-        for (edge, written) in frame.iter() {
-            if let Err(error) = sums.entry(edge).or_default().add(frame.start, frame.end(), written) {
-                tracing::warn!(%error, "a kept signal cannot be read");
-            }
-        }
-    }
-    let mut rolled = Frame::new(start, span, number);
-    for (edge, sum) in sums {
-        let signals = sum.finish(start + span);
-        rolled.push(edge.clone(), |out| signals.write(out));
-    }
-    rolled
 }

@@ -9,6 +9,19 @@ use taut_model::signal::Second;
 /// Seconds of a frame, finest first.
 pub const SPANS: [Second; 4] = [1, 10, 60, 3600];
 
+/// The part of a ceiling that each level may take when all want more, in percent. What one leaves, the others may have.
+const SHARES: [u64; SPANS.len()] = [40, 30, 20, 10];
+
+/// The level whose oldest goes when all together are too large: the one that is most above its share. `oldest`: the time that would go,
+/// `None` where nothing can. What is coarse stays as long as what is finer of the same time: windows are answered by the coarsest.
+pub fn which_goes(bytes: [u64; SPANS.len()], oldest: impl Fn(usize) -> Option<Range<Second>>) -> Option<usize> {
+    // Of equals the last one: the finest.
+    let level = (0..SPANS.len()).rev().filter(|level| oldest(*level).is_some()).max_by_key(|level| bytes[*level] * 100 / SHARES[*level])?;
+    let end = oldest(level)?.end;
+    let as_old = |finer: &usize| oldest(*finer).is_some_and(|time| time.start < end);
+    Some((0..level).find(as_old).unwrap_or(level))
+}
+
 #[derive(Default)]
 pub struct Level {
     /// In the order in which they were sealed, which is nearly that of time.
@@ -47,9 +60,8 @@ impl Level {
         self.frames.front()
     }
 
-    /// Those that lie in the window.
-    pub fn within<'a>(&'a self, window: &'a Range<Second>) -> impl Iterator<Item = &'a Arc<Frame>> {
-        self.frames.iter().filter(|frame| frame.start >= window.start && frame.end() <= window.end)
+    pub fn frames(&self) -> impl Iterator<Item = &Arc<Frame>> {
+        self.frames.iter()
     }
 
     /// Those that were sealed after a number.

@@ -7,27 +7,35 @@
 //! A batch is acknowledged when the frame that holds it is written, and the frame says which batches it holds: after a crash, proxies
 //! send what was not acknowledged, and nothing counts twice. A disk that fails is no reason to stop: the store goes on in memory.
 
+mod cover;
+mod directory;
 mod disk;
 mod filter;
 mod frame;
 mod inner;
 mod level;
+mod log;
+mod packed;
 mod query;
 mod reporters;
+mod roll;
+mod segment;
 mod table;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use filter::{By, Filter, Key, Reports};
-pub use frame::Sum;
+pub use frame::{Columns, Sum};
 pub use query::{Answer, Bucket, Point, Series};
 pub use reporters::Gap;
 
 use crate::world::World;
-use disk::{Disk, Found, Record};
+use disk::Disk;
 use inner::Inner;
 use level::SPANS;
 use parking_lot::Mutex;
+use segment::{Found, Record};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -50,10 +58,10 @@ const SYNC_EVERY: Second = 10;
 /// Records that wait for a disk that fails.
 const MOST_UNWRITTEN: usize = 300;
 
-/// Frames that [`Store::each_bucket`] reads at once: as many as weigh about [`PIECE`] bytes.
+/// Frames that [`Store::each_bucket`] reads at once: as many as hold about [`PIECE`] edges.
 const FEWEST_FRAMES: Second = 4;
 const MOST_FRAMES: Second = 1024;
-const PIECE: usize = 8 << 20;
+const PIECE: usize = 20_000;
 
 /// What the store may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,11 +157,11 @@ impl Store {
         self.write(&mut writing, &mut records);
         for level in 1..SPANS.len() {
             let due = self.shared.inner.lock().due(level, now);
-            let Some(wanted) = due else { continue };
-            let frames = wanted.frames();
-            let mut rolled = self.shared.inner.lock().roll_up(level, frames);
-            self.write(&mut writing, &mut rolled);
+            let Some(rolled) = due.and_then(|wanted| roll::roll_up(wanted, SPANS[level])) else { continue };
+            let mut records = self.shared.inner.lock().take_up(level, rolled);
+            self.write(&mut writing, &mut records);
         }
+        self.pack();
         let mut inner = self.shared.inner.lock();
         writing.deleted += inner.shed(self.shared.limits.memory, now);
         let latest = inner.latest();
@@ -161,6 +169,16 @@ impl Store {
         self.sync(&mut writing, now);
         drop(writing);
         self.shared.sealed.send_replace(latest);
+    }
+
+    /// Lays one complete log out again, if there is one: it takes a moment, and readers need not wait for it.
+    fn pack(&self) {
+        let Some((level, reading)) = self.shared.inner.lock().unpacked() else { return };
+        let packed = packed::pack(&reading.segment, level, &reading.addresses);
+        if let Err(error) = &packed {
+            tracing::warn!(path = %reading.segment.path.display(), %error, "a file of signals stays as it is, and is slower to read");
+        }
+        self.shared.inner.lock().pack(level, &reading.segment.path, packed.ok());
     }
 
     /// Writes records in their order, those that wait first. What cannot be written waits, and counts as kept: it is in memory.
@@ -233,8 +251,16 @@ impl Store {
     /// What edges carried in the window, in the order of the edges. The window is widened to what the store can tell apart at its age.
     /// May read from disk.
     pub fn edges(&self, window: Range<Second>, filter: &Filter) -> Vec<(Arc<Edge>, Signals)> {
-        let wanted = self.shared.inner.lock().window(&window);
-        query::edges(&wanted.frames(), window.end, filter)
+        let wanted = self.shared.inner.lock().windows(std::slice::from_ref(&window));
+        query::edges(wanted, window.end, filter)
+    }
+
+    /// What each edge carried in each of some windows that follow each other: edge after edge, and for each the windows in which it
+    /// carried anything, by their places and in order, until `visit` says no. May read from disk.
+    pub fn steps(&self, windows: &[Range<Second>], filter: &Filter, columns: Columns, visit: &mut dyn FnMut(&Arc<Edge>, usize, &Signals) -> bool) {
+        let wanted = self.shared.inner.lock().windows(windows);
+        let ends: Vec<Second> = windows.iter().map(|window| window.end).collect();
+        query::steps(wanted, &ends, filter, columns, visit);
     }
 
     /// What groups of edges carried, step by step: at most `most` series, the busiest first, and one of all others. May read from disk.
@@ -243,9 +269,29 @@ impl Store {
         let level = inner.level_of_steps(window.start, step);
         let step = query::fitting_step(step, SPANS[level]);
         let window = window.start / step * step..window.end.div_ceil(step) * step;
-        let wanted = inner.at_level(level, &window);
+        // Who was busy is told by the coarsest frames there are, which are few.
+        let (weighed, wanted) = (inner.windows(std::slice::from_ref(&window)), inner.steps(level, &window, step));
         drop(inner);
-        Answer { step, series: query::series(&wanted.frames(), &window, step, filter, by, most) }
+        let keys = query::busiest(weighed, filter, by);
+        let most = query::most_series(query::points(&window, step), most);
+        Answer { step, series: query::series(wanted, &window, step, filter, by, keys, most) }
+    }
+
+    /// What each edge carried in the seconds that were sealed after a frame's number, edge after edge; the number to go on from, which is
+    /// not below the one before. May read from disk.
+    pub fn sealed_since(&self, after: u64, visit: &mut dyn FnMut(&Arc<Edge>, &Signals)) -> u64 {
+        let (wanted, end) = (self.shared.inner.lock().sealed_since(after), self.latest() + 1);
+        query::sums(wanted, end, visit).unwrap_or(after)
+    }
+
+    /// Whether all that was sealed after a frame's number is still known by the second.
+    pub fn has_all_since(&self, after: u64) -> bool {
+        self.shared.inner.lock().has_all_since(after)
+    }
+
+    /// The number after which frames of single seconds are in memory.
+    pub fn oldest_in_memory(&self) -> u64 {
+        self.shared.inner.lock().oldest_in_memory()
     }
 
     /// What edges carried in each bucket of the window, as finely as the store can tell its seconds apart, in the order of time. The
@@ -263,12 +309,12 @@ impl Store {
             let end = (start + span * pieces).min(window.end.div_ceil(span) * span);
             // From there on it is known more finely.
             let end = inner.finer_after(level, start).map_or(end, |finer| end.min(finer));
-            let wanted = inner.at_level(level, &(start..end));
+            let wanted = inner.steps(level, &(start..end), span);
             drop(inner);
-            let frames = wanted.frames();
-            query::buckets(&frames, span, filter).try_for_each(&mut take)?;
-            let weight: usize = frames.iter().map(|frame| frame.weight()).sum();
-            pieces = if weight < PIECE { pieces * 2 } else { pieces / 2 }.clamp(FEWEST_FRAMES, MOST_FRAMES);
+            let buckets = query::buckets(wanted, start..end, span, filter);
+            let found: usize = buckets.iter().map(|bucket| bucket.edges.len()).sum();
+            buckets.into_iter().try_for_each(&mut take)?;
+            pieces = if found < PIECE { pieces * 2 } else { pieces / 2 }.clamp(FEWEST_FRAMES, MOST_FRAMES);
             from = end;
         }
         Ok(())
@@ -293,7 +339,7 @@ impl Store {
         let limits = self.shared.limits;
         json!({
             "onDisk": self.shared.on_disk, "latest": self.latest(), "levels": levels, "gaps": gaps,
-            "memoryBytes": numbers.memory, "memoryCeiling": limits.memory, "diskBytes": numbers.disk, "diskCeiling": limits.disk,
+            "memoryBytes": numbers.memory, "memoryCeiling": limits.memory, "directoryBytes": numbers.directories, "diskBytes": numbers.disk, "diskCeiling": limits.disk,
             "edges": numbers.edges, "edgesCeiling": limits.edges, "edgesOverflow": numbers.overflow, "proxies": numbers.proxies,
             "repeats": numbers.repeats, "misdated": self.shared.misdated.load(Ordering::Relaxed), "refused": self.shared.foreign.load(Ordering::Relaxed),
             "writeErrors": writing.errors, "failing": writing.failing, "unwritten": writing.unwritten.len(), "dropped": writing.dropped,

@@ -90,6 +90,46 @@ impl Signals {
     /// See [`Signals::read`]; what was added until then stays.
     pub fn add_written(&mut self, bytes: &[u8]) -> Result<Gauges, Malformed> {
         let mut reader = Reader::new(bytes);
+        let (has_latency, gauges) = self.add_counts(&mut reader)?;
+        if has_latency {
+            self.latency.merge_written(&mut reader)?;
+        }
+        if reader.is_empty() { Ok(gauges) } else { Err(Malformed::Value) }
+    }
+
+    /// Adds what was written but for durations, which may follow or not: see [`Signals::split_written`].
+    ///
+    /// # Errors
+    /// See [`Signals::read`]; what was added until then stays.
+    pub fn add_written_counts(&mut self, bytes: &[u8]) -> Result<Gauges, Malformed> {
+        self.add_counts(&mut Reader::new(bytes)).map(|(_, gauges)| gauges)
+    }
+
+    /// Adds the durations that [`Signals::split_written`] gave.
+    ///
+    /// # Errors
+    /// The bytes are no sketch.
+    pub fn add_written_latency(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        let mut reader = Reader::new(bytes);
+        self.latency.merge_written(&mut reader)?;
+        if reader.is_empty() { Ok(()) } else { Err(Malformed::Value) }
+    }
+
+    /// Written signals as what is counted, and their durations, which are empty without any: most of the bytes, and often not asked for.
+    ///
+    /// # Errors
+    /// The bytes are no signals.
+    pub fn split_written(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+        let mut reader = Reader::new(bytes);
+        let (has_latency, _) = Self::default().add_counts(&mut reader)?;
+        if !has_latency && !reader.is_empty() {
+            return Err(Malformed::Value);
+        }
+        bytes.split_at_checked(bytes.len() - reader.len()).ok_or(Malformed::Short)
+    }
+
+    /// Whether durations follow, and the gauges.
+    fn add_counts(&mut self, reader: &mut Reader<'_>) -> Result<(bool, Gauges), Malformed> {
         let parts = reader.number()?;
         if parts & !KNOWN > 0 {
             return Err(Malformed::Value);
@@ -106,12 +146,9 @@ impl Signals {
         }
         let gauges = Gauges { connections: next(CONNECTIONS)?, in_flight: next(IN_FLIGHT)? };
         if parts & OUTCOMES > 0 {
-            self.add_outcomes(&mut reader)?;
+            self.add_outcomes(reader)?;
         }
-        if parts & LATENCY > 0 {
-            self.latency.merge_written(&mut reader)?;
-        }
-        if reader.is_empty() { Ok(gauges) } else { Err(Malformed::Value) }
+        Ok((parts & LATENCY > 0, gauges))
     }
 
     /// How many requests written signals stand for, and connections opened and open where there are none: how busy an edge was.

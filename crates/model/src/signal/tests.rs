@@ -107,6 +107,24 @@ proptest! {
     }
 
     #[test]
+    fn counts_and_durations_apart_are_the_whole(signals in signals()) {
+        let mut bytes = Vec::new();
+        signals.write(&mut bytes);
+        let (counts, latency) = Signals::split_written(&bytes).unwrap();
+        let mut read = Signals::default();
+        let gauges = read.add_written_counts(counts).unwrap();
+        prop_assert_eq!(read.add_written_counts(&bytes).map(|_| read.requests), Ok(2 * signals.requests));
+        read = Signals::default();
+        prop_assert_eq!(read.add_written_counts(counts), Ok(gauges));
+        prop_assert_eq!(latency.is_empty(), signals.latency.is_empty());
+        if !latency.is_empty() {
+            read.add_written_latency(latency).unwrap();
+        }
+        (read.connections, read.in_flight) = (gauges.connections, gauges.in_flight);
+        prop_assert_eq!(read, signals);
+    }
+
+    #[test]
     fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Sketch::from_bytes(&bytes);
         let _ = Signals::read(&bytes);

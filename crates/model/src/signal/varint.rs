@@ -62,7 +62,19 @@ impl<'a> Reader<'a> {
 
     /// # Errors
     /// The bytes end early, or say more than 64 bits.
+    #[inline]
     pub fn number(&mut self) -> Result<u64, Malformed> {
+        // Nearly all numbers of a signal fit a byte.
+        match self.left {
+            [byte @ ..0x80, left @ ..] => {
+                self.left = left;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_number(),
+        }
+    }
+
+    fn long_number(&mut self) -> Result<u64, Malformed> {
         let mut number = 0_u64;
         for (position, byte) in self.left.iter().enumerate() {
             let bits = u64::from(byte & 0x7f);

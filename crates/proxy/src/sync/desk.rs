@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 use taut_observe::profile::{self, NoProfile};
 use taut_observe::record::{Edge, Party};
 use taut_observe::secrets::is_secret;
-use taut_wire::desk::{self, Answer, Ask, Hello, Port, Profile, Tap, ask, readiness};
+use std::collections::BTreeMap;
+use taut_model::signal::Outcome;
+use taut_observe::text::Id;
+use taut_wire::desk::{self, Answer, Ask, Failed, Hello, Port, Profile, Tap, ask, readiness};
 
 pub(super) fn hello(sync: &Sync, now: &Readiness) -> Hello {
     let own = sync.current.workload();
@@ -77,6 +80,7 @@ pub(super) fn answer(sync: &Sync, asked: Ask) -> Answer {
         Some(ask::What::Exchange(request_id)) => exchanges(sync, &request_id).map(|found| found.to_string()),
         Some(ask::What::Config(_)) => Some(sync.status.config().to_string()),
         Some(ask::What::Tap(wanted)) => Some(tap(sync, &wanted).to_string()),
+        Some(ask::What::Failed(wanted)) => Some(failed(sync.sink.since(OLDEST).records, &wanted).to_string()),
         // A newer control plane may ask what this proxy does not know. Profiles are not answered here: they take long.
         Some(ask::What::Profile(_)) | None => None,
     };
@@ -142,6 +146,42 @@ fn with_headers(kept: &Kept, shown: &[HeaderName]) -> Value {
     value
 }
 
+/// The position of all that is remembered.
+const OLDEST: u64 = 1;
+/// The most failures of one reason, and the most reasons, of one answer.
+const MOST_FAILED: usize = 20;
+const MOST_REASONS: usize = 64;
+
+/// The newest failures of a service by reason. Those without a request id cannot be asked about further and are left out.
+fn failed(records: Vec<Kept>, wanted: &Failed) -> Value {
+    let most = usize::try_from(wanted.most).unwrap_or(MOST_FAILED).clamp(1, MOST_FAILED);
+    let mut found: BTreeMap<String, usize> = BTreeMap::new();
+    let mut told = Vec::new();
+    for record in records.iter().rev() {
+        let Record::Exchange(record) = &record.record else { continue };
+        if *record.edge.service_host != *wanted.host || record.request_id == Id::None {
+            continue;
+        let outcome = Outcome {
+            status: record.status,
+            grpc: record.grpc_status,
+            reason: record.failure.as_ref().map(|failure| failure.reason.as_str().into()),
+        };
+        let Some(reason) = outcome.failure() else { continue };
+        if found.len() >= MOST_REASONS && !found.contains_key(reason) {
+            continue;
+        let count = found.entry(reason.to_owned()).or_default();
+        *count += 1;
+        if *count > most {
+            continue;
+        told.push(json!({
+            "requestId": record.request_id.to_string(), "at": record.started.0.to_string(), "reason": reason,
+            "from": format!("{}/{}", record.edge.source.namespace, record.edge.source.workload),
+            "method": record.method, "path": &*record.path, "status": record.status,
+            "side": record.failure.as_ref().map(|failure| failure.side.as_str()),
+        }));
+    json!({"exchanges": told})
+}
+
 fn fits(wanted: &Tap, record: &Record) -> bool {
     let (edge, http) = match record {
         Record::Exchange(record) => (&record.edge, Some(record)),
@@ -187,6 +227,70 @@ mod tests {
         {
             assert_eq!(is_status(wanted, status), fits, "{wanted} {status}");
         }
+    }
+
+    fn exchange(host: &str, id: u128, status: u16, reason: Option<&str>) -> Record {
+        let none = taut_observe::text::Text::default();
+        let failure = |reason: &str| taut_observe::record::Failure {
+            side: "mesh".into(),
+            reason: reason.into(),
+            retry_safe: true,
+            detail: String::new(),
+            origin: None,
+        };
+        Record::Exchange(std::sync::Arc::new(taut_observe::record::ExchangeRecord {
+            edge: Edge {
+                reporter: taut_observe::record::Reporter::Source,
+                source: std::sync::Arc::new(Party { workload: "web-v1".into(), namespace: "shop".into(), ..Party::unknown() }),
+                destination: Party::nobody(),
+                service_host: host.into(),
+                service_name: none.clone(),
+                service_namespace: none.clone(),
+                mutual_tls: true,
+                protocol: taut_observe::record::Protocol::Http,
+            },
+            started: taut_observe::text::Moment(jiff::Timestamp::UNIX_EPOCH),
+            request_id: if id == 0 { Id::None } else { Id::Trace(id) },
+            trace_id: Id::None,
+            method: "GET".into(),
+            authority: none.clone(),
+            path: "/a \"b\"\n".into(),
+            status,
+            grpc_status: None,
+            failure: reason.map(failure),
+            request_bytes: 0,
+            response_bytes: 0,
+            duration_us: 1,
+            waited_us: 0,
+            upstream_us: 0,
+            attempts: Default::default(),
+            plan: 1,
+            rule: None,
+            route: none,
+        }))
+    }
+
+    #[test]
+    fn failures_of_a_service_are_told_by_reason_the_newest_first() {
+        let host = "cart.shop.svc.cluster.local";
+        let mut records = vec![
+            exchange(host, 1, 200, None),
+            exchange("other.shop.svc.cluster.local", 2, 503, Some("no_endpoint")),
+            exchange(host, 0, 503, Some("no_endpoint")),
+        ];
+        records.extend((10..20).map(|id| exchange(host, id, 503, Some("no_endpoint"))));
+        records.push(exchange(host, 30, 500, None));
+        let told = failed(records, &Failed { host: host.into(), most: 3 });
+        let said: Vec<_> = told["exchanges"].as_array().unwrap().iter().map(|one| (one["requestId"].as_str().unwrap(), &one["reason"])).collect();
+        let id = |number: u128| format!("{number:032x}");
+        let unavailable = json!("no_endpoint");
+        assert_eq!(said, [
+            (id(30).as_str(), &json!("http_5xx")),
+            (&id(19), &unavailable),
+            (&id(18), &unavailable),
+            (&id(17), &unavailable)
+        ]);
+        assert_eq!((&told["exchanges"][1]["from"], &told["exchanges"][1]["path"]), (&json!("shop/web-v1"), &json!("/a \"b\"\n")));
     }
 
     #[test]

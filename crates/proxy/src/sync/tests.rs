@@ -329,10 +329,12 @@ fn the_desk_answers_what_it_is_asked() {
         proxy.ready().await;
         control.ask(1, ask::What::Config(true));
         control.ask(2, ask::What::Exchange("no-such-request".into()));
-        let answers = eventually(|| Some(control.seen.lock().answers.clone()).filter(|answers| answers.len() == 2)).await;
+        control.ask(3, ask::What::Failed(taut_wire::desk::Failed { host: "nobody.default.svc.cluster.local".into(), most: 5 }));
+        let answers = eventually(|| Some(control.seen.lock().answers.clone()).filter(|answers| answers.len() == 3)).await;
         let config: serde_json::Value = serde_json::from_str(&answers[0].1).unwrap();
         assert_eq!((answers[0].0, config["workload"]["uid"].as_str()), (1, Some("default/reviews-1")));
         assert_eq!(answers[1], (2, String::new()));
+        assert_eq!(answers[2], (3, r#"{"exchanges":[]}"#.to_owned()));
     });
 }
 

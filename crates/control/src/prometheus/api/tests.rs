@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::prometheus::series::{Family, Sample, Series};
+use crate::signals::{Limits, Store};
 use http::{Method, Request as HttpRequest};
 use http_body_util::BodyExt;
 use taut_wire::net::OsNetwork;
@@ -40,7 +41,8 @@ fn app() -> Router {
     let wall = jiff::Timestamp::from_millisecond(NOW).unwrap();
     let world = World::simulated(Arc::new(OsNetwork), 1, wall);
     let authenticate: Authenticate = Arc::new(|token| if token == Some("secret") { Ok("admin".into()) } else { Err("no".into()) });
-    router(Prometheus::new(Arc::new(Two), Proxies::default(), world, authenticate))
+    let mesh = Arc::new(Mesh::new(Store::in_memory(Limits::default())));
+    router(Prometheus::new(Arc::new(Two), mesh, Proxies::default(), world, authenticate))
 }
 
 async fn send(method: Method, target: &str, authorization: &str, body: &'static str) -> (StatusCode, Value) {
@@ -122,6 +124,7 @@ async fn only_those_with_the_token_ask() {
         let (found, _) = send(Method::GET, "/prometheus/api/v1/query?query=1", authorization, "").await;
         assert_eq!(found, status, "{authorization}");
         assert_eq!(send(Method::GET, "/taut/v1/prometheus/targets", authorization, "").await.0, status);
+        assert_eq!(send(Method::GET, "/metrics/mesh", authorization, "").await.0, status);
     }
 }
 

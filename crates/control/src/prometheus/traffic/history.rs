@@ -3,10 +3,10 @@
 use super::{Changes, OWN_LABELS, series_name};
 use crate::prometheus::labels::LabelSet;
 use crate::prometheus::series::{Condition, Selector};
-use crate::signals::{Filter, Reports};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::signals::{Columns, Filter, Reports};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use taut_model::signal::{Edge, Protocol, Reporter, Security, Signals, Sketch};
+use taut_model::signal::{Edge, Protocol, Reporter, Security, Signals, Sketch, UNKNOWN};
 use taut_observe::metrics::BUCKETS;
 use taut_observe::names::label;
 use taut_observe::{flags, labels, record};
@@ -91,23 +91,22 @@ fn pairs(edge: &record::Edge, code: Option<(u16, Option<u16>)>, flags: &str) -> 
 
 /// Which span is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reading {
+pub enum Reading {
+    /// By the place of the bound at which it ends.
     Step(usize),
     SinceEver,
 }
 
 pub struct Histories {
     selector: Selector,
-    reading: Reading,
-    last_read: usize,
     all: Vec<History>,
-    /// `None`: not asked for.
-    known: HashMap<Arc<Edge>, Option<usize>>,
+    /// The edge that is being read, and the place of its history; `None`: not asked for.
+    current: Option<(Arc<Edge>, Option<usize>)>,
 }
 
 impl Histories {
     pub fn new(selector: Selector) -> Self {
-        Self { selector, reading: Reading::Step(0), last_read: 0, all: vec![], known: HashMap::new() }
+        Self { selector, all: vec![], current: None }
     }
 
     /// What the store need not give.
@@ -116,56 +115,52 @@ impl Histories {
         let reporters: Vec<Reporter> = reporters.collect();
         let named = |label: &str| {
             self.selector.matchers.iter().find_map(|matcher| match &matcher.condition {
-                Condition::Is(value) if matcher.label == label && !value.is_empty() => Some(value.clone()),
+                Condition::Is(value) if matcher.label == label && !value.is_empty() && value != UNKNOWN => Some(value.clone()),
                 _ => None,
             })
         };
         Filter {
             reports: if let [one] = reporters[..] { Reports::Of(one) } else { Reports::Both },
             workload: named(label::DESTINATION_WORKLOAD).or_else(|| named(label::SOURCE_WORKLOAD)),
+            service: named(label::DESTINATION_SERVICE_NAME).or_else(|| named(label::DESTINATION_SERVICE)),
             ..Filter::default()
         }
     }
 
-    pub fn at_step(&mut self, place: usize) {
-        self.reading = Reading::Step(place);
-    }
-
-    pub fn since_ever(&mut self) {
-        self.reading = Reading::SinceEver;
-    }
-
-    /// How many numbers the last reading gave.
-    pub fn last_read(&self) -> usize {
-        self.last_read
+    /// What of the store's signals is asked for.
+    pub fn columns(&self) -> Columns {
+        let of_durations = [Slot::Bucket(0), Slot::Duration, Slot::Durations];
+        match of_durations.into_iter().any(|slot| self.selector.admits(super::NAME, series_name(slot))) {
+            true => Columns::All,
+            false => Columns::Counts,
+        }
     }
 
     pub fn into_all(self) -> Vec<History> {
         self.all
     }
 
-    pub fn read(&mut self, edges: Vec<(Arc<Edge>, Signals)>) {
-        self.last_read = 0;
-        for (edge, signals) in edges {
-            let Some(place) = self.place(&edge) else { continue };
-            let (history, reading, read) = (&mut self.all[place], self.reading, &mut self.last_read);
-            let selector = &self.selector;
-            each(&edge, &signals, &mut history.outcomes, &|name| selector.admits(super::NAME, name), &mut |slot, value| {
-                *read += 1;
-                match reading {
-                    Reading::Step(place) => history.changes.entry(slot).or_default().at.push((place, value)),
-                    Reading::SinceEver => history.changes.entry(slot).or_default().before += value,
-                }
-            });
-        }
+    /// Takes what an edge has added in a span; how many numbers that are. All spans of an edge come one after the other.
+    pub fn read(&mut self, edge: &Arc<Edge>, reading: Reading, signals: &Signals) -> usize {
+        let Some(place) = self.place(edge, reading) else { return 0 };
+        let (history, selector, mut read) = (&mut self.all[place], &self.selector, 0);
+        each(edge, signals, &mut history.outcomes, &|name| selector.admits(super::NAME, name), &mut |slot, value| {
+            read += 1;
+            match reading {
+                Reading::Step(place) => history.changes.entry(slot).or_default().at.push((place, value)),
+                Reading::SinceEver => history.changes.entry(slot).or_default().before += value,
+            }
+        });
+        read
     }
 
     /// The place of an edge's history, unless nobody asks for it.
-    fn place(&mut self, edge: &Arc<Edge>) -> Option<usize> {
-        if let Some(place) = self.known.get(edge) {
+    fn place(&mut self, edge: &Arc<Edge>, reading: Reading) -> Option<usize> {
+        if let Some((_, place)) = self.current.as_ref().filter(|(current, _)| Arc::ptr_eq(current, edge)) {
             return *place;
         }
-        if self.reading == Reading::SinceEver {
+        // Older sums belong to what is there now: others have ended.
+        if reading == Reading::SinceEver {
             return None;
         }
         let recorded = recorded(edge);
@@ -177,13 +172,13 @@ impl Histories {
             self.all.push(History { edge: recorded, base, outcomes: vec![], changes: BTreeMap::new() });
             self.all.len() - 1
         });
-        self.known.insert(edge.clone(), place);
+        self.current = Some((edge.clone(), place));
         place
     }
 }
 
 /// As records have it, from which labels are made.
-fn recorded(edge: &Edge) -> record::Edge {
+pub fn recorded(edge: &Edge) -> record::Edge {
     record::Edge {
         reporter: edge.reporter,
         source: edge.source.clone(),
@@ -197,7 +192,7 @@ fn recorded(edge: &Edge) -> record::Edge {
 }
 
 /// Calls `visit` with each number above 0 of the series that are asked for. `asked`: by the series' name.
-fn each(edge: &Edge, signals: &Signals, outcomes: &mut Vec<Outcome>, asked: &dyn Fn(&str) -> bool, visit: &mut dyn FnMut(Slot, f64)) {
+pub fn each(edge: &Edge, signals: &Signals, outcomes: &mut Vec<Outcome>, asked: &dyn Fn(&str) -> bool, visit: &mut dyn FnMut(Slot, f64)) {
     let mut count = |slot: Slot, value: u64| {
         if value > 0 && asked(series_name(slot)) {
             visit(slot, value as f64);
