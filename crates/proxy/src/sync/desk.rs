@@ -1,11 +1,12 @@
 //! What is said at the desk: hello, readiness, and the answers to what the control plane asks.
 
 use super::Sync;
+use crate::identity::{HeldIdentity, fingerprint};
 use crate::ring::{Record, Tapped};
 use crate::status::Readiness;
 use serde_json::{Value, json};
 use taut_observe::record::{Edge, Party};
-use taut_wire::desk::{self, Answer, Ask, Hello, Port, Tap, ask, readiness};
+use taut_wire::desk::{self, Answer, Ask, Hello, Holding, Port, Tap, ask, readiness};
 
 pub(super) fn hello(sync: &Sync, now: &Readiness) -> Hello {
     let own = sync.current.workload();
@@ -28,6 +29,17 @@ pub(super) fn hello(sync: &Sync, now: &Readiness) -> Hello {
         readiness: Some(self::readiness(now)),
         locality: own.locality.clone(),
         admin: sync.admin.clone(),
+    }
+}
+
+pub(super) fn holding(held: &HeldIdentity) -> Holding {
+    let leaf = held.chain.first().and_then(|leaf| webpki::EndEntityCert::try_from(leaf).ok());
+    Holding {
+        serial: leaf.map(|leaf| leaf.serial().to_vec()).unwrap_or_default(),
+        not_before: held.not_before.as_second(),
+        not_after: held.not_after.as_second(),
+        signer: held.signer().map(Vec::from).unwrap_or_default(),
+        roots: held.roots.iter().map(|root| fingerprint(root).to_vec()).collect(),
     }
 }
 

@@ -61,7 +61,7 @@ pub struct Kept {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromProxy {
-    #[prost(oneof = "from_proxy::Say", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "from_proxy::Say", tags = "1, 2, 3, 4, 5")]
     pub say: ::core::option::Option<from_proxy::Say>,
 }
 /// Nested message and enum types in `FromProxy`.
@@ -76,6 +76,8 @@ pub mod from_proxy {
         Readiness(super::Readiness),
         #[prost(message, tag = "4")]
         Answer(super::Answer),
+        #[prost(message, tag = "5")]
+        Holding(super::Holding),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -169,6 +171,24 @@ pub struct ResourceAck {
     /// The proxy dropped it.
     #[prost(bool, tag = "6")]
     pub removed: bool,
+}
+/// The certificate that the proxy shows now. Sent after Hello, and whenever another one is taken up.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Holding {
+    /// Of the leaf, as it stands in it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub serial: ::prost::alloc::vec::Vec<u8>,
+    /// Unix seconds.
+    #[prost(int64, tag = "2")]
+    pub not_before: i64,
+    #[prost(int64, tag = "3")]
+    pub not_after: i64,
+    /// SHA-256 of the certificate that signed it.
+    #[prost(bytes = "vec", tag = "4")]
+    pub signer: ::prost::alloc::vec::Vec<u8>,
+    /// SHA-256 of each root that peers' chains may end in, in order.
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    pub roots: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Readiness {
