@@ -6,6 +6,7 @@
 mod analyze;
 mod api;
 mod apply;
+mod audit;
 mod bookstore;
 mod changes;
 mod dashboard;
@@ -26,6 +27,7 @@ mod terminal;
 mod test;
 mod token;
 mod top;
+mod trust;
 mod up;
 mod wait;
 mod why;
@@ -95,6 +97,10 @@ enum Command {
     Changes(changes::Arguments),
     /// Take a change of configuration back
     Rollback(changes::RollbackArguments),
+    /// Whom the mesh believes, who holds what; replace the root, revoke certificates
+    Trust(trust::Arguments),
+    /// Who did what to the mesh's trust and configuration, and whether the log of it was touched
+    Audit(audit::Arguments),
     /// Make a join token, for one proxy, once; or a token for a person
     Token(token::Arguments),
     /// Print shell completions
@@ -170,6 +176,8 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
             Command::Plan(a) => plan::plan(place, a).await,
             Command::Changes(a) => changes::changes(place, a).await.map(done),
             Command::Rollback(a) => changes::rollback(place, a).await.map(done),
+            Command::Trust(a) => trust::trust(place, a).await.map(done),
+            Command::Audit(a) => audit::audit(place, a).await.map(done),
             Command::Token(a) => token::token(place, a).await.map(done),
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Arguments::command(), "taut", &mut std::io::stdout());

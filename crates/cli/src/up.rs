@@ -15,6 +15,7 @@ use taut_control::{Options, World};
 #[command(after_help = "Examples:
   taut up
   taut up --config ./mesh                       load and watch a directory of YAML
+  taut up --ca-dir /etc/taut/ca                 sign with an intermediate of your own authority
   kubectl --kubeconfig ~/.local/state/tautline/kubeconfig get services -A")]
 pub struct Arguments {
     /// Load and watch the *.yaml, *.yml and *.json of this directory
@@ -38,6 +39,13 @@ pub struct Arguments {
     /// Lifetime of workload certificates
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
     leaf_lifetime: Duration,
+    /// Sign with an authority of your own: a directory of ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem, as in Istio's cacerts
+    /// secret; watched
+    #[arg(long, value_name = "DIR")]
+    ca_dir: Option<PathBuf>,
+    /// Refuse what the revocation lists of this file name (PEM or DER); watched
+    #[arg(long, value_name = "FILE")]
+    crl: Option<PathBuf>,
 }
 
 /// Where the dashboard listens, if anywhere.
@@ -72,6 +80,8 @@ pub async fn up(place: &Place, arguments: Arguments) -> Outcome {
         assets: crate::dashboard::ASSETS,
         trust_domain: arguments.trust_domain,
         leaf_lifetime: arguments.leaf_lifetime,
+        ca_directory: arguments.ca_dir,
+        revocation_lists: arguments.crl,
         ..Options::default()
     };
     let running = taut_control::start(World::os(), options).await.map_err(|fault| Failure::cannot(fault.to_string()))?;

@@ -52,6 +52,11 @@ fn security() {
 }
 
 #[test]
+fn trust() {
+    page("trust");
+}
+
+#[test]
 fn analyze() {
     page("analyze");
 }

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod api;
+pub mod audit;
 pub mod authority;
 pub mod changes;
 mod condition;
@@ -31,6 +32,7 @@ pub mod store;
 mod tap;
 pub mod translate;
 pub mod trial;
+pub mod trust;
 pub mod view;
 pub mod why;
 pub mod world;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use taut_wire::desk::{Acknowledge, Ask, Hello, ask};
+use taut_wire::desk::{Acknowledge, Ask, Hello, Holding, ask};
 use taut_wire::resource::ResourceType;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -94,6 +94,8 @@ pub struct Proxy {
     pub readiness: &'static str,
     pub viewer: Viewer,
     pub asked: Arc<Asked>,
+    /// The certificate that it says it shows, and by which roots it checks others'. `None`: it has not said.
+    pub holding: Option<Arc<Holding>>,
 }
 
 /// The hosts that a proxy asked for, and which version of the mesh was published then; 0 for those it may have had before.
@@ -145,6 +147,7 @@ impl Proxies {
             readiness: "NotReady",
             viewer,
             asked,
+            holding: None,
         };
         if let Some(before) = table.proxies.insert(uid.to_owned(), proxy) {
             before.line.displaced.notify_one();
@@ -190,6 +193,17 @@ impl Proxies {
 
     pub fn readiness(&self, uid: &str, number: u64, readiness: &'static str) {
         self.with(uid, number, |proxy| proxy.readiness = readiness);
+    }
+
+    /// What it says of its certificate; longer than any is what is not one.
+    pub fn holds(&self, uid: &str, number: u64, holding: Holding) {
+        let sound = holding.serial.len() <= 64
+            && holding.signer.len() <= 32
+            && holding.roots.len() <= 16
+            && holding.roots.iter().all(|root| root.len() <= 32);
+        if sound {
+            self.with(uid, number, |proxy| proxy.holding = Some(Arc::new(holding)));
+        }
     }
 
     fn with(&self, uid: &str, number: u64, change: impl FnOnce(&mut Proxy)) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use taut_model::object::Object;
 use taut_model::origin::{ObjectRef, Origin};
 use taut_model::route::Route;
+use taut_model::trust::TrustBundle;
 use taut_wire::resource::{Resource, ResourceType, encode, version};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -18,6 +19,9 @@ const COALESCE: Duration = Duration::from_millis(20);
 
 /// Name -> version and bytes, of one type.
 pub type Encoded = BTreeMap<String, (String, Arc<[u8]>)>;
+
+/// By trust domain.
+type Trust = BTreeMap<String, Arc<TrustBundle>>;
 
 /// One consistent state of the mesh.
 #[derive(Default)]
@@ -36,9 +40,13 @@ pub struct Published {
 }
 
 impl Published {
-    /// Bytes of resources that did not change are taken over from `before`.
+    /// Bytes of resources that did not change are taken over from `before`, and so is what the authority says.
     pub fn new(objects: &[Arc<Object>], version: u64, settings: &Settings, before: &Published) -> Self {
-        let translation = translate::translate(objects, settings);
+        Self::trusting(before.translation.trust.clone(), objects, version, settings, before)
+    }
+
+    fn trusting(trust: Trust, objects: &[Arc<Object>], version: u64, settings: &Settings, before: &Published) -> Self {
+        let translation = Translation { trust, ..translate::translate(objects, settings) };
         let index = Index::new(&translation);
         let generations = objects.iter().map(|object| (object.reference(), object.generation())).collect();
         let mut published = Self { version, translation, index, generations, ..Self::default() };
@@ -59,6 +67,7 @@ impl Published {
         self.encode_type(&new.limits, &old.limits, before, |one| &one.origin, Resource::RateLimit);
         self.encode_type(&new.settings, &old.settings, before, |one| &one.origin, Resource::MeshSettings);
         self.encode_type(&new.telemetry, &old.telemetry, before, |one| &one.origin, Resource::Telemetry);
+        self.encode_type(&new.trust, &old.trust, before, |one| &one.origin, Resource::TrustBundle);
         self.translation = new;
     }
 
@@ -128,6 +137,7 @@ pub fn names(view: &View, of_type: ResourceType) -> &std::collections::BTreeSet<
         ResourceType::RateLimit => &view.limits,
         ResourceType::MeshSettings => &view.settings,
         ResourceType::Telemetry => &view.telemetry,
+        ResourceType::TrustBundle => &view.trust,
     }
 }
 
@@ -135,6 +145,8 @@ pub fn names(view: &View, of_type: ResourceType) -> &std::collections::BTreeSet<
 pub struct Publisher {
     store: Store,
     settings: Settings,
+    /// What the authority says. `None`: there is no authority to follow.
+    trust: Option<watch::Receiver<Arc<TrustBundle>>>,
     published: watch::Sender<Arc<Published>>,
 }
 
@@ -143,7 +155,14 @@ impl Publisher {
     pub fn new(store: Store, settings: Settings) -> Self {
         let (objects, version) = store.all();
         let first = Published::new(&objects, version, &settings, &Published::default());
-        Self { store, settings, published: watch::Sender::new(Arc::new(first)) }
+        Self { store, settings, trust: None, published: watch::Sender::new(Arc::new(first)) }
+    }
+
+    /// Publishes what the authority says beside what the store holds, and follows it.
+    pub fn trusting(self, trust: watch::Receiver<Arc<TrustBundle>>) -> Self {
+        let following = Self { trust: Some(trust), ..self };
+        following.publish();
+        following
     }
 
     pub fn subscribe(&self) -> watch::Receiver<Arc<Published>> {
@@ -164,9 +183,16 @@ impl Publisher {
 
     /// Returns when events were missed.
     async fn follow(&self, mut watch: crate::store::Watch) {
+        let mut trust = self.trust.clone();
         loop {
-            let Ok(event) = watch.next().await else { return };
-            let mut changed = matters(&event);
+            let mut changed = tokio::select! {
+                biased;
+                () = said(&mut trust) => true,
+                event = watch.next() => match event {
+                    Ok(event) => matters(&event),
+                    Err(_) => return,
+                },
+            };
             while let Some(event) = match watch.try_next() {
                 Ok(event) => event,
                 Err(_) => return,
@@ -184,9 +210,21 @@ impl Publisher {
     fn publish(&self) {
         let before = self.published.borrow().clone();
         let (objects, version) = self.store.all();
-        let next = Published::new(&objects, version, &self.settings, &before);
+        let bundle = self.trust.as_ref().map(|trust| trust.borrow().clone());
+        let trust = bundle.map(|bundle| (bundle.trust_domain.clone(), bundle)).into_iter().collect();
+        let next = Published::trusting(trust, &objects, version, &self.settings, &before);
         self.published.send_replace(Arc::new(next));
     }
+}
+
+/// Resolves when the authority says something new.
+async fn said(trust: &mut Option<watch::Receiver<Arc<TrustBundle>>>) {
+    if let Some(trust) = trust
+        && trust.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Whether an event can change what is delivered: a status cannot, but for a workload's health.

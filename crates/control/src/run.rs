@@ -3,10 +3,12 @@
 mod behind;
 mod keys;
 mod site;
+mod trusted;
 
 use crate::access::{self, Access};
 use crate::api::{self, Api, User};
-use crate::authority::{Authority, AuthoritySettings, private_directory, warn_if_shared};
+use crate::audit::Audit;
+use crate::authority::{Authority, private_directory, warn_if_shared};
 use crate::dashboard::assets::Assets;
 use crate::fault::Fault;
 use crate::https;
@@ -58,6 +60,10 @@ pub struct Options {
     pub trust_domain: String,
     /// The longest life of a workload's certificate.
     pub leaf_lifetime: Duration,
+    /// Directory of a plugged-in authority, in the layout of Istio's `cacerts`, to use and watch.
+    pub ca_directory: Option<PathBuf>,
+    /// File of revocation lists to take up and watch.
+    pub revocation_lists: Option<PathBuf>,
     /// What the store of signals may use.
     pub signals: signals::Limits,
 }
@@ -77,6 +83,8 @@ impl Default for Options {
             config: None,
             trust_domain: "cluster.local".to_owned(),
             leaf_lifetime: Duration::from_secs(24 * 3600),
+            ca_directory: None,
+            revocation_lists: None,
             signals: signals::Limits::default(),
         }
     }
@@ -133,21 +141,19 @@ pub async fn run(world: World, options: Options, shutdown: impl Future<Output = 
 /// keys that do not fit: each as one line that says what to do.
 pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let store = open_store(&options)?;
-    let settings = AuthoritySettings { trust_domain: options.trust_domain.clone(), leaf_lifetime: options.leaf_lifetime };
-    let authority = Arc::new(Authority::open(options.state.as_deref(), settings, world.wall())?);
+    let authority = trusted::authority(&options, &world)?;
     let grpc = bind(&world, options.grpc, "--grpc").await?;
     let http = bind(&world, options.api, "--api").await?;
     let (grpc_at, api_at) = (address(&grpc)?, address(&http)?);
     let site = site::open(&world, &options).await?;
     let admin_token = keys::kept_token(options.state.as_deref(), "admin.token")?;
     let access = Access::open(options.state.as_deref(), admin_token.clone(), world.clone())?;
-    let kubeconfig_text = keys::kubeconfig(api_at, &authority.root_pem(), &admin_token);
-    let kubeconfig = options.state.as_deref().map(|state| keys::write_kubeconfig(state, &kubeconfig_text)).transpose()?;
+    let (kubeconfig, kubeconfig_text) = keys::first_kubeconfig(options.state.as_deref(), api_at, &authority, &admin_token)?;
     let api = api(&store, &world, &access)?;
     let directory = options.config.as_deref().map(|config| Directory::open(config, store.clone(), world.clone())).transpose()?;
     let proxies = Proxies::default();
     let registry = Registry::new(store.clone(), world.clone())?;
-    let publisher = Publisher::new(store.clone(), Settings { trust_domain: options.trust_domain.clone() });
+    let publisher = Publisher::new(store.clone(), Settings { trust_domain: options.trust_domain.clone() }).trusting(authority.bundle());
     let published = publisher.subscribe();
     let board = Board::new(store.clone(), proxies.clone(), published.clone());
     let dialled_at = [grpc_at.ip(), api_at.ip()].into_iter().chain(site.as_ref().map(site::Site::ip)).collect();
@@ -156,6 +162,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
 
+    let trust = trusted::trust(&options, &authority, &proxies, &published, &world)?;
     let side = Arc::new(Side {
         authority: authority.clone(),
         proxies: proxies.clone(),
@@ -168,16 +175,18 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         access: access.clone(),
         dashboard: site.as_ref().map(|site| site.counts.clone()),
         signals: signals.clone(),
+        trust,
+        audit: Audit::open(options.state.as_deref())?,
     });
     let services = services(&side, &registry, &stopping);
-    let router = behind::routes(side, api, &store, &signals);
+    let router = behind::routes(side.clone(), api, &store, &signals);
     let mut serving = serve_proxies(grpc, &certificate, services)?;
     serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router.clone(), stopping.clone()));
     let dashboard = site.map(|site| site.serve(&mut serving, &options, access.clone(), &certificate, router, stopping)).transpose()?;
     let shown = slices::keep(store.clone(), published.clone(), world.clone());
-    let keeping = signals::keep(signals.clone(), world.clone());
     let mut tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown);
-    tending.spawn(keeping);
+    let kept = options.state.map(|state| keys::keep_kubeconfig(state, api_at, authority.clone(), admin_token.clone()));
+    trusted::tend(&mut tending, &side, &store, kept);
     Ok(Running {
         grpc: grpc_at,
         api: api_at,
@@ -210,6 +219,7 @@ fn services(side: &Side, registry: &Registry, stopping: &Stopping) -> Services {
         world: side.world.clone(),
         stopping: stopping.clone(),
         signals: side.signals.clone(),
+        audit: side.audit.clone(),
     }
 }
 

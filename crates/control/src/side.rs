@@ -1,6 +1,7 @@
 //! The control plane's own HTTP routes beside the Kubernetes API: status, liveness, tokens, explanations, metrics.
 
-use crate::access::Access;
+use crate::access::{Access, Visitor};
+use crate::audit::Audit;
 use crate::authority::Authority;
 use crate::authority::tokens::{DEFAULT_LIFETIME, Grant};
 use crate::dashboard::Counts;
@@ -12,6 +13,7 @@ use crate::signals;
 use crate::source::directory::Report;
 use crate::status::{Board, Survey, Surveyed};
 use crate::tap;
+use crate::trust::{Alarm, Trust};
 use crate::why::{self, NoAnswer, Question};
 use crate::world::World;
 use axum::body::Bytes;
@@ -54,6 +56,8 @@ pub struct Side {
     /// `None` without a dashboard.
     pub dashboard: Option<Arc<Counts>>,
     pub signals: signals::Store,
+    pub trust: Trust,
+    pub audit: Audit,
 }
 
 /// `beside`: other routes that ask for no more than to be known.
@@ -139,7 +143,8 @@ fn problems(side: &Side) -> Vec<Value> {
         value["text"] = problem.to_string().into();
         value
     };
-    files.iter().chain(&side.board.problems()).map(with_text).collect()
+    let alarms = side.trust.alarms();
+    alarms.iter().map(Alarm::to_json).chain(files.iter().chain(&side.board.problems()).map(with_text)).collect()
 }
 
 #[derive(Deserialize)]
@@ -152,7 +157,7 @@ struct Wanted {
     ttl_seconds: Option<u64>,
 }
 
-async fn tokens(State(side): State<Arc<Side>>, body: Bytes) -> Response {
+async fn tokens(State(side): State<Arc<Side>>, visitor: Visitor, body: Bytes) -> Response {
     let wanted: Wanted = match serde_json::from_slice(&body) {
         Ok(wanted) => wanted,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("the body must be {{namespace, serviceAccount?, ttlSeconds?}}: {error}")),
@@ -165,8 +170,12 @@ async fn tokens(State(side): State<Arc<Side>>, body: Bytes) -> Response {
             format!("{} is the control plane's own identity; ask for a token for another service account", side.authority.control_identity());
         return refuse(StatusCode::BAD_REQUEST, message);
     }
+    let about = json!({"namespace": grant.namespace, "serviceAccount": grant.service_account, "seconds": lifetime.as_secs()});
     match side.authority.join_token(&side.advertised, grant, lifetime, side.world.wall()) {
-        Ok((token, expires)) => Json(json!({"token": token.text().as_str(), "id": token.id, "expires": expires.to_string()})).into_response(),
+        Ok((token, expires)) => {
+            side.audit.note(side.world.wall(), &visitor.user, "token.made", json!({"id": token.id, "for": about}));
+            Json(json!({"token": token.text().as_str(), "id": token.id, "expires": expires.to_string()})).into_response()
+        }
         Err(fault) => refuse(StatusCode::INTERNAL_SERVER_ERROR, fault.to_string()),
     }
 }
@@ -228,6 +237,25 @@ async fn exchange(State(side): State<Arc<Side>>, Path(request_id): Path<String>)
     }
 }
 
+fn trust_metrics(trust: &Trust) -> String {
+    let name = names::CERTIFICATE_EXPIRY;
+    let mut text = format!("# HELP {name} Seconds until the certificate expires.\n# TYPE {name} gauge\n");
+    for (certificate, left) in trust.expiries() {
+        text.push_str(&format!("{name}{{certificate=\"{certificate}\"}} {left}\n"));
+    }
+    let standing = trust.authority.standing();
+    let waiting = standing.rotation.as_ref().map_or(0, |rotation| trust.waiting(rotation).len());
+    let rows: [(&str, &str, usize); 3] = [
+        (names::CONTROL_ROTATING, "1 while the root is being replaced.", usize::from(standing.rotation.is_some())),
+        (names::CONTROL_ROTATION_WAITING, "Proxies that the rotation of the root waits for.", waiting),
+        (names::CONTROL_ALARMS, "Certificates and their sources that need care.", trust.alarms().len()),
+    ];
+    for (name, help, value) in rows {
+        text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"));
+    }
+    text
+}
+
 async fn metrics(State(side): State<Arc<Side>>) -> Response {
     let Survey { published, proxies, objects } = side.board.survey();
     let resources: usize = published.encoded.values().map(std::collections::BTreeMap::len).sum();
@@ -246,6 +274,7 @@ async fn metrics(State(side): State<Arc<Side>>) -> Response {
     for (name, help, value) in rows {
         text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"));
     }
+    text.push_str(&trust_metrics(&side.trust));
     text.push_str(&side.dashboard.as_ref().map(|counts| counts.text(side.access.sessions())).unwrap_or_default());
     text.push_str(&side.signals.metrics());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()

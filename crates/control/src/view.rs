@@ -32,6 +32,7 @@ pub struct View {
     pub limits: BTreeSet<String>,
     pub settings: BTreeSet<String>,
     pub telemetry: BTreeSet<String>,
+    pub trust: BTreeSet<String>,
 }
 
 /// Lookup tables over one translation.
@@ -141,6 +142,7 @@ pub fn view(mesh: &Translation, index: &Index, viewer: &Viewer) -> View {
         view.telemetry.extend(index.telemetry.get(namespace).into_iter().flatten().cloned());
     }
     view.settings.extend(mesh.settings.keys().cloned());
+    view.trust.extend(mesh.trust.keys().cloned());
     view
 }
 

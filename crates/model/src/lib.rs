@@ -25,4 +25,5 @@ pub mod settings;
 pub mod signal;
 pub mod telemetry;
 pub mod tree;
+pub mod trust;
 pub mod workload;

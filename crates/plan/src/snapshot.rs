@@ -9,6 +9,7 @@ use taut_model::route::Route;
 use taut_model::service::Service;
 use taut_model::settings::MeshSettings;
 use taut_model::telemetry::Telemetry;
+use taut_model::trust::TrustBundle;
 use taut_model::workload::Workload;
 
 /// One proxy's view of the mesh. Keys are the wire's resource names: the host for a service, the uid for a workload,
@@ -32,6 +33,8 @@ pub struct Snapshot {
     /// At most one; none are the defaults.
     pub settings: BTreeMap<String, Arc<MeshSettings>>,
     pub telemetry: BTreeMap<String, Arc<Telemetry>>,
+    /// By what peers' certificates are checked. No decision depends on it: who a peer is, is settled before the plan is asked.
+    pub trust: BTreeMap<String, Arc<TrustBundle>>,
     /// Whether the control plane has sent every policy that concerns `own`. Until then inbound is refused: fail closed.
     pub policies_complete: bool,
 }

@@ -23,6 +23,7 @@ use crate::proxy_protocol::{self, Ends};
 use crate::record::OpenConnection;
 use crate::respond::ResponseBody;
 use crate::tls::{self, Spoken};
+use crate::trust::Shown;
 use crate::tunnel::{self, Client};
 use crate::upgrade::Upgrade;
 use crate::websocket;
@@ -245,29 +246,49 @@ async fn peer(engine: Rc<Engine>, arrival: Arrival, stream: Stream) -> Option<Se
             open.close(Some(&Fault::new(Kind::HandshakeFailed, why)));
             None
         }
-        Ok(Proven { io, identity, named }) => {
+        Ok(Proven { io, identity, shown, named }) => {
             let arrival = Arrival { peer: Some(Arc::new(identity)), ..arrival };
-            let Named::Here(destination, spoken) = named else { return Some(serve_tunnels(engine, arrival, io).boxed_local()) };
-            let arrival = Arrival { sni: Some(server_name(&destination)), destination: Some(destination), ..arrival };
-            match spoken {
-                Spoken::Http1 => Some(serve_http1(engine, arrival, io)),
-                Spoken::Http1Shared => Some(serve_http2(engine, arrival, io, Dialect::Http1).boxed_local()),
-                Spoken::Http2 => Some(serve_http2(engine, arrival, io, Dialect::Http2).boxed_local()),
-                Spoken::Tcp | Spoken::Hbone if protocol(&engine, &arrival).await.is_http() => {
-                    let open = OpenConnection::new(&engine, arrival.edge(&engine, Protocol::Tcp), engine.pin().version());
-                    let why = "the port speaks HTTP, and the peer's proxy announced another protocol: both must know the same appProtocol";
-                    open.close(Some(&Fault::new(Kind::HandshakeFailed, why)));
-                    None
-                }
-                Spoken::Tcp | Spoken::Hbone => Some(tunnel::carry(engine, Rc::new(arrival), Client::Ready(io)).boxed_local()),
-            }
+            let served = proven_peer(engine.clone(), arrival.clone(), io, named).await?;
+            Some(until_revoked(engine, arrival, shown, served).boxed_local())
         }
+    }
+}
+
+/// Ends a peer's connection, with all that is under way on it, when a certificate is revoked by which the peer has proven itself.
+async fn until_revoked(engine: Rc<Engine>, arrival: Arrival, shown: Shown, served: Served) {
+    let current = engine.current.clone();
+    tokio::select! {
+        biased;
+        () = current.revoked(&shown) => {
+            let open = OpenConnection::new(&engine, arrival.edge(&engine, Protocol::Tcp), engine.pin().version());
+            open.close(Some(&Fault::new(Kind::HandshakeFailed, "the peer's certificate was revoked: its connection was ended")));
+        }
+        () = served => {}
+    }
+}
+
+/// A peer that has proven who it is.
+async fn proven_peer(engine: Rc<Engine>, arrival: Arrival, io: Io, named: Named) -> Option<Served> {
+    let Named::Here(destination, spoken) = named else { return Some(serve_tunnels(engine, arrival, io).boxed_local()) };
+    let arrival = Arrival { sni: Some(server_name(&destination)), destination: Some(destination), ..arrival };
+    match spoken {
+        Spoken::Http1 => Some(serve_http1(engine, arrival, io)),
+        Spoken::Http1Shared => Some(serve_http2(engine, arrival, io, Dialect::Http1).boxed_local()),
+        Spoken::Http2 => Some(serve_http2(engine, arrival, io, Dialect::Http2).boxed_local()),
+        Spoken::Tcp | Spoken::Hbone if protocol(&engine, &arrival).await.is_http() => {
+            let open = OpenConnection::new(&engine, arrival.edge(&engine, Protocol::Tcp), engine.pin().version());
+            let why = "the port speaks HTTP, and the peer's proxy announced another protocol: both must know the same appProtocol";
+            open.close(Some(&Fault::new(Kind::HandshakeFailed, why)));
+            None
+        }
+        Spoken::Tcp | Spoken::Hbone => Some(tunnel::carry(engine, Rc::new(arrival), Client::Ready(io)).boxed_local()),
     }
 }
 
 struct Proven {
     io: Io,
     identity: Identity,
+    shown: Shown,
     named: Named,
 }
 
@@ -285,8 +306,10 @@ async fn prove(engine: &Engine, stream: Stream) -> Result<Proven, String> {
     let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(config).accept(Ahead::new(stream))).await;
     let stream = accepted.map_err(|_| format!("no TLS handshake within {HANDSHAKE_TIMEOUT:?}"))?.map_err(|error| error.to_string())?;
     let session = stream.get_ref().1;
-    let leaf = session.peer_certificates().and_then(<[_]>::first).ok_or("the peer sent no certificate")?;
+    let chain = session.peer_certificates().unwrap_or_default();
+    let leaf = chain.first().ok_or("the peer sent no certificate")?;
     let identity = tls::identity_of(leaf).map_err(|error| error.to_string())?;
+    let shown = Shown::of(chain);
     let named = match session.alpn_protocol().and_then(Spoken::from_alpn) {
         Some(Spoken::Hbone) => Named::ByStreams,
         Some(spoken) => {
@@ -295,7 +318,7 @@ async fn prove(engine: &Engine, stream: Stream) -> Result<Proven, String> {
         }
         None => return Err("the peer offered none of the mesh's protocols (ALPN)".to_owned()),
     };
-    Ok(Proven { io: stream.into(), identity, named })
+    Ok(Proven { io: stream.into(), identity, shown, named })
 }
 
 /// A peer's connection that carries many: each of its streams is one.

@@ -4,6 +4,7 @@ use crate::bequest::Heir;
 use crate::checks::Checks;
 use crate::identity::HeldIdentity;
 use crate::options::OwnWorkload;
+use crate::trust::{Shown, Trust};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,8 @@ pub struct Current {
     snapshot: ArcSwap<Snapshot>,
     plan_version: AtomicU64,
     identity: ArcSwapOption<HeldIdentity>,
+    /// Held while the identity is replaced, of which it is a part.
+    trust: Mutex<Option<Arc<Trust>>>,
     /// Carries the version of the pinned plan to those who wait for one.
     pinned: watch::Sender<u64>,
     renewed: watch::Sender<u64>,
@@ -66,6 +69,7 @@ impl Current {
             snapshot: ArcSwap::from_pointee(snapshot),
             plan_version: AtomicU64::new(0),
             identity: ArcSwapOption::empty(),
+            trust: Mutex::default(),
             pinned: watch::Sender::new(0),
             renewed: watch::Sender::new(0),
             stage: watch::Sender::default(),
@@ -240,11 +244,70 @@ impl Current {
         self.pinned.send_replace(version);
     }
 
-    /// Takes up a new certificate or bundle. Handshakes from now on use it; connections that stand are not touched.
+    /// Takes up a new certificate. Handshakes from now on use it; connections that stand are not touched. What the control plane has said
+    /// of whom to believe outweighs what came with the certificate.
     pub fn hold(&self, identity: Arc<HeldIdentity>) {
-        let serial = identity.serial;
-        self.identity.store(Some(identity));
+        let trust = self.trust.lock();
+        self.replace_identity(identity, trust.as_deref());
+    }
+
+    /// Takes up a new bundle. Handshakes from now on are checked by it, and connections of peers that it revokes end.
+    pub fn trust(&self, trust: Arc<Trust>) {
+        let mut now = self.trust.lock();
+        if now.as_deref() == Some(&*trust) {
+            return;
+        }
+        // Connections are pooled by what they were checked by: they stay while that does.
+        let checked_otherwise = |held: &Arc<HeldIdentity>| held.roots != trust.roots || held.revoked != trust.revoked;
+        if let Some(held) = self.identity.load_full().filter(checked_otherwise) {
+            self.replace_identity(held, Some(&trust));
+        }
+        *now = Some(trust);
+        drop(now);
+        // Whoever waits for the bundle alone: it may have come before the first certificate.
+        self.renewed.send_modify(|_| {});
+    }
+
+    /// Everything that is kept for a serial (configurations, pooled connections) is kept for one certificate and one bundle.
+    fn replace_identity(&self, identity: Arc<HeldIdentity>, trust: Option<&Trust>) {
+        let newest = self.identity.load().as_ref().map_or(0, |held| held.serial);
+        let mut held = (*identity).clone();
+        if let Some(trust) = trust {
+            (held.roots, held.revoked) = (trust.roots.clone(), trust.revoked.clone());
+        }
+        held.serial = held.serial.max(newest + 1);
+        let serial = held.serial;
+        self.identity.store(Some(Arc::new(held)));
         self.renewed.send_replace(serial);
+    }
+
+    /// Resolves when another authority signs than the one that signed the certificate that is held, and it is not `known`. Says which.
+    pub async fn superseded(&self, known: Option<[u8; 32]>) -> [u8; 32] {
+        let mut renewed = self.renewed.subscribe();
+        loop {
+            let signs = self.trust.lock().as_ref().and_then(|trust| trust.signer);
+            let signed = self.identity.load().as_ref().and_then(|held| held.signer());
+            if let Some(signs) = signs.filter(|signs| signed.is_some_and(|signed| signed != *signs) && known != Some(*signs)) {
+                return signs;
+            }
+            // The sender lives as long as `self`.
+            if renewed.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Resolves when one of the certificates by which a peer has proven itself is revoked.
+    pub async fn revoked(&self, shown: &Shown) {
+        let mut renewed = self.renewed.subscribe();
+        loop {
+            if self.identity.load().as_ref().is_some_and(|held| held.revoked.holds(shown)) {
+                return;
+            }
+            if renewed.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// A number for a worker, to report under.
@@ -296,7 +359,7 @@ impl Current {
         }
     }
 
-    /// Changes with each certificate.
+    /// Changes with each certificate and bundle.
     pub fn renewed(&self) -> watch::Receiver<u64> {
         self.renewed.subscribe()
     }

@@ -1,6 +1,6 @@
 //! A control plane for tests, on loopback: authority, desk and discovery, with a mesh that the test writes.
 
-use crate::tls::control::{self, CONTROL_ACCOUNT};
+use crate::tls::control::CONTROL_ACCOUNT;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
@@ -14,7 +14,9 @@ use taut_model::signal::Batch;
 use taut_wire::certificate::istio_certificate_service_server::{IstioCertificateService, IstioCertificateServiceServer};
 use taut_wire::certificate::{IstioCertificateRequest, IstioCertificateResponse};
 use taut_wire::desk::desk_server::{Desk, DeskServer};
-use taut_wire::desk::{Acknowledge, Ask, FromProxy, Hello, Kept, Readiness, Report, ToProxy, Welcome, ask, from_proxy, readiness::State, to_proxy};
+use taut_wire::desk::{
+    Acknowledge, Ask, FromProxy, Hello, Holding, Kept, Readiness, Report, ToProxy, Welcome, ask, from_proxy, readiness::State, to_proxy,
+};
 use taut_wire::discovery::aggregated_discovery_service_server::{AggregatedDiscoveryService, AggregatedDiscoveryServiceServer};
 use taut_wire::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use taut_wire::resource::{self, Resource, ResourceType};
@@ -44,6 +46,7 @@ pub struct FakeControl {
 #[derive(Default)]
 pub struct Seen {
     pub hellos: Vec<Hello>,
+    pub holdings: Vec<Holding>,
     pub acknowledged: Vec<Acknowledge>,
     pub readiness: Vec<Readiness>,
     pub answers: Vec<(u64, String)>,
@@ -75,7 +78,7 @@ impl FakeControl {
     pub fn token(&self, at: SocketAddr) -> String {
         let token = JoinToken {
             control: at.to_string(),
-            ca_pin: control::fingerprint(self.issuer.der()),
+            ca_pin: crate::identity::fingerprint(self.issuer.der()),
             namespace: "default".into(),
             service_account: None,
             expires: i64::MAX,
@@ -234,6 +237,7 @@ impl FakeControl {
             }
             from_proxy::Say::Acknowledge(said) => seen.acknowledged.push(said),
             from_proxy::Say::Answer(answer) => seen.answers.push((answer.id, answer.json)),
+            from_proxy::Say::Holding(holding) => seen.holdings.push(holding),
             from_proxy::Say::Readiness(said) => {
                 let gone = said.state() == State::Gone;
                 seen.readiness.push(said);

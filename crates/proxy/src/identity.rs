@@ -1,11 +1,13 @@
 //! Who this proxy is: the certificate it holds now. Getting and renewing one is in `renewal.rs`.
 
+use crate::trust::Revocations;
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
 use taut_model::identity::Identity;
 
-/// A certificate, its key, and the roots that peers' certificates must end in.
+/// A certificate, its key, the roots that peers' certificates must end in, and those that are revoked.
+#[derive(Clone)]
 pub struct HeldIdentity {
     /// Grows at each renewal or bundle change.
     pub serial: u64,
@@ -13,7 +15,23 @@ pub struct HeldIdentity {
     pub chain: Vec<CertificateDer<'static>>,
     pub key: Arc<dyn rustls::sign::SigningKey>,
     pub roots: Vec<CertificateDer<'static>>,
+    pub revoked: Arc<Revocations>,
     pub identity: Identity,
     pub not_before: Timestamp,
     pub not_after: Timestamp,
+}
+
+impl HeldIdentity {
+    /// SHA-256 of the certificate that signed the leaf, if it came along.
+    pub fn signer(&self) -> Option<[u8; 32]> {
+        self.chain.get(1).map(fingerprint)
+    }
+}
+
+/// SHA-256 of a certificate.
+pub fn fingerprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
 }

@@ -79,6 +79,7 @@ pub mod tls;
 pub mod trace;
 pub mod transform;
 mod translate;
+pub mod trust;
 pub mod tunnel;
 pub mod upgrade;
 pub mod usage;

@@ -23,6 +23,8 @@ pub const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// The longest nap: wall clocks jump, and machines sleep.
 const NAP: Duration = Duration::from_secs(60);
 const TELL_EVERY: Duration = Duration::from_secs(30);
+/// Proxies of one mesh that all need new certificates ask over this time, not all at once.
+const SPREAD: Duration = Duration::from_secs(2);
 
 /// Signs requests. It knows how to prove who asks; the caller does not.
 pub trait Signer {
@@ -42,12 +44,22 @@ impl fmt::Display for Refused {
 
 /// Runs for ever.
 pub async fn keep(world: &World, current: &Current, signer: &impl Signer) {
-    let (mut serial, mut came) = (0, None);
+    let (mut serial, mut came, mut asked_of) = (0, None, None);
     loop {
         if let Some(held) = current.identity() {
             serial = held.serial;
+            let mut dice = world.dice(SALT ^ serial);
             let from = came.unwrap_or(held.not_before);
-            nap_until(world, held.renew_at(from, &mut world.dice(SALT ^ serial))).await;
+            tokio::select! {
+                biased;
+                // Once for each: an authority that goes on signing with the other one is not asked without end.
+                signer = current.superseded(asked_of) => {
+                    asked_of = Some(signer);
+                    tracing::info!("the authority signs with another certificate: asking for a new one");
+                    tokio::time::sleep(SPREAD.mul_f64(dice.f64())).await;
+                }
+                () = nap_until(world, held.renew_at(from, &mut world.dice(SALT ^ serial))) => {}
+            }
         }
         let held = obtain(world, current, signer, serial + 1).await;
         came = Some(world.wall());

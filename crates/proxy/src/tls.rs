@@ -1,9 +1,13 @@
 //! TLS of the data path: configurations built from the held identity, and the verifiers that check peers. The only place
-//! of the data path that knows rustls. Resumption is off everywhere in the mesh, since tickets skip the verifiers.
+//! of the data path that knows rustls.
+//!
+//! Resumption is off everywhere in the mesh: a resumed session skips the verifiers, so it would outlive the identity, the bundle and the
+//! revocations that it was verified under. No server gives tickets, no client keeps any, and every connection proves both sides anew.
 
 pub mod control;
 
 use crate::identity::HeldIdentity;
+use crate::trust::Revocations;
 use crate::world::World;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -260,6 +264,7 @@ struct PeerVerifier {
     trust_domain: String,
     /// `None`: any identity of the trust domain; policies say what it may do.
     expect: Option<Identity>,
+    revoked: Arc<Revocations>,
 }
 
 impl PeerVerifier {
@@ -267,13 +272,17 @@ impl PeerVerifier {
         let anchor = |root| webpki::anchor_from_trusted_cert(root).map(|anchor| anchor.to_owned());
         let anchors = held.roots.iter().map(anchor).collect::<Result<_, _>>().map_err(|error| Error::General(format!("trust bundle: {error}")))?;
         let algorithms = provider.signature_verification_algorithms;
-        Ok(Self { anchors, algorithms, trust_domain: held.identity.trust_domain.clone(), expect })
+        Ok(Self { anchors, algorithms, trust_domain: held.identity.trust_domain.clone(), expect, revoked: held.revoked.clone() })
     }
 
     fn verify(&self, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], now: UnixTime, usage: webpki::KeyUsage) -> Result<(), Error> {
         let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|error| Error::General(format!("peer's certificate: {error}")))?;
-        leaf.verify_for_usage(self.algorithms.all, &self.anchors, rest, now, usage, None, None)
-            .map_err(|error| Error::General(format!("peer's certificate does not lead to the trust bundle: {error}")))?;
+        let path = leaf
+            .verify_for_usage(self.algorithms.all, &self.anchors, rest, now, usage, None, None)
+            .map_err(|error| Error::General(format!("peer's certificate {}", unproven(&error))))?;
+        if let Some(serial) = self.revoked.of(&leaf).or_else(|| path.intermediate_certificates().find_map(|above| self.revoked.of(above))) {
+            return Err(Error::General(format!("peer's certificate is revoked (serial number {serial})")));
+        }
         let found = only_identity(&leaf)?;
         if found.trust_domain != self.trust_domain {
             return Err(Error::General(format!("peer is {found}, of another trust domain than {}", self.trust_domain)));
@@ -283,6 +292,21 @@ impl PeerVerifier {
             _ => Ok(()),
         }
     }
+}
+
+/// What a chain lacks, for the record.
+fn unproven(error: &webpki::Error) -> String {
+    let why = match error {
+        webpki::Error::CertExpired { .. } => "has expired",
+        webpki::Error::CertNotValidYet { .. } => "is not valid yet: do the clocks agree?",
+        webpki::Error::RequiredEkuNotFoundContext(_) => "is not for this use (extended key usage)",
+        webpki::Error::PathLenConstraintViolated | webpki::Error::MaximumPathDepthExceeded => "has a chain that is longer than its authorities allow",
+        webpki::Error::UnsupportedSignatureAlgorithmContext(_) | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            "is signed by an algorithm or with a curve that is not taken"
+        }
+        _ => "does not lead to the trust bundle",
+    };
+    format!("{why} ({error})")
 }
 
 impl fmt::Debug for PeerVerifier {

@@ -12,6 +12,7 @@ use taut_model::route::Route;
 use taut_model::service::Service;
 use taut_model::settings::MeshSettings;
 use taut_model::telemetry::Telemetry;
+use taut_model::trust::TrustBundle;
 use taut_model::workload::Workload;
 
 /// One thing that a proxy is told.
@@ -26,6 +27,7 @@ pub enum Resource {
     RateLimit(Arc<RateLimit>),
     MeshSettings(Arc<MeshSettings>),
     Telemetry(Arc<Telemetry>),
+    TrustBundle(Arc<TrustBundle>),
 }
 
 impl Resource {
@@ -40,6 +42,7 @@ impl Resource {
             Self::RateLimit(_) => ResourceType::RateLimit,
             Self::MeshSettings(_) => ResourceType::MeshSettings,
             Self::Telemetry(_) => ResourceType::Telemetry,
+            Self::TrustBundle(_) => ResourceType::TrustBundle,
         }
     }
 }
@@ -56,12 +59,15 @@ pub enum ResourceType {
     RateLimit,
     MeshSettings,
     Telemetry,
+    TrustBundle,
 }
 
 impl ResourceType {
-    pub const fn all() -> [Self; 9] {
-        use ResourceType::{AuthorizationPolicy, Destination, MeshSettings, PeerAuthentication, RateLimit, Route, Service, Telemetry, Workload};
-        [Service, Workload, Route, Destination, PeerAuthentication, AuthorizationPolicy, RateLimit, MeshSettings, Telemetry]
+    pub const fn all() -> [Self; 10] {
+        use ResourceType::{
+            AuthorizationPolicy, Destination, MeshSettings, PeerAuthentication, RateLimit, Route, Service, Telemetry, TrustBundle, Workload,
+        };
+        [Service, Workload, Route, Destination, PeerAuthentication, AuthorizationPolicy, RateLimit, MeshSettings, Telemetry, TrustBundle]
     }
 
     /// What stands in `type_url` of discovery messages.
@@ -76,6 +82,7 @@ impl ResourceType {
             Self::RateLimit => "type.googleapis.com/tautline.v1.RateLimit",
             Self::MeshSettings => "type.googleapis.com/tautline.v1.MeshSettings",
             Self::Telemetry => "type.googleapis.com/tautline.v1.Telemetry",
+            Self::TrustBundle => "type.googleapis.com/tautline.v1.TrustBundle",
         }
     }
 
@@ -108,6 +115,7 @@ pub fn encode(resource: &Resource) -> Vec<u8> {
         Resource::RateLimit(limit) => proto::RateLimit::from(&**limit).encode_to_vec(),
         Resource::MeshSettings(settings) => proto::MeshSettings::from(&**settings).encode_to_vec(),
         Resource::Telemetry(telemetry) => proto::Telemetry::from(&**telemetry).encode_to_vec(),
+        Resource::TrustBundle(bundle) => proto::TrustBundle::from(&**bundle).encode_to_vec(),
     }
 }
 
@@ -124,6 +132,7 @@ pub fn decode(of_type: ResourceType, bytes: &[u8]) -> Result<Resource, Malformed
         ResourceType::RateLimit => Resource::RateLimit(Arc::new(order::<proto::RateLimit>(bytes)?.try_into()?)),
         ResourceType::MeshSettings => Resource::MeshSettings(Arc::new(order::<proto::MeshSettings>(bytes)?.try_into()?)),
         ResourceType::Telemetry => Resource::Telemetry(Arc::new(order::<proto::Telemetry>(bytes)?.try_into()?)),
+        ResourceType::TrustBundle => Resource::TrustBundle(Arc::new(order::<proto::TrustBundle>(bytes)?.try_into()?)),
     })
 }
 

@@ -9,6 +9,7 @@ use taut_model::kinds::Kind;
 const OWN: &[(&str, &str, Role)] = &[
     ("GET", "/taut/v1/tokens", Role::Admin),
     ("GET", "/taut/v1/access", Role::Admin),
+    ("GET", "/taut/v1/audit", Role::Admin),
     ("GET", "/taut/v1/tap", Role::Operator),
     ("GET", "/taut/v1/profile", Role::Operator),
     ("GET", "/", Role::Viewer),

@@ -1,29 +1,39 @@
 //! Where the authority's certificates and keys lie on disk: `STATE/ca`, directory 0700, files 0600, written whole or not at all.
 
 use super::SecretKey;
+use super::signer::Signer;
 use crate::fault::Fault;
-use jiff::Timestamp;
-use rcgen::{KeyPair, PublicKeyData};
+use rcgen::KeyPair;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 pub(super) struct Chest {
     directory: PathBuf,
 }
 
-/// What was found.
+/// Whose files: those of the signer that is there, or of the one that takes over from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shelf {
+    Now,
+    Next,
+}
+
+/// What was found on a shelf.
 #[derive(Default)]
 pub(super) struct Kept {
     pub root: Option<CertificateDer<'static>>,
-    pub root_key: Option<SecretKey>,
     pub intermediate: Option<(CertificateDer<'static>, SecretKey)>,
+    pub above: Vec<CertificateDer<'static>>,
+    pub cross: Option<CertificateDer<'static>>,
 }
+
+/// All files of a shelf.
+const FILES: [&str; 6] = ["root.key", "intermediate.key", "chain.pem", "cross.pem", "intermediate.pem", "root.pem"];
 
 impl Chest {
     pub fn open(state: &Path) -> Result<Self, Fault> {
@@ -39,65 +49,137 @@ impl Chest {
         path
     }
 
-    pub fn load(&self) -> Result<Kept, Fault> {
-        let root = self.certificate("root.pem")?;
-        let root_key = self.key("root.key")?;
-        let intermediate = match (self.certificate("intermediate.pem")?, self.key("intermediate.key")?) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            (Some(_), None) => return Err(self.lone("intermediate.pem", "intermediate.key")),
-            (None, Some(_)) => return Err(self.lone("intermediate.key", "intermediate.pem")),
-        };
-        Ok(Kept { root, root_key, intermediate })
+    /// A file of notes beside the keys. `None`: there is none.
+    pub fn note(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Fault> {
+        read(&self.directory.join(name))
     }
 
-    fn lone(&self, there: &str, missing: &str) -> Fault {
-        Fault::new(format!("{} has {there} but no {missing}", self.directory.display()), "Put the missing file back, or remove the other one")
-    }
-
-    pub fn store_root(&self, certificate: &CertificateDer<'_>, key: &SecretKey) -> Result<(), Fault> {
-        self.store_pair("root", certificate, key)
-    }
-
-    pub fn store_intermediate(&self, certificate: &CertificateDer<'_>, key: &SecretKey) -> Result<(), Fault> {
-        self.store_pair("intermediate", certificate, key)
-    }
-
-    fn store_pair(&self, name: &str, certificate: &CertificateDer<'_>, key: &SecretKey) -> Result<(), Fault> {
-        let text = Zeroizing::new(key.0.serialize_pem());
-        write_private(&self.directory.join(format!("{name}.key")), text.as_bytes())?;
-        write_private(&self.directory.join(format!("{name}.pem")), super::leaf::pem("CERTIFICATE", certificate).as_bytes())
-    }
-
-    fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Fault> {
+    /// `None` takes it away.
+    pub fn store_note(&self, name: &str, content: Option<&[u8]>) -> Result<(), Fault> {
         let path = self.directory.join(name);
-        keep_private(&path);
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(unreadable(&path, &error)),
+        match content {
+            Some(content) => write_private(&path, content),
+            None => removed(&path),
         }
     }
 
-    fn certificate(&self, name: &str) -> Result<Option<CertificateDer<'static>>, Fault> {
-        let Some(text) = self.read(name)? else { return Ok(None) };
-        let path = self.directory.join(name);
-        CertificateDer::from_pem_slice(&text).map(Some).map_err(|error| {
-            Fault::new(
-                format!("{} is not a PEM certificate: {error}", path.display()),
-                "Put the right file there, or remove it to have a new one made",
-            )
-        })
+    fn shelf(&self, shelf: Shelf) -> PathBuf {
+        match shelf {
+            Shelf::Now => self.directory.clone(),
+            Shelf::Next => self.directory.join("next"),
+        }
     }
 
-    fn key(&self, name: &str) -> Result<Option<SecretKey>, Fault> {
-        let Some(text) = self.read(name)? else { return Ok(None) };
-        let path = self.directory.join(name);
-        // The parser's own error is left out: it could quote the key.
-        let bad = || Fault::new(format!("{} is not a PEM private key (PKCS#8)", path.display()), "Put the right file there");
-        let text = std::str::from_utf8(&text).map_err(|_| bad())?;
-        KeyPair::from_pem(text).map(|key| Some(SecretKey(key))).map_err(|_| bad())
+    pub fn load(&self, shelf: Shelf) -> Result<Kept, Fault> {
+        let directory = self.shelf(shelf);
+        let intermediate = match (certificate(&directory.join("intermediate.pem"))?, key(&directory.join("intermediate.key"))?) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            (Some(_), None) => return Err(lone(&directory, "intermediate.pem", "intermediate.key")),
+            (None, Some(_)) => return Err(lone(&directory, "intermediate.key", "intermediate.pem")),
+        };
+        let above = certificates(&directory.join("chain.pem"))?;
+        Ok(Kept { root: certificate(&directory.join("root.pem"))?, intermediate, above, cross: certificate(&directory.join("cross.pem"))? })
     }
+
+    /// The root's key, if it has not been taken offline.
+    pub fn root_key(&self, shelf: Shelf) -> Result<Option<SecretKey>, Fault> {
+        key(&self.shelf(shelf).join("root.key"))
+    }
+
+    /// Keys first: a certificate without its key is noticed, a key without its certificate too, and neither is used.
+    pub fn store(&self, shelf: Shelf, signer: &Signer, root_key: Option<&SecretKey>) -> Result<(), Fault> {
+        let directory = self.shelf(shelf);
+        private_directory(&directory)?;
+        let secret = |name: &str, key: &SecretKey| {
+            let text = Zeroizing::new(key.0.serialize_pem());
+            write_private(&directory.join(name), text.as_bytes())
+        };
+        let public = |name: &str, certificates: &[CertificateDer<'_>]| {
+            let text: String = certificates.iter().map(|one| super::leaf::pem("CERTIFICATE", one)).collect();
+            let path = directory.join(name);
+            if text.is_empty() { removed(&path) } else { write_private(&path, text.as_bytes()) }
+        };
+        if let Some(key) = root_key {
+            secret("root.key", key)?;
+        }
+        secret("intermediate.key", &signer.key)?;
+        public("chain.pem", &signer.above)?;
+        public("cross.pem", signer.cross.as_slice())?;
+        public("intermediate.pem", std::slice::from_ref(&signer.certificate))?;
+        public("root.pem", std::slice::from_ref(&signer.root))
+    }
+
+    /// What is next is there now, too. May be said again after a crash. Nothing of the signer before stays, least of all the key of a root
+    /// that is not believed any more.
+    pub fn promote(&self) -> Result<(), Fault> {
+        let (now, next) = (self.shelf(Shelf::Now), self.shelf(Shelf::Next));
+        for name in FILES {
+            match read(&next.join(name))? {
+                Some(content) => write_private(&now.join(name), &content)?,
+                None => removed(&now.join(name))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away what was next.
+    pub fn clear_next(&self) -> Result<(), Fault> {
+        let next = self.shelf(Shelf::Next);
+        for name in FILES {
+            removed(&next.join(name))?;
+        }
+        match fs::remove_dir(&next) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(unreadable(&next, &error)),
+        }
+        Ok(())
+    }
+}
+
+fn removed(path: &Path) -> Result<(), Fault> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Fault::new(format!("cannot remove {}: {error}", path.display()), "Make the directory writable for this user")),
+    }
+}
+
+fn lone(directory: &Path, there: &str, missing: &str) -> Fault {
+    Fault::new(format!("{} has {there} but no {missing}", directory.display()), "Put the missing file back, or remove the other one")
+}
+
+fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Fault> {
+    keep_private(path);
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(path, &error)),
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let Some(text) = read(path)? else { return Ok(Vec::new()) };
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    all.map_err(|error| {
+        Fault::new(format!("{} is not a PEM certificate: {error}", path.display()), "Put the right file there, or remove it to have a new one made")
+    })
+}
+
+fn certificate(path: &Path) -> Result<Option<CertificateDer<'static>>, Fault> {
+    let Some(text) = read(path)? else { return Ok(None) };
+    CertificateDer::from_pem_slice(&text).map(Some).map_err(|error| {
+        Fault::new(format!("{} is not a PEM certificate: {error}", path.display()), "Put the right file there, or remove it to have a new one made")
+    })
+}
+
+fn key(path: &Path) -> Result<Option<SecretKey>, Fault> {
+    let Some(text) = read(path)? else { return Ok(None) };
+    // The parser's own error is left out: it could quote the key.
+    let bad = || Fault::new(format!("{} is not a PEM private key (PKCS#8)", path.display()), "Put the right file there");
+    let text = std::str::from_utf8(&text).map_err(|_| bad())?;
+    KeyPair::from_pem(text).map(|key| Some(SecretKey(key))).map_err(|_| bad())
 }
 
 /// Whether users other than the owner may do anything with what is there.
@@ -160,38 +242,4 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), Fault> {
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
     Fault::new(format!("cannot read {}: {error}", path.display()), "Run as the user that owns it, or name another directory with --state")
-}
-
-fn parsed<'a>(what: &str, certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Fault> {
-    match X509Certificate::from_der(certificate) {
-        Ok((_, parsed)) => Ok(parsed),
-        Err(error) => Err(Fault::new(format!("the {what} certificate cannot be read: {error}"), "Put the right file there")),
-    }
-}
-
-pub(super) fn not_after(what: &str, certificate: &CertificateDer<'_>) -> Result<Timestamp, Fault> {
-    let seconds = parsed(what, certificate)?.validity().not_after.timestamp();
-    Ok(Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX))
-}
-
-/// The key must be the one that the certificate speaks of.
-pub(super) fn check_pair(what: &str, certificate: &CertificateDer<'_>, key: &SecretKey) -> Result<(), Fault> {
-    match parsed(what, certificate)?.public_key().subject_public_key.data.as_ref() == key.der_bytes() {
-        true => Ok(()),
-        false => Err(Fault::new(format!("ca/{what}.key does not belong to ca/{what}.pem"), "Put the matching files there")),
-    }
-}
-
-/// An intermediate must be an authority, signed by the root, and its key must be its own. Returns when it ends.
-pub(super) fn check_intermediate(root: &CertificateDer<'_>, certificate: &CertificateDer<'_>, key: &SecretKey) -> Result<Timestamp, Fault> {
-    check_pair("intermediate", certificate, key)?;
-    let intermediate = parsed("intermediate", certificate)?;
-    if !intermediate.is_ca() {
-        return Err(Fault::new("ca/intermediate.pem may not sign certificates (no CA basic constraint)", "Have it signed as an authority"));
-    }
-    let root = parsed("root", root)?;
-    intermediate.verify_signature(Some(root.public_key())).map_err(|_| {
-        Fault::new("ca/intermediate.pem is not signed by ca/root.pem", "Put the root that signed it there, or the intermediate of that root")
-    })?;
-    not_after("intermediate", certificate)
 }

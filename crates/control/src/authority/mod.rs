@@ -5,24 +5,37 @@
 
 mod chest;
 mod leaf;
+mod plugged;
+mod revoked;
+mod rotation;
+mod signer;
 pub mod tokens;
 
 pub use chest::{keep_private, private_directory, warn_if_shared, write_private};
 pub use leaf::{CertificateFault, Issued, Requested, requested};
+pub use revoked::{Lists, Named};
+pub use rotation::{Rotation, Stage};
+pub use signer::{Signer, fingerprint, serial};
 pub use tokens::random_text;
 
 use crate::fault::Fault;
+use chest::{Chest, Shelf};
 use jiff::Timestamp;
-use parking_lot::RwLock;
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SigningKey};
+use parking_lot::{Mutex, RwLock};
+use rcgen::{Issuer, KeyPair, PublicKeyData, SigningKey};
 use rustls_pki_types::CertificateDer;
+use signer::Names;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
+use taut_model::origin::Origin;
 use taut_model::policy::ROOT_NAMESPACE;
+use taut_model::trust::{Revoked, TrustBundle};
 use taut_wire::token::JoinToken;
+use tokio::sync::watch;
 use zeroize::Zeroize;
 
 /// Certificates are valid from this long before they are issued, for peers whose clocks are behind.
@@ -31,8 +44,6 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 /// plane, so no token and no request gets it.
 pub const CONTROL_ACCOUNT: &str = "taut-control";
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const ROOT_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-const INTERMEDIATE_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 /// An intermediate with less life than this left is replaced, if the root's key is at hand.
 const RENEW_INTERMEDIATE: Duration = Duration::from_secs(60 * 24 * 3600);
 
@@ -52,19 +63,56 @@ impl AuthoritySettings {
 /// Issues certificates for one trust domain. Safe to share between tasks; signing takes a fraction of a millisecond.
 pub struct Authority {
     settings: AuthoritySettings,
-    root: CertificateDer<'static>,
-    /// Absent when the operator took it offline: leaves can be issued, a new intermediate cannot.
-    root_key: Option<SecretKey>,
-    intermediate: RwLock<Arc<Intermediate>>,
-    chest: Option<chest::Chest>,
+    standing: RwLock<Arc<Standing>>,
+    /// What proxies are told of it.
+    bundle: watch::Sender<Arc<TrustBundle>>,
+    chest: Option<Chest>,
+    /// Without a state directory: keys of roots, by fingerprint.
+    root_keys: Mutex<BTreeMap<[u8; 32], Arc<SecretKey>>>,
+    /// Held by whoever changes what stands.
+    steps: Mutex<()>,
     pub tokens: tokens::Tokens,
 }
 
-/// What signs leaves.
-struct Intermediate {
-    certificate: CertificateDer<'static>,
-    key: SecretKey,
-    not_after: Timestamp,
+/// Who signs, whom to believe, and whom not any more: one consistent state of the authority.
+#[derive(Clone)]
+pub struct Standing {
+    pub signing: Arc<Signer>,
+    pub rotation: Option<Rotation>,
+    /// What operators have revoked by name.
+    pub named: Vec<Named>,
+    pub listed: Arc<Lists>,
+    all_revoked: Arc<BTreeSet<Revoked>>,
+}
+
+impl Standing {
+    fn new(signing: Arc<Signer>) -> Self {
+        Self { signing, rotation: None, named: Vec::new(), listed: Arc::default(), all_revoked: Arc::default() }
+    }
+
+    /// The one that signs first.
+    pub fn signers(&self) -> impl Iterator<Item = &Arc<Signer>> {
+        [&self.signing].into_iter().chain(self.rotation.as_ref().map(Rotation::other))
+    }
+
+    /// All that are believed, the one that is signed with first.
+    pub fn roots(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.signers().map(|signer| &signer.root)
+    }
+
+    fn revoked_now(&self) -> &BTreeSet<Revoked> {
+        &self.all_revoked
+    }
+
+    fn bundle(&self, trust_domain: &str) -> TrustBundle {
+        TrustBundle {
+            origin: Origin::built_in("the mesh's authority"),
+            trust_domain: trust_domain.to_owned(),
+            roots: self.roots().map(|root| root.to_vec()).collect(),
+            signer: self.signing.fingerprint().to_vec(),
+            revoked: self.revoked_now().clone(),
+        }
+    }
 }
 
 /// A private key whose serialised form is wiped when dropped (the key itself is wiped by the cryptography library).
@@ -102,55 +150,154 @@ fn cannot(what: &str, error: &dyn std::fmt::Display) -> Fault {
     Fault::new(format!("the authority cannot {what}: {error}"), "This is a fault of the program or of the machine's entropy; please report it")
 }
 
+/// What became of a plugged-in authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plugged {
+    /// It is the one that signs.
+    InForce,
+    /// Its root is another one than the mesh believes: it waits for `taut trust rotate`.
+    OtherRoot,
+    /// It is looked at again when the rotation is over.
+    RotationUnderWay,
+}
+
+/// The signer on a shelf; `None` when there is none.
+fn loaded(chest: &Chest, shelf: Shelf) -> Result<Option<Signer>, Fault> {
+    let kept = chest.load(shelf)?;
+    let (Some(root), Some((certificate, key))) = (kept.root, kept.intermediate) else { return Ok(None) };
+    let signer = Signer::new(certificate, key, kept.above, root, &Names::own())?;
+    Ok(Some(Signer { cross: kept.cross, ..signer }))
+}
+
 impl Authority {
-    /// Loads root and intermediate from `state/ca`, creating what is absent: an operator's own intermediate is used when its
-    /// files are there (`root.pem`, `intermediate.pem`, `intermediate.key`), and `root.key` may be kept elsewhere. Without a
-    /// state directory everything is kept in memory and dies with the process.
+    /// Loads what is in `state/ca`, creating what is absent: an operator's own intermediate is used when its files are there (`root.pem`,
+    /// `intermediate.pem`, `intermediate.key`), and `root.key` may be kept elsewhere. `plugged`: the directory of a plugged-in authority, which
+    /// a new mesh begins with. Without a state directory everything is kept in memory and dies with the process.
     ///
     /// # Errors
     /// Files that cannot be read or written, keys that do not belong to their certificates, an intermediate that is expired
     /// and cannot be renewed because the root's key is not there.
-    pub fn open(state: Option<&Path>, settings: AuthoritySettings, now: Timestamp) -> Result<Self, Fault> {
-        let chest = state.map(chest::Chest::open).transpose()?;
-        let kept = chest.as_ref().map(chest::Chest::load).transpose()?.unwrap_or_default();
-        let (root, root_key) = match kept.root {
-            Some(certificate) => {
-                if let Some(key) = &kept.root_key {
-                    chest::check_pair("root", &certificate, key)?;
-                }
-                (certificate, kept.root_key)
+    pub fn open(state: Option<&Path>, plugged: Option<&Path>, settings: AuthoritySettings, now: Timestamp) -> Result<Self, Fault> {
+        let chest = state.map(Chest::open).transpose()?;
+        if let Some(chest) = &chest {
+            rotation::finish_retiring(chest)?;
+        }
+        let kept = chest.as_ref().map(|chest| first(chest, &settings.trust_domain, now)).transpose()?.flatten();
+        let mut made_key = None;
+        let signing = match (kept, plugged) {
+            (Some(signer), _) => signer,
+            (None, Some(directory)) => {
+                let signer = plugged::read(directory, &settings.trust_domain, now)?;
+                chest.as_ref().map_or(Ok(()), |chest| chest.store(Shelf::Now, &signer, None))?;
+                signer
             }
-            None => {
-                if kept.intermediate.is_some() {
-                    return Err(Fault::new(
-                        "the state directory has ca/intermediate.pem but no ca/root.pem",
-                        "Put the root certificate that signed it beside it (its key is not needed)",
-                    ));
-                }
-                let (certificate, key) = new_root(&settings.trust_domain, now)?;
-                if let Some(chest) = &chest {
-                    chest.store_root(&certificate, &key)?;
-                }
-                (certificate, Some(key))
+            (None, None) => {
+                let (signer, root_key) = Signer::make_with_root(&settings.trust_domain, now)?;
+                chest.as_ref().map_or(Ok(()), |chest| chest.store(Shelf::Now, &signer, Some(&root_key)))?;
+                made_key = Some((signer.root.clone(), root_key));
+                signer
             }
         };
-        let intermediate = match kept.intermediate {
-            Some((certificate, key)) => {
-                let not_after = chest::check_intermediate(&root, &certificate, &key)?;
-                Intermediate { certificate, key, not_after }
-            }
-            None => first_intermediate(&settings.trust_domain, &root, root_key.as_ref(), chest.as_ref(), now)?,
-        };
-        let tokens = tokens::Tokens::open(chest.as_ref().map(chest::Chest::tokens_path))?;
-        let authority = Self { settings, root, root_key, intermediate: RwLock::new(Arc::new(intermediate)), chest, tokens };
+        let tokens = tokens::Tokens::open(chest.as_ref().map(Chest::tokens_path))?;
+        let standing = Standing::new(Arc::new(signing));
+        let bundle = watch::Sender::new(Arc::new(standing.bundle(&settings.trust_domain)));
+        let (root_keys, steps) = (Mutex::default(), Mutex::default());
+        let authority = Self { settings, standing: RwLock::new(Arc::new(standing)), bundle, chest, root_keys, steps, tokens };
+        if let Some((root, key)) = made_key {
+            authority.remember_root_key(&root, key);
+        }
+        let named = revoked::read_note(&authority, now)?;
+        authority.put(|standing| Standing { named, ..standing });
+        authority.resume(now)?;
         authority.maintain(now)?;
-        if authority.intermediate.read().not_after <= now {
+        authority.check(now)?;
+        Ok(authority)
+    }
+
+    /// Whether what it signs is believed.
+    fn check(&self, now: Timestamp) -> Result<(), Fault> {
+        let signing = self.standing().signing.clone();
+        if signing.not_after <= now {
             return Err(Fault::new(
-                format!("the intermediate certificate expired at {}", authority.intermediate.read().not_after),
+                format!("the intermediate certificate expired at {}", signing.not_after),
                 "Put ca/root.key back so that a new one can be signed, or plug in a new ca/intermediate.pem and ca/intermediate.key",
             ));
         }
-        Ok(authority)
+        signing.check(self.trust_domain(), &Names::own(), now)
+    }
+
+    pub fn standing(&self) -> Arc<Standing> {
+        self.standing.read().clone()
+    }
+
+    /// What proxies are to be told; changes with every step of the authority.
+    pub fn bundle(&self) -> watch::Receiver<Arc<TrustBundle>> {
+        self.bundle.subscribe()
+    }
+
+    fn put(&self, change: impl FnOnce(Standing) -> Standing) {
+        let mut standing = self.standing.write();
+        let mut next = change((**standing).clone());
+        next.all_revoked = Arc::new(next.revoked());
+        let bundle = Arc::new(next.bundle(&self.settings.trust_domain));
+        *standing = Arc::new(next);
+        drop(standing);
+        self.bundle.send_if_modified(|now| {
+            let changed = **now != *bundle;
+            if changed {
+                *now = bundle;
+            }
+            changed
+        });
+    }
+
+    /// The key of a root, if it is at hand. It is read when it is needed and not kept in memory, so that it can be taken offline and put back.
+    fn root_key(&self, root: &CertificateDer<'static>) -> Result<Option<Arc<SecretKey>>, Fault> {
+        let Some(chest) = &self.chest else { return Ok(self.root_keys.lock().get(&signer::fingerprint(root)).cloned()) };
+        for shelf in [Shelf::Now, Shelf::Next] {
+            if let Some(key) = chest.root_key(shelf)?.filter(|key| belongs(root, key)) {
+                return Ok(Some(Arc::new(key)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the key of the root that signs is where it can be used.
+    pub fn has_root_key(&self) -> bool {
+        self.root_key(&self.standing().signing.root).is_ok_and(|key| key.is_some())
+    }
+
+    /// With a state directory it is there.
+    fn remember_root_key(&self, root: &CertificateDer<'static>, key: SecretKey) {
+        if self.chest.is_none() {
+            self.root_keys.lock().insert(signer::fingerprint(root), Arc::new(key));
+        }
+    }
+
+    fn forget_root_key(&self, root: &CertificateDer<'static>) {
+        self.root_keys.lock().remove(&signer::fingerprint(root));
+    }
+
+    /// Looks at a plugged-in authority again: a new intermediate of the same root signs from now on.
+    ///
+    /// # Errors
+    /// The directory cannot be used as it is; what signed before goes on.
+    pub fn take_plugged(&self, directory: &Path, now: Timestamp) -> Result<Plugged, Fault> {
+        let _one_at_a_time = self.steps.lock();
+        let standing = self.standing();
+        let found = plugged::read(directory, self.trust_domain(), now)?;
+        match () {
+            () if found.certificate == standing.signing.certificate => Ok(Plugged::InForce),
+            () if standing.rotation.is_some() => Ok(Plugged::RotationUnderWay),
+            () if found.root != standing.signing.root => Ok(Plugged::OtherRoot),
+            () => {
+                self.chest.as_ref().map_or(Ok(()), |chest| chest.store(Shelf::Now, &found, None))?;
+                tracing::info!(directory = %directory.display(), until = %found.not_after, "took up a plugged-in intermediate");
+                let signing = Arc::new(found);
+                self.put(|standing| Standing { signing, ..standing });
+                Ok(Plugged::InForce)
+            }
+        }
     }
 
     pub fn trust_domain(&self) -> &str {
@@ -161,17 +308,19 @@ impl Authority {
         self.settings.leaf_lifetime
     }
 
-    pub fn root(&self) -> &CertificateDer<'static> {
-        &self.root
+    /// The root that is signed with.
+    pub fn root(&self) -> CertificateDer<'static> {
+        self.standing().signing.root.clone()
     }
 
     /// When the root itself ends; `None` if that cannot be read.
     pub fn root_not_after(&self) -> Option<Timestamp> {
-        chest::not_after("root", &self.root).ok()
+        signer::validity("the root certificate", &self.root()).ok().map(|(_, until)| until)
     }
 
-    pub fn root_pem(&self) -> String {
-        leaf::pem("CERTIFICATE", &self.root)
+    /// All roots that are believed.
+    pub fn roots_pem(&self) -> String {
+        self.standing().roots().map(|root| leaf::pem("CERTIFICATE", root)).collect()
     }
 
     /// The control plane's own identity.
@@ -199,30 +348,32 @@ impl Authority {
 
     /// SHA-256 of the root certificate, with which join tokens let a workload recognise this mesh.
     pub fn root_digest(&self) -> [u8; 32] {
-        let mut digest = [0; 32];
-        digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.root).as_ref());
-        digest
+        signer::fingerprint(&self.root())
     }
 
-    /// Replaces the intermediate when little of its life is left. Does nothing when the root's key is offline.
+    /// Replaces the intermediate when little of its life is left. Does nothing when the root's key is offline, or in a rotation, which
+    /// brings a new one anyway.
     ///
     /// # Errors
     /// The new one could not be signed or kept.
     pub fn maintain(&self, now: Timestamp) -> Result<(), Fault> {
-        let not_after = self.intermediate.read().not_after;
+        let _one_at_a_time = self.steps.lock();
+        let standing = self.standing();
+        let (signing, not_after) = (&standing.signing, standing.signing.not_after);
         let left = Duration::try_from(not_after.duration_since(now)).unwrap_or_default();
-        if left > RENEW_INTERMEDIATE {
+        if left > RENEW_INTERMEDIATE || standing.rotation.is_some() || !signing.above.is_empty() {
             return Ok(());
         }
-        let Some(root_key) = &self.root_key else {
+        let Some(root_key) = self.root_key(&signing.root)? else {
             tracing::warn!(%not_after, "the intermediate certificate is near its end and the root's key is offline: plug in a new intermediate");
             return Ok(());
         };
-        let renewed = new_intermediate(&self.settings.trust_domain, &self.root, root_key, now)?;
+        let renewed = Signer::make(&self.settings.trust_domain, Some((&signing.root, &root_key)), now)?;
         if let Some(chest) = &self.chest {
-            chest.store_intermediate(&renewed.certificate, &renewed.key)?;
+            chest.store(Shelf::Now, &renewed, None)?;
         }
-        *self.intermediate.write() = Arc::new(renewed);
+        let signing = Arc::new(renewed);
+        self.put(|standing| Standing { signing, ..standing });
         Ok(())
     }
 
@@ -239,12 +390,14 @@ impl Authority {
         if *identity == self.control_identity() {
             return Err(CertificateFault::Reserved);
         }
-        let intermediate = self.intermediate.read().clone();
+        let standing = self.standing();
+        let signer = &standing.signing;
         let lifetime = lifetime.unwrap_or(self.settings.leaf_lifetime).min(self.settings.leaf_lifetime);
-        let validity = leaf::Validity::new(now, lifetime, intermediate.not_after);
-        let issuer = Issuer::from_ca_cert_der(&intermediate.certificate, &intermediate.key).map_err(leaf::signing)?;
+        let validity = leaf::Validity::new(now, lifetime, signer.not_after);
+        let issuer = Issuer::from_ca_cert_der(&signer.certificate, &signer.key).map_err(leaf::signing)?;
         let certificate = leaf::from_request(request, identity, validity, &issuer)?;
-        Ok(Issued { chain: vec![certificate, intermediate.certificate.clone()], root: self.root.clone(), not_after: validity.not_after })
+        let chain = [certificate].into_iter().chain(signer.chain()).collect();
+        Ok(Issued { chain, root: signer.root.clone(), not_after: validity.not_after })
     }
 
     /// A certificate with a fresh key for the control plane's own listeners: the DNS names, the addresses and the identity.
@@ -252,12 +405,14 @@ impl Authority {
     /// # Errors
     /// Key generation or signing failed.
     pub fn server(&self, identity: &Identity, names: &[&str], addresses: &[IpAddr], now: Timestamp) -> Result<Server, CertificateFault> {
-        let intermediate = self.intermediate.read().clone();
-        let validity = leaf::Validity::new(now, self.settings.leaf_lifetime, intermediate.not_after);
-        let issuer = Issuer::from_ca_cert_der(&intermediate.certificate, &intermediate.key).map_err(leaf::signing)?;
+        let standing = self.standing();
+        let signer = &standing.signing;
+        let validity = leaf::Validity::new(now, self.settings.leaf_lifetime, signer.not_after);
+        let issuer = Issuer::from_ca_cert_der(&signer.certificate, &signer.key).map_err(leaf::signing)?;
         let (certificate, key) = leaf::for_server(identity, names, addresses, validity, &issuer)?;
-        // The root comes along for workloads that know only its digest, from a join token.
-        Ok(Server { chain: vec![certificate, intermediate.certificate.clone(), self.root.clone()], key, not_after: validity.not_after })
+        // The roots come along for workloads that know only the digest of one, from a join token.
+        let chain = [certificate].into_iter().chain(signer.chain()).chain(standing.signers().map(|signer| signer.root.clone())).collect();
+        Ok(Server { chain, key, not_after: validity.not_after })
     }
 }
 
@@ -268,53 +423,35 @@ pub struct Server {
     pub not_after: Timestamp,
 }
 
-fn new_root(trust_domain: &str, now: Timestamp) -> Result<(CertificateDer<'static>, SecretKey), Fault> {
-    let key = SecretKey::generate()?;
-    let params = authority_params(trust_domain, "root", BasicConstraints::Constrained(1), leaf::Validity::new(now, ROOT_LIFETIME, Timestamp::MAX))?;
-    let certificate = params.self_signed(&key).map_err(|error| cannot("sign its root", &error))?;
-    Ok((certificate.into(), key))
-}
-
-fn new_intermediate(trust_domain: &str, root: &CertificateDer<'static>, root_key: &SecretKey, now: Timestamp) -> Result<Intermediate, Fault> {
-    let key = SecretKey::generate()?;
-    let validity = leaf::Validity::new(now, INTERMEDIATE_LIFETIME, chest::not_after("root", root)?);
-    let params = authority_params(trust_domain, "intermediate", BasicConstraints::Constrained(0), validity)?;
-    let issuer = Issuer::from_ca_cert_der(root, root_key).map_err(|error| cannot("use its root", &error))?;
-    let certificate = params.signed_by(&key, &issuer).map_err(|error| cannot("sign its intermediate", &error))?;
-    Ok(Intermediate { certificate: certificate.into(), key, not_after: validity.not_after })
-}
-
-fn first_intermediate(
-    trust_domain: &str,
-    root: &CertificateDer<'static>,
-    root_key: Option<&SecretKey>,
-    chest: Option<&chest::Chest>,
-    now: Timestamp,
-) -> Result<Intermediate, Fault> {
-    let root_key = root_key.ok_or_else(|| {
-        Fault::new(
-            "the state directory has ca/root.pem but neither ca/root.key nor an intermediate",
-            "Put one of them back, or start on a new state directory",
-        )
-    })?;
-    let intermediate = new_intermediate(trust_domain, root, root_key, now)?;
-    if let Some(chest) = chest {
-        chest.store_intermediate(&intermediate.certificate, &intermediate.key)?;
+/// What was kept, if this is not the first start. A lost intermediate is made anew if the root's key is there.
+fn first(chest: &Chest, trust_domain: &str, now: Timestamp) -> Result<Option<Signer>, Fault> {
+    let kept = chest.load(Shelf::Now)?;
+    match (kept.root, kept.intermediate.is_some()) {
+        (None, false) => Ok(None),
+        (None, true) => Err(Fault::new(
+            "the state directory has ca/intermediate.pem but no ca/root.pem",
+            "Put the root certificate that signed it beside it (its key is not needed)",
+        )),
+        (Some(root), true) => match chest.root_key(Shelf::Now)?.is_some_and(|key| !belongs(&root, &key)) {
+            true => Err(Fault::new("ca/root.key does not belong to ca/root.pem", "Put the matching files there, or take the key away")),
+            false => loaded(chest, Shelf::Now),
+        },
+        (Some(root), false) => {
+            let root_key = chest.root_key(Shelf::Now)?.ok_or_else(|| {
+                Fault::new(
+                    "the state directory has ca/root.pem but neither ca/root.key nor an intermediate",
+                    "Put one of them back, or start on a new state directory",
+                )
+            })?;
+            let signer = Signer::make(trust_domain, Some((&root, &root_key)), now)?;
+            chest.store(Shelf::Now, &signer, None)?;
+            Ok(Some(signer))
+        }
     }
-    Ok(intermediate)
 }
 
-fn authority_params(trust_domain: &str, role: &str, constraint: BasicConstraints, validity: leaf::Validity) -> Result<CertificateParams, Fault> {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(constraint);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, trust_domain);
-    params.distinguished_name.push(DnType::CommonName, format!("Tautline {role}"));
-    params.use_authority_key_identifier_extension = true;
-    params.serial_number = Some(leaf::serial().map_err(|error| cannot("draw a serial number", &error))?);
-    validity.apply(&mut params);
-    Ok(params)
+fn belongs(root: &CertificateDer<'_>, key: &SecretKey) -> bool {
+    signer::parsed("the root certificate", root).is_ok_and(|root| root.public_key().subject_public_key.data.as_ref() == key.der_bytes())
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! What the authority promises: names from identities only, chains that verify, keys that stay private, tokens used once.
 
+mod plugged;
+mod revoked;
+mod rotation;
+
 use super::tokens::{DEFAULT_LIFETIME, Grant, TokenFault};
 use super::*;
-use rcgen::{ExtendedKeyUsagePurpose, SanType};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
 use rustls_pki_types::UnixTime;
 use rustls_pki_types::pem::PemObject;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +16,7 @@ fn noon() -> Timestamp {
 }
 
 fn memory() -> Authority {
-    Authority::open(None, AuthoritySettings::new("mesh.local"), noon()).unwrap()
+    Authority::open(None, None, AuthoritySettings::new("mesh.local"), noon()).unwrap()
 }
 
 fn request(change: impl FnOnce(&mut CertificateParams)) -> String {
@@ -22,7 +26,8 @@ fn request(change: impl FnOnce(&mut CertificateParams)) -> String {
 }
 
 fn verify(authority: &Authority, issued: &Issued, at: Timestamp, usage: webpki::KeyUsage) -> Result<Vec<String>, webpki::Error> {
-    let anchors = [webpki::anchor_from_trusted_cert(authority.root()).unwrap()];
+    let root = authority.root();
+    let anchors = [webpki::anchor_from_trusted_cert(&root).unwrap()];
     let leaf = webpki::EndEntityCert::try_from(&issued.chain[0])?;
     let now = UnixTime::since_unix_epoch(Duration::from_secs(at.as_second() as u64));
     leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &issued.chain[1..], now, usage, None, None)?;
@@ -50,7 +55,7 @@ fn a_leaf_verifies_both_ways_and_carries_only_the_proven_name() {
     let leaf = webpki::EndEntityCert::try_from(&issued.chain[0]).unwrap();
     assert_eq!(leaf.valid_dns_names().count(), 0);
     assert_eq!(issued.pem_chain().len(), 3);
-    assert_eq!(issued.pem_chain()[2], authority.root_pem());
+    assert_eq!(issued.pem_chain()[2], authority.roots_pem());
 }
 
 #[test]
@@ -86,7 +91,7 @@ fn a_request_that_proves_no_key_is_refused() {
 fn state_is_private_survives_a_restart_and_the_root_key_may_leave() {
     let state = tempfile::tempdir().unwrap();
     let path = state.path().join("state");
-    let open = || Authority::open(Some(&path), AuthoritySettings::new("mesh.local"), noon());
+    let open = || Authority::open(Some(&path), None, AuthoritySettings::new("mesh.local"), noon());
     let first = open().unwrap();
     let mode = |name: &str| std::fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("ca"), mode("ca/root.key"), mode("ca/intermediate.key")), (0o700, 0o600, 0o600));
@@ -140,7 +145,7 @@ fn a_join_token_works_once_in_time_and_says_why_not() {
 #[test]
 fn tokens_survive_a_restart_without_their_secrets() {
     let state = tempfile::tempdir().unwrap();
-    let open = || Authority::open(Some(state.path()), AuthoritySettings::new("mesh.local"), noon()).unwrap();
+    let open = || Authority::open(Some(state.path()), None, AuthoritySettings::new("mesh.local"), noon()).unwrap();
     let grant = Grant { namespace: "default".into(), service_account: None };
     let minted = open().tokens.mint(grant.clone(), DEFAULT_LIFETIME, noon()).unwrap();
     let text = std::fs::read_to_string(state.path().join("ca/tokens.json")).unwrap();
@@ -169,7 +174,7 @@ fn what_others_could_read_is_made_private_and_their_directory_named() {
     let open_up = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     let around = tempfile::tempdir().unwrap();
     let state = around.path().join("state");
-    let open = || Authority::open(Some(&state), AuthoritySettings::new("mesh.local"), noon()).unwrap();
+    let open = || Authority::open(Some(&state), None, AuthoritySettings::new("mesh.local"), noon()).unwrap();
     let grant = Grant { namespace: "default".into(), service_account: None };
     open().tokens.mint(grant, DEFAULT_LIFETIME, noon()).unwrap();
     assert_eq!((mode(&state), mode(&state.join("ca")), warn_if_shared(&state)), (0o700, 0o700, false));

@@ -161,8 +161,13 @@ fn certificates(told: &[(String, Value)]) -> Vec<Value> {
 }
 
 fn authority(authority: &Authority) -> Value {
+    let standing = authority.standing();
+    let (state, detail) = match &standing.rotation {
+        Some(rotation) => ("rotating", format!("{} (since {})", rotation.stage.words(), rotation.since)),
+        None => ("steady", "one root; its intermediate is renewed 60 days before its end".to_owned()),
+    };
     json!({
         "trustDomain": authority.trust_domain(), "rootNotAfter": authority.root_not_after().map(|end| end.to_string()),
-        "rotation": {"state": "steady", "detail": "one root; its intermediate is renewed at half of its life"},
+        "intermediateNotAfter": standing.signing.not_after.to_string(), "rotation": {"state": state, "detail": detail},
     })
 }

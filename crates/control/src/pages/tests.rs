@@ -139,7 +139,7 @@ fn traffic() -> Traffic {
 
 fn authority() -> Authority {
     let settings = AuthoritySettings { trust_domain: "mesh.local".into(), leaf_lifetime: Duration::from_secs(3600) };
-    Authority::open(None, settings, "2026-01-01T00:00:00Z".parse().unwrap()).unwrap()
+    Authority::open(None, None, settings, "2026-01-01T00:00:00Z".parse().unwrap()).unwrap()
 }
 
 fn find<'a>(list: &'a Value, wanted: &[(&str, &str)]) -> &'a Value {

@@ -2,6 +2,7 @@
 
 use crate::access;
 use crate::api::{self, Api};
+use crate::audit;
 use crate::changes::{self, Changes};
 use crate::pages::{self, Pages};
 use crate::prometheus::{self, Mesh, Prometheus, Traffic};
@@ -11,6 +12,7 @@ use crate::side::{self, Side};
 use crate::signals;
 use crate::store::Store;
 use crate::translate::Settings;
+use crate::trust;
 use axum::Router;
 use std::sync::Arc;
 
@@ -43,6 +45,8 @@ pub(super) fn routes(side: Arc<Side>, api: Arc<Api>, store: &Store, signals: &si
         .merge(pages::router(pages))
         .merge(proposal::router(proposals))
         .merge(prometheus::router(prometheus))
+        .merge(trust::routes::router(side.trust.clone(), side.audit.clone()))
+        .merge(audit::routes::router(side.audit.clone()))
         .merge(side::router(side, recording::router(recordings)))
         // Last: it answers every path that nobody else does.
         .merge(api::router(api));

@@ -6,6 +6,7 @@
 use super::tls::identity_of;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
+use rustls_pki_types::CertificateDer;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
@@ -32,6 +33,8 @@ const HANDSHAKES_OF_ONE: usize = 128;
 pub struct Client {
     /// Proven by its certificate; `None` when it showed none.
     pub identity: Option<Identity>,
+    /// What proves it.
+    pub leaf: Option<Arc<CertificateDer<'static>>>,
     pub address: SocketAddr,
 }
 
@@ -157,8 +160,9 @@ async fn handshake(acceptor: TlsAcceptor, stream: Stream, address: SocketAddr, n
         biased;
         done = acceptor.accept(stream) => match done {
             Ok(stream) => {
-                let identity = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(identity_of);
-                return Some(Secured { stream, client: Client { identity, address } });
+                let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                let (identity, leaf) = (leaf.and_then(identity_of), leaf.map(|leaf| Arc::new(leaf.clone())));
+                return Some(Secured { stream, client: Client { identity, leaf, address } });
             }
             Err(error) => tracing::debug!(%address, %error, "a TLS handshake failed"),
         },

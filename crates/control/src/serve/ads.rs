@@ -1,6 +1,7 @@
 //! Delivery: one delta ADS stream per proxy, which brings it to its view of the published mesh and keeps it there.
 
-use super::desk::proven;
+use super::desk::{proven, until_revoked};
+use crate::authority::Authority;
 use crate::proxies::{Asked, Proxies};
 use crate::publish::{Encoded, Published};
 use crate::stopping::Stopping;
@@ -19,7 +20,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// What a plan needs before it can use the next: a service is announced when all that belongs to it is on its way, a route
 /// when the endpoints and subsets are that it sends to.
-const ORDER: [ResourceType; 9] = [
+const ORDER: [ResourceType; 10] = [
+    ResourceType::TrustBundle,
     ResourceType::MeshSettings,
     ResourceType::Telemetry,
     ResourceType::Workload,
@@ -39,6 +41,7 @@ pub struct AdsService {
     pub published: watch::Receiver<Arc<Published>>,
     pub proxies: Proxies,
     pub stopping: Stopping,
+    pub authority: Arc<Authority>,
 }
 
 type Outgoing = mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>;
@@ -52,12 +55,17 @@ impl AggregatedDiscoveryService for AdsService {
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
         let identity = proven(&request)?;
+        let revoked = until_revoked(self.authority.clone(), &request);
         let (outgoing, stream) = mpsc::channel(64);
         let (ads, incoming) = (self.clone(), request.into_inner());
         tokio::spawn(async move {
             let mut delivery = Delivery::new(identity.namespace);
             let number = ads.proxies.number();
-            let ended = ads.deliver(&mut delivery, number, incoming, &outgoing).await;
+            let ended = tokio::select! {
+                biased;
+                status = revoked => Err(status),
+                ended = ads.deliver(&mut delivery, number, incoming, &outgoing) => ended,
+            };
             ads.proxies.unsubscribed(&delivery.viewer.uid, number);
             if let Err(status) = ended {
                 tracing::info!(uid = %delivery.viewer.uid, code = ?status.code(), why = status.message(), "a delivery stream was closed");

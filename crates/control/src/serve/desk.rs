@@ -2,6 +2,7 @@
 
 use super::accept::Client;
 use super::report::Reports;
+use crate::authority::Authority;
 use crate::proxies::{Line, Proxies, shortened};
 use crate::publish::Published;
 use crate::registry::{Presence, Registry, RegistryFault};
@@ -29,6 +30,7 @@ pub struct DeskService {
     pub trust_domain: Arc<str>,
     pub stopping: Stopping,
     pub signals: signals::Store,
+    pub authority: Arc<Authority>,
 }
 
 /// Bytes kept of why a workload is not ready.
@@ -42,10 +44,11 @@ impl desk_server::Desk for DeskService {
 
     async fn attend(&self, request: Request<Streaming<FromProxy>>) -> Result<Response<Self::AttendStream>, Status> {
         let identity = proven(&request)?;
+        let revoked = until_revoked(self.authority.clone(), &request);
         let (outgoing, stream) = mpsc::channel(64);
         let (desk, incoming) = (self.clone(), request.into_inner());
         tokio::spawn(async move {
-            if let Err(status) = desk.attend_until_the_end(identity, incoming, &outgoing).await {
+            if let Err(status) = desk.attend_until_the_end(identity, incoming, &outgoing, revoked).await {
                 tracing::info!(code = ?status.code(), why = status.message(), "a proxy's desk stream was closed");
                 // The proxy may be gone already.
                 let _ = outgoing.send(Err(status)).await;
@@ -82,8 +85,34 @@ pub fn proven<T>(request: &Request<T>) -> Result<Identity, Status> {
         .ok_or_else(|| Status::unauthenticated("this method needs a client certificate of the mesh; get one with a join token first (`taut token`)"))
 }
 
+/// Resolves when the certificate is revoked that proves who sends this.
+pub fn until_revoked<T>(authority: Arc<Authority>, request: &Request<T>) -> impl Future<Output = Status> + Send + 'static {
+    let leaf = request.extensions().get::<Client>().and_then(|client| client.leaf.clone());
+    async move {
+        let mut bundle = authority.bundle();
+        let Some(leaf) = leaf else { return std::future::pending().await };
+        loop {
+            bundle.borrow_and_update();
+            if authority.standing().is_revoked(std::slice::from_ref(&*leaf)) {
+                return Status::permission_denied("the certificate was revoked: join again with a new token (`taut token`)");
+            }
+            // The sender lives as long as the authority.
+            if bundle.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
 impl DeskService {
-    async fn attend_until_the_end(&self, identity: Identity, mut incoming: Streaming<FromProxy>, outgoing: &Outgoing) -> Result<(), Status> {
+    async fn attend_until_the_end(
+        &self,
+        identity: Identity,
+        mut incoming: Streaming<FromProxy>,
+        outgoing: &Outgoing,
+        revoked: impl Future<Output = Status>,
+    ) -> Result<(), Status> {
+        let mut revoked = std::pin::pin!(revoked);
         let hello = self.hello(&identity, &mut incoming).await?;
         let uid = format!("{}/{}", hello.namespace, hello.name);
         // Before it takes anybody's place.
@@ -105,6 +134,7 @@ impl DeskService {
                     biased;
                     () = line.displaced.notified() => return Err(Status::aborted(format!("another proxy said hello as {uid}"))),
                     () = stopping.wait() => return Err(Status::unavailable("the control plane is stopping")),
+                    status = revoked.as_mut() => return Err(status),
                     Some(question) = asked.recv() => send(outgoing, to_proxy::Say::Ask(question)).await?,
                     message = incoming.message() => match message? {
                         Some(message) => leaves = self.listen(&uid, &line, message)?,
@@ -174,6 +204,7 @@ impl DeskService {
             }
             Some(from_proxy::Say::Readiness(said)) => return self.readiness(uid, line, &said),
             Some(from_proxy::Say::Answer(answer)) => line.answered(answer.id, answer.json),
+            Some(from_proxy::Say::Holding(holding)) => self.proxies.holds(uid, line.number, holding),
             Some(from_proxy::Say::Hello(_)) => return Err(Status::invalid_argument("Hello may be said only once on a stream")),
             // A newer proxy may say what this control plane does not know yet.
             None => {}

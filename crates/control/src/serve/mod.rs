@@ -7,6 +7,7 @@ mod desk;
 mod report;
 pub mod tls;
 
+use crate::audit::Audit;
 use crate::authority::Authority;
 use crate::fault::Fault;
 use crate::proxies::Proxies;
@@ -44,6 +45,7 @@ pub struct Services {
     /// Streams end when it is said.
     pub stopping: Stopping,
     pub signals: signals::Store,
+    pub audit: Audit,
 }
 
 /// Serves until `stopping` is true and all streams have ended.
@@ -51,11 +53,12 @@ pub struct Services {
 /// # Errors
 /// The server itself failed; a client's failure ends only its own connection.
 pub async fn serve(listener: Listener, tls: Arc<rustls::ServerConfig>, services: Services) -> Result<(), Fault> {
-    let Services { authority, registry, proxies, published, world, mut stopping, signals } = services;
-    let certificates = certificate::CertificateService { authority: authority.clone(), world: world.clone() };
-    let delivery = ads::AdsService { published: published.clone(), proxies: proxies.clone(), stopping: stopping.clone() };
+    let Services { authority, registry, proxies, published, world, mut stopping, signals, audit } = services;
+    let certificates = certificate::CertificateService { authority: authority.clone(), world: world.clone(), audit, refusals: Default::default() };
+    let delivery =
+        ads::AdsService { published: published.clone(), proxies: proxies.clone(), stopping: stopping.clone(), authority: authority.clone() };
     let trust_domain = authority.trust_domain().into();
-    let desk = desk::DeskService { registry, proxies, published, world, trust_domain, stopping: stopping.clone(), signals };
+    let desk = desk::DeskService { registry, proxies, published, world, trust_domain, stopping: stopping.clone(), signals, authority };
     let incoming = ReceiverStream::new(accept::accept(listener, tls));
     Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))

@@ -4,12 +4,12 @@ use crate::authority::Authority;
 use crate::fault::Fault;
 use crate::world::World;
 use parking_lot::RwLock;
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,11 +48,18 @@ impl OwnCertificate {
         Ok(Self { authority, world, listening, held: Held(Arc::new(RwLock::new(Arc::new(key)))) })
     }
 
-    /// Renews the certificate, and the authority's intermediate, when half of their life has passed. Runs for ever.
+    /// Renews the certificate when half of its life has passed or another intermediate signs, and the authority's intermediate in time.
+    /// Runs for ever.
     pub async fn keep_fresh(&self) {
         let mut wait = self.authority.leaf_lifetime() / 2;
+        let mut bundle = self.authority.bundle();
         loop {
-            tokio::time::sleep(wait.max(Duration::from_secs(1))).await;
+            tokio::select! {
+                biased;
+                // The sender lives as long as the authority.
+                _ = bundle.changed() => {}
+                () = tokio::time::sleep(wait.max(Duration::from_secs(1))) => {}
+            }
             if let Err(fault) = self.authority.maintain(self.world.wall()) {
                 tracing::error!(%fault, "the authority's intermediate was not renewed");
             }
@@ -76,7 +83,7 @@ impl OwnCertificate {
     /// The cryptography provider lacks TLS 1.3.
     pub fn server_config(&self, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, Fault> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = MeshClients::new(&self.authority, &provider)?;
+        let verifier = MeshClients { authority: self.authority.clone(), algorithms: provider.signature_verification_algorithms };
         let broken = |error: rustls::Error| Fault::new(format!("TLS cannot be set up: {error}"), "Please report it");
         let mut config = ServerConfig::builder_with_details(provider, Arc::new(WorldTime(self.world.clone())))
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -100,9 +107,7 @@ fn make(authority: &Authority, world: &World, listening: &[IpAddr]) -> Result<(C
     let server = authority.server(&identity, &["localhost"], &addresses, now).map_err(|error| failed(error.to_string()))?;
     let lifetime = Duration::try_from(server.not_after.duration_since(now)).unwrap_or_default();
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&server.key).map_err(|error| failed(error.to_string()))?;
-    // A proxy that joins knows nothing but the root's digest, so the chain brings the root along.
-    let chain = server.chain.into_iter().chain([authority.root().clone()]).collect();
-    Ok((CertifiedKey::new(chain, key), lifetime))
+    Ok((CertifiedKey::new(server.chain, key), lifetime))
 }
 
 /// Certificates are checked against the world's clock, which a simulation sets.
@@ -121,21 +126,16 @@ impl rustls::time_provider::TimeProvider for WorldTime {
     }
 }
 
-/// Accepts clients without a certificate, and clients with exactly one identity of our trust domain.
-#[derive(Debug)]
+/// Accepts clients without a certificate, and clients with exactly one identity of our trust domain, by the roots that are believed at the
+/// moment.
 struct MeshClients {
-    trust_domain: String,
-    anchor: TrustAnchor<'static>,
+    authority: Arc<Authority>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl MeshClients {
-    fn new(authority: &Authority, provider: &CryptoProvider) -> Result<Self, Fault> {
-        let anchor = webpki::anchor_from_trusted_cert(authority.root()).map_err(|error| {
-            Fault::new(format!("the root certificate cannot be used: {error}"), "Put a working ca/root.pem into the state directory")
-        })?;
-        let algorithms = provider.signature_verification_algorithms;
-        Ok(Self { trust_domain: authority.trust_domain().to_owned(), anchor: anchor.to_owned(), algorithms })
+impl std::fmt::Debug for MeshClients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MeshClients")
     }
 }
 
@@ -156,12 +156,19 @@ impl ClientCertVerifier for MeshClients {
     ) -> Result<ClientCertVerified, rustls::Error> {
         let refuse = |why: String| rustls::Error::General(why);
         let certificate = webpki::EndEntityCert::try_from(leaf).map_err(|error| refuse(format!("the client's certificate: {error}")))?;
-        let anchors = std::slice::from_ref(&self.anchor);
+        let standing = self.authority.standing();
+        let mut anchors = Vec::new();
+        for root in standing.roots() {
+            anchors.push(webpki::anchor_from_trusted_cert(root).map_err(|error| refuse(format!("the authority's root: {error}")))?);
+        }
         certificate
-            .verify_for_usage(self.algorithms.all, anchors, intermediates, now, webpki::KeyUsage::client_auth(), None, None)
+            .verify_for_usage(self.algorithms.all, &anchors, intermediates, now, webpki::KeyUsage::client_auth(), None, None)
             .map_err(|error| refuse(format!("the client's certificate chain: {error}")))?;
+        if standing.is_revoked(std::slice::from_ref(leaf)) || standing.is_revoked(intermediates) {
+            return Err(refuse("the client's certificate is revoked".to_owned()));
+        }
         match identity_of(leaf) {
-            Some(identity) if identity.trust_domain == self.trust_domain => Ok(ClientCertVerified::assertion()),
+            Some(identity) if identity.trust_domain == self.authority.trust_domain() => Ok(ClientCertVerified::assertion()),
             Some(_) => Err(refuse("the client's certificate is of another trust domain".to_owned())),
             None => Err(refuse("the client's certificate does not carry exactly one identity".to_owned())),
         }

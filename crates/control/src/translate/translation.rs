@@ -11,6 +11,7 @@ use taut_model::route::Route;
 use taut_model::service::Service;
 use taut_model::settings::MeshSettings;
 use taut_model::telemetry::Telemetry;
+use taut_model::trust::TrustBundle;
 use taut_model::workload::Workload;
 
 /// What of the mesh's own settings a translation depends on.
@@ -33,6 +34,8 @@ pub struct Translation {
     pub limits: BTreeMap<String, Arc<RateLimit>>,
     pub settings: BTreeMap<String, Arc<MeshSettings>>,
     pub telemetry: BTreeMap<String, Arc<Telemetry>>,
+    /// By trust domain. No object says it: the authority does.
+    pub trust: BTreeMap<String, Arc<TrustBundle>>,
     /// What is wrong, per object. With an `Error` among them the object is not accepted and nothing of it is in the maps
     /// above, but for policies, which then refuse instead, and DestinationRules, whose demand for TLS stays (nothing is ever
     /// weaker than it reads).

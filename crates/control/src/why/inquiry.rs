@@ -169,6 +169,7 @@ fn snapshot(published: &Published, trust_domain: &str, own: &Arc<Workload>, host
         limits: pick(&mesh.limits, &view.limits),
         settings: pick(&mesh.settings, &view.settings),
         telemetry: pick(&mesh.telemetry, &view.telemetry),
+        trust: pick(&mesh.trust, &view.trust),
         routes,
         policies_complete: true,
     }

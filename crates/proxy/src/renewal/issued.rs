@@ -37,7 +37,16 @@ pub(super) fn accept(chain: &[String], request: &Request, current: &Current, now
         )));
     }
     valid_now(leaf.not_before, leaf.not_after, now)?;
-    Ok(HeldIdentity { serial, chain: certificates, key, roots: vec![root], identity, not_before: leaf.not_before, not_after: leaf.not_after })
+    Ok(HeldIdentity {
+        serial,
+        chain: certificates,
+        key,
+        roots: vec![root],
+        revoked: std::sync::Arc::default(),
+        identity,
+        not_before: leaf.not_before,
+        not_after: leaf.not_after,
+    })
 }
 
 fn valid_now(not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> Result<(), Refused> {

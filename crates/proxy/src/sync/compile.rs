@@ -3,6 +3,7 @@
 use super::Known;
 use crate::options::OwnWorkload;
 use crate::status::ResourceStatus;
+use crate::trust::Trust;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use taut_model::origin::{ObjectRef, Origin};
@@ -18,7 +19,9 @@ pub(super) type Key = (ResourceType, String);
 pub(super) struct Compiled {
     pub snapshot: Snapshot,
     pub plan: Plan,
-    /// What the plan cannot use, and why.
+    /// By what peers are checked from now on. `None`: the control plane has said nothing of it.
+    pub trust: Option<Trust>,
+    /// What cannot be used, and why.
     pub refused: BTreeMap<Key, String>,
 }
 
@@ -57,6 +60,7 @@ pub(super) fn candidate(known: &mut Known, workload: &OwnWorkload) -> Snapshot {
 /// takes the others with it. A policy that has no good version stays, refused: without it more would be allowed.
 pub(super) fn compile(mut candidate: Snapshot, good: &Snapshot) -> Compiled {
     let mut refused = BTreeMap::new();
+    let trust = trust(&mut candidate, good, &mut refused);
     loop {
         let plan = Plan::compile(&candidate);
         let mut changed = false;
@@ -68,7 +72,23 @@ pub(super) fn compile(mut candidate: Snapshot, good: &Snapshot) -> Compiled {
         }
         // Each round changes what no earlier one has, so this ends.
         if !changed {
-            return Compiled { snapshot: candidate, plan, refused };
+            return Compiled { snapshot: candidate, plan, trust, refused };
+        }
+    }
+}
+
+/// The bundle of the own trust domain. One that cannot be used is put back to the last good one.
+fn trust(candidate: &mut Snapshot, good: &Snapshot, refused: &mut BTreeMap<Key, String>) -> Option<Trust> {
+    let name = candidate.trust_domain.clone();
+    let bundle = candidate.trust.get(&name)?;
+    match Trust::read(bundle) {
+        Ok(trust) => Some(trust),
+        Err(why) => {
+            let key = (ResourceType::TrustBundle, name);
+            put_back(candidate, good, &key);
+            let last = candidate.trust.get(&key.1).and_then(|bundle| Trust::read(bundle).ok());
+            refused.insert(key, why);
+            last
         }
     }
 }
@@ -84,6 +104,7 @@ fn put(snapshot: &mut Snapshot, name: String, resource: Resource) {
         Resource::RateLimit(value) => drop(snapshot.limits.insert(name, value)),
         Resource::MeshSettings(value) => drop(snapshot.settings.insert(name, value)),
         Resource::Telemetry(value) => drop(snapshot.telemetry.insert(name, value)),
+        Resource::TrustBundle(value) => drop(snapshot.trust.insert(name, value)),
     }
 }
 
@@ -109,6 +130,7 @@ fn of_object(snapshot: &Snapshot, object: &ObjectRef) -> Vec<Key> {
         .chain(find(ResourceType::RateLimit, &snapshot.limits, |v| &v.origin, object))
         .chain(find(ResourceType::MeshSettings, &snapshot.settings, |v| &v.origin, object))
         .chain(find(ResourceType::Telemetry, &snapshot.telemetry, |v| &v.origin, object))
+        .chain(find(ResourceType::TrustBundle, &snapshot.trust, |v| &v.origin, object))
         .collect()
 }
 
@@ -134,6 +156,7 @@ fn put_back(candidate: &mut Snapshot, good: &Snapshot, (of_type, name): &Key) ->
         ResourceType::RateLimit => back(&mut candidate.limits, &good.limits, name, false),
         ResourceType::MeshSettings => back(&mut candidate.settings, &good.settings, name, true),
         ResourceType::Telemetry => back(&mut candidate.telemetry, &good.telemetry, name, true),
+        ResourceType::TrustBundle => back(&mut candidate.trust, &good.trust, name, true),
     }
 }
 
@@ -245,5 +268,6 @@ fn generation(resource: &Resource) -> i64 {
         Resource::RateLimit(value) => value.origin.generation,
         Resource::MeshSettings(value) => value.origin.generation,
         Resource::Telemetry(value) => value.origin.generation,
+        Resource::TrustBundle(value) => value.origin.generation,
     }
 }

@@ -1,19 +1,20 @@
 //! What is said at the desk: hello, readiness, and the answers to what the control plane asks.
 
 use super::Sync;
+use crate::identity::{HeldIdentity, fingerprint};
 use crate::ring::{Kept, Record, Tapped};
 use crate::status::Readiness;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderName;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use taut_model::signal::Outcome;
 use taut_observe::profile::{self, NoProfile};
 use taut_observe::record::{Edge, Party};
 use taut_observe::secrets::is_secret;
-use std::collections::BTreeMap;
-use taut_model::signal::Outcome;
 use taut_observe::text::Id;
-use taut_wire::desk::{self, Answer, Ask, Failed, Hello, Port, Profile, Tap, ask, readiness};
+use taut_wire::desk::{self, Answer, Ask, Failed, Hello, Holding, Port, Profile, Tap, ask, readiness};
 
 pub(super) fn hello(sync: &Sync, now: &Readiness) -> Hello {
     let own = sync.current.workload();
@@ -36,6 +37,17 @@ pub(super) fn hello(sync: &Sync, now: &Readiness) -> Hello {
         readiness: Some(self::readiness(now)),
         locality: own.locality.clone(),
         admin: sync.admin.clone(),
+    }
+}
+
+pub(super) fn holding(held: &HeldIdentity) -> Holding {
+    let leaf = held.chain.first().and_then(|leaf| webpki::EndEntityCert::try_from(leaf).ok());
+    Holding {
+        serial: leaf.map(|leaf| leaf.serial().to_vec()).unwrap_or_default(),
+        not_before: held.not_before.as_second(),
+        not_after: held.not_after.as_second(),
+        signer: held.signer().map(Vec::from).unwrap_or_default(),
+        roots: held.roots.iter().map(|root| fingerprint(root).to_vec()).collect(),
     }
 }
 
@@ -161,6 +173,7 @@ fn failed(records: Vec<Kept>, wanted: &Failed) -> Value {
         let Record::Exchange(record) = &record.record else { continue };
         if *record.edge.service_host != *wanted.host || record.request_id == Id::None {
             continue;
+        }
         let outcome = Outcome {
             status: record.status,
             grpc: record.grpc_status,
@@ -169,16 +182,19 @@ fn failed(records: Vec<Kept>, wanted: &Failed) -> Value {
         let Some(reason) = outcome.failure() else { continue };
         if found.len() >= MOST_REASONS && !found.contains_key(reason) {
             continue;
+        }
         let count = found.entry(reason.to_owned()).or_default();
         *count += 1;
         if *count > most {
             continue;
+        }
         told.push(json!({
             "requestId": record.request_id.to_string(), "at": record.started.0.to_string(), "reason": reason,
             "from": format!("{}/{}", record.edge.source.namespace, record.edge.source.workload),
             "method": record.method, "path": &*record.path, "status": record.status,
             "side": record.failure.as_ref().map(|failure| failure.side.as_str()),
         }));
+    }
     json!({"exchanges": told})
 }
 
@@ -284,12 +300,7 @@ mod tests {
         let said: Vec<_> = told["exchanges"].as_array().unwrap().iter().map(|one| (one["requestId"].as_str().unwrap(), &one["reason"])).collect();
         let id = |number: u128| format!("{number:032x}");
         let unavailable = json!("no_endpoint");
-        assert_eq!(said, [
-            (id(30).as_str(), &json!("http_5xx")),
-            (&id(19), &unavailable),
-            (&id(18), &unavailable),
-            (&id(17), &unavailable)
-        ]);
+        assert_eq!(said, [(id(30).as_str(), &json!("http_5xx")), (&id(19), &unavailable), (&id(18), &unavailable), (&id(17), &unavailable)]);
         assert_eq!((&told["exchanges"][1]["from"], &told["exchanges"][1]["path"]), (&json!("shop/web-v1"), &json!("/a \"b\"\n")));
     }
 

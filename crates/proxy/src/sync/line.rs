@@ -133,9 +133,10 @@ impl<'a> Line<'a> {
         ask: &mpsc::UnboundedSender<DeltaDiscoveryRequest>,
         wanted: &mut Wanted,
     ) -> Result<(), Status> {
-        let mut readiness = self.sync.status.readiness();
-        // What Hello said may be old by now.
+        let (mut readiness, mut renewed) = (self.sync.status.readiness(), self.sync.current.renewed());
+        // What Hello said may be old by now, and it said nothing of the certificate.
         readiness.mark_changed();
+        renewed.mark_changed();
         let mut tidy_at = Instant::now() + TIDY_EVERY;
         loop {
             let due = self.due();
@@ -147,6 +148,7 @@ impl<'a> Line<'a> {
                         return self.say_goodbye(desk).await;
                     }
                 }
+                Ok(()) = renewed.changed() => self.tell_certificate(),
                 message = heard(desk.as_deref_mut()) => match message? {
                     Some(message) => self.answer(message),
                     None => return Err(Status::unavailable("the control plane closed the desk stream")),
@@ -192,6 +194,12 @@ impl<'a> Line<'a> {
         if self.told.as_ref() != Some(&now) {
             self.say(from_proxy::Say::Readiness(desk::readiness(&now)));
             self.told = Some(now);
+        }
+    }
+
+    fn tell_certificate(&self) {
+        if let Some(held) = self.sync.current.identity() {
+            self.say(from_proxy::Say::Holding(desk::holding(&held)));
         }
     }
 
@@ -273,13 +281,17 @@ impl<'a> Line<'a> {
     }
 
     fn pin(&mut self, compiled: Compiled) {
-        let Compiled { snapshot, plan, refused } = compiled;
+        let Compiled { snapshot, plan, trust, refused } = compiled;
         let version = snapshot.version;
         let statuses = self.known.receipts.settle(&self.known.session, &refused);
         for status in statuses.iter().filter(|status| !status.accepted) {
             tracing::warn!(kind = %status.kind, name = %status.name, why = %status.why, "a resource was refused; its last good version stays");
         }
         self.sync.status.set_resources(statuses);
+        // Before the plan, by which others may be called, and before it is acknowledged, after which others may rely on it.
+        if let Some(trust) = trust {
+            self.sync.current.trust(Arc::new(trust));
+        }
         self.sync.current.pin(Arc::new(snapshot), Arc::new(plan));
         let resources = self.known.receipts.news(std::mem::take(&mut self.fresh));
         self.say(from_proxy::Say::Acknowledge(taut_wire::desk::Acknowledge { plan: version, resources }));

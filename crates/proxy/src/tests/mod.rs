@@ -23,6 +23,7 @@ mod replaced;
 mod routes;
 mod tcp;
 mod telemetry;
+mod trust;
 mod websocket;
 
 use crate::current::{Current, Wanted};
@@ -153,23 +154,59 @@ impl Authority {
 
     /// A certificate with these URI names, held as `identity`.
     pub fn issue_names(&self, identity: Identity, names: &[String]) -> HeldIdentity {
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = names.iter().map(|name| SanType::URI(name.as_str().try_into().unwrap())).collect();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue_as(identity, names, &|_| {})
+    }
+
+    /// The same, changed before it is signed.
+    pub fn issue_as(&self, identity: Identity, names: &[String], change: &dyn Fn(&mut CertificateParams)) -> HeldIdentity {
+        let mut params = leaf(names);
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        self.held(identity, &key, vec![certificate.der().clone()])
+    }
+
+    /// A certificate below so many intermediates, each of which says this about those below it.
+    pub fn issue_below(&self, identity: Identity, depth: usize, constraint: BasicConstraints) -> HeldIdentity {
+        let intermediate = |number: usize| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(rcgen::DnType::CommonName, format!("intermediate {number}"));
+            params.is_ca = IsCa::Ca(constraint.clone());
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+            params
+        };
+        let mut issuer = CertifiedIssuer::signed_by(intermediate(0), KeyPair::generate().unwrap(), &self.issuer).unwrap();
+        let mut chain = vec![issuer.der().clone()];
+        for number in 1..depth {
+            issuer = CertifiedIssuer::signed_by(intermediate(number), KeyPair::generate().unwrap(), &issuer).unwrap();
+            chain.insert(0, issuer.der().clone());
+        }
+        let key = KeyPair::generate().unwrap();
+        chain.insert(0, leaf(&[identity.to_string()]).signed_by(&key, &issuer).unwrap().der().clone());
+        self.held(identity, &key, chain)
+    }
+
+    fn held(&self, identity: Identity, key: &KeyPair, chain: Vec<CertificateDer<'static>>) -> HeldIdentity {
         let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&PrivateKeyDer::Pkcs8(key.serialize_der().into())).unwrap();
         self.serial.set(self.serial.get() + 1);
         HeldIdentity {
             serial: self.serial.get(),
-            chain: vec![certificate.der().clone()],
+            chain,
             key,
             roots: vec![self.root()],
+            revoked: Arc::default(),
             identity,
             not_before: jiff::Timestamp::MIN,
             not_after: jiff::Timestamp::MAX,
         }
     }
+}
+
+fn leaf(names: &[String]) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = names.iter().map(|name| SanType::URI(name.as_str().try_into().unwrap())).collect();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params
 }
 
 /// What the control plane would have said.

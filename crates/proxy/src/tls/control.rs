@@ -2,7 +2,7 @@
 //! peers of the data path must prove is in `tls.rs`.
 
 use super::WorldTime;
-use crate::identity::HeldIdentity;
+use crate::identity::{HeldIdentity, fingerprint};
 use crate::world::World;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
@@ -132,14 +132,6 @@ fn is_control_plane(leaf: &webpki::EndEntityCert<'_>, trust_domain: Option<&str>
         true => Ok(()),
         false => Err(Error::General(format!("the server is {found}, which is not the control plane"))),
     }
-}
-
-/// SHA-256 of a certificate, as in a join token's pin.
-pub fn fingerprint(certificate: &CertificateDer<'_>) -> Pin {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
-    let mut pin = [0; 32];
-    pin.copy_from_slice(digest.as_ref());
-    pin
 }
 
 impl ServerCertVerifier for ControlVerifier {

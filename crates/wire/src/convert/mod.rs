@@ -20,6 +20,7 @@ mod strategy;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod workload;
 
 pub use field::Malformed;

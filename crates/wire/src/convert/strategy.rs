@@ -19,6 +19,7 @@ use taut_model::route::*;
 use taut_model::service::*;
 use taut_model::settings::{Compression, MeshSettings, Outside};
 use taut_model::telemetry::*;
+use taut_model::trust::{Revoked, TrustBundle};
 use taut_model::workload::*;
 
 pub fn resource() -> impl Strategy<Value = Resource> {
@@ -32,6 +33,7 @@ pub fn resource() -> impl Strategy<Value = Resource> {
         rate_limit().prop_map(|limit| Resource::RateLimit(Arc::new(limit))),
         mesh_settings().prop_map(|settings| Resource::MeshSettings(Arc::new(settings))),
         telemetry().prop_map(|telemetry| Resource::Telemetry(Arc::new(telemetry))),
+        trust_bundle().prop_map(|bundle| Resource::TrustBundle(Arc::new(bundle))),
     ]
 }
 
@@ -356,6 +358,20 @@ fn peer_authentication() -> BoxedStrategy<PeerAuthentication> {
     let mode = || prop::sample::select(vec![MtlsMode::Strict, MtlsMode::Permissive, MtlsMode::Disable]);
     (origin(), text(), labels(), of(mode()), btree_map(any::<u16>(), mode(), 0..3), text())
         .prop_map(|(origin, namespace, selector, mode, ports, created)| PeerAuthentication { origin, namespace, selector, mode, ports, created })
+        .boxed()
+}
+
+fn trust_bundle() -> BoxedStrategy<TrustBundle> {
+    let bytes = || vec(any::<u8>(), 0..4);
+    let revoked = vec((bytes(), bytes()), 0..3);
+    (origin(), text(), vec(bytes(), 1..3), bytes(), revoked)
+        .prop_map(|(origin, trust_domain, roots, signer, revoked)| TrustBundle {
+            origin,
+            trust_domain,
+            roots,
+            signer,
+            revoked: revoked.iter().map(|(issuer, serial)| Revoked::new(issuer, serial)).collect(),
+        })
         .boxed()
 }
 

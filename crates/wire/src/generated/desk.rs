@@ -61,7 +61,7 @@ pub struct Kept {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromProxy {
-    #[prost(oneof = "from_proxy::Say", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "from_proxy::Say", tags = "1, 2, 3, 4, 5")]
     pub say: ::core::option::Option<from_proxy::Say>,
 }
 /// Nested message and enum types in `FromProxy`.
@@ -76,16 +76,18 @@ pub mod from_proxy {
         Readiness(super::Readiness),
         #[prost(message, tag = "4")]
         Answer(super::Answer),
+        #[prost(message, tag = "5")]
+        Holding(super::Holding),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToProxy {
     #[prost(oneof = "to_proxy::Say", tags = "1, 2")]
     pub say: ::core::option::Option<to_proxy::Say>,
 }
 /// Nested message and enum types in `ToProxy`.
 pub mod to_proxy {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Say {
         #[prost(message, tag = "1")]
         Welcome(super::Welcome),
@@ -170,6 +172,24 @@ pub struct ResourceAck {
     #[prost(bool, tag = "6")]
     pub removed: bool,
 }
+/// The certificate that the proxy shows now. Sent after Hello, and whenever another one is taken up.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Holding {
+    /// Of the leaf, as it stands in it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub serial: ::prost::alloc::vec::Vec<u8>,
+    /// Unix seconds.
+    #[prost(int64, tag = "2")]
+    pub not_before: i64,
+    #[prost(int64, tag = "3")]
+    pub not_after: i64,
+    /// SHA-256 of the certificate that signed it.
+    #[prost(bytes = "vec", tag = "4")]
+    pub signer: ::prost::alloc::vec::Vec<u8>,
+    /// SHA-256 of each root that peers' chains may end in, in order.
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    pub roots: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Readiness {
     #[prost(enumeration = "readiness::State", tag = "1")]
@@ -213,16 +233,16 @@ pub mod readiness {
         }
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Ask {
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    #[prost(oneof = "ask::What", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "ask::What", tags = "2, 3, 4, 5, 6")]
     pub what: ::core::option::Option<ask::What>,
 }
 /// Nested message and enum types in `Ask`.
 pub mod ask {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum What {
         /// The record and explanation of an exchange, by request id.
         #[prost(string, tag = "2")]
@@ -236,10 +256,23 @@ pub mod ask {
         /// Where its CPU time or its memory goes.
         #[prost(message, tag = "5")]
         Profile(super::Profile),
+        /// The newest failures of a service that are remembered.
+        #[prost(message, tag = "6")]
+        Failed(super::Failed),
     }
 }
-/// Which records to tell; what is empty fits all. The answer is {"next": position, "records": \[...\], "leftOut": count}.
+/// Whose failures to tell. The answer is {"exchanges": \[...\]}, the newest first: request id, time, caller, method, path, status, reason.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Failed {
+    /// Host of the service.
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    /// At most of each reason.
+    #[prost(uint32, tag = "2")]
+    pub most: u32,
+}
+/// Which records to tell; what is empty fits all. The answer is {"next": position, "records": \[...\], "leftOut": count}.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Tap {
     /// namespace, namespace/workload, or a workload's name.
     #[prost(string, tag = "1")]

@@ -1108,6 +1108,30 @@ pub struct MeshSettings {
     #[prost(bool, tag = "52")]
     pub outside_refused: bool,
 }
+/// Of one trust domain: by what peers' certificates are checked.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TrustBundle {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(string, tag = "2")]
+    pub trust_domain: ::prost::alloc::string::String,
+    /// Certificates as DER; at least one.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub roots: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// SHA-256 of the certificate that signs leaves now. Empty: nobody is to ask for a new leaf because of it.
+    #[prost(bytes = "vec", tag = "4")]
+    pub signer: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, repeated, tag = "5")]
+    pub revoked: ::prost::alloc::vec::Vec<RevokedCertificate>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokedCertificate {
+    /// The name of who issued it: the content of the DER sequence.
+    #[prost(bytes = "vec", tag = "1")]
+    pub issuer: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub serial: ::prost::alloc::vec::Vec<u8>,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Provider {
     #[prost(string, tag = "1")]

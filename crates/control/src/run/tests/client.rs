@@ -33,7 +33,7 @@ pub async fn soon<T>(what: impl Future<Output = T>) -> T {
 
 pub fn tls(running: &Running, identity: Option<&Identity>, alpn: &[u8]) -> TlsConnector {
     let mut roots = RootCertStore::empty();
-    roots.add(running.authority.root().clone()).unwrap();
+    roots.add(running.authority.root()).unwrap();
     let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     let config = config.with_protocol_versions(&[&rustls::version::TLS13]).unwrap().with_root_certificates(roots);
     let mut config = match identity {
@@ -82,7 +82,7 @@ pub async fn certificate_of(
     let channel = channel(running, held).await.map_err(|error| Status::unavailable(error.to_string()))?;
     let answer = IstioCertificateServiceClient::new(channel).create_certificate(request).await?.into_inner();
     let mut chain: Vec<_> = answer.cert_chain.iter().map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).collect();
-    assert_eq!(chain.pop().as_ref(), Some(running.authority.root()), "the root is last");
+    assert_eq!(chain.pop(), Some(running.authority.root()), "the root is last");
     Ok((chain, PrivateKeyDer::Pkcs8(key.serialize_der().into())))
 }
 

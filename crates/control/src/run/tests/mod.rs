@@ -459,13 +459,13 @@ async fn a_restart_keeps_identities_objects_and_keys() {
     object(&first, "WorkloadEntry", "page-v1", |entry| condition(entry, "Healthy").is_some_and(|(status, _)| status == "True")).await;
     let second = start(World::os(), durable()).await.err().unwrap().to_string();
     assert!(second.contains("another control plane"), "{second}");
-    let (root, admin, kubeconfig) = (first.authority.root().clone(), first.admin_token.clone(), first.kubeconfig.clone().unwrap());
+    let (root, admin, kubeconfig) = (first.authority.root(), first.admin_token.clone(), first.kubeconfig.clone().unwrap());
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&kubeconfig).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     soon(first.stop()).await;
     drop(_proxy);
     let again = start(World::os(), durable()).await.unwrap();
-    assert_eq!((&root, &admin), (again.authority.root(), &again.admin_token));
+    assert_eq!((&root, &admin), (&again.authority.root(), &again.admin_token));
     // The workload is still what it was: its proxy has a while to come back.
     object(&again, "WorkloadEntry", "page-v1", |entry| condition(entry, "Healthy").is_some_and(|(status, _)| status == "True")).await;
     assert!(Proxy::connect(&again, &identity, hello("page-v1", "page", "page", 15009), &[]).await.is_ok());

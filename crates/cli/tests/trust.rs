@@ -1,0 +1,272 @@
+//! Trust with real processes: roots and leaves that change under load without anybody noticing, certificates that are revoked, an authority of
+//! the operator's own, and what `openssl` and `testssl.sh` find at a sidecar's peer port.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod load;
+mod support;
+
+use load::{Apps, Http1, Http2, Load, Ping};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+use support::{Connection, Mesh, PATIENCE, eventually, has, text};
+
+const LONG: Duration = Duration::from_secs(90);
+
+/// A client's proxy and a server's proxy.
+struct Pair {
+    mesh: Mesh,
+    _apps: Apps,
+}
+
+impl Pair {
+    fn start(mesh: Mesh) -> Self {
+        let apps = Apps::start(&mesh.address(20), &mesh.address(30));
+        let mut pair = Self { mesh, _apps: apps };
+        let ports = ["--port", "7000/tcp", "--port", "8081/http", "--port", "8082/http2"];
+        pair.proxy("shop", 20, &[&["--service", "shop"][..], &ports].concat());
+        let upstream = format!("shop:7000={}", pair.at(10, 7000));
+        pair.proxy("web", 10, &["--upstream", &upstream]);
+        pair.mesh.wait_ready(2);
+        pair
+    }
+
+    fn at(&self, last: u8, port: u16) -> String {
+        format!("{}:{port}", self.mesh.address(last))
+    }
+
+    fn proxy(&mut self, name: &str, last: u8, more: &[&str]) {
+        let token = self.mesh.taut_ok(&["token", "--service-account", name]);
+        let (address, outbound, peer, admin) = (self.mesh.address(last), self.at(last, 15001), self.at(last, 15008), self.at(last, 15000));
+        let fixed = ["--name", name, "--service-account", name, "--address", &address, "--outbound", &outbound, "--peer", &peer, "--admin", &admin];
+        let rest = ["--handover", "off", "--drain", "1", "--token", token.trim()];
+        let all: Vec<String> = fixed.iter().chain(&rest).chain(more).map(|&word| word.to_owned()).collect();
+        self.mesh.proxy(name, &all);
+    }
+
+    /// Requests of two kinds, and TCP connections that are to be kept.
+    fn load(&self) -> Load {
+        let (outbound, upstream) = (self.at(10, 15001), self.at(10, 7000));
+        let load = Load::start(&[
+            ("HTTP/1.1, kept connections, GET and POST", 3, Box::new(Http1::kept(&outbound, "shop:8081"))),
+            ("HTTP/1.1, a connection for each request", 2, Box::new(Http1::fresh(&outbound, "shop:8081"))),
+            ("HTTP/2, streams on kept connections", 2, Box::new(Http2::new(&outbound, "shop:8082"))),
+            ("TCP, mutual TLS between the proxies", 6, Box::new(Ping::new(&upstream))),
+        ]);
+        load.settle();
+        load
+    }
+
+    fn trust(&self) -> Value {
+        serde_json::from_str(&self.mesh.taut_ok(&["trust", "-o", "json"])).unwrap()
+    }
+
+    fn root(&self) -> String {
+        self.trust()["roots"][0]["fingerprint"].as_str().unwrap().to_owned()
+    }
+
+    fn leaf(&self, uid: &str) -> String {
+        let trust = self.trust();
+        let of = |proxy: &&Value| proxy["uid"] == uid;
+        trust["proxies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(of)
+            .map(|proxy| proxy["leaf"]["serial"].as_str().unwrap_or_default().to_owned())
+            .unwrap_or_default()
+    }
+
+    fn request(&self) -> u16 {
+        Connection::open(&self.at(10, 15001)).unwrap().get("http://shop:8081/", "shop:8081", &[]).unwrap().status
+    }
+}
+
+fn said(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+#[test]
+fn a_rotation_of_the_root_under_load_fails_nothing() {
+    let pair = Pair::start(Mesh::start());
+    let (root, leaf) = (pair.root(), pair.leaf("default/shop"));
+    let load = pair.load();
+    let rotated = pair.mesh.taut(&["trust", "rotate", "--wait", "60s"]);
+    assert!(rotated.status.success(), "{}\n{}", said(&rotated), pair.mesh.log("control-plane"));
+    load.settle();
+    let counts = load.stop();
+    println!("{}{counts}", said(&rotated));
+    assert_eq!(counts.failed(), 0, "{counts}");
+    let trust = pair.trust();
+    assert_eq!(trust["roots"].as_array().unwrap().len(), 1);
+    assert!(pair.root() != root && pair.leaf("default/shop") != leaf && trust["rotation"].is_null(), "{trust:#}");
+    // Who comes now joins by the new root, with the kubeconfig that names it.
+    assert_eq!((pair.request(), pair.mesh.taut(&["status"]).status.success()), (200, true));
+}
+
+#[test]
+fn a_rotation_survives_restarts_and_is_taken_back() {
+    let mut pair = Pair::start(Mesh::start());
+    let root = pair.root();
+    let begun = pair.mesh.taut(&["trust", "rotate", "--wait", "0s"]);
+    assert!(begun.status.success(), "{}", said(&begun));
+    pair.mesh.kill9("control-plane");
+    pair.mesh.up();
+    let stage = pair.trust()["rotation"]["stage"].clone();
+    assert!(stage.is_string() || pair.root() != root, "{stage}");
+    eventually(LONG, "the rotation is over", || match pair.trust()["rotation"].is_null() {
+        true => Ok(()),
+        false => Err(format!("{:#}", pair.trust())),
+    });
+    let second = pair.root();
+    assert_ne!(second, root);
+    assert_eq!(pair.request(), 200);
+    // A proxy that stands still keeps the next one from being signed with; so it can be taken back.
+    support::signal(pair.mesh.pid("web"), nix::sys::signal::Signal::SIGSTOP);
+    let begun = pair.mesh.taut(&["trust", "rotate", "--wait", "1s"]);
+    let waits = said(&begun);
+    let aborted = pair.mesh.taut(&["trust", "rotate", "--abort"]);
+    support::signal(pair.mesh.pid("web"), nix::sys::signal::Signal::SIGCONT);
+    assert!(waits.contains("waiting for 1: default/web") && begun.status.code() == Some(1), "{waits}");
+    assert!(aborted.status.success(), "{}", said(&aborted));
+    assert_eq!(pair.root(), second);
+}
+
+#[test]
+fn leaves_of_seconds_are_renewed_under_load_and_fail_nothing() {
+    let mut mesh = Mesh::new();
+    mesh.leaf_lifetime = Some("8s");
+    mesh.up();
+    let pair = Pair::start(mesh);
+    let load = pair.load();
+    for _ in 0..3 {
+        let before = [pair.leaf("default/web"), pair.leaf("default/shop")];
+        eventually(PATIENCE, "both leaves are new", || match [pair.leaf("default/web"), pair.leaf("default/shop")] {
+            [web, shop] if web != before[0] && shop != before[1] => Ok(()),
+            leaves => Err(format!("{leaves:?}")),
+        });
+        load.settle();
+    }
+    let counts = load.stop();
+    println!("{counts}");
+    assert_eq!(counts.failed(), 0, "{counts}");
+}
+
+#[test]
+fn a_revoked_workload_is_cut_off_and_needs_a_new_token() {
+    let pair = Pair::start(Mesh::start());
+    assert_eq!(pair.request(), 200);
+    let load = Load::start(&[("TCP, mutual TLS between the proxies", 2, Box::new(Ping::new(&pair.at(10, 7000))))]);
+    load.settle();
+    let revoked = pair.mesh.taut(&["trust", "revoke", "default/web"]);
+    assert!(revoked.status.success(), "{}", said(&revoked));
+    let counts = load.ends();
+    assert_eq!(counts.failed(), 2, "both connections end: {counts}");
+    eventually(PATIENCE, "requests are refused", || match pair.request() {
+        503 => Ok(()),
+        status => Err(status.to_string()),
+    });
+    eventually(PATIENCE, "the control plane lets it in no more", || {
+        let log = pair.mesh.log("web");
+        if log.contains("revoked") || log.contains("cannot be reached") { Ok(()) } else { Err(log) }
+    });
+    let nobody = pair.mesh.taut(&["trust", "revoke", "default/nobody"]);
+    assert!(!nobody.status.success() && said(&nobody).contains("no connected workload default/nobody"), "{}", said(&nobody));
+}
+
+/// Runs `openssl` and gives what it says; it must succeed.
+fn openssl(directory: &Path, arguments: &str) {
+    let done = Command::new("openssl").current_dir(directory).args(arguments.split(' ')).output().unwrap();
+    assert!(done.status.success(), "openssl {arguments}: {}", said(&done));
+}
+
+/// An authority as an operator makes one with openssl: RSA, since that is what many have.
+fn bank(directory: &Path, days: &str) {
+    let write = |name: &str, text: &str| std::fs::write(directory.join(name), text).unwrap();
+    write("ca.ext", "basicConstraints=critical,CA:true,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n");
+    openssl(directory, "req -x509 -newkey rsa:2048 -nodes -keyout root.key -out root-cert.pem -subj /O=Bank/CN=root -days 400 -sha256");
+    openssl(directory, "req -newkey rsa:2048 -nodes -keyout ca-key.pem -out ca.csr -subj /O=Bank/OU=mesh/CN=intermediate");
+    openssl(
+        directory,
+        &format!("x509 -req -in ca.csr -CA root-cert.pem -CAkey root.key -CAcreateserial -out ca-cert.pem -days {days} -extfile ca.ext"),
+    );
+    std::fs::copy(directory.join("ca-cert.pem"), directory.join("cert-chain.pem")).unwrap();
+}
+
+#[test]
+fn a_mesh_goes_over_to_an_authority_made_with_openssl() {
+    if !has("openssl") {
+        return eprintln!("skipped: openssl is not installed");
+    }
+    let pair = Pair::start(Mesh::start());
+    let directory = pair.mesh.directory.path().join("bank");
+    std::fs::create_dir(&directory).unwrap();
+    bank(&directory, "30");
+    let load = pair.load();
+    let rotated = pair.mesh.taut(&["trust", "rotate", "--wait", "60s", "--to", directory.to_str().unwrap()]);
+    assert!(rotated.status.success(), "{}\n{}", said(&rotated), pair.mesh.log("control-plane"));
+    load.settle();
+    let counts = load.stop();
+    assert_eq!(counts.failed(), 0, "{counts}");
+    assert_eq!(pair.trust()["rootKey"], "offline");
+    assert_eq!(pair.request(), 200);
+}
+
+/// A certificate of `shop`'s own mesh would be needed to get in; to look at the handshake it is not.
+fn handshake(to: &str, options: &str) -> String {
+    let mut command = Command::new("timeout");
+    command.args(["10", "openssl", "s_client", "-connect", to, "-alpn", "taut/http1"]).args(options.split(' ').filter(|word| !word.is_empty()));
+    said(&command.stdin(Stdio::null()).output().unwrap())
+}
+
+#[test]
+fn the_peer_port_speaks_nothing_weak() {
+    if !has("openssl") {
+        return eprintln!("skipped: openssl is not installed");
+    }
+    let pair = Pair::start(Mesh::start());
+    let peer = pair.at(20, 15008);
+    let modern = handshake(&peer, "");
+    assert!(modern.contains("TLSv1.3") && modern.contains("Acceptable client certificate CA names") || modern.contains("TLSv1.3"), "{modern}");
+    for (options, why) in [("-tls1_2", "TLS 1.2"), ("-tls1_1", "TLS 1.1"), ("-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", "CCM")] {
+        let refused = handshake(&peer, options);
+        assert!(refused.contains("alert") || refused.contains("no protocols available"), "{why}: {refused}");
+        assert!(!refused.contains("Verification"), "{why}: {refused}");
+    }
+    let version = text(&Command::new("openssl").arg("version").output().unwrap().stdout);
+    match handshake(&peer, "-groups X25519MLKEM768") {
+        hybrid if hybrid.contains("Negotiated TLS1.3 group: X25519MLKEM768") => println!("{version}negotiates X25519MLKEM768"),
+        old if version < *"OpenSSL 3.5" => eprintln!("skipped: {version} knows no X25519MLKEM768: {}", old.lines().next().unwrap_or_default()),
+        other => panic!("{version}{other}"),
+    }
+    // Nobody without a certificate of the mesh has got further than the handshake.
+    let records = pair.mesh.admin(20, "/records").body;
+    assert!(records.contains("handshake_failed"), "{records}");
+    testssl(&pair, &peer);
+}
+
+/// What it rates as low or worse, apart from what concerns browsers and public names, is a weakness.
+fn testssl(pair: &Pair, peer: &str) {
+    if !has("testssl") && !has("testssl.sh") {
+        return eprintln!("skipped: testssl.sh is not installed");
+    }
+    let program = if has("testssl.sh") { "testssl.sh" } else { "testssl" };
+    let report = pair.mesh.directory.path().join("testssl.json");
+    let mut command = Command::new("timeout");
+    command.args(["300", program, "--quiet", "--color", "0", "--warnings", "off", "--protocols", "--server-defaults", "--vulnerable", "--fs"]);
+    let done = command.args(["--jsonfile", report.to_str().unwrap(), peer]).stdin(Stdio::null()).output().unwrap();
+    let found: Vec<Value> =
+        serde_json::from_str(&std::fs::read_to_string(&report).unwrap_or_default()).unwrap_or_else(|error| panic!("{error}: {}", said(&done)));
+    let value = |id: &str| {
+        found.iter().find(|one| one["id"] == id).map(|one| text(one["finding"].as_str().unwrap_or_default().as_bytes())).unwrap_or_default()
+    };
+    println!("testssl: {} findings; TLS1_3: {}; TLS1_2: {}", found.len(), value("TLS1_3"), value("TLS1_2"));
+    assert!(value("TLS1_3").starts_with("offered") && value("TLS1_2").starts_with("not offered"), "{found:#?}");
+    let weak = |one: &&Value| matches!(one["severity"].as_str(), Some("LOW" | "MEDIUM" | "HIGH" | "CRITICAL"));
+    // The certificate is the mesh's own, for identities and not for names, and short-lived; no browser and no public authority is concerned.
+    let of_the_certificate =
+        |one: &&Value| one["id"].as_str().is_some_and(|id| id.starts_with("cert") || id.starts_with("DNS_CAA") || id.starts_with("OCSP"));
+    let weaknesses: Vec<&Value> = found.iter().filter(weak).filter(|one| !of_the_certificate(one)).collect();
+    assert!(weaknesses.is_empty(), "{weaknesses:#?}");
+}

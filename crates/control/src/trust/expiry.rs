@@ -1,0 +1,118 @@
+//! What is near its end: said long before traffic could suffer from it.
+
+use super::Trust;
+use crate::authority::CLOCK_SKEW;
+use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
+use serde_json::{Value, json};
+use std::time::Duration;
+use taut_model::problem::Severity;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// A root needs a rotation, and the operator's own authority may be slow.
+const ROOT: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Renewed 60 days before its end where that is possible: with less left, it was not.
+const INTERMEDIATE: Duration = Duration::from_secs(45 * 24 * 3600);
+
+/// One certificate, or a source of certificates, that needs somebody's care.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    pub severity: Severity,
+    /// What it is about, as short as a metric's label.
+    pub of: String,
+    pub text: String,
+}
+
+impl Alarm {
+    pub fn to_json(&self) -> Value {
+        let severity = if self.severity == Severity::Error { "error" } else { "warning" };
+        json!({"severity": severity, "code": "Trust", "of": self.of, "text": self.text})
+    }
+}
+
+/// How bad it is that a certificate of this life ends so soon. `None`: not at all.
+fn severity(life: Duration, left: Duration, widest: Duration) -> Option<Severity> {
+    match () {
+        () if left < (life / 10).min(widest / 4) => Some(Severity::Error),
+        () if left < (life / 3).min(widest) => Some(Severity::Warning),
+        () => None,
+    }
+}
+
+impl Trust {
+    pub(super) fn root_ends(&self, root: &CertificateDer<'_>) -> Option<Timestamp> {
+        span(root).map(|(_, until)| until)
+    }
+
+    /// `root`, `intermediate` -> seconds until it ends.
+    pub fn expiries(&self) -> Vec<(&'static str, f64)> {
+        let standing = self.authority.standing();
+        let left = |until: Timestamp| until.duration_since(self.world.wall()).as_secs_f64();
+        let root = self.root_ends(&standing.signing.root).map(|until| ("root", left(until)));
+        [("intermediate", left(standing.signing.not_after))].into_iter().chain(root).collect()
+    }
+
+    /// What needs care now, the authority's own certificates first.
+    pub fn alarms(&self) -> Vec<Alarm> {
+        let standing = self.authority.standing();
+        let now = self.world.wall();
+        let mut alarms = self.sources.alarms();
+        let mut note = |of: String, (from, until): (Timestamp, Timestamp), widest: Duration, what: String, help: &str| {
+            let life = Duration::try_from(until.duration_since(from)).unwrap_or_default().saturating_sub(CLOCK_SKEW);
+            let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+            if let Some(severity) = severity(life, left, widest) {
+                let text = if left.is_zero() { format!("{what} expired at {until}: {help}") } else { format!("{what} expires at {until}: {help}") };
+                alarms.push(Alarm { severity, of, text });
+            }
+        };
+        if let Some(span) = span(&standing.signing.root) {
+            note("root".to_owned(), span, ROOT, "the root certificate".to_owned(), "replace it with `taut trust rotate`");
+        }
+        let signing = (standing.signing.not_before, standing.signing.not_after);
+        let help = match self.authority.has_root_key() {
+            true => "the control plane renews it by itself and could not: see its log",
+            false => "put the root's key back into STATE/ca/root.key until it is renewed, or plug in a new intermediate",
+        };
+        note("intermediate".to_owned(), signing, INTERMEDIATE, "the intermediate certificate".to_owned(), help);
+        for proxy in self.proxies.all() {
+            let Some(holding) = &proxy.holding else { continue };
+            let at = |seconds| Timestamp::from_second(seconds).unwrap_or(Timestamp::MIN);
+            let what = format!("the certificate of {}", proxy.uid);
+            let help = "its sidecar renews it at half of its life and could not: see its log";
+            note(proxy.uid.clone(), (at(holding.not_before), at(holding.not_after)), 30 * DAY, what, help);
+        }
+        alarms
+    }
+}
+
+fn span(certificate: &CertificateDer<'_>) -> Option<(Timestamp, Timestamp)> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let at = |seconds| Timestamp::from_second(seconds).ok();
+    Some((at(parsed.validity().not_before.timestamp())?, at(parsed.validity().not_after.timestamp())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_comes_long_before_the_end_and_gets_louder() {
+        let day = |days: u32| DAY * days;
+        let hour = |hours: u32| DAY / 24 * hours;
+        for (life, left, widest, want) in [
+            (day(3650), day(400), ROOT, None),
+            (day(3650), day(360), ROOT, Some(Severity::Warning)),
+            (day(3650), day(90), ROOT, Some(Severity::Error)),
+            (day(365), day(60), INTERMEDIATE, None),
+            (day(365), day(44), INTERMEDIATE, Some(Severity::Warning)),
+            (day(365), day(11), INTERMEDIATE, Some(Severity::Error)),
+            (day(1), hour(11), day(30), None),
+            (day(1), hour(7), day(30), Some(Severity::Warning)),
+            (day(1), hour(2), day(30), Some(Severity::Error)),
+            (day(1), Duration::ZERO, day(30), Some(Severity::Error)),
+        ] {
+            assert_eq!(severity(life, left, widest), want, "{left:?} of {life:?}");
+        }
+    }
+}

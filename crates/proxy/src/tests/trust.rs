@@ -1,0 +1,210 @@
+//! Peers that are not to be believed: each is refused with its reason in the record, at once and later, and nothing is resumed.
+
+use super::*;
+use crate::tls::{Spoken, Tls};
+use crate::trust::Trust;
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa};
+use std::time::Duration;
+use taut_model::origin::Origin;
+use taut_model::trust::{Revoked, TrustBundle};
+use tokio_rustls::TlsConnector;
+
+fn reviews() -> Identity {
+    Identity::new("mesh.local", "default", "reviews")
+}
+
+fn web() -> Identity {
+    Identity::new("mesh.local", "default", "web")
+}
+
+type Tls13 = tokio_rustls::client::TlsStream<TcpStream>;
+
+/// A connection to a proxy's peer port, after the first request on it.
+async fn knock(to: SocketAddr, config: Arc<rustls::ClientConfig>) -> Result<Tls13, String> {
+    let stream = TcpStream::connect(to).await.unwrap();
+    let name = "9080.reviews.default.svc.cluster.local".try_into().unwrap();
+    let mut stream = TlsConnector::from(config).connect(name, stream).await.map_err(|error| error.to_string())?;
+    ask(&mut stream).await?;
+    Ok(stream)
+}
+
+async fn ask(stream: &mut Tls13) -> Result<(), String> {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: reviews\r\n\r\n").await.map_err(|error| error.to_string())?;
+    let mut answer = [0; 4096];
+    // In TLS 1.3 a client learns at its first read that its certificate was refused.
+    match stream.read(&mut answer).await.map_err(|error| error.to_string())? {
+        0 => Err("the connection was closed".to_owned()),
+        count if answer[..count].starts_with(b"HTTP/1.1 200") => Ok(()),
+        count => Err(String::from_utf8_lossy(&answer[..count]).into_owned()),
+    }
+}
+
+fn client(held: &HeldIdentity) -> Arc<rustls::ClientConfig> {
+    Tls::new(World::os()).client(held, &reviews(), Spoken::Http1).unwrap()
+}
+
+fn of(roots: &[CertificateDer<'static>], revoked: &[&HeldIdentity]) -> Trust {
+    let revoked = revoked.iter().map(|held| {
+        let leaf = webpki::EndEntityCert::try_from(&held.chain[0]).unwrap();
+        Revoked::new(leaf.issuer(), leaf.serial())
+    });
+    let (origin, trust_domain) = (Origin::default(), "mesh.local".to_owned());
+    let roots = roots.iter().map(|root| root.to_vec()).collect();
+    Trust::read(&TrustBundle { origin, trust_domain, roots, signer: vec![], revoked: revoked.collect() }).unwrap()
+}
+
+fn day(from_now: i64) -> Duration {
+    Duration::from_secs((jiff::Timestamp::now().as_second() + from_now * 24 * 3600) as u64)
+}
+
+#[test]
+fn every_kind_of_bad_certificate_is_refused_and_named() {
+    run(async {
+        let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        let mesh = &pair.authority;
+        let epoch = rcgen::date_time_ymd(1970, 1, 1);
+        let issue = |change: &dyn Fn(&mut CertificateParams)| mesh.issue_as(web(), &[web().to_string()], change);
+        let below = |depth: usize, constraint: BasicConstraints| mesh.issue_below(web(), depth, constraint);
+        for (held, why) in [
+            (issue(&|params| params.not_after = epoch + day(-1)), "has expired"),
+            (issue(&|params| params.not_before = epoch + day(1)), "is not valid yet"),
+            (issue(&|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]), "is not for this use (extended key usage)"),
+            (issue(&|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning]), "is not for this use (extended key usage)"),
+            (issue(&|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)), "does not lead to the trust bundle (CaUsedAsEndEntity)"),
+            (below(2, BasicConstraints::Constrained(0)), "has a chain that is longer than its authorities allow"),
+            (below(8, BasicConstraints::Unconstrained), "has a chain that is longer than its authorities allow"),
+            (mesh.issue_names(web(), &[web().to_string(), reviews().to_string()]), "must hold exactly one URI name"),
+            (mesh.issue_names(web(), &["spiffe://other.org/ns/default/sa/web".to_owned()]), "of another trust domain than mesh.local"),
+            (mesh.issue_names(web(), &["spiffe://mesh.local/web".to_owned()]), "spiffe://mesh.local/web"),
+            (HeldIdentity { roots: vec![mesh.root()], ..Authority::new("mesh.local").issue("web") }, "does not lead to the trust bundle"),
+        ] {
+            let before = pair.server.connections().len();
+            let refused = knock(pair.server.peer, client(&held)).await;
+            assert!(refused.is_err(), "{why}");
+            let record = eventually(|| pair.server.connections().into_iter().nth(before)).await;
+            let failure = record.failure.unwrap();
+            assert_eq!(failure.reason, "handshake_failed");
+            assert!(failure.detail.contains(why), "expected {why:?} in {:?}", failure.detail);
+        }
+        assert!(knock(pair.server.peer, client(&below(2, BasicConstraints::Unconstrained))).await.is_ok());
+        assert_eq!(pair.server.exchanges().len(), 1);
+    });
+}
+
+/// Whatever a client kept of a connection does not let it in again: it proves itself anew, by what counts now.
+#[test]
+fn nothing_is_resumed_whatever_has_changed_since() {
+    run(async {
+        let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        let held = pair.authority.issue("web");
+        // A client that would resume if it could.
+        let mut eager = (*client(&held)).clone();
+        eager.resumption = rustls::client::Resumption::in_memory_sessions(8);
+        eager.enable_early_data = true;
+        let eager = Arc::new(eager);
+        let full = |stream: Tls13| stream.get_ref().1.handshake_kind();
+        for _ in 0..2 {
+            let stream = knock(pair.server.peer, eager.clone()).await.unwrap();
+            assert_eq!(stream.get_ref().1.tls13_tickets_received(), 0);
+            let group = stream.get_ref().1.negotiated_key_exchange_group().map(|group| group.name());
+            assert_eq!(group, Some(rustls::NamedGroup::X25519MLKEM768));
+            assert_eq!(full(stream), Some(rustls::HandshakeKind::Full));
+        }
+        // The server's identity.
+        let original = pair.server.current.identity().unwrap();
+        pair.server.current.hold(Arc::new(pair.authority.issue("impostor")));
+        assert!(knock(pair.server.peer, eager.clone()).await.unwrap_err().contains("expected spiffe://mesh.local/ns/default/sa/reviews"));
+        pair.server.current.hold(original);
+        assert!(knock(pair.server.peer, eager.clone()).await.is_ok());
+        // The bundle.
+        let elsewhere = Authority::new("mesh.local");
+        pair.server.current.trust(Arc::new(of(&[elsewhere.root()], &[])));
+        assert!(knock(pair.server.peer, eager.clone()).await.is_err());
+        pair.server.current.trust(Arc::new(of(&[elsewhere.root(), pair.authority.root()], &[])));
+        assert!(knock(pair.server.peer, eager.clone()).await.is_ok());
+        // The policy: it is asked at every exchange, so a connection that stands is no exception.
+        let mut stands = knock(pair.server.peer, eager.clone()).await.unwrap();
+        let denied = Mesh { change: Some(deny_all), ..pair.mesh.clone() };
+        pair.server.pin(&denied);
+        assert!(ask(&mut stands).await.unwrap_err().starts_with("HTTP/1.1 403"));
+        assert!(knock(pair.server.peer, eager).await.unwrap_err().starts_with("HTTP/1.1 403"));
+    });
+}
+
+fn deny_all(snapshot: &mut Snapshot) {
+    let policy = taut_model::policy::AuthorizationPolicy {
+        origin: Origin::default(),
+        namespace: "default".to_owned(),
+        selector: Default::default(),
+        action: taut_model::policy::AuthorizationAction::Allow,
+        rules: Vec::new(),
+    };
+    snapshot.authorizations.insert("nothing".to_owned(), Arc::new(policy));
+}
+
+#[test]
+fn a_revoked_peer_is_refused_and_what_it_has_open_ends() {
+    run(async {
+        let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        let (web, other) = (pair.authority.issue("web"), pair.authority.issue("other"));
+        let mut open = knock(pair.server.peer, client(&web)).await.unwrap();
+        let mut others = knock(pair.server.peer, client(&other)).await.unwrap();
+        pair.server.current.trust(Arc::new(of(&[pair.authority.root()], &[&web])));
+        let mut rest = Vec::new();
+        // Cut off or closed: in either case it ends.
+        let _ = open.read_to_end(&mut rest).await;
+        assert!(ask(&mut open).await.is_err());
+        let ended = eventually(|| pair.server.connections().pop()).await.failure.unwrap();
+        assert!(ended.detail.contains("the peer's certificate was revoked"), "{ended:?}");
+        assert!(knock(pair.server.peer, client(&web)).await.is_err());
+        let refused = eventually(|| pair.server.connections().into_iter().nth(1)).await.failure.unwrap();
+        assert!(refused.detail.contains("is revoked (serial number "), "{refused:?}");
+        // Nobody else notices, and neither does the same workload with a new certificate.
+        assert_eq!(ask(&mut others).await, Ok(()));
+        assert!(knock(pair.server.peer, client(&pair.authority.issue("web"))).await.is_ok());
+    });
+}
+
+#[test]
+fn a_revoked_server_is_not_spoken_to_any_more() {
+    run(async {
+        let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        assert!(get(pair.client.outbound, "/1").await.starts_with("HTTP/1.1 200"));
+        let server = pair.server.current.identity().unwrap();
+        pair.client.current.trust(Arc::new(of(&[pair.authority.root()], &[&server])));
+        let answer = get(pair.client.outbound, "/2").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("x-taut-reason: peer_untrusted"), "{answer}");
+    });
+}
+
+#[test]
+fn a_new_bundle_drops_no_connection_that_stands() {
+    run(async {
+        let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        let mut stands = knock(pair.server.peer, client(&pair.authority.issue("web"))).await.unwrap();
+        let serial = || pair.server.current.identity().unwrap().serial;
+        let before = serial();
+        pair.server.current.trust(Arc::new(of(&[pair.authority.root()], &[])));
+        assert_eq!(serial(), before, "it says what the certificate said: pooled connections stay");
+        let next = Authority::new("mesh.local");
+        pair.server.current.trust(Arc::new(of(&[pair.authority.root(), next.root()], &[])));
+        assert!(serial() > before);
+        assert!(knock(pair.server.peer, client(&HeldIdentity { roots: vec![pair.authority.root()], ..next.issue("web") })).await.is_ok());
+        pair.server.current.trust(Arc::new(of(&[next.root()], &[])));
+        assert_eq!(ask(&mut stands).await, Ok(()));
+        assert!(knock(pair.server.peer, client(&pair.authority.issue("web"))).await.is_err(), "the old root is not believed any more");
+    });
+}
+
+#[test]
+fn a_bundle_that_nobody_could_be_believed_by_is_refused() {
+    let bundle = |roots: Vec<Vec<u8>>| TrustBundle {
+        origin: Origin::default(),
+        trust_domain: "mesh.local".into(),
+        roots,
+        signer: vec![],
+        revoked: Default::default(),
+    };
+    assert!(Trust::read(&bundle(vec![])).unwrap_err().contains("holds no root"));
+    assert!(Trust::read(&bundle(vec![Authority::new("mesh.local").root().to_vec(), vec![1, 2]])).unwrap_err().contains("roots[1] cannot be used"));
+}
