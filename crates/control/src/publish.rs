@@ -1,7 +1,7 @@
 //! The mesh as it is delivered: translated after every change of the store and encoded once for all proxies.
 
 use crate::store::{Change, Event, Store, StoreEvent};
-use crate::translate::{self, Settings, Translation};
+use crate::translate::{self, FetchedKeys, Settings, Translation};
 use crate::view::{Index, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -56,6 +56,7 @@ impl Published {
         self.encode_type(&new.destinations, &old.destinations, before, |one| &one.origin, Resource::Destination);
         self.encode_type(&new.authentications, &old.authentications, before, |one| &one.origin, Resource::PeerAuthentication);
         self.encode_type(&new.authorizations, &old.authorizations, before, |one| &one.origin, Resource::AuthorizationPolicy);
+        self.encode_type(&new.tokens, &old.tokens, before, |one| &one.origin, Resource::RequestAuthentication);
         self.encode_type(&new.limits, &old.limits, before, |one| &one.origin, Resource::RateLimit);
         self.encode_type(&new.settings, &old.settings, before, |one| &one.origin, Resource::MeshSettings);
         self.encode_type(&new.telemetry, &old.telemetry, before, |one| &one.origin, Resource::Telemetry);
@@ -125,6 +126,7 @@ pub fn names(view: &View, of_type: ResourceType) -> &std::collections::BTreeSet<
         ResourceType::Destination => &view.destinations,
         ResourceType::PeerAuthentication => &view.authentications,
         ResourceType::AuthorizationPolicy => &view.authorizations,
+        ResourceType::RequestAuthentication => &view.tokens,
         ResourceType::RateLimit => &view.limits,
         ResourceType::MeshSettings => &view.settings,
         ResourceType::Telemetry => &view.telemetry,
@@ -135,6 +137,7 @@ pub fn names(view: &View, of_type: ResourceType) -> &std::collections::BTreeSet<
 pub struct Publisher {
     store: Store,
     settings: Settings,
+    keys: watch::Receiver<Arc<BTreeMap<String, FetchedKeys>>>,
     published: watch::Sender<Arc<Published>>,
 }
 
@@ -143,7 +146,15 @@ impl Publisher {
     pub fn new(store: Store, settings: Settings) -> Self {
         let (objects, version) = store.all();
         let first = Published::new(&objects, version, &settings, &Published::default());
-        Self { store, settings, published: watch::Sender::new(Arc::new(first)) }
+        let keys = watch::Sender::new(settings.keys.clone()).subscribe();
+        Self { store, settings, keys, published: watch::Sender::new(Arc::new(first)) }
+    }
+
+    /// Publishes what is fetched of issuers' keys, too.
+    pub fn with_keys(mut self, keys: watch::Receiver<Arc<BTreeMap<String, FetchedKeys>>>) -> Self {
+        self.keys = keys;
+        self.publish();
+        self
     }
 
     pub fn subscribe(&self) -> watch::Receiver<Arc<Published>> {
@@ -151,7 +162,7 @@ impl Publisher {
     }
 
     /// Publishes after every change that matters. Runs for ever.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         loop {
             let seen = self.published.borrow().version;
             if let Ok(watch) = self.store.watch(seen) {
@@ -163,10 +174,17 @@ impl Publisher {
     }
 
     /// Returns when events were missed.
-    async fn follow(&self, mut watch: crate::store::Watch) {
+    async fn follow(&mut self, mut watch: crate::store::Watch) {
         loop {
-            let Ok(event) = watch.next().await else { return };
-            let mut changed = matters(&event);
+            let mut changed = tokio::select! {
+                biased;
+                event = watch.next() => match event {
+                    Ok(event) => matters(&event),
+                    Err(_) => return,
+                },
+                // Without anybody who fetches, there is nothing to wait for.
+                Ok(()) = self.keys.changed() => true,
+            };
             while let Some(event) = match watch.try_next() {
                 Ok(event) => event,
                 Err(_) => return,
@@ -181,7 +199,8 @@ impl Publisher {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.settings.keys = self.keys.borrow_and_update().clone();
         let before = self.published.borrow().clone();
         let (objects, version) = self.store.all();
         let next = Published::new(&objects, version, &self.settings, &before);

@@ -10,6 +10,7 @@ use crate::authority::{Authority, AuthoritySettings, private_directory, warn_if_
 use crate::dashboard::assets::Assets;
 use crate::fault::Fault;
 use crate::https;
+use crate::issuers::{self, Issuers};
 use crate::proxies::Proxies;
 use crate::publish::{Published, Publisher};
 use crate::registry::Registry;
@@ -147,8 +148,11 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let directory = options.config.as_deref().map(|config| Directory::open(config, store.clone(), world.clone())).transpose()?;
     let proxies = Proxies::default();
     let registry = Registry::new(store.clone(), world.clone())?;
-    let publisher = Publisher::new(store.clone(), Settings { trust_domain: options.trust_domain.clone() });
+    let known = watch::Sender::new(issuers::kept(options.state.as_deref()));
+    let publisher = Publisher::new(store.clone(), Settings { trust_domain: options.trust_domain.clone(), ..Settings::default() });
+    let publisher = publisher.with_keys(known.subscribe());
     let published = publisher.subscribe();
+    let fetching = Issuers::new(world.clone(), published.clone(), known, options.state.clone()).run();
     let board = Board::new(store.clone(), proxies.clone(), published.clone());
     let dialled_at = [grpc_at.ip(), api_at.ip()].into_iter().chain(site.as_ref().map(site::Site::ip)).collect();
     let certificate = OwnCertificate::new(authority.clone(), world.clone(), dialled_at)?;
@@ -178,6 +182,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let keeping = signals::keep(signals.clone(), world.clone());
     let mut tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown);
     tending.spawn(keeping);
+    tending.spawn(fetching);
     Ok(Running {
         grpc: grpc_at,
         api: api_at,
