@@ -71,7 +71,7 @@ pub async fn analyze(place: &Place, arguments: Arguments) -> Outcome {
     let from_files = !arguments.paths.is_empty();
     let total = objects.len();
     let objects = last(objects);
-    let translation = translate::translate(&objects, &Settings { trust_domain: "cluster.local".to_owned() });
+    let translation = translate::translate(&objects, &Settings { trust_domain: "cluster.local".to_owned(), ..Settings::default() });
     let whole = from_files && objects.iter().any(|object| matches!(object.kind.kind, "Service" | "ServiceEntry"));
     let found = lint::lint(&objects, &translation).into_iter();
     problems.extend(found.map(|problem| if whole { settled(problem) } else { problem }));

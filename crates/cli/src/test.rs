@@ -46,7 +46,7 @@ pub struct Arguments {
 pub fn test(arguments: Arguments) -> Outcome {
     let suites = suites(&arguments.tests)?;
     let objects = configuration(&arguments.config, &arguments.tests)?;
-    let settings = Settings { trust_domain: arguments.trust_domain.clone() };
+    let settings = Settings { trust_domain: arguments.trust_domain.clone(), ..Settings::default() };
     let mut trial = trial::run(&suites, objects, &settings);
     if let Some(text) = &arguments.only {
         trial.judgements.retain(|judgement| judgement.name.contains(text.as_str()));

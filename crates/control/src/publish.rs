@@ -1,7 +1,7 @@
 //! The mesh as it is delivered: translated after every change of the store and encoded once for all proxies.
 
 use crate::store::{Change, Event, Store, StoreEvent};
-use crate::translate::{self, Settings, Translation};
+use crate::translate::{self, FetchedKeys, Settings, Translation};
 use crate::view::{Index, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -64,6 +64,7 @@ impl Published {
         self.encode_type(&new.destinations, &old.destinations, before, |one| &one.origin, Resource::Destination);
         self.encode_type(&new.authentications, &old.authentications, before, |one| &one.origin, Resource::PeerAuthentication);
         self.encode_type(&new.authorizations, &old.authorizations, before, |one| &one.origin, Resource::AuthorizationPolicy);
+        self.encode_type(&new.tokens, &old.tokens, before, |one| &one.origin, Resource::RequestAuthentication);
         self.encode_type(&new.limits, &old.limits, before, |one| &one.origin, Resource::RateLimit);
         self.encode_type(&new.settings, &old.settings, before, |one| &one.origin, Resource::MeshSettings);
         self.encode_type(&new.telemetry, &old.telemetry, before, |one| &one.origin, Resource::Telemetry);
@@ -134,6 +135,7 @@ pub fn names(view: &View, of_type: ResourceType) -> &std::collections::BTreeSet<
         ResourceType::Destination => &view.destinations,
         ResourceType::PeerAuthentication => &view.authentications,
         ResourceType::AuthorizationPolicy => &view.authorizations,
+        ResourceType::RequestAuthentication => &view.tokens,
         ResourceType::RateLimit => &view.limits,
         ResourceType::MeshSettings => &view.settings,
         ResourceType::Telemetry => &view.telemetry,
@@ -147,6 +149,7 @@ pub struct Publisher {
     settings: Settings,
     /// What the authority says. `None`: there is no authority to follow.
     trust: Option<watch::Receiver<Arc<TrustBundle>>>,
+    keys: watch::Receiver<Arc<BTreeMap<String, FetchedKeys>>>,
     published: watch::Sender<Arc<Published>>,
 }
 
@@ -155,14 +158,22 @@ impl Publisher {
     pub fn new(store: Store, settings: Settings) -> Self {
         let (objects, version) = store.all();
         let first = Published::new(&objects, version, &settings, &Published::default());
-        Self { store, settings, trust: None, published: watch::Sender::new(Arc::new(first)) }
+        let keys = watch::Sender::new(settings.keys.clone()).subscribe();
+        Self { store, settings, trust: None, keys, published: watch::Sender::new(Arc::new(first)) }
     }
 
     /// Publishes what the authority says beside what the store holds, and follows it.
     pub fn trusting(self, trust: watch::Receiver<Arc<TrustBundle>>) -> Self {
-        let following = Self { trust: Some(trust), ..self };
+        let mut following = Self { trust: Some(trust), ..self };
         following.publish();
         following
+    }
+
+    /// Publishes what is fetched of issuers' keys, too.
+    pub fn with_keys(mut self, keys: watch::Receiver<Arc<BTreeMap<String, FetchedKeys>>>) -> Self {
+        self.keys = keys;
+        self.publish();
+        self
     }
 
     pub fn subscribe(&self) -> watch::Receiver<Arc<Published>> {
@@ -170,7 +181,7 @@ impl Publisher {
     }
 
     /// Publishes after every change that matters. Runs for ever.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         loop {
             let seen = self.published.borrow().version;
             if let Ok(watch) = self.store.watch(seen) {
@@ -182,7 +193,7 @@ impl Publisher {
     }
 
     /// Returns when events were missed.
-    async fn follow(&self, mut watch: crate::store::Watch) {
+    async fn follow(&mut self, mut watch: crate::store::Watch) {
         let mut trust = self.trust.clone();
         loop {
             let mut changed = tokio::select! {
@@ -192,6 +203,8 @@ impl Publisher {
                     Ok(event) => matters(&event),
                     Err(_) => return,
                 },
+                // Without anybody who fetches, there is nothing to wait for.
+                Ok(()) = self.keys.changed() => true,
             };
             while let Some(event) = match watch.try_next() {
                 Ok(event) => event,
@@ -207,7 +220,8 @@ impl Publisher {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.settings.keys = self.keys.borrow_and_update().clone();
         let before = self.published.borrow().clone();
         let (objects, version) = self.store.all();
         let bundle = self.trust.as_ref().map(|trust| trust.borrow().clone());

@@ -12,6 +12,7 @@ use crate::authority::{Authority, private_directory, warn_if_shared};
 use crate::dashboard::assets::Assets;
 use crate::fault::Fault;
 use crate::https;
+use crate::issuers::{self, Issuers};
 use crate::proxies::Proxies;
 use crate::publish::{Published, Publisher};
 use crate::registry::Registry;
@@ -153,8 +154,11 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let directory = options.config.as_deref().map(|config| Directory::open(config, store.clone(), world.clone())).transpose()?;
     let proxies = Proxies::default();
     let registry = Registry::new(store.clone(), world.clone())?;
-    let publisher = Publisher::new(store.clone(), Settings { trust_domain: options.trust_domain.clone() }).trusting(authority.bundle());
+    let known = watch::Sender::new(issuers::kept(options.state.as_deref()));
+    let publisher = Publisher::new(store.clone(), Settings { trust_domain: options.trust_domain.clone(), ..Settings::default() });
+    let publisher = publisher.trusting(authority.bundle()).with_keys(known.subscribe());
     let published = publisher.subscribe();
+    let fetching = Issuers::new(world.clone(), published.clone(), known, options.state.clone()).run();
     let board = Board::new(store.clone(), proxies.clone(), published.clone());
     let dialled_at = [grpc_at.ip(), api_at.ip()].into_iter().chain(site.as_ref().map(site::Site::ip)).collect();
     let certificate = OwnCertificate::new(authority.clone(), world.clone(), dialled_at)?;
@@ -187,6 +191,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let mut tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown);
     let kept = options.state.map(|state| keys::keep_kubeconfig(state, api_at, authority.clone(), admin_token.clone()));
     trusted::tend(&mut tending, &side, &store, kept);
+    tending.spawn(fetching);
     Ok(Running {
         grpc: grpc_at,
         api: api_at,

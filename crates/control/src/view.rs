@@ -29,6 +29,7 @@ pub struct View {
     pub destinations: BTreeSet<String>,
     pub authentications: BTreeSet<String>,
     pub authorizations: BTreeSet<String>,
+    pub tokens: BTreeSet<String>,
     pub limits: BTreeSet<String>,
     pub settings: BTreeSet<String>,
     pub telemetry: BTreeSet<String>,
@@ -43,6 +44,7 @@ pub struct Index {
     destinations: Hosted,
     authentications: BTreeMap<String, BTreeSet<String>>,
     authorizations: BTreeMap<String, BTreeSet<String>>,
+    tokens: BTreeMap<String, BTreeSet<String>>,
     limits: BTreeMap<String, BTreeSet<String>>,
     telemetry: BTreeMap<String, BTreeSet<String>>,
 }
@@ -93,6 +95,9 @@ impl Index {
         for (name, policy) in &mesh.authorizations {
             index.authorizations.entry(policy.namespace.clone()).or_default().insert(name.clone());
         }
+        for (name, policy) in &mesh.tokens {
+            index.tokens.entry(policy.namespace.clone()).or_default().insert(name.clone());
+        }
         for (name, limit) in &mesh.limits {
             index.limits.entry(limit.namespace.clone()).or_default().insert(name.clone());
         }
@@ -138,6 +143,7 @@ pub fn view(mesh: &Translation, index: &Index, viewer: &Viewer) -> View {
     for namespace in [viewer.namespace.as_str(), ROOT_NAMESPACE] {
         view.authentications.extend(index.authentications.get(namespace).into_iter().flatten().cloned());
         view.authorizations.extend(index.authorizations.get(namespace).into_iter().flatten().cloned());
+        view.tokens.extend(index.tokens.get(namespace).into_iter().flatten().cloned());
         view.limits.extend(index.limits.get(namespace).into_iter().flatten().cloned());
         view.telemetry.extend(index.telemetry.get(namespace).into_iter().flatten().cloned());
     }

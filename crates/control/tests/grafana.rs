@@ -62,6 +62,7 @@ fn exchange(reporter: Reporter, protocol: Protocol, status: u16) -> ExchangeReco
         attempts: SmallVec::new(),
         plan: 1,
         rule: None,
+        would_deny: None,
         route: Text::default(),
     }
 }

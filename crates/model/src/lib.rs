@@ -2,9 +2,10 @@
 //!
 //! Two layers live here. *Input* (`tree`, `schema`, `kinds`, `problem`, `merge`) reads the YAML and JSON that users write, in
 //! the dialect they write it, and says what is wrong with it. *Meaning* (`service`, `workload`, `route`, `destination`,
-//! `policy`, `rate_limit`, `telemetry`) is the one neutral model that every dialect is translated into and everything downstream works on.
+//! `policy`, `authorizer`, `rate_limit`, `telemetry`) is the one neutral model that every dialect is translated into and everything downstream works on.
 //! Beside them, `signal` says what went over the mesh: the one vocabulary of those who count, send, keep and read it.
 
+pub mod authorizer;
 pub mod destination;
 pub mod expression;
 pub mod host;

@@ -1,5 +1,6 @@
 //! What the mesh tells observers, and whom: providers (MeshSettings), and who uses which of them and how much (kind Telemetry).
 
+use crate::authorizer::Authorizer;
 use crate::expression::Expression;
 use crate::origin::Origin;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ pub enum ProviderKind {
     /// The access log of each proxy.
     File,
     Otlp(Collector),
+    /// Not for observers: CUSTOM policies ask it.
+    Authorizer(Authorizer),
 }
 
 /// A receiver of OTLP: a collector, or a store that takes OTLP itself.

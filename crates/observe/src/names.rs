@@ -24,6 +24,8 @@ pub const PLAN_VERSION: &str = "taut_plan_version";
 pub const CONNECTIONS_OPEN: &str = "taut_connections_open";
 pub const RETRIES: &str = "taut_retries_total";
 pub const RATE_LIMITED: &str = "taut_rate_limited_total";
+pub const POLICY_REFUSALS: &str = "taut_policy_refusals_total";
+pub const DRY_RUN_REFUSALS: &str = "taut_policy_dry_run_refusals_total";
 pub const ENDPOINTS_UNWELL: &str = "taut_endpoints_failing_checks";
 pub const HEDGES: &str = "taut_hedges_total";
 pub const SHED: &str = "taut_requests_shed_total";
@@ -110,6 +112,8 @@ pub mod label {
     pub const LE: &str = "le";
     /// The limit of a RateLimit: `namespace/name limit`.
     pub const LIMIT: &str = "limit";
+    /// A policy: `AuthorizationPolicy namespace/name`.
+    pub const POLICY: &str = "policy";
     pub const FAMILY: &str = "family";
     pub const VERSION: &str = "version";
     pub const SIGNAL: &str = "signal";

@@ -55,6 +55,9 @@ pub struct ExchangeRecord {
     /// Version of the plan that decided, and the rule.
     pub plan: u64,
     pub rule: Option<Arc<Origin>>,
+    /// The AuthorizationPolicy that would have refused it, were it no dry run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_deny: Option<Box<Origin>>,
     pub route: Text,
 }
 

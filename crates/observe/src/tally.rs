@@ -312,6 +312,7 @@ mod tests {
             attempts: Default::default(),
             plan: 1,
             rule: None,
+            would_deny: None,
             route: none,
         }
     }

@@ -9,6 +9,7 @@ use crate::index::{AnyOf, Demand};
 use crate::path::{fits_template, lower, split_authority, undotted};
 use crate::principal::Principal;
 use crate::rules::bare_plan;
+use crate::token::Claims;
 use crate::verdict::RulePlan;
 use ipnet::IpNet;
 use std::collections::BTreeSet;
@@ -46,12 +47,23 @@ pub(crate) struct Visit<'a> {
     pub(crate) http: Option<&'a HttpFacts<'a>>,
     /// Normalised.
     pub(crate) path: &'a str,
+    /// The host of the service that it is for; `None` if that cannot be told.
+    pub(crate) service: Option<&'a str>,
+    /// Of the request's token; `None` without one.
+    pub(crate) claims: Option<&'a Claims>,
+    /// `issuer/subject` of that.
+    pub(crate) requester: Option<&'a str>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub(crate) origin: Origin,
     pub(crate) action: AuthorizationAction,
+    /// The authorizer that CUSTOM asks.
+    pub(crate) provider: Arc<str>,
+    pub(crate) dry_run: bool,
+    /// Empty: about everything.
+    services: Vec<String>,
     pub(crate) rules: Vec<Rule>,
 }
 
@@ -74,6 +86,7 @@ struct Source {
     principals: Lists<Glob>,
     namespaces: Lists<Glob>,
     accounts: Lists<String>,
+    requesters: Lists<Glob>,
     trust_domains: Lists<Glob>,
     blocks: Blocks,
     client_blocks: Blocks,
@@ -99,6 +112,8 @@ enum When {
     TrustDomain(Lists<Glob>),
     Port(Lists<Option<u16>>),
     Sni(Lists<Glob>),
+    Requester(Lists<Glob>),
+    Claim(Vec<String>, Lists<Glob>),
 }
 
 /// Exact, `prefix*`, `*suffix`, or `*` (present).
@@ -152,7 +167,28 @@ impl Policy {
     pub(crate) fn compile(said: &AuthorizationPolicy, trust_domain: &str, problems: &mut Vec<(Origin, String)>) -> Self {
         let mut reader = Reader { trust_domain, problems, origin: &said.origin };
         let rules = said.rules.iter().map(|rule| reader.rule(rule)).collect();
-        Self { origin: said.origin.clone(), action: said.action, rules }
+        Self {
+            origin: said.origin.clone(),
+            action: said.action,
+            provider: said.provider.as_str().into(),
+            dry_run: said.dry_run,
+            services: said.services.clone(),
+            rules,
+        }
+    }
+
+    /// The first rule that matches, if the policy is about such visits. `unknown`: see the module.
+    pub(crate) fn matching(&self, visit: &Visit<'_>, unknown: bool) -> Option<&Rule> {
+        self.rules.iter().find(|rule| self.matches(rule, visit, unknown))
+    }
+
+    pub(crate) fn matches(&self, rule: &Rule, visit: &Visit<'_>, unknown: bool) -> bool {
+        self.is_about(visit, unknown) && rule.matches(visit, unknown)
+    }
+
+    /// Whether it is attached to the service that the visit is for. `unknown` where that cannot be told.
+    pub(crate) fn is_about(&self, visit: &Visit<'_>, unknown: bool) -> bool {
+        self.services.is_empty() || visit.service.map_or(unknown, |service| self.services.iter().any(|one| one == service))
     }
 
     pub(crate) fn header_names(&self, into: &mut BTreeSet<String>) {
@@ -192,6 +228,7 @@ impl Reader<'_> {
             principals: (self.principals(&said.principals), self.principals(&said.not_principals)),
             namespaces: globs(&said.namespaces, &said.not_namespaces),
             accounts: (said.service_accounts.clone(), said.not_service_accounts.clone()),
+            requesters: globs(&said.request_principals, &said.not_request_principals),
             trust_domains: (self.trust_domains(&said.trust_domains), self.trust_domains(&said.not_trust_domains)),
             blocks: (self.blocks(&said.ip_blocks), self.blocks(&said.not_ip_blocks)),
             client_blocks: (self.blocks(&said.remote_ip_blocks), self.blocks(&said.not_remote_ip_blocks)),
@@ -211,6 +248,10 @@ impl Reader<'_> {
             ConditionKey::SourceTrustDomain => When::TrustDomain((self.trust_domains(&said.values), self.trust_domains(&said.not_values))),
             ConditionKey::DestinationPort => When::Port((self.ports(&said.values), self.ports(&said.not_values))),
             ConditionKey::ConnectionSni => When::Sni(lists()),
+            ConditionKey::RequestPrincipal => When::Requester(lists()),
+            ConditionKey::RequestAudiences => When::Claim(vec!["aud".to_owned()], lists()),
+            ConditionKey::RequestPresenter => When::Claim(vec!["azp".to_owned()], lists()),
+            ConditionKey::RequestClaim(path) => When::Claim(path.clone(), lists()),
         }
     }
 
@@ -322,6 +363,21 @@ fn holds_account(lists: &Lists<String>, identity: Option<&Identity>) -> bool {
     holds(lists, false, |want| Some(identity.is_some_and(|identity| is(want, identity))))
 }
 
+/// Without HTTP nobody knows whether there is a token. A request without one is nobody's.
+fn holds_requester(lists: &Lists<Glob>, unknown: bool, visit: &Visit<'_>) -> bool {
+    holds(lists, unknown, |want| visit.http.map(|_| visit.requester.is_some_and(|requester| want.matches(requester))))
+}
+
+/// As for requesters; a claim that is neither a text nor a list of texts cannot be read.
+fn holds_claim(path: &[String], lists: &Lists<Glob>, unknown: bool, visit: &Visit<'_>) -> bool {
+    let claim = visit.claims.and_then(|claims| claims.all.at(path.iter().map(String::as_str)));
+    let is = |want: &Glob| match claim {
+        None => Some(false),
+        Some(claim) => claim.any_text(|text| want.matches(text)),
+    };
+    holds(lists, unknown, |want| visit.http.and_then(|_| is(want)))
+}
+
 fn holds_address(blocks: &Blocks, unknown: bool, address: Option<IpAddr>) -> bool {
     // An IPv4 client on an IPv6 socket is still an IPv4 client.
     let address = address.map(|address| address.to_canonical());
@@ -355,6 +411,7 @@ impl Source {
         holds_principal(&self.principals, visit.principal)
             && holds_text(&self.namespaces, namespace, Glob::matches)
             && holds_account(&self.accounts, visit.identity)
+            && holds_requester(&self.requesters, unknown, visit)
             && holds_text(&self.trust_domains, trust_domain, Glob::matches)
             && holds_address(&self.blocks, unknown, visit.address)
             && holds_address(&self.client_blocks, unknown, visit.client)
@@ -434,6 +491,8 @@ impl When {
             Self::TrustDomain(lists) => holds_text(lists, visit.identity.map(|identity| identity.trust_domain.as_str()), Glob::matches),
             Self::Port(lists) => holds(lists, unknown, |port| port.map(|port| port == visit.port)),
             Self::Sni(lists) => holds_text(lists, visit.sni, Glob::matches),
+            Self::Requester(lists) => holds_requester(lists, unknown, visit),
+            Self::Claim(path, lists) => holds_claim(path, lists, unknown, visit),
         }
     }
 }

@@ -69,14 +69,17 @@ fn matching(origin: &Origin, said: &AuthorizationRule, trust_domain: &str, probl
         origin: origin.clone(),
         namespace: String::new(),
         selector: Default::default(),
+        services: Vec::new(),
         action: AuthorizationAction::Deny,
+        provider: String::new(),
+        dry_run: false,
         rules: vec![said.clone()],
     };
     Policy::compile(&policy, trust_domain, problems)
 }
 
 fn matches(matching: &Policy, visit: &Visit<'_>) -> bool {
-    matching.rules.iter().any(|rule| rule.matches(visit, true))
+    matching.matching(visit, true).is_some()
 }
 
 impl Sized {

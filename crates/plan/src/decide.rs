@@ -162,6 +162,7 @@ impl Plan {
                 cors: cors.map(Box::new),
                 service_host: host.clone(),
                 audit: Vec::new(),
+                would_deny: None,
                 limits: Vec::new(),
                 sizes: Sizes::default(),
             }))
@@ -318,6 +319,7 @@ impl Plan {
             cors: None,
             service_host: facts.host.to_ascii_lowercase().into(),
             audit: Vec::new(),
+            would_deny: None,
             limits: Vec::new(),
             sizes: Sizes::default(),
         }

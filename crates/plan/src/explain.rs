@@ -46,6 +46,7 @@ pub(crate) fn outcome(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Go(go) => carried(go),
         Verdict::Ask(Question::Services(hosts)) => format!("not known yet: the control plane is asked for {}", hosts.join(", ")),
+        Verdict::Ask(Question::Permission(permission)) => format!("let in if the authorizer {:?} lets it pass", permission.name),
         Verdict::Refuse(Refusal { status, reason, detail, .. }) => format!("refused with {status} {}: {detail}", reason.name()),
     }
 }

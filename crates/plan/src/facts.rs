@@ -1,5 +1,6 @@
 //! What the shell knows about one exchange or connection when it asks for a decision.
 
+use crate::token::Token;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use taut_model::identity::Identity;
@@ -50,6 +51,10 @@ pub struct HttpFacts<'a> {
     /// Without the question mark; empty if there is none.
     pub query: &'a str,
     pub headers: &'a http::HeaderMap,
+    /// Inbound: the token that it carries, as far as [`crate::Plan::issuers`] look for one.
+    pub token: Option<&'a Token>,
+    /// Inbound: the authorizer that has let it pass, by its name among the mesh's providers.
+    pub permitted_by: Option<&'a str>,
 }
 
 impl<'a> HttpFacts<'a> {

@@ -5,6 +5,7 @@ use crate::counting::Limits;
 use crate::policies::Policies;
 use crate::rules::bare_plan;
 use crate::snapshot::Snapshot;
+use crate::token::Issuers;
 use crate::verdict::RulePlan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,10 +20,15 @@ pub(crate) struct InboundPlan {
     pub(crate) mode: (MtlsMode, Origin),
     /// Where a port differs: the workload's own port.
     pub(crate) port_modes: BTreeMap<u16, (MtlsMode, Origin)>,
+    pub(crate) issuers: Issuers,
     /// Policies that concern this workload, in the order of their keys.
+    pub(crate) custom: Policies,
     pub(crate) deny: Policies,
     pub(crate) audit: Policies,
     pub(crate) allow: Policies,
+    /// Dry runs.
+    pub(crate) would_deny: Policies,
+    pub(crate) would_allow: Policies,
     pub(crate) limits: Limits,
     /// The hosts that the workload serves.
     pub(crate) served: Vec<Arc<str>>,
@@ -41,15 +47,21 @@ impl InboundPlan {
         let policies = snapshot.authorizations.values();
         let policies = policies.filter(|policy| own.is_some_and(|own| concerns(&policy.namespace, own) && own.has_labels(&policy.selector)));
         let policies: Vec<Policy> = policies.map(|policy| Policy::compile(policy, &snapshot.trust_domain, problems)).collect();
-        let (deny, others): (Vec<_>, Vec<_>) = policies.into_iter().partition(|policy| policy.action == AuthorizationAction::Deny);
-        let (allow, audit): (Vec<_>, Vec<_>) = others.into_iter().partition(|policy| policy.action == AuthorizationAction::Allow);
+        let (dry, enforced): (Vec<_>, Vec<_>) = policies.into_iter().partition(|policy| policy.dry_run);
+        let [custom, deny, audit, allow] = by_action(enforced);
+        // AUDIT changes nothing to begin with, and a dry run asks nobody.
+        let [_, would_deny, _, would_allow] = by_action(dry);
         Self {
             complete: snapshot.policies_complete,
             mode,
             port_modes,
-            deny: Policies::new(AuthorizationAction::Deny, deny),
-            audit: Policies::new(AuthorizationAction::Audit, audit),
-            allow: Policies::new(AuthorizationAction::Allow, allow),
+            issuers: Issuers::compile(snapshot),
+            custom,
+            deny,
+            audit,
+            allow,
+            would_deny,
+            would_allow,
             limits: Limits::compile(snapshot, problems),
             served: own.iter().flat_map(|own| &own.serves).map(|serves| serves.host.as_str().into()).collect(),
             own_address: own.and_then(|own| own.address.parse().ok()),
@@ -60,10 +72,23 @@ impl InboundPlan {
 
     pub(crate) fn header_names(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
-        self.deny.iter().chain(self.audit.iter()).chain(self.allow.iter()).for_each(|policy| policy.header_names(&mut names));
+        for policies in [&self.custom, &self.deny, &self.audit, &self.allow, &self.would_deny, &self.would_allow] {
+            policies.iter().for_each(|policy| policy.header_names(&mut names));
+        }
         self.limits.header_names(&mut names);
         names
     }
+}
+
+/// Those of CUSTOM, DENY, AUDIT and ALLOW.
+fn by_action(policies: Vec<Policy>) -> [Policies; 4] {
+    use AuthorizationAction::{Allow, Audit, Custom, Deny};
+    let mut policies = policies;
+    [Custom, Deny, Audit, Allow].map(|action| {
+        let (of_it, others) = std::mem::take(&mut policies).into_iter().partition(|policy| policy.action == action);
+        policies = others;
+        Policies::new(action, of_it)
+    })
 }
 
 type Mode = (MtlsMode, Origin);

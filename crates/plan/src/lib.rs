@@ -46,6 +46,7 @@ mod table;
 pub mod telemetry;
 #[cfg(test)]
 mod tests;
+pub mod token;
 mod trace;
 mod transform;
 pub mod verdict;
@@ -64,6 +65,7 @@ pub use possibilities::{Mirrored, Possibilities, Possibility};
 pub use retry::{Failure, backoff, default_retry, safe_by_default, should_retry};
 pub use snapshot::Snapshot;
 pub use telemetry::Telemetry;
+pub use token::{Claims, Issuers, Token};
 pub use trace::{Explanation, Mark, Step};
 pub use verdict::{Go, Question, Refusal, Rolls, Side, Verdict};
 pub use words::retry_on as retry_conditions;

@@ -1,20 +1,24 @@
 //! The plan: what one proxy decides by, immutable. Owns its contents and what can be read off without a decision.
 
 use crate::cluster::{Cluster, ClusterKey};
+use crate::facts::Facts;
 use crate::inbound::InboundPlan;
 use crate::rate::Limit;
 use crate::table::{Direct, HostPlan, Table};
 use crate::telemetry::Telemetry;
+use crate::token::Issuers;
 use crate::verdict::RulePlan;
 use foldhash::fast::FixedState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Bound;
 use std::sync::Arc;
+use taut_model::authorizer::Authorizer;
 use taut_model::host;
 use taut_model::origin::Origin;
 use taut_model::service::{AppProtocol, Place, Service};
 use taut_model::settings::{Compression, MeshSettings};
+use taut_model::telemetry::ProviderKind;
 use taut_model::workload::Workload;
 
 #[derive(Debug)]
@@ -91,6 +95,31 @@ impl Plan {
     /// Per object: where it is accepted, but another wins over it.
     pub fn notes(&self) -> &[(Origin, String)] {
         &self.notes
+    }
+
+    /// Whose tokens requests to the workload beside this proxy may carry.
+    pub fn issuers(&self) -> &Issuers {
+        &self.inbound.issuers
+    }
+
+    /// The service of the workload beside this proxy that an inbound exchange is for: the one that the peer named, else the only one
+    /// on its port. `None` if that cannot be told.
+    pub fn service_served(&self, facts: &Facts<'_>) -> Option<&str> {
+        let own = self.own.as_deref()?;
+        if !facts.host.is_empty() {
+            return own.serves.iter().find(|serves| serves.host == facts.host).map(|serves| serves.host.as_str());
+        }
+        let mut on_port = own.serves.iter().filter(|serves| serves.target == facts.port).map(|serves| serves.host.as_str());
+        let first = on_port.next()?;
+        on_port.all(|host| host == first).then_some(first)
+    }
+
+    /// An authorizer by its name among the mesh's providers.
+    pub(crate) fn authorizer(&self, name: &str) -> Option<&Authorizer> {
+        self.settings.providers.iter().find(|provider| provider.name == name).and_then(|provider| match &provider.kind {
+            ProviderKind::Authorizer(authorizer) => Some(authorizer),
+            ProviderKind::Prometheus | ProviderKind::File | ProviderKind::Otlp(_) => None,
+        })
     }
 
     /// The limits of the workload beside this proxy.

@@ -27,6 +27,11 @@ impl Policies {
         Self { policies, rules, index, unknown: action != AuthorizationAction::Allow }
     }
 
+    /// Those that a visit could fall under.
+    pub(crate) fn about<'a>(&'a self, visit: &'a Visit<'_>) -> impl Iterator<Item = &'a Policy> {
+        self.policies.iter().filter(|policy| policy.is_about(visit, true))
+    }
+
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Policy> {
         self.policies.iter()
     }
@@ -37,7 +42,7 @@ impl Policies {
             return self.at(index.first(&sought(visit), |position| self.matches(position, visit))?);
         }
         for policy in &self.policies {
-            if let Some(rule) = self.matching(policy, visit) {
+            if let Some(rule) = policy.matching(visit, self.unknown) {
                 return Some((policy, rule));
             }
             trace.step(Mark::NoMatch, topic, || "no rule matches".to_owned(), Some(&policy.origin));
@@ -48,7 +53,7 @@ impl Policies {
     /// Of every policy, the first rule that matches.
     pub(crate) fn each<T: Trace>(&self, visit: &Visit<'_>) -> Vec<&Rule> {
         let Some(index) = self.index::<T>(visit) else {
-            return self.policies.iter().filter_map(|policy| self.matching(policy, visit)).collect();
+            return self.policies.iter().filter_map(|policy| policy.matching(visit, self.unknown)).collect();
         };
         let mut all = index.all(&sought(visit), |position| self.matches(position, visit));
         all.dedup_by_key(|position| self.rules.get(*position).map(|(policy, _)| *policy));
@@ -64,12 +69,8 @@ impl Policies {
         self.index.as_ref().filter(|_| !T::LISTENS && usual && (visit.http.is_some() || !self.unknown))
     }
 
-    fn matching<'a>(&self, policy: &'a Policy, visit: &Visit<'_>) -> Option<&'a Rule> {
-        policy.rules.iter().find(|rule| rule.matches(visit, self.unknown))
-    }
-
     fn matches(&self, position: usize, visit: &Visit<'_>) -> bool {
-        self.at(position).is_some_and(|(_, rule)| rule.matches(visit, self.unknown))
+        self.at(position).is_some_and(|(policy, rule)| policy.matches(rule, visit, self.unknown))
     }
 
     fn at(&self, position: usize) -> Option<(&Policy, &Rule)> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use taut_model::destination::Destination;
-use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
+use taut_model::policy::{AuthorizationPolicy, PeerAuthentication, RequestAuthentication};
 use taut_model::rate_limit::RateLimit;
 use taut_model::route::Route;
 use taut_model::service::Service;
@@ -29,6 +29,7 @@ pub struct Snapshot {
     pub destinations: BTreeMap<String, Arc<Destination>>,
     pub authentications: BTreeMap<String, Arc<PeerAuthentication>>,
     pub authorizations: BTreeMap<String, Arc<AuthorizationPolicy>>,
+    pub tokens: BTreeMap<String, Arc<RequestAuthentication>>,
     pub limits: BTreeMap<String, Arc<RateLimit>>,
     /// At most one; none are the defaults.
     pub settings: BTreeMap<String, Arc<MeshSettings>>,

@@ -147,10 +147,11 @@ impl Providers {
     fn of(settings: &MeshSettings) -> Self {
         let built_in = BUILT_IN.into_iter().map(|(name, kind)| (name.to_owned(), kind));
         let said = settings.providers.iter().map(|provider| (provider.name.clone(), provider.kind.clone()));
-        let named = built_in.chain(said).map(|(name, kind)| match kind {
-            ProviderKind::Prometheus => (name, Named::Prometheus),
-            ProviderKind::File => (name, Named::File),
-            ProviderKind::Otlp(collector) => (name, Named::Otlp(Arc::new(collector))),
+        let named = built_in.chain(said).filter_map(|(name, kind)| match kind {
+            ProviderKind::Prometheus => Some((name, Named::Prometheus)),
+            ProviderKind::File => Some((name, Named::File)),
+            ProviderKind::Otlp(collector) => Some((name, Named::Otlp(Arc::new(collector)))),
+            ProviderKind::Authorizer(_) => None,
         });
         Self(named.collect())
     }

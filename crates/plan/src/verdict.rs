@@ -3,8 +3,10 @@
 use crate::cluster::Cluster;
 use crate::rate::Due;
 use crate::session::Sessions;
+use crate::token::Flaw;
 use std::sync::Arc;
 use std::time::Duration;
+use taut_model::authorizer::Authorizer;
 use taut_model::origin::Origin;
 use taut_model::route::{AbortWith, HeaderChange, Hedging, Retry};
 
@@ -30,6 +32,18 @@ impl Verdict {
 pub enum Question {
     /// Subscribe to these hosts (candidates for one name, most likely first).
     Services(Vec<String>),
+    /// Inbound: have this authorizer look at the request. Ask again with [`crate::HttpFacts::permitted_by`] if it lets it pass.
+    Permission(Box<Permission>),
+}
+
+/// Whom to ask about a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// Its name among the mesh's providers.
+    pub name: Arc<str>,
+    pub authorizer: Authorizer,
+    /// The CUSTOM rule that asks.
+    pub rule: Origin,
 }
 
 /// How to carry an exchange or a connection.
@@ -46,6 +60,8 @@ pub struct Go {
     pub service_host: Arc<str>,
     /// AUDIT policies that matched.
     pub audit: Vec<Origin>,
+    /// The dry run that would have refused it.
+    pub would_deny: Option<Box<Origin>>,
     /// Inbound: the limits that must have room for it.
     pub limits: Vec<Due>,
     /// Inbound: how large it and its response may be.
@@ -185,6 +201,12 @@ pub enum Reason {
     MutualTlsRequired,
     AuthorizationDenied,
     PoliciesNotReceived,
+    /// Inbound: what is wrong with the request's token.
+    Token(Flaw),
+    /// Inbound: a RequestAuthentication that cannot be honoured.
+    TokensUnreadable,
+    /// Inbound: no answer of an authorizer.
+    AuthorizerFailed,
     /// Inbound: this workload does not serve that port.
     NotServedHere,
     /// Inbound: a RateLimit has no room.
@@ -205,6 +227,9 @@ impl Reason {
             Self::MutualTlsRequired => "mutual_tls_required",
             Self::AuthorizationDenied => "authorization_denied",
             Self::PoliciesNotReceived => "policies_not_received",
+            Self::Token(flaw) => flaw.name(),
+            Self::AuthorizerFailed => "authorizer_failed",
+            Self::TokensUnreadable => "token_policy_not_accepted",
             Self::NotServedHere => "not_served_here",
             Self::RateLimited => "rate_limited",
         }

@@ -113,6 +113,15 @@ impl Admin {
             labels,
             value: *value,
         }));
+        let (refused, would_be) = (self.sink.refusals().refused(), self.sink.refusals().would_be());
+        let refused: Vec<_> =
+            refused.iter().map(|((reason, policy), count)| ([(label::REASON, &**reason), (label::POLICY, &**policy)], *count as f64)).collect();
+        let would_be: Vec<_> = would_be.iter().map(|(policy, count)| ([(label::POLICY, &**policy)], *count as f64)).collect();
+        let counted = |name, help, labels, value| Sample { name, help, kind: Kind::Counter, labels, value };
+        let help = "Requests that a policy of this workload has refused.";
+        samples.extend(refused.iter().map(|(labels, value)| counted(names::POLICY_REFUSALS, help, labels.as_slice(), *value)));
+        let help = "Requests that a dry run of an AuthorizationPolicy would have refused.";
+        samples.extend(would_be.iter().map(|(labels, value)| counted(names::DRY_RUN_REFUSALS, help, labels.as_slice(), *value)));
         samples.extend(expires.map(|left| Sample::gauge(names::CERTIFICATE_EXPIRY, "Seconds until the certificate expires.", left)));
         samples.extend(process.resident_bytes.map(|bytes| Sample::gauge(names::PROCESS_MEMORY, "Resident memory.", bytes as f64)));
         samples.extend(process.cpu.map(|cpu| Sample::counter(names::PROCESS_CPU, "User and system CPU time.", cpu.as_secs_f64())));

@@ -6,6 +6,7 @@ use crate::incoming::{BoxError, Incoming};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,6 +19,16 @@ pub const KEPT_BYTES: usize = 64 * 1024;
 #[derive(Clone)]
 pub struct Source(Option<Rc<RefCell<State>>>);
 
+/// How much of what is read stays readable.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Nothing,
+    /// Up to [`KEPT_BYTES`].
+    Some,
+    /// Whoever reads knows when to stop.
+    All,
+}
+
 struct State {
     incoming: Option<Incoming>,
     kept: Vec<Bytes>,
@@ -25,7 +36,7 @@ struct State {
     trailers: Option<HeaderMap>,
     /// Bytes passed on that were not kept: the body cannot be sent again.
     lost: bool,
-    keep: bool,
+    keep: Keep,
     /// The client broke off, or said too much: what it did.
     broken: Option<Kind>,
     /// The most bytes that it may have.
@@ -57,7 +68,7 @@ impl Source {
     /// From here on keeps what is read, up to [`KEPT_BYTES`].
     pub fn keep(&self) {
         if let Some(state) = &self.0 {
-            state.borrow_mut().keep = true;
+            state.borrow_mut().keep = Keep::Some;
         }
     }
 
@@ -73,6 +84,29 @@ impl Source {
             reader = state.reader;
         }
         Some(RequestBody { source: self.clone(), reader, next: 0, trailers_given: false })
+    }
+
+    /// Reads the beginning, at least `most` bytes of it if there are so many, and keeps it for those who read after. Whether that is all.
+    ///
+    /// # Errors
+    /// The body broke off.
+    pub async fn beginning(&self, most: usize) -> Result<(Vec<u8>, bool), BoxError> {
+        let Some(state) = &self.0 else { return Ok((Vec::new(), true)) };
+        let kept_before = std::mem::replace(&mut state.borrow_mut().keep, Keep::All);
+        let mut beginning = Vec::new();
+        let read = async {
+            let Some(mut body) = self.read() else { return Err("the beginning of the request body is gone".into()) };
+            while beginning.len() <= most {
+                match body.frame().await {
+                    Some(frame) => frame?.data_ref().into_iter().for_each(|data| beginning.extend_from_slice(data)),
+                    None => return Ok(true),
+                }
+            }
+            Ok(false)
+        };
+        let whole: Result<bool, BoxError> = read.await;
+        state.borrow_mut().keep = kept_before;
+        Ok((beginning, whole?))
     }
 
     /// There is no body.
@@ -132,7 +166,7 @@ impl State {
             kept_bytes: 0,
             trailers: None,
             lost: false,
-            keep: false,
+            keep: Keep::Nothing,
             broken: None,
             most: u64::MAX,
             bytes: 0,
@@ -179,7 +213,12 @@ impl State {
         if self.lost {
             return;
         }
-        if self.keep && self.kept_bytes + data.len() <= KEPT_BYTES {
+        let keeps = match self.keep {
+            Keep::Nothing => false,
+            Keep::Some => self.kept_bytes + data.len() <= KEPT_BYTES,
+            Keep::All => true,
+        };
+        if keeps {
             self.kept_bytes += data.len();
             self.kept.push(data.clone());
         } else {

@@ -232,7 +232,7 @@ async fn protocol(engine: &Rc<Engine>, arrival: &Arrival) -> AppProtocol {
                 Ok(None) => {}
                 Ok(Some(_)) | Err(_) => break,
             },
-            Verdict::Go(_) | Verdict::Refuse(_) => break,
+            Verdict::Go(_) | Verdict::Refuse(_) | Verdict::Ask(Question::Permission(_)) => break,
         }
     }
     engine.pin().protocol(host, *port).unwrap_or(AppProtocol::Unknown)

@@ -13,6 +13,7 @@ use crate::options::{Options, Signals};
 use crate::pool::Pool;
 use crate::sink::Sink;
 use crate::tls::Tls;
+use crate::token::Tokens;
 use crate::usage::Noted;
 use crate::world::World;
 use http::HeaderValue;
@@ -40,6 +41,7 @@ pub struct Engine {
     pub pool: Pool,
     pub tunnels: Tunnels,
     pub doors: Rc<Doors>,
+    pub tokens: Tokens,
     /// How this workload names itself to peers.
     pub introduction: Option<HeaderValue>,
     live: Rc<RefCell<Live>>,
@@ -77,6 +79,7 @@ impl Engine {
             introduction: metadata::introduction(current.workload()),
             tunnels: Tunnels::new(dialer.clone()),
             doors: Rc::new(Doors::new(world.clone(), sink.clone(), workers)),
+            tokens: Tokens::default(),
             pool: Pool::new(dialer.clone(), live.clone(), workers),
             world,
             options,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use taut_model::identity::Identity;
 use taut_observe::text::Text;
 use taut_plan::verdict::Rolls;
-use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan};
+use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan, Token};
 
 /// Everything that `Plan::explain` needs to say again why it decided as it did.
 #[derive(Clone)]
@@ -39,6 +39,8 @@ pub struct OwnedHttpFacts {
     pub query: Text,
     /// Those of `Plan::headers_used` are enough: no other header can change a decision. Beside them those that taps ask about.
     pub headers: HeaderMap,
+    pub token: Option<Arc<Token>>,
+    pub permitted_by: Option<Arc<str>>,
 }
 
 impl OwnedFacts {
@@ -77,6 +79,8 @@ impl OwnedHttpFacts {
             path: http.path.into(),
             query: http.query.into(),
             headers: headers_used(http.headers, plan),
+            token: http.token.cloned().map(Arc::new),
+            permitted_by: http.permitted_by.map(Into::into),
         }
     }
 
@@ -88,6 +92,8 @@ impl OwnedHttpFacts {
             path: &self.path,
             query: &self.query,
             headers: &self.headers,
+            token: self.token.as_deref(),
+            permitted_by: self.permitted_by.as_deref(),
         }
     }
 }

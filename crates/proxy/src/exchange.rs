@@ -1,5 +1,6 @@
 //! One exchange, steps 3 to 7: gather the facts, decide, transform, forward, respond.
 
+use crate::authorizer;
 use crate::compress;
 use crate::engine::Engine;
 use crate::facts::{self, Arrival, Exchange};
@@ -47,6 +48,7 @@ async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, F
     let switching = switches_protocol(&answer.response);
     let from_mesh = answer.from_mesh;
     transform::response(engine, exchange, &go, answer.response.headers_mut(), switching, from_mesh);
+    answer.response.headers_mut().extend(std::mem::take(&mut exchange.added));
     if let Some(compression) = exchange.plan.compression().filter(|_| exchange.inbound() && !switching) {
         answer.response = compress::response(engine, &exchange.head, answer.response, compression);
     }
@@ -61,8 +63,18 @@ fn sample_as_the_route_says(exchange: &mut Exchange, percent: f64) {
 /// Asks the plan, and the mesh as long as the plan does not know enough: at most twice.
 async fn decide(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Box<Go>, Fault> {
     acceptable(exchange)?;
+    if exchange.inbound() && !exchange.plan.issuers().is_empty() {
+        read_token(engine, exchange);
+    }
     for _ in 0..=2 {
         let verdict = match exchange.plan.decide(&exchange.facts(), &exchange.rolls) {
+            Verdict::Ask(Question::Permission(permission)) => {
+                authorizer::ask(engine, exchange, &permission).boxed_local().await?;
+                exchange.permitted_by = Some(permission.name.clone());
+                // Policies see what the authorizer has made of the request.
+                exchange.pin(exchange.plan.clone());
+                continue;
+            }
             Verdict::Ask(Question::Services(hosts)) => learn(engine, &exchange.plan, &exchange.facts(), &hosts).boxed_local().await?.map(Verdict::Go),
             verdict => Some(verdict),
         };
@@ -78,6 +90,7 @@ async fn decide(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Box<Go>,
                     let record = exchange.open.record();
                     record.rule = Some(go.rule.origin.clone());
                     record.route.clone_from(&go.rule.name);
+                    record.would_deny.clone_from(&go.would_deny);
                     return Ok(go);
                 }
                 Verdict::Refuse(refusal) => {
@@ -90,6 +103,15 @@ async fn decide(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Box<Go>,
         exchange.pin(engine.pin());
     }
     Err(not_learned(exchange.facts().host))
+}
+
+/// Who vouches for the request. Policies see what the application will see of it.
+fn read_token(engine: &Engine, exchange: &mut Exchange) {
+    let plan = exchange.plan.clone();
+    let now = engine.world.wall().as_duration().as_secs_f64();
+    let service = plan.service_served(&exchange.facts()).map(str::to_owned);
+    exchange.token = engine.tokens.read(&plan, service.as_deref(), &mut exchange.head, now);
+    exchange.pin(plan);
 }
 
 /// What no plan needs to be asked about.

@@ -13,7 +13,7 @@ use crate::record::Open;
 use crate::trace;
 use crate::upgrade::Upgrade;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -28,7 +28,7 @@ use taut_observe::names::{PASSTHROUGH, UNKNOWN};
 use taut_observe::record::{Edge, ExchangeRecord, Party, Protocol, Reporter};
 use taut_observe::text::{Id, Moment, Text};
 use taut_plan::verdict::{Action, Rolls};
-use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan, Verdict, undotted};
+use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan, Token, Verdict, undotted};
 
 /// No host name is longer (RFC 1035 section 2.3.4), and every one that is asked for is remembered for a while.
 const LONGEST_HOST: usize = 255;
@@ -186,6 +186,12 @@ pub struct Exchange {
     /// That the client speaks.
     pub version: Version,
     pub call: Call,
+    /// Inbound: the token that the request carries, verified or found wanting.
+    pub token: Option<Arc<Token>>,
+    /// Inbound: the authorizer that has let it pass.
+    pub permitted_by: Option<Arc<str>>,
+    /// What the authorizer adds to the response.
+    pub added: Vec<(HeaderName, HeaderValue)>,
     /// The client speaks gRPC-Web, and is to be answered in it.
     pub web: Option<grpc_web::Format>,
     /// What lets a page of another origin read the response, whatever it is.
@@ -204,6 +210,8 @@ impl Exchange {
             path: self.head.uri.path(),
             query: self.head.uri.query().unwrap_or_default(),
             headers: &self.head.headers,
+            token: self.token.as_deref(),
+            permitted_by: self.permitted_by.as_deref(),
         };
         Facts { host: &self.host, port: self.port, http: Some(http), ..self.arrival.facts() }
     }
@@ -267,6 +275,7 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
         attempts: SmallVec::new(),
         plan: plan.version(),
         rule: None,
+        would_deny: None,
         route: Text::default(),
     };
     let http = OwnedHttpFacts {
@@ -276,6 +285,8 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
         path: record.path.clone(),
         query: head.uri.query().map_or_else(Text::default, Text::from),
         headers: kept_headers(engine, &head.headers, &plan),
+        token: None,
+        permitted_by: None,
     };
     let facts = OwnedFacts {
         direction: arrival.direction,
@@ -289,8 +300,27 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
     };
     let evidence = Evidence { plan: plan.clone(), facts, rolls };
     let open = Open::new(engine, record, trail, evidence, body.clone());
-    let (web, cors, largest_response, arrival, version) = (None, None, None, arrival.clone(), head.version);
-    Exchange { arrival, head, body, upgrade, plan, rolls, authority, host, port, grpc, version, call, web, cors, largest_response, open }
+    Exchange {
+        arrival: arrival.clone(),
+        version: head.version,
+        head,
+        body,
+        upgrade,
+        plan,
+        rolls,
+        authority,
+        host,
+        port,
+        grpc,
+        call,
+        token: None,
+        permitted_by: None,
+        added: Vec::new(),
+        web: None,
+        cors: None,
+        largest_response: None,
+        open,
+    }
 }
 
 /// The headers that the plan looks at, and those that taps ask about.

@@ -1,6 +1,8 @@
 //! What goes wrong with an exchange or a connection: whose fault it is, its stable name, and whether a retry is safe.
 //! Which status a fault becomes is decided in `respond`, not here.
 
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use std::borrow::Cow;
 use std::time::Duration;
 use taut_model::origin::Origin;
@@ -80,6 +82,8 @@ pub enum Kind {
         with: AbortWith,
         origin: Box<Origin>,
     },
+    /// Inbound: the authorizer that a CUSTOM policy names does not let it pass.
+    Denied(Box<Denied>),
     /// Inbound: a RateLimit has no room.
     RateLimited(Box<Exhausted>),
     /// Inbound: the request's body is longer than a RateLimit allows.
@@ -93,6 +97,16 @@ pub enum Kind {
     ClientStalled,
     /// The drain limit or the idle limit ended the connection.
     Closed,
+}
+
+/// What the client is told by an authorizer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// The rule that asked it.
+    pub origin: Origin,
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
 }
 
 /// A limit without room, and for how long.
@@ -130,7 +144,7 @@ impl Fault {
             Kind::NoEndpoint | Kind::NameNotFound | Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::PeerUntrusted => Side::Upstream,
             Kind::Overloaded { .. } | Kind::DeadlineOver => Side::Upstream,
             Kind::AppUnreachable | Kind::RefusedStream | Kind::ResetBeforeRequest | Kind::Reset | Kind::ResponseBroken => Side::Upstream,
-            Kind::RateLimited(_) | Kind::RequestTooLarge(_) | Kind::BadRequest | Kind::MethodNotAllowed => Side::Client,
+            Kind::Denied(_) | Kind::RateLimited(_) | Kind::RequestTooLarge(_) | Kind::BadRequest | Kind::MethodNotAllowed => Side::Client,
             Kind::ClientLeft | Kind::ClientBroke | Kind::ClientStalled | Kind::HandshakeFailed | Kind::LateHttp => Side::Client,
         }
     }
@@ -165,6 +179,7 @@ impl Fault {
             Kind::MethodNotAllowed => "method_not_allowed",
             Kind::Loop => "loop_detected",
             Kind::Injected { .. } => "fault_injected",
+            Kind::Denied(_) => "authorizer_denied",
             Kind::RateLimited(_) => Reason::RateLimited.name(),
             Kind::RequestTooLarge(_) => "request_too_large",
             Kind::ResponseTooLarge(_) => "response_too_large",
@@ -199,6 +214,7 @@ impl Fault {
         match &self.kind {
             Kind::Refused { origin, .. } => origin.as_deref(),
             Kind::Injected { origin, .. } => Some(origin),
+            Kind::Denied(denied) => Some(&denied.origin),
             Kind::RateLimited(exhausted) => Some(&exhausted.origin),
             Kind::RequestTooLarge(origin) | Kind::ResponseTooLarge(origin) => Some(origin),
             _ => None,

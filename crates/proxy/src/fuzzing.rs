@@ -12,7 +12,7 @@ use crate::http2::fuzzing as http2;
 use crate::io::Io;
 use crate::proxy_protocol::{self, Preface, Start};
 use crate::tls::{Hello, hello};
-use crate::{metadata, trace};
+use crate::{authorizer, metadata, token, trace};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue};
 use std::io::Cursor;
@@ -27,6 +27,7 @@ type Target = fn(&[u8]);
 /// Name of the target, as in `fuzz/`, and its function.
 pub const TARGETS: &[(&str, Target)] = &[
     ("authority", authority),
+    ("authorizer", authorizer),
     ("client_hello", client_hello),
     ("hpack", hpack),
     ("http1_body", http1_body),
@@ -40,6 +41,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("proxy_protocol", proxy_protocol),
     ("resource", resource),
     ("socks5", socks5),
+    ("token", token),
     ("traceparent", traceparent),
     ("yaml", yaml),
 ];
@@ -54,6 +56,11 @@ pub fn authority(bytes: &[u8]) {
         let written = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         assert_eq!(split_authority(&written, 1), (host, port), "{text:?} changes when it is written again");
     }
+}
+
+/// The answer of an authorizer.
+pub fn authorizer(bytes: &[u8]) {
+    authorizer::fuzz(bytes);
 }
 
 /// The ClientHello of a TLS connection that is passed through.
@@ -115,6 +122,11 @@ pub fn http2_connection(bytes: &[u8]) {
 /// Frames of HTTP/2, in any pieces.
 pub fn http2_frame(bytes: &[u8]) {
     http2::http2_frame(bytes);
+}
+
+/// A JSON Web Token, or the set of keys that it is verified with.
+pub fn token(bytes: &[u8]) {
+    token::fuzz(bytes);
 }
 
 /// How a peer's proxy names its workload.

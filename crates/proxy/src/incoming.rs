@@ -20,6 +20,8 @@ pub enum Incoming {
     Http2(http2::Received),
     /// Of a client of gRPC-Web that sends text.
     WebText(Box<grpc_web::Decoded<Incoming>>),
+    /// Made here, whole.
+    Made(Option<Bytes>),
     /// What an HTTP/2 stream became when the upstream granted a CONNECT.
     Switched(Box<Io>),
 }
@@ -42,7 +44,7 @@ impl Incoming {
         match self {
             Self::Http1Response(body) => body.into_io(),
             Self::Switched(io) => Some(*io),
-            Self::Http1Request(_) | Self::Http2(_) | Self::WebText(_) => None,
+            Self::Http1Request(_) | Self::Http2(_) | Self::WebText(_) | Self::Made(_) => None,
         }
     }
 }
@@ -57,6 +59,7 @@ impl Body for Incoming {
             Self::Http1Response(body) => Pin::new(body).poll_frame(cx),
             Self::Http2(body) => Pin::new(body).poll_frame(cx),
             Self::WebText(body) => Pin::new(body).poll_frame(cx),
+            Self::Made(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Switched(_) => Poll::Ready(None),
         }
     }
@@ -67,6 +70,7 @@ impl Body for Incoming {
             Self::Http1Response(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
             Self::WebText(body) => body.is_end_stream(),
+            Self::Made(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
             Self::Switched(_) => true,
         }
     }
@@ -77,6 +81,7 @@ impl Body for Incoming {
             Self::Http1Response(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
             Self::WebText(body) => body.size_hint(),
+            Self::Made(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Self::Switched(_) => SizeHint::with_exact(0),
         }
     }

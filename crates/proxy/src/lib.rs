@@ -14,6 +14,7 @@
 
 pub mod admin;
 mod ahead;
+mod authorizer;
 mod backoff;
 pub mod bequest;
 pub mod body;
@@ -65,6 +66,7 @@ pub mod proxy_protocol;
 mod quiet;
 pub mod ready;
 pub mod record;
+mod refusals;
 pub mod renewal;
 pub mod respond;
 pub mod ring;
@@ -76,6 +78,7 @@ pub mod status;
 pub mod sync;
 pub mod telemetry;
 pub mod tls;
+mod token;
 pub mod trace;
 pub mod transform;
 mod translate;

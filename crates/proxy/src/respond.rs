@@ -110,6 +110,10 @@ fn failure(mut exchange: Exchange, fault: &Fault) -> Response<ResponseBody> {
         _ => exchange.grpc.then(|| grpc_code(fault)),
     };
     let mut headers = HeaderMap::new();
+    if let Kind::Refused { reason: Reason::Token(_), status: 401, .. } = &fault.kind {
+        // RFC 6750 section 3.
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+    }
     if let Kind::Overloaded { again } = fault.kind {
         come_back_later(&mut headers, again, grpc.is_some());
     }
@@ -126,7 +130,15 @@ fn failure(mut exchange: Exchange, fault: &Fault) -> Response<ResponseBody> {
             status(fault)
         }
     };
-    let body = if grpc.is_some() { Bytes::new() } else { Bytes::from(format!("{text}\n")) };
+    let body = match &fault.kind {
+        _ if grpc.is_some() => Bytes::new(),
+        Kind::Denied(denied) => {
+            headers.remove(header::CONTENT_TYPE);
+            headers.extend(denied.headers.clone());
+            denied.body.clone()
+        }
+        _ => Bytes::from(format!("{text}\n")),
+    };
     headers.extend(HeaderValue::from_str(fault.reason()).ok().map(|reason| (metadata::REASON.clone(), reason)));
     if exchange.inbound() && exchange.arrival.peer.is_some() {
         let engine = exchange.open.engine();
@@ -161,6 +173,7 @@ fn status(fault: &Fault) -> StatusCode {
     match &fault.kind {
         Kind::Refused { status, .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
         Kind::Injected { with: AbortWith::Http(status), .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+        Kind::Denied(denied) => denied.status,
         Kind::RequestTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::Timeout | Kind::PerTryTimeout | Kind::DeadlineOver => StatusCode::GATEWAY_TIMEOUT,
         Kind::BadResponse | Kind::NameNotFound | Kind::ResponseTooLarge(_) => StatusCode::BAD_GATEWAY,

@@ -1,6 +1,7 @@
 //! Where finished records go: metrics, the access log, the ring that `taut why REQUEST-ID` reads, and beside it the way to collectors.
 
 use crate::evidence::Evidence;
+use crate::refusals::Refusals;
 use crate::ring::{Kept, Ring, Tapped};
 use crate::telemetry::{Telemetry, is_connection_logged, is_logged};
 use crate::watched::Watched;
@@ -32,6 +33,7 @@ struct Shared {
     telemetry: Telemetry,
     ring: Ring,
     watched: Watched,
+    refusals: Refusals,
     /// Of each worker.
     tallies: Mutex<Vec<Arc<Tally>>>,
 }
@@ -40,8 +42,8 @@ impl Sink {
     pub fn new(registry: Arc<Registry>, access_log: Option<AccessLog>, keep: usize) -> Self {
         let logs = access_log.is_some();
         let access_log = access_log.map_or_else(OnceLock::new, OnceLock::from);
-        let (telemetry, ring, watched, tallies) = (Telemetry::default(), Ring::new(keep), Watched::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { registry, access_log, logs, telemetry, ring, watched, tallies }), tally: None }
+        let (telemetry, ring, watched, refusals) = (Telemetry::default(), Ring::new(keep), Watched::default(), Refusals::default());
+        Self { shared: Arc::new(Shared { registry, access_log, logs, telemetry, ring, watched, refusals, tallies: Mutex::default() }), tally: None }
     }
 
     /// The same with a tally of its own, for one worker.
@@ -64,6 +66,7 @@ impl Sink {
     /// One HTTP exchange has ended.
     pub fn exchange(&self, record: Arc<ExchangeRecord>, evidence: Evidence) {
         self.shared.registry.exchange(&record);
+        self.shared.refusals.note(&record);
         if let Some(log) = self.shared.access_log.get()
             && is_logged(&record, &evidence, self.shared.logs)
         {
@@ -159,6 +162,11 @@ impl Sink {
             Ok(log) => drop(self.shared.access_log.set(log)),
             Err(error) => tracing::error!(%error, "no thread for the access log: nothing is logged"),
         }
+    }
+
+    /// How often policies refuse.
+    pub fn refusals(&self) -> &Refusals {
+        &self.shared.refusals
     }
 
     /// What goes to collectors.

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use taut_model::destination::Origination;
 use taut_model::identity::Identity;
+use taut_wire::net::system_root_files;
 
 /// What is spoken over a mutual TLS connection between proxies, chosen by ALPN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,10 +58,6 @@ impl Spoken {
         Self::ALL.into_iter().find(|spoken| spoken.alpn() == alpn)
     }
 }
-
-/// Where Debian, Alpine, Fedora and openSUSE keep the system's roots.
-const SYSTEM_ROOTS: [&str; 4] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
 
 /// One worker's TLS configurations, built once per identity serial.
 pub struct Tls {
@@ -207,9 +204,7 @@ fn roots_of(file: &str) -> Result<RootCertStore, Error> {
 
 fn system_roots() -> Option<Arc<RootCertStore>> {
     let mut roots = RootCertStore::empty();
-    let chosen = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
-    let files = chosen.into_iter().chain(SYSTEM_ROOTS.iter().map(Into::into));
-    let certificates = files.filter_map(|file| CertificateDer::pem_file_iter(file).ok()).next()?;
+    let certificates = system_root_files().filter_map(|file| CertificateDer::pem_file_iter(file).ok()).next()?;
     roots.add_parsable_certificates(certificates.filter_map(Result::ok));
     (!roots.is_empty()).then(|| Arc::new(roots))
 }

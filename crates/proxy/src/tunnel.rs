@@ -32,7 +32,7 @@ use taut_model::service::AppProtocol;
 use taut_observe::record::Protocol;
 use taut_plan::cluster::{Dial, Transport};
 use taut_plan::retry;
-use taut_plan::verdict::{Action, Forward, Go, Question, Rolls, Side, Verdict};
+use taut_plan::verdict::{Action, Forward, Go, Permission, Question, Reason, Refusal, Rolls, Side, Verdict};
 use taut_plan::{Direction, Outcome, Plan};
 use tokio::time::Instant;
 
@@ -270,6 +270,13 @@ pub async fn join(engine: Rc<Engine>, client: Upgrade, upstream: Io, mut open: O
     drop(hold);
 }
 
+/// What began before an authorizer was to be asked about it cannot be shown to it any more.
+fn no_permission(permission: &Permission) -> Fault {
+    let detail = format!("the authorizer {:?} was not asked about it when it began", permission.name);
+    let (reason, origin) = (Reason::AuthorizationDenied, Some(permission.rule.clone()));
+    Fault::refused(Refusal { side: Side::Client, reason, status: 403, origin, detail })
+}
+
 /// Resolves when a new plan would not let this inbound connection in any more: what a policy takes away is taken from connections that
 /// stand, too, as ztunnel does. A service or route that goes away cuts nobody off.
 async fn revoked(engine: &Engine, facts: &OwnedFacts) -> Fault {
@@ -279,10 +286,10 @@ async fn revoked(engine: &Engine, facts: &OwnedFacts) -> Fault {
     let mut pinned = engine.current.pinned();
     loop {
         // The first look is for a plan that came since the connection was let in.
-        if let Verdict::Refuse(refusal) = engine.current.plan().decide(&facts.as_facts(), &Rolls::default())
-            && refusal.side == Side::Client
-        {
-            return Fault::refused(refusal);
+        match engine.current.plan().decide(&facts.as_facts(), &Rolls::default()) {
+            Verdict::Refuse(refusal) if refusal.side == Side::Client => return Fault::refused(refusal),
+            Verdict::Ask(Question::Permission(permission)) => return no_permission(&permission),
+            Verdict::Refuse(_) | Verdict::Ask(Question::Services(_)) | Verdict::Go(_) => {}
         }
         // The sender lives as long as `engine`.
         if pinned.changed().await.is_err() {

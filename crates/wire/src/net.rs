@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -51,6 +52,15 @@ fn notice_silence(stream: &TcpStream) {
     let _ = socket.set_tcp_keepalive(&keepalive);
     #[cfg(target_os = "linux")]
     let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(30)));
+}
+
+/// Where Debian, Alpine, Fedora and openSUSE keep the system's roots.
+const SYSTEM_ROOTS: [&str; 4] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
+
+/// Files that may hold the roots that this machine trusts; the first that is there counts. `SSL_CERT_FILE` chooses another.
+pub fn system_root_files() -> impl Iterator<Item = PathBuf> {
+    std::env::var_os("SSL_CERT_FILE").map(PathBuf::from).into_iter().chain(SYSTEM_ROOTS.iter().map(Into::into))
 }
 
 /// A byte stream other than a TCP socket.

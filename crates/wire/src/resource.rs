@@ -6,7 +6,7 @@ use prost::Message;
 use std::fmt;
 use std::sync::Arc;
 use taut_model::destination::Destination;
-use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
+use taut_model::policy::{AuthorizationPolicy, PeerAuthentication, RequestAuthentication};
 use taut_model::rate_limit::RateLimit;
 use taut_model::route::Route;
 use taut_model::service::Service;
@@ -24,6 +24,7 @@ pub enum Resource {
     Destination(Arc<Destination>),
     PeerAuthentication(Arc<PeerAuthentication>),
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
+    RequestAuthentication(Arc<RequestAuthentication>),
     RateLimit(Arc<RateLimit>),
     MeshSettings(Arc<MeshSettings>),
     Telemetry(Arc<Telemetry>),
@@ -39,6 +40,7 @@ impl Resource {
             Self::Destination(_) => ResourceType::Destination,
             Self::PeerAuthentication(_) => ResourceType::PeerAuthentication,
             Self::AuthorizationPolicy(_) => ResourceType::AuthorizationPolicy,
+            Self::RequestAuthentication(_) => ResourceType::RequestAuthentication,
             Self::RateLimit(_) => ResourceType::RateLimit,
             Self::MeshSettings(_) => ResourceType::MeshSettings,
             Self::Telemetry(_) => ResourceType::Telemetry,
@@ -56,6 +58,7 @@ pub enum ResourceType {
     Destination,
     PeerAuthentication,
     AuthorizationPolicy,
+    RequestAuthentication,
     RateLimit,
     MeshSettings,
     Telemetry,
@@ -63,11 +66,25 @@ pub enum ResourceType {
 }
 
 impl ResourceType {
-    pub const fn all() -> [Self; 10] {
-        use ResourceType::{
-            AuthorizationPolicy, Destination, MeshSettings, PeerAuthentication, RateLimit, Route, Service, Telemetry, TrustBundle, Workload,
-        };
-        [Service, Workload, Route, Destination, PeerAuthentication, AuthorizationPolicy, RateLimit, MeshSettings, Telemetry, TrustBundle]
+    pub const fn all() -> [Self; 11] {
+        [
+            Self::Service,
+            Self::Workload,
+            Self::Route,
+            Self::Destination,
+            Self::PeerAuthentication,
+            Self::AuthorizationPolicy,
+            Self::RequestAuthentication,
+            Self::RateLimit,
+            Self::MeshSettings,
+            Self::Telemetry,
+            Self::TrustBundle,
+        ]
+    }
+
+    /// Whether it says what may come in: without all of these, nothing does.
+    pub const fn is_policy(self) -> bool {
+        matches!(self, Self::PeerAuthentication | Self::AuthorizationPolicy | Self::RequestAuthentication | Self::RateLimit)
     }
 
     /// What stands in `type_url` of discovery messages.
@@ -79,6 +96,7 @@ impl ResourceType {
             Self::Destination => "type.googleapis.com/tautline.v1.Destination",
             Self::PeerAuthentication => "type.googleapis.com/tautline.v1.PeerAuthentication",
             Self::AuthorizationPolicy => "type.googleapis.com/tautline.v1.AuthorizationPolicy",
+            Self::RequestAuthentication => "type.googleapis.com/tautline.v1.RequestAuthentication",
             Self::RateLimit => "type.googleapis.com/tautline.v1.RateLimit",
             Self::MeshSettings => "type.googleapis.com/tautline.v1.MeshSettings",
             Self::Telemetry => "type.googleapis.com/tautline.v1.Telemetry",
@@ -112,6 +130,7 @@ pub fn encode(resource: &Resource) -> Vec<u8> {
         Resource::Destination(destination) => proto::Destination::from(&**destination).encode_to_vec(),
         Resource::PeerAuthentication(policy) => proto::PeerAuthentication::from(&**policy).encode_to_vec(),
         Resource::AuthorizationPolicy(policy) => proto::AuthorizationPolicy::from(&**policy).encode_to_vec(),
+        Resource::RequestAuthentication(policy) => proto::RequestAuthentication::from(&**policy).encode_to_vec(),
         Resource::RateLimit(limit) => proto::RateLimit::from(&**limit).encode_to_vec(),
         Resource::MeshSettings(settings) => proto::MeshSettings::from(&**settings).encode_to_vec(),
         Resource::Telemetry(telemetry) => proto::Telemetry::from(&**telemetry).encode_to_vec(),
@@ -129,6 +148,7 @@ pub fn decode(of_type: ResourceType, bytes: &[u8]) -> Result<Resource, Malformed
         ResourceType::Destination => Resource::Destination(Arc::new(order::<proto::Destination>(bytes)?.try_into()?)),
         ResourceType::PeerAuthentication => Resource::PeerAuthentication(Arc::new(order::<proto::PeerAuthentication>(bytes)?.try_into()?)),
         ResourceType::AuthorizationPolicy => Resource::AuthorizationPolicy(Arc::new(order::<proto::AuthorizationPolicy>(bytes)?.try_into()?)),
+        ResourceType::RequestAuthentication => Resource::RequestAuthentication(Arc::new(order::<proto::RequestAuthentication>(bytes)?.try_into()?)),
         ResourceType::RateLimit => Resource::RateLimit(Arc::new(order::<proto::RateLimit>(bytes)?.try_into()?)),
         ResourceType::MeshSettings => Resource::MeshSettings(Arc::new(order::<proto::MeshSettings>(bytes)?.try_into()?)),
         ResourceType::Telemetry => Resource::Telemetry(Arc::new(order::<proto::Telemetry>(bytes)?.try_into()?)),
@@ -186,7 +206,10 @@ mod tests {
             origin: Default::default(),
             namespace: "default".into(),
             selector: Default::default(),
+            services: Vec::new(),
             action: taut_model::policy::AuthorizationAction::Deny,
+            provider: String::new(),
+            dry_run: false,
             rules: Vec::new(),
         };
         let mut order = encode(&Resource::AuthorizationPolicy(Arc::new(policy)));

@@ -6,7 +6,7 @@ use taut_model::read;
 
 fn found(text: &str) -> Vec<(&'static str, String)> {
     let objects: Vec<Arc<Object>> = read::yaml(text, "mesh.yaml").objects.into_iter().map(Arc::new).collect();
-    let translation = translate(&objects, &Settings { trust_domain: "cluster.local".into() });
+    let translation = translate(&objects, &Settings { trust_domain: "cluster.local".into(), ..Settings::default() });
     lint(&objects, &translation).into_iter().map(|problem| (problem.code, problem.message)).collect()
 }
 

@@ -116,10 +116,12 @@ impl Scene<'_> {
         };
         let authentications = mesh.authentications.values().filter(|policy| holds(&policy.namespace, &policy.selector));
         let authorizations = mesh.authorizations.values().filter(|policy| holds(&policy.namespace, &policy.selector));
+        let tokens = mesh.tokens.values().filter(|policy| holds(&policy.namespace, &policy.selector));
         let limits = mesh.limits.values().filter(|limit| holds(&limit.namespace, &limit.selector));
         authentications
             .map(|policy| self.rule(&policy.origin, words::authentication(policy)))
             .chain(authorizations.map(|policy| self.rule(&policy.origin, words::authorization(policy))))
+            .chain(tokens.map(|policy| self.rule(&policy.origin, words::tokens(policy))))
             .chain(limits.map(|limit| self.rule(&limit.origin, words::limit(limit))))
             .collect()
     }

@@ -147,7 +147,8 @@ fn policies(published: &Published) -> Vec<Value> {
     let row = |origin: &Origin, summary: String| json!({"origin": origin, "kind": origin.object.kind, "summary": summary});
     let authentications = mesh.authentications.values().map(|policy| row(&policy.origin, words::authentication(policy)));
     let authorizations = mesh.authorizations.values().map(|policy| row(&policy.origin, words::authorization(policy)));
-    authentications.chain(authorizations).collect()
+    let tokens = mesh.tokens.values().map(|policy| row(&policy.origin, words::tokens(policy)));
+    authentications.chain(authorizations).chain(tokens).collect()
 }
 
 fn certificates(told: &[(String, Value)]) -> Vec<Value> {

@@ -128,7 +128,7 @@ fn signals() -> Signals {
 
 fn published() -> Published {
     let objects: Vec<_> = taut_model::read::yaml(MESH, "mesh.yaml").objects.into_iter().map(Arc::new).collect();
-    let published = Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into() }, &Published::default());
+    let published = Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into(), ..Settings::default() }, &Published::default());
     assert_eq!(published.translation.workloads.len(), 4);
     published
 }
@@ -223,7 +223,7 @@ fn pages() -> Pages {
             Write { manager: "test".into(), now: "2026-01-01T00:00:00Z".into(), uid_seed: [1; 16], places: None, status_only: false, author: None };
         store.create(object, &write).unwrap();
     }
-    let published = Publisher::new(store.clone(), Settings { trust_domain: "mesh.local".into() }).subscribe();
+    let published = Publisher::new(store.clone(), Settings { trust_domain: "mesh.local".into(), ..Settings::default() }).subscribe();
     let proxies = Proxies::default();
     let board = Board::new(store, proxies.clone(), published.clone());
     Pages {

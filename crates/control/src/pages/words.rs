@@ -1,7 +1,7 @@
 //! Rules and policies in a few words, as the pages list them. The whole of each is in its object.
 
 use taut_model::destination::Destination;
-use taut_model::policy::{AuthorizationAction, AuthorizationPolicy, AuthorizationRule, MtlsMode, PeerAuthentication};
+use taut_model::policy::{AuthorizationAction, AuthorizationPolicy, AuthorizationRule, MtlsMode, PeerAuthentication, RequestAuthentication};
 use taut_model::rate_limit::RateLimit;
 use taut_model::route::{Backend, HttpAction, HttpMatch, HttpRule, PathMatch, TcpRule, TextMatch};
 
@@ -62,10 +62,26 @@ pub fn authorization(policy: &AuthorizationPolicy) -> String {
         AuthorizationAction::Allow => "ALLOW",
         AuthorizationAction::Deny => "DENY",
         AuthorizationAction::Audit => "AUDIT",
+        AuthorizationAction::Custom => "CUSTOM",
     };
+    let dry = if policy.dry_run { "dry run: " } else { "" };
     let rules: Vec<String> = policy.rules.iter().map(rule).collect();
     let rules = if rules.is_empty() { "nobody".to_owned() } else { few(&rules, "; or ") };
-    format!("{action} {rules}; for {}", selected(&policy.selector))
+    format!("{dry}{action} {rules}; for {}", attached(&policy.selector, &policy.services))
+}
+
+pub fn tokens(policy: &RequestAuthentication) -> String {
+    let issuers: Vec<String> = policy.rules.iter().map(|rule| rule.issuer.clone()).collect();
+    let what = match (policy.closed, issuers.is_empty()) {
+        (true, _) => "no request".to_owned(),
+        (false, true) => "no tokens are looked for".to_owned(),
+        (false, false) => format!("tokens of {}", few(&issuers, ", ")),
+    };
+    format!("{what}; for {}", attached(&policy.selector, &policy.services))
+}
+
+fn attached(selector: &std::collections::BTreeMap<String, String>, services: &[String]) -> String {
+    if services.is_empty() { selected(selector) } else { few(services, ", ") }
 }
 
 pub fn limit(limit: &RateLimit) -> String {
@@ -80,7 +96,13 @@ fn rule(rule: &AuthorizationRule) -> String {
         .from
         .iter()
         .map(|source| {
-            let named = source.principals.iter().chain(&source.namespaces).chain(&source.service_accounts).chain(&source.ip_blocks);
+            let named = source
+                .principals
+                .iter()
+                .chain(&source.request_principals)
+                .chain(&source.namespaces)
+                .chain(&source.service_accounts)
+                .chain(&source.ip_blocks);
             let not = source.not_principals.iter().chain(&source.not_namespaces).chain(&source.not_service_accounts).chain(&source.not_ip_blocks);
             let all: Vec<String> = named.cloned().chain(not.map(|one| format!("not {one}"))).collect();
             if all.is_empty() { "some clients".to_owned() } else { few(&all, ", ") }

@@ -66,7 +66,7 @@ fn propose(text: &str) -> Proposal {
     for object in read::yaml(MESH, "mesh.yaml").objects {
         store.create(object, &write).unwrap();
     }
-    let settings = Settings { trust_domain: "mesh.local".into() };
+    let settings = Settings { trust_domain: "mesh.local".into(), ..Settings::default() };
     let published = Publisher::new(store.clone(), settings.clone()).subscribe().borrow().clone();
     let pair = |workload: &str, requests| Pair { workload: workload.into(), host: HOST.into(), requests };
     let pairs = [pair("default/page-v1", Some(40)), pair("default/old-v1", None)];

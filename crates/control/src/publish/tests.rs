@@ -41,7 +41,7 @@ fn a_status_matters_only_where_it_is_a_workloads_health() {
 
 #[test]
 fn bytes_of_what_did_not_change_are_taken_over() {
-    let settings = Settings { trust_domain: "mesh.local".into() };
+    let settings = Settings { trust_domain: "mesh.local".into(), ..Settings::default() };
     let all: Vec<_> = objects(&format!("{ENTRY}---\n{}", ENTRY.replace("name: a", "name: b"))).into_iter().map(Arc::new).collect();
     let first = Published::new(&all, 1, &settings, &Published::default());
     let mut changed = Object::clone(&all[1]);
@@ -56,7 +56,7 @@ fn bytes_of_what_did_not_change_are_taken_over() {
 #[tokio::test(start_paused = true)]
 async fn the_first_change_is_published_at_once_and_the_rest_together() {
     let store = Store::open(None).unwrap();
-    let publisher = Publisher::new(store.clone(), Settings { trust_domain: "mesh.local".into() });
+    let publisher = Publisher::new(store.clone(), Settings { trust_domain: "mesh.local".into(), ..Settings::default() });
     let mut published = publisher.subscribe();
     let running = tokio::spawn(publisher.run());
     let start = Instant::now();

@@ -5,7 +5,7 @@ use super::columns::{self, Block, Cells, Row, Values};
 use super::write::About;
 use super::{FORMAT, MOST_CELLS, MOST_ROWS, NO_SUM, key, place_of_sum};
 use crate::signal_routes;
-use crate::signals::{Filter, Gap, Sum};
+use crate::signals::{Columns, Filter, Gap, Part, Sum, Written};
 use parquet::basic::Encoding;
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
@@ -180,7 +180,8 @@ impl Recording {
             bytes.clear();
             row.signals.write(&mut bytes);
             let sum = sums.entry(row.edge).or_default();
-            sum.add(row.start, row.start.saturating_add(row.span), &bytes).map_err(|error| Unreadable::Damaged(error.to_string()))
+            let part = Part { step: 0, start: row.start, end: row.start.saturating_add(row.span), written: Written::Whole(&bytes) };
+            sum.add(&part, Columns::All).map_err(|error| Unreadable::Damaged(error.to_string()))
         })?;
         Ok(sums.into_iter().map(|(edge, sum)| (edge, sum.finish(window.end))).collect())
     }

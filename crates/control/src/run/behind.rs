@@ -32,7 +32,7 @@ pub(super) fn routes(side: Arc<Side>, api: Arc<Api>, store: &Store, signals: &si
         published: side.published.clone(),
         proxies: side.proxies.clone(),
         signals: signals.clone(),
-        settings: Settings { trust_domain: side.authority.trust_domain().to_owned() },
+        settings: Settings { trust_domain: side.authority.trust_domain().to_owned(), ..Settings::default() },
         world: side.world.clone(),
     };
     let traffic = Arc::new(Traffic::new(signals.clone()));

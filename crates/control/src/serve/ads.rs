@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// What a plan needs before it can use the next: a service is announced when all that belongs to it is on its way, a route
 /// when the endpoints and subsets are that it sends to.
-const ORDER: [ResourceType; 10] = [
+const ORDER: [ResourceType; 11] = [
     ResourceType::TrustBundle,
     ResourceType::MeshSettings,
     ResourceType::Telemetry,
@@ -28,6 +28,7 @@ const ORDER: [ResourceType; 10] = [
     ResourceType::Destination,
     ResourceType::PeerAuthentication,
     ResourceType::AuthorizationPolicy,
+    ResourceType::RequestAuthentication,
     ResourceType::RateLimit,
     ResourceType::Route,
     ResourceType::Service,

@@ -40,7 +40,7 @@ fn mesh(proxies: &[&str]) -> Mesh {
             Write { manager: "test".into(), now: world.wall_text(), uid_seed: world.unique(), places: None, status_only: false, author: None };
         store.create(object, &write).unwrap();
     }
-    let published = Publisher::new(store.clone(), Settings { trust_domain: "mesh.local".into() }).subscribe();
+    let published = Publisher::new(store.clone(), Settings { trust_domain: "mesh.local".into(), ..Settings::default() }).subscribe();
     let table = Proxies::default();
     for name in proxies {
         let hello = Hello { namespace: "default".into(), name: (*name).into(), ..Hello::default() };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use taut_model::destination::Destination;
 use taut_model::origin::ObjectRef;
-use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
+use taut_model::policy::{AuthorizationPolicy, PeerAuthentication, RequestAuthentication};
 use taut_model::rate_limit::RateLimit;
 use taut_model::route::{HttpRule, Route};
 use taut_model::service::{Service, ServicePort};
@@ -32,6 +32,7 @@ pub enum Meaning {
     Additions(Vec<Destination>),
     PeerAuthentication(PeerAuthentication),
     AuthorizationPolicy(AuthorizationPolicy),
+    RequestAuthentication(RequestAuthentication),
     RateLimit(RateLimit),
     Node(Node),
     MeshSettings(MeshSettings),

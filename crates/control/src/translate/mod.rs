@@ -2,6 +2,7 @@
 //! same translation, whatever their order. A dialect is a module; `registry` puts services and workloads together, `refer`
 //! says which references lead nowhere and which objects are in each other's way.
 
+mod authorizer;
 mod core;
 mod format;
 mod gateway_api;
@@ -25,8 +26,8 @@ mod tests;
 pub(crate) use reader::{code, problem};
 pub use refer::references;
 pub use stand_in::{STANDS_IN, stand_in};
-pub use translation::{Settings, Translation, key};
-pub(crate) use values::{duration, nearest};
+pub use translation::{FetchedKeys, Settings, Translation, key};
+pub(crate) use values::{duration, key_set, nearest};
 
 use meaning::{Bound, Delegate, Grant, Meaning, Root};
 use reader::Reader;
@@ -78,6 +79,7 @@ fn meaning(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
         ("networking.istio.io", "Gateway" | "Sidecar" | "WorkloadGroup") => not_served(kind.kind),
         ("security.istio.io", "PeerAuthentication") => istio::peer_authentication(reader),
         ("security.istio.io", "AuthorizationPolicy") => istio::authorization_policy(reader),
+        ("security.istio.io", "RequestAuthentication") => istio::request_authentication(reader, settings),
         ("gateway.networking.k8s.io", "HTTPRoute") => gateway_api::http_route(reader),
         ("gateway.networking.k8s.io", "GRPCRoute") => gateway_api::grpc_route(reader),
         ("gateway.networking.k8s.io", "ReferenceGrant") => gateway_api::reference_grant(reader),
@@ -144,7 +146,15 @@ impl<'a> Assembly<'a> {
     fn fail_closed(&mut self, object: &Object) {
         match (object.kind.group, object.kind.kind) {
             ("security.istio.io", "PeerAuthentication") => self.authentication(object, istio::strict(object)),
-            ("security.istio.io", "AuthorizationPolicy") => self.authorization(object, istio::deny_everything(object)),
+            // What was not enforced before is not enforced now.
+            ("security.istio.io", "AuthorizationPolicy") if istio::is_dry_run(object) => {}
+            ("security.istio.io", "AuthorizationPolicy") => {
+                istio::deny_everything(object).into_iter().for_each(|policy| self.authorization(object, policy));
+            }
+            ("security.istio.io", "RequestAuthentication") => {
+                let closed = istio::no_requests(object).map(|policy| (key(&object.reference()), Arc::new(policy)));
+                self.translation.tokens.extend(closed);
+            }
             ("tautline.dev", "RateLimit") => {
                 self.translation.limits.insert(key(&object.reference()), Arc::new(tautline::refuse_everything(object)));
             }
@@ -196,6 +206,7 @@ impl<'a> Assembly<'a> {
             Meaning::RateLimit(limit) => drop(self.translation.limits.insert(key(&object.reference()), Arc::new(limit))),
             Meaning::PeerAuthentication(policy) => self.authentication(object, policy),
             Meaning::AuthorizationPolicy(policy) => self.authorization(object, policy),
+            Meaning::RequestAuthentication(policy) => drop(self.translation.tokens.insert(key(&object.reference()), Arc::new(policy))),
             Meaning::MeshSettings(settings) => {
                 self.translation.settings.insert(key(&object.reference()), Arc::new(settings));
             }

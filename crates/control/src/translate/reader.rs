@@ -17,6 +17,7 @@ pub mod code {
     pub const INVALID: &str = "InvalidValue";
     pub const WRONG_TYPE: &str = "WrongType";
     pub const NOT_ACCEPTED: &str = "NotAccepted";
+    pub const KEYS_NOT_FETCHED: &str = "KeysNotFetched";
     pub const NO_EFFECT: &str = "NoEffect";
     pub const REFUSES_ALL: &str = "RefusesAll";
     pub const CONFLICT: &str = "Conflicted";

@@ -21,7 +21,7 @@ pub(super) fn note(reader: &mut Reader<'_>) {
 }
 
 /// Stands in for an object that cannot be accepted: an AuthorizationPolicy that denies everything to the workloads that it
-/// selects, a PeerAuthentication that is STRICT for them, a RateLimit that lets nothing in, MeshSettings that close what they would have closed, a DestinationRule of nothing but its demand for TLS. A selector
+/// selects, a RequestAuthentication that lets no request in to them, a PeerAuthentication that is STRICT for them, a RateLimit that lets nothing in, MeshSettings that close what they would have closed, a DestinationRule of nothing but its demand for TLS. A selector
 /// that cannot be read widens to the whole namespace. `None` where the mesh is no weaker without the object, and for a
 /// DestinationRule whose host cannot be read. `because` says where the object is written and what is wrong with it.
 pub fn stand_in(refused: &Object, because: &str) -> Option<Object> {
@@ -33,7 +33,9 @@ pub fn stand_in(refused: &Object, because: &str) -> Option<Object> {
     };
     let spec = match (refused.kind.group, refused.kind.kind) {
         ("security.istio.io", "AuthorizationPolicy") if istio::is_dry_run(refused) => return None,
-        ("security.istio.io", "AuthorizationPolicy") => selecting(istio::deny_everything(refused).selector, json!({"action": "DENY", "rules": [{}]})),
+        ("security.istio.io", "AuthorizationPolicy") => attached(refused, json!({"action": "DENY", "rules": [{}]}))?,
+        // Without rules it lets every request in; marked as a stand-in, none.
+        ("security.istio.io", "RequestAuthentication") => attached(refused, json!({}))?,
         ("security.istio.io", "PeerAuthentication") => selecting(istio::strict(refused).selector, json!({"mtls": {"mode": "STRICT"}})),
         ("tautline.dev", "RateLimit") => {
             let nothing = json!({"limits": [{"name": "not accepted", "requests": 0}]});
@@ -52,6 +54,18 @@ pub fn stand_in(refused: &Object, because: &str) -> Option<Object> {
         stand_in.value = value(&stand_in, because, &spec);
     }
     is_valid(&stand_in).then_some(stand_in)
+}
+
+/// A specification that is attached to what the refused one is; `None` where that is nobody here.
+fn attached(refused: &Object, mut spec: Value) -> Option<Value> {
+    let (labels, services) = istio::readable(refused)?;
+    if !services.is_empty() {
+        let named = |host: &String| json!({"kind": "Service", "name": host.split('.').next().unwrap_or_default()});
+        spec["targetRefs"] = services.iter().map(named).collect();
+    } else if !labels.is_empty() {
+        spec["selector"] = json!({"matchLabels": labels});
+    }
+    Some(spec)
 }
 
 /// A name for an object that has none: where it is written.

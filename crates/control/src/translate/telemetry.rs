@@ -1,5 +1,6 @@
 //! Telemetry (telemetry.istio.io), and what MeshSettings says of providers and of tracing.
 
+use super::authorizer::{self, AuthorizerSpec};
 use super::istio::api::WorkloadSelector;
 use super::meaning::Meaning;
 use super::reader::Reader;
@@ -294,6 +295,8 @@ pub struct ProviderSpec {
     envoy_otel_als: Option<OtlpSpec>,
     envoy_file_access_log: Option<FileSpec>,
     prometheus: Option<PrometheusSpec>,
+    envoy_ext_authz_grpc: Option<AuthorizerSpec>,
+    envoy_ext_authz_http: Option<AuthorizerSpec>,
 }
 
 #[derive(Default, Deserialize)]
@@ -363,17 +366,27 @@ pub fn providers(reader: &mut Reader<'_>, written: Vec<ProviderSpec>) -> Vec<Pro
         if one.name.is_empty() || !names.insert(one.name.clone()) {
             reader.invalid(&format!("{at}.name"), format_args!("{:?} is not a name of its own", one.name));
         }
-        let kind = match (one.opentelemetry.or(one.envoy_otel_als), one.envoy_file_access_log, one.prometheus) {
-            (Some(otlp), None, None) => collector(reader, &at, otlp).map(ProviderKind::Otlp),
-            (None, Some(file), None) => {
+        let asked = one.envoy_ext_authz_grpc.map(|written| (true, written)).or(one.envoy_ext_authz_http.map(|written| (false, written)));
+        let kind = match (one.opentelemetry.or(one.envoy_otel_als), one.envoy_file_access_log, one.prometheus, asked) {
+            (None, None, None, Some((true, grpc))) => {
+                authorizer::grpc(reader, &format!("{at}.envoyExtAuthzGrpc"), grpc).map(ProviderKind::Authorizer)
+            }
+            (None, None, None, Some((false, http))) => {
+                authorizer::http(reader, &format!("{at}.envoyExtAuthzHttp"), http).map(ProviderKind::Authorizer)
+            }
+            (Some(otlp), None, None, None) => collector(reader, &at, otlp).map(ProviderKind::Otlp),
+            (None, Some(file), None, None) => {
                 if let Some(path) = file.path.filter(|path| path != "/dev/stdout") {
                     reader.unsupported_value(&format!("{at}.envoyFileAccessLog.path"), path, "give the file to each proxy: --access-log-file");
                 }
                 Some(ProviderKind::File)
             }
-            (None, None, Some(_)) => Some(ProviderKind::Prometheus),
+            (None, None, Some(_), None) => Some(ProviderKind::Prometheus),
             _ => {
-                reader.invalid(&at, "needs one of opentelemetry, envoyOtelAls, envoyFileAccessLog and prometheus");
+                reader.invalid(
+                    &at,
+                    "needs one of opentelemetry, envoyOtelAls, envoyFileAccessLog, prometheus, envoyExtAuthzGrpc and envoyExtAuthzHttp",
+                );
                 None
             }
         };
@@ -449,8 +462,8 @@ pub fn default_providers(reader: &mut Reader<'_>, written: DefaultProvidersSpec,
         }
     };
     check("tracing", &written.tracing, |kind| matches!(kind, ProviderKind::Otlp(_)));
-    check("accessLogging", &written.access_logging, |kind| !matches!(kind, ProviderKind::Prometheus));
-    check("metrics", &written.metrics, |kind| !matches!(kind, ProviderKind::File));
+    check("accessLogging", &written.access_logging, |kind| !matches!(kind, ProviderKind::Prometheus | ProviderKind::Authorizer(_)));
+    check("metrics", &written.metrics, |kind| !matches!(kind, ProviderKind::File | ProviderKind::Authorizer(_)));
     if written.tracing.len() > 1 {
         reader.unsupported_value("spec.defaultProviders.tracing", "more than one", "name the one that gets the spans");
     }

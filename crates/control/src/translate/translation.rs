@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use taut_model::destination::Destination;
 use taut_model::origin::ObjectRef;
-use taut_model::policy::{AuthorizationPolicy, PeerAuthentication};
+use taut_model::policy::{AuthorizationPolicy, PeerAuthentication, RequestAuthentication};
 use taut_model::problem::Problem;
 use taut_model::rate_limit::RateLimit;
 use taut_model::route::Route;
@@ -19,6 +19,17 @@ use taut_model::workload::Workload;
 pub struct Settings {
     /// The trust domain of every identity that the mesh issues.
     pub trust_domain: String,
+    /// By the URI that a RequestAuthentication names.
+    pub keys: Arc<BTreeMap<String, FetchedKeys>>,
+}
+
+/// What came of fetching an issuer's keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FetchedKeys {
+    /// The last good set.
+    pub keys: Option<String>,
+    /// Why the last attempt brought none.
+    pub problem: Option<String>,
 }
 
 /// Everything downstream needs, by wire resource name: services by host, workloads by uid (`namespace/name`), all else by
@@ -31,6 +42,7 @@ pub struct Translation {
     pub destinations: BTreeMap<String, Arc<Destination>>,
     pub authentications: BTreeMap<String, Arc<PeerAuthentication>>,
     pub authorizations: BTreeMap<String, Arc<AuthorizationPolicy>>,
+    pub tokens: BTreeMap<String, Arc<RequestAuthentication>>,
     pub limits: BTreeMap<String, Arc<RateLimit>>,
     pub settings: BTreeMap<String, Arc<MeshSettings>>,
     pub telemetry: BTreeMap<String, Arc<Telemetry>>,

@@ -69,6 +69,25 @@ pub fn header_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// A JSON Web Key Set with which signatures can be checked: public keys, and no shared secret among them.
+pub fn key_set(text: &str) -> Result<(), String> {
+    let set: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
+    let keys = set["keys"].as_array().ok_or("is no JSON Web Key Set: it has no list \"keys\"")?;
+    if keys.iter().any(|key| !key["d"].is_null()) {
+        return Err("holds a private key: publish the public one, and replace this key".to_owned());
+    }
+    let usable = |key: &serde_json::Value| key["kty"].as_str().is_some_and(|kind| matches!(kind, "RSA" | "EC" | "OKP"));
+    if keys.iter().any(usable) { Ok(()) } else { Err("has no key of the kinds RSA, EC and OKP; shared secrets are not taken".to_owned()) }
+}
+
+/// Where keys can be fetched: `https://host[:port]/path`, or `http`.
+pub fn key_uri(text: &str) -> Result<http::Uri, String> {
+    let wrong = || format!("{text:?} is not a URL of http or https");
+    let uri: http::Uri = text.parse().map_err(|_| wrong())?;
+    let named = uri.host().is_some_and(|host| !host.is_empty());
+    if named && matches!(uri.scheme_str(), Some("http" | "https")) { Ok(uri) } else { Err(wrong()) }
+}
+
 /// RFC 9110 section 5.6.2: what names of methods and of headers are.
 pub fn token(text: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);

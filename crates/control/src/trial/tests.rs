@@ -73,7 +73,7 @@ fn judged(cases: &str) -> Vec<Judgement> {
     );
     let suites = read(&text, "tests.yaml").unwrap_or_else(|problems| panic!("{problems:?}"));
     let objects = read::yaml(MESH, "mesh.yaml").objects.into_iter().map(Arc::new).collect();
-    let trial = run(&suites, objects, &Settings { trust_domain: "cluster.local".into() });
+    let trial = run(&suites, objects, &Settings { trust_domain: "cluster.local".into(), ..Settings::default() });
     assert!(trial.refused.is_empty(), "{:?}", trial.refused);
     trial.judgements
 }

@@ -56,7 +56,16 @@ impl<'a> Inquiry<'a> {
         let whole = self.question.path.as_deref().unwrap_or("/");
         let (path, query) = whole.split_once('?').unwrap_or((whole, ""));
         let method = self.question.method.as_deref().unwrap_or("GET");
-        self.request.then_some(HttpFacts { method, scheme: "http", authority: self.host, path, query, headers: &self.headers })
+        self.request.then_some(HttpFacts {
+            method,
+            scheme: "http",
+            authority: self.host,
+            path,
+            query,
+            headers: &self.headers,
+            token: None,
+            permitted_by: None,
+        })
     }
 
     /// What is decided where a request arrives. `None` where no proxy decides: nobody serves it, or only what is outside the mesh.
@@ -166,6 +175,7 @@ fn snapshot(published: &Published, trust_domain: &str, own: &Arc<Workload>, host
         destinations: pick(&mesh.destinations, &view.destinations),
         authentications: pick(&mesh.authentications, &view.authentications),
         authorizations: pick(&mesh.authorizations, &view.authorizations),
+        tokens: pick(&mesh.tokens, &view.tokens),
         limits: pick(&mesh.limits, &view.limits),
         settings: pick(&mesh.settings, &view.settings),
         telemetry: pick(&mesh.telemetry, &view.telemetry),

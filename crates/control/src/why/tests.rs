@@ -57,7 +57,7 @@ spec:
 fn published(mesh: &str) -> Published {
     let objects: Vec<_> = taut_model::read::yaml(mesh, "mesh.yaml").objects.into_iter().map(Arc::new).collect();
     assert!(objects.len() >= 8);
-    Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into() }, &Published::default())
+    Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into(), ..Settings::default() }, &Published::default())
 }
 
 fn ask(from: &str, method: &str, user: Option<&str>) -> Result<Answer, NoAnswer> {
@@ -145,7 +145,7 @@ fn a_refused_rule_never_turns_tls_into_plain_text() {
     for (resolution, mode, says) in [("DNS", "SIMPLE", "TLS"), ("DNS", "MUTUAL", "mutual_tls_required"), ("NONE", "SIMPLE", "mutual_tls_required")] {
         let mesh = format!("{MESH}---{}", OUTSIDE.replace("MODE", mode).replace("RESOLUTION", resolution));
         let objects: Vec<_> = taut_model::read::yaml(&mesh, "mesh.yaml").objects.into_iter().map(Arc::new).collect();
-        let published = Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into() }, &Published::default());
+        let published = Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into(), ..Settings::default() }, &Published::default());
         let (method, path, headers) = (Some("GET".to_owned()), Some("/".to_owned()), BTreeMap::new());
         let question = Question { from: "page-1".into(), to: "pay.example:443".into(), method, path, headers };
         let text = hypothetical(&published, "mesh.local", &question).unwrap().text;

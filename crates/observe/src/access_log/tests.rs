@@ -48,6 +48,7 @@ fn exchange() -> ExchangeRecord {
         }],
         plan: 7,
         rule: None,
+        would_deny: None,
         route: "jason".into(),
     }
 }

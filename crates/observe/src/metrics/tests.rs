@@ -49,6 +49,7 @@ fn exchange(edge: Edge, status: u16) -> ExchangeRecord {
         attempts: SmallVec::new(),
         plan: 3,
         rule: None,
+        would_deny: None,
         route: Text::default(),
     }
 }

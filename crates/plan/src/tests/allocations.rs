@@ -42,7 +42,16 @@ fn an_inbound_decision() {
             let (hosts, paths) = (vec!["productpage".to_owned()], vec!["/b/{*}".to_owned(), "/{**}/c".to_owned(), "/a/*".to_owned()]);
             let to = OperationMatch { hosts, paths, methods: vec!["GET".into()], ..OperationMatch::default() };
             let rules = vec![AuthorizationRule { origin: origin.clone(), from: vec![from], to: vec![to], when: vec![] }];
-            let policy = AuthorizationPolicy { origin, namespace: "default".into(), selector: BTreeMap::new(), action, rules };
+            let policy = AuthorizationPolicy {
+                origin,
+                namespace: "default".into(),
+                selector: BTreeMap::new(),
+                action,
+                services: vec![],
+                provider: String::new(),
+                dry_run: false,
+                rules,
+            };
             snapshot.authorizations.insert(policy.origin.object.to_string(), Arc::new(policy));
         }
         let request = Request { authority: "productpage:9080".into(), ..get("/a/b%2Fc") };

@@ -12,7 +12,16 @@ fn authentication(name: &str, namespace: &str, created: &str, selector: &[(&str,
 }
 
 fn policy(name: &str, action: AuthorizationAction, rules: Vec<AuthorizationRule>) -> AuthorizationPolicy {
-    AuthorizationPolicy { origin: origin("AuthorizationPolicy", name, ""), namespace: "default".into(), selector: BTreeMap::new(), action, rules }
+    AuthorizationPolicy {
+        origin: origin("AuthorizationPolicy", name, ""),
+        namespace: "default".into(),
+        selector: BTreeMap::new(),
+        action,
+        services: vec![],
+        provider: String::new(),
+        dry_run: false,
+        rules,
+    }
 }
 
 fn when(from: SourceMatch, to: OperationMatch) -> AuthorizationRule {

@@ -12,6 +12,7 @@ mod properties;
 mod routing;
 mod shortcuts;
 mod telemetry;
+mod tokens;
 
 use crate::verdict::Action;
 use crate::{Direction, Facts, HttpFacts, Peer, Plan, Rolls, Snapshot, Verdict};
@@ -205,7 +206,16 @@ impl Request {
     }
 
     pub fn http(&self) -> HttpFacts<'_> {
-        HttpFacts { method: &self.method, scheme: "http", authority: &self.authority, path: &self.path, query: &self.query, headers: &self.headers }
+        HttpFacts {
+            method: &self.method,
+            scheme: "http",
+            authority: &self.authority,
+            path: &self.path,
+            query: &self.query,
+            headers: &self.headers,
+            token: None,
+            permitted_by: None,
+        }
     }
 }
 

@@ -146,7 +146,16 @@ fn policies() -> impl Strategy<Value = Plan> {
                 rule.origin = origin("AuthorizationPolicy", &name, &format!("spec.rules[{number}]"));
             }
             let (origin, action) = (origin("AuthorizationPolicy", &name, ""), actions[number % actions.len()]);
-            let policy = AuthorizationPolicy { origin, namespace: "default".into(), selector: BTreeMap::new(), action, rules };
+            let policy = AuthorizationPolicy {
+                origin,
+                namespace: "default".into(),
+                selector: BTreeMap::new(),
+                action,
+                services: vec![],
+                provider: String::new(),
+                dry_run: false,
+                rules,
+            };
             snapshot.authorizations.insert(name, Arc::new(policy));
         }
         Plan::compile(&snapshot)

@@ -37,9 +37,10 @@ pub(super) fn own(session: &ClientSession, workload: &OwnWorkload) -> Option<Arc
 pub(super) fn candidate(known: &mut Known, workload: &OwnWorkload) -> Snapshot {
     known.version += 1;
     let own = own(&known.session, workload);
-    let policies = [ResourceType::Workload, ResourceType::PeerAuthentication, ResourceType::AuthorizationPolicy, ResourceType::RateLimit];
+    let needed = |of_type: &ResourceType| *of_type == ResourceType::Workload || of_type.is_policy();
+    let mut needed = ResourceType::all().into_iter().filter(needed);
     let policies_complete =
-        own.is_some() && policies.iter().all(|of_type| known.answered.contains(of_type)) && !known.receipts.lacks_a_policy(&known.session);
+        own.is_some() && needed.all(|of_type| known.answered.contains(&of_type)) && !known.receipts.lacks_a_policy(&known.session);
     let mut snapshot = Snapshot {
         version: known.version,
         trust_domain: known.trust_domain.clone(),
@@ -101,6 +102,7 @@ fn put(snapshot: &mut Snapshot, name: String, resource: Resource) {
         Resource::Destination(value) => drop(snapshot.destinations.insert(name, value)),
         Resource::PeerAuthentication(value) => drop(snapshot.authentications.insert(name, value)),
         Resource::AuthorizationPolicy(value) => drop(snapshot.authorizations.insert(name, value)),
+        Resource::RequestAuthentication(value) => drop(snapshot.tokens.insert(name, value)),
         Resource::RateLimit(value) => drop(snapshot.limits.insert(name, value)),
         Resource::MeshSettings(value) => drop(snapshot.settings.insert(name, value)),
         Resource::Telemetry(value) => drop(snapshot.telemetry.insert(name, value)),
@@ -127,6 +129,7 @@ fn of_object(snapshot: &Snapshot, object: &ObjectRef) -> Vec<Key> {
         .chain(find(ResourceType::Destination, &snapshot.destinations, |v| &v.origin, object))
         .chain(find(ResourceType::PeerAuthentication, &snapshot.authentications, |v| &v.origin, object))
         .chain(find(ResourceType::AuthorizationPolicy, &snapshot.authorizations, |v| &v.origin, object))
+        .chain(find(ResourceType::RequestAuthentication, &snapshot.tokens, |v| &v.origin, object))
         .chain(find(ResourceType::RateLimit, &snapshot.limits, |v| &v.origin, object))
         .chain(find(ResourceType::MeshSettings, &snapshot.settings, |v| &v.origin, object))
         .chain(find(ResourceType::Telemetry, &snapshot.telemetry, |v| &v.origin, object))
@@ -153,6 +156,7 @@ fn put_back(candidate: &mut Snapshot, good: &Snapshot, (of_type, name): &Key) ->
         ResourceType::Destination => back(&mut candidate.destinations, &good.destinations, name, true),
         ResourceType::PeerAuthentication => back(&mut candidate.authentications, &good.authentications, name, false),
         ResourceType::AuthorizationPolicy => back(&mut candidate.authorizations, &good.authorizations, name, false),
+        ResourceType::RequestAuthentication => back(&mut candidate.tokens, &good.tokens, name, false),
         ResourceType::RateLimit => back(&mut candidate.limits, &good.limits, name, false),
         ResourceType::MeshSettings => back(&mut candidate.settings, &good.settings, name, true),
         ResourceType::Telemetry => back(&mut candidate.telemetry, &good.telemetry, name, true),
@@ -200,10 +204,8 @@ impl Receipts {
 
     /// Whether there is a policy that was never readable: what it forbids is not known, so nothing may come in.
     pub fn lacks_a_policy(&self, session: &ClientSession) -> bool {
-        let is_policy =
-            |of_type: ResourceType| matches!(of_type, ResourceType::PeerAuthentication | ResourceType::AuthorizationPolicy | ResourceType::RateLimit);
         let held = |(of_type, name): &Key| session.held(*of_type).any(|(held, ..)| held == name);
-        self.unreadable.keys().any(|key| is_policy(key.0) && !held(key))
+        self.unreadable.keys().any(|key| key.0.is_policy() && !held(key))
     }
 
     /// Brings the receipts up to date with what is held and what the plan refused.
@@ -265,6 +267,7 @@ fn generation(resource: &Resource) -> i64 {
         Resource::Destination(value) => value.origin.generation,
         Resource::PeerAuthentication(value) => value.origin.generation,
         Resource::AuthorizationPolicy(value) => value.origin.generation,
+        Resource::RequestAuthentication(value) => value.origin.generation,
         Resource::RateLimit(value) => value.origin.generation,
         Resource::MeshSettings(value) => value.origin.generation,
         Resource::Telemetry(value) => value.origin.generation,

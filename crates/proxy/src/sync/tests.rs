@@ -295,6 +295,9 @@ fn a_policy_that_cannot_be_read_closes_inbound_until_it_can() {
             namespace: "default".into(),
             selector: Default::default(),
             action: AuthorizationAction::Deny,
+            services: vec![],
+            provider: String::new(),
+            dry_run: false,
             rules: Vec::new(),
         };
         control.put("AuthorizationPolicy/default/deny", Resource::AuthorizationPolicy(Arc::new(policy)));

@@ -237,6 +237,7 @@ mod tests {
             attempts: Default::default(),
             plan: 1,
             rule: None,
+            would_deny: None,
             route: "".into(),
         }
     }

@@ -1,6 +1,7 @@
 //! The data path on real sockets: two proxies with hand-made snapshots and a test authority, no control plane.
 
 mod allocations;
+mod authorizer;
 mod compression;
 mod cors;
 mod destinations;
@@ -23,6 +24,7 @@ mod replaced;
 mod routes;
 mod tcp;
 mod telemetry;
+mod tokens;
 mod trust;
 mod websocket;
 

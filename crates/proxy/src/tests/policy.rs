@@ -355,7 +355,16 @@ fn requests_wait_for_a_connection_and_overflow_beyond_the_limit() {
 fn closed(snapshot: &mut Snapshot) {
     let origin = Origin { object: ObjectRef::new("AuthorizationPolicy", "default", "closed"), ..Origin::default() };
     let (namespace, selector) = ("default".to_owned(), BTreeMap::new());
-    let policy = AuthorizationPolicy { origin, namespace, selector, action: AuthorizationAction::Allow, rules: vec![] };
+    let policy = AuthorizationPolicy {
+        origin,
+        namespace,
+        selector,
+        action: AuthorizationAction::Allow,
+        services: vec![],
+        provider: String::new(),
+        dry_run: false,
+        rules: vec![],
+    };
     snapshot.authorizations.insert("AuthorizationPolicy/default/closed".to_owned(), Arc::new(policy));
 }
 
@@ -407,7 +416,16 @@ fn a_denied_peer_is_told_which_policy_decided() {
 pub(super) fn only(snapshot: &mut Snapshot, action: AuthorizationAction, to: OperationMatch) {
     let origin = Origin { object: ObjectRef::new("AuthorizationPolicy", "default", "only"), ..Origin::default() };
     let rule = AuthorizationRule { origin: origin.clone(), from: vec![], to: vec![to], when: vec![] };
-    let policy = AuthorizationPolicy { origin, namespace: "default".to_owned(), selector: BTreeMap::new(), action, rules: vec![rule] };
+    let policy = AuthorizationPolicy {
+        origin,
+        namespace: "default".to_owned(),
+        selector: BTreeMap::new(),
+        action,
+        services: vec![],
+        provider: String::new(),
+        dry_run: false,
+        rules: vec![rule],
+    };
     snapshot.authorizations.insert("AuthorizationPolicy/default/only".to_owned(), Arc::new(policy));
 }
 

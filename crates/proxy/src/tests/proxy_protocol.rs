@@ -14,7 +14,16 @@ fn only_the_office(snapshot: &mut Snapshot) {
     let from = vec![SourceMatch { remote_ip_blocks: vec!["198.51.100.0/24".to_owned()], ..SourceMatch::default() }];
     let rule = AuthorizationRule { origin: origin.clone(), from, to: vec![], when: vec![] };
     let (namespace, action) = ("default".to_owned(), AuthorizationAction::Allow);
-    let policy = AuthorizationPolicy { origin, namespace, selector: BTreeMap::new(), action, rules: vec![rule] };
+    let policy = AuthorizationPolicy {
+        origin,
+        namespace,
+        selector: BTreeMap::new(),
+        action,
+        services: vec![],
+        provider: String::new(),
+        dry_run: false,
+        rules: vec![rule],
+    };
     snapshot.authorizations.insert("office".to_owned(), Arc::new(policy));
 }
 

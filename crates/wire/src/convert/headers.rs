@@ -4,6 +4,14 @@ use super::field::{Malformed, encoded, list};
 use crate::generated::mesh as proto;
 use taut_model::route as model;
 
+pub(super) fn to_pairs(pairs: &[(String, String)]) -> Vec<proto::Header> {
+    pairs.iter().map(|(name, value)| proto::Header { name: name.clone(), value: value.clone() }).collect()
+}
+
+pub(super) fn pairs(headers: Vec<proto::Header>) -> Vec<(String, String)> {
+    headers.into_iter().map(|header| (header.name, header.value)).collect()
+}
+
 /// No change is no message.
 pub(super) fn to_header_change(change: &model::HeaderChange) -> Option<proto::HeaderChange> {
     let headers = |list: &[(String, String)]| -> Vec<_> {

@@ -1,6 +1,7 @@
 //! The neutral model as protobuf and back, field by field. Encoding cannot fail; decoding names the field that is wrong.
 
 mod action;
+mod authorizer;
 mod cors;
 mod destination;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod strategy;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod token;
 mod trust;
 mod workload;
 

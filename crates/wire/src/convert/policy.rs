@@ -61,7 +61,10 @@ impl From<&model::AuthorizationPolicy> for proto::AuthorizationPolicy {
             origin: Some((&policy.origin).into()),
             namespace: policy.namespace.clone(),
             selector: policy.selector.clone(),
+            services: policy.services.clone(),
             action: proto::AuthorizationAction::from(policy.action).into(),
+            provider: policy.provider.clone(),
+            dry_run: policy.dry_run,
             rules: encoded(&policy.rules),
         }
     }
@@ -74,7 +77,10 @@ impl TryFrom<proto::AuthorizationPolicy> for model::AuthorizationPolicy {
             origin: required("origin", policy.origin)?,
             namespace: policy.namespace,
             selector: policy.selector,
+            services: policy.services,
             action: choice::<proto::AuthorizationAction, _>("action", policy.action)?,
+            provider: policy.provider,
+            dry_run: policy.dry_run,
             rules: list("rules", policy.rules)?,
         })
     }
@@ -86,6 +92,7 @@ impl From<model::AuthorizationAction> for proto::AuthorizationAction {
             model::AuthorizationAction::Allow => Self::Allow,
             model::AuthorizationAction::Deny => Self::Deny,
             model::AuthorizationAction::Audit => Self::Audit,
+            model::AuthorizationAction::Custom => Self::Custom,
         }
     }
 }
@@ -98,6 +105,7 @@ impl TryFrom<proto::AuthorizationAction> for model::AuthorizationAction {
             proto::AuthorizationAction::Allow => Ok(Self::Allow),
             proto::AuthorizationAction::Deny => Ok(Self::Deny),
             proto::AuthorizationAction::Audit => Ok(Self::Audit),
+            proto::AuthorizationAction::Custom => Ok(Self::Custom),
         }
     }
 }
@@ -136,6 +144,8 @@ impl From<&model::SourceMatch> for proto::SourceMatch {
             not_remote_ip_blocks: source.not_remote_ip_blocks,
             trust_domains: source.trust_domains,
             not_trust_domains: source.not_trust_domains,
+            request_principals: source.request_principals,
+            not_request_principals: source.not_request_principals,
         }
     }
 }
@@ -156,6 +166,8 @@ impl TryFrom<proto::SourceMatch> for model::SourceMatch {
             not_remote_ip_blocks: source.not_remote_ip_blocks,
             trust_domains: source.trust_domains,
             not_trust_domains: source.not_trust_domains,
+            request_principals: source.request_principals,
+            not_request_principals: source.not_request_principals,
         })
     }
 }
@@ -225,6 +237,10 @@ impl From<&model::ConditionKey> for proto::condition::Key {
             model::ConditionKey::DestinationIp => attribute(Attribute::DestinationIp),
             model::ConditionKey::DestinationPort => attribute(Attribute::DestinationPort),
             model::ConditionKey::ConnectionSni => attribute(Attribute::ConnectionSni),
+            model::ConditionKey::RequestPrincipal => attribute(Attribute::RequestPrincipal),
+            model::ConditionKey::RequestAudiences => attribute(Attribute::RequestAudiences),
+            model::ConditionKey::RequestPresenter => attribute(Attribute::RequestPresenter),
+            model::ConditionKey::RequestClaim(names) => Self::RequestClaim(proto::ClaimPath { names: names.clone() }),
         }
     }
 }
@@ -234,6 +250,8 @@ impl TryFrom<proto::condition::Key> for model::ConditionKey {
     fn try_from(key: proto::condition::Key) -> Result<Self, Malformed> {
         match key {
             proto::condition::Key::RequestHeader(name) => Ok(Self::RequestHeader(name)),
+            proto::condition::Key::RequestClaim(path) if path.names.is_empty() => Err(Malformed::missing("names")),
+            proto::condition::Key::RequestClaim(path) => Ok(Self::RequestClaim(path.names)),
             proto::condition::Key::Attribute(attribute) => choice::<proto::ConditionAttribute, _>("attribute", attribute),
         }
     }
@@ -253,6 +271,9 @@ impl TryFrom<proto::ConditionAttribute> for model::ConditionKey {
             proto::ConditionAttribute::DestinationIp => Ok(Self::DestinationIp),
             proto::ConditionAttribute::DestinationPort => Ok(Self::DestinationPort),
             proto::ConditionAttribute::ConnectionSni => Ok(Self::ConnectionSni),
+            proto::ConditionAttribute::RequestPrincipal => Ok(Self::RequestPrincipal),
+            proto::ConditionAttribute::RequestAudiences => Ok(Self::RequestAudiences),
+            proto::ConditionAttribute::RequestPresenter => Ok(Self::RequestPresenter),
         }
     }
 }

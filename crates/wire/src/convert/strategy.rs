@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use taut_model::authorizer::{Authorizer, AuthorizerHttp, AuthorizerProtocol, BodySent};
 use taut_model::destination::Balancer;
 use taut_model::expression::Expression;
 use taut_model::identity::Identity;
@@ -30,6 +31,7 @@ pub fn resource() -> impl Strategy<Value = Resource> {
         destination().prop_map(|destination| Resource::Destination(Arc::new(destination))),
         peer_authentication().prop_map(|policy| Resource::PeerAuthentication(Arc::new(policy))),
         authorization_policy().prop_map(|policy| Resource::AuthorizationPolicy(Arc::new(policy))),
+        request_authentication().prop_map(|policy| Resource::RequestAuthentication(Arc::new(policy))),
         rate_limit().prop_map(|limit| Resource::RateLimit(Arc::new(limit))),
         mesh_settings().prop_map(|settings| Resource::MeshSettings(Arc::new(settings))),
         telemetry().prop_map(|telemetry| Resource::Telemetry(Arc::new(telemetry))),
@@ -409,8 +411,30 @@ fn provider() -> impl Strategy<Value = Provider> {
     let every = duration().prop_filter("an interval has a length", |interval| !interval.is_zero());
     let collector = (text(), any::<u16>(), protocol, duration(), every)
         .prop_map(|(host, port, protocol, timeout, metrics_every)| ProviderKind::Otlp(Collector { host, port, protocol, timeout, metrics_every }));
-    let kind = prop_oneof![Just(ProviderKind::Prometheus), Just(ProviderKind::File), collector];
+    let kind = prop_oneof![Just(ProviderKind::Prometheus), Just(ProviderKind::File), collector, authorizer().prop_map(ProviderKind::Authorizer)];
     (text(), kind).prop_map(|(name, kind)| Provider { name, kind })
+}
+
+fn authorizer() -> BoxedStrategy<Authorizer> {
+    let http = (text(), texts(), vec((text(), text()), 0..2), texts(), texts(), texts()).prop_map(
+        |(path_prefix, request_headers, added_headers, to_upstream, to_client_on_deny, to_client_on_allow)| {
+            let http = AuthorizerHttp { path_prefix, request_headers, added_headers, to_upstream, to_client_on_deny, to_client_on_allow };
+            AuthorizerProtocol::Http(http)
+        },
+    );
+    let body = (any::<u32>(), any::<bool>()).prop_map(|(most, partly)| BodySent { most, partly });
+    let protocol = prop_oneof![Just(AuthorizerProtocol::Grpc), http];
+    (text(), any::<u16>(), duration(), any::<bool>(), any::<u16>(), of(body), protocol)
+        .prop_map(|(host, port, timeout, fail_open, status_on_error, body, protocol)| Authorizer {
+            host,
+            port,
+            timeout,
+            fail_open,
+            status_on_error,
+            body,
+            protocol,
+        })
+        .boxed()
 }
 
 fn telemetry() -> BoxedStrategy<Telemetry> {
@@ -452,9 +476,48 @@ fn telemetry() -> BoxedStrategy<Telemetry> {
 }
 
 fn authorization_policy() -> BoxedStrategy<AuthorizationPolicy> {
-    let action = prop::sample::select(vec![AuthorizationAction::Allow, AuthorizationAction::Deny, AuthorizationAction::Audit]);
-    (origin(), text(), labels(), action, vec(authorization_rule(), 0..3))
-        .prop_map(|(origin, namespace, selector, action, rules)| AuthorizationPolicy { origin, namespace, selector, action, rules })
+    use AuthorizationAction::{Allow, Audit, Custom, Deny};
+    let action = prop::sample::select(vec![Allow, Deny, Audit, Custom]);
+    (origin(), text(), labels(), texts(), action, text(), any::<bool>(), vec(authorization_rule(), 0..3))
+        .prop_map(|(origin, namespace, selector, services, action, provider, dry_run, rules)| AuthorizationPolicy {
+            origin,
+            namespace,
+            selector,
+            services,
+            action,
+            provider,
+            dry_run,
+            rules,
+        })
+        .boxed()
+}
+
+fn request_authentication() -> BoxedStrategy<RequestAuthentication> {
+    (origin(), text(), labels(), texts(), vec(token_rule(), 0..3), any::<bool>())
+        .prop_map(|(origin, namespace, selector, services, rules, closed)| RequestAuthentication {
+            origin,
+            namespace,
+            selector,
+            services,
+            rules,
+            closed,
+        })
+        .boxed()
+}
+
+fn token_rule() -> BoxedStrategy<TokenRule> {
+    let keys = prop_oneof![
+        text().prop_map(TokenKeys::Inline),
+        (text(), duration(), of(text())).prop_map(|(uri, timeout, keys)| TokenKeys::Fetched { uri, timeout, keys }),
+    ];
+    let header = (text(), text()).prop_map(|(name, prefix)| TokenHeader { name, prefix });
+    let places = (vec(header, 0..2), texts(), texts());
+    let told = (of(text()), vec((text(), text()), 0..2), any::<bool>(), texts());
+    (origin(), text(), texts(), keys, places, told)
+        .prop_map(|(origin, issuer, audiences, keys, (headers, parameters, cookies), told)| {
+            let (payload_header, claim_headers, forward, spaced_claims) = told;
+            TokenRule { origin, issuer, audiences, keys, headers, parameters, cookies, payload_header, claim_headers, forward, spaced_claims }
+        })
         .boxed()
 }
 
@@ -466,8 +529,8 @@ fn authorization_rule() -> impl Strategy<Value = AuthorizationRule> {
 fn source_match() -> BoxedStrategy<SourceMatch> {
     let identities = (texts(), texts(), texts(), texts(), texts(), texts(), texts(), texts());
     let addresses = (texts(), texts(), texts(), texts());
-    (identities, addresses)
-        .prop_map(|(identities, (ip_blocks, not_ip_blocks, remote_ip_blocks, not_remote_ip_blocks))| {
+    (identities, addresses, texts(), texts())
+        .prop_map(|(identities, (ip_blocks, not_ip_blocks, remote_ip_blocks, not_remote_ip_blocks), request_principals, not_request_principals)| {
             let (principals, not_principals, namespaces, not_namespaces, trust_domains, not_trust_domains, accounts, not_accounts) = identities;
             SourceMatch {
                 principals,
@@ -478,6 +541,8 @@ fn source_match() -> BoxedStrategy<SourceMatch> {
                 not_trust_domains,
                 service_accounts: accounts,
                 not_service_accounts: not_accounts,
+                request_principals,
+                not_request_principals,
                 ip_blocks,
                 not_ip_blocks,
                 remote_ip_blocks,
@@ -506,6 +571,7 @@ fn operation_match() -> BoxedStrategy<OperationMatch> {
 fn condition() -> BoxedStrategy<Condition> {
     let key = prop_oneof![
         text().prop_map(ConditionKey::RequestHeader),
+        vec(text(), 1..3).prop_map(ConditionKey::RequestClaim),
         prop::sample::select(vec![
             ConditionKey::SourceIp,
             ConditionKey::RemoteIp,
@@ -516,6 +582,9 @@ fn condition() -> BoxedStrategy<Condition> {
             ConditionKey::DestinationIp,
             ConditionKey::DestinationPort,
             ConditionKey::ConnectionSni,
+            ConditionKey::RequestPrincipal,
+            ConditionKey::RequestAudiences,
+            ConditionKey::RequestPresenter,
         ]),
     ];
     (key, texts(), texts()).prop_map(|(key, values, not_values)| Condition { key, values, not_values }).boxed()

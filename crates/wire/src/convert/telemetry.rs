@@ -1,6 +1,7 @@
 //! Telemetry, and the providers that it names.
 
 use super::field::{Malformed, choice, duration, encoded, list, percent, required, required_duration, short, to_duration};
+use super::headers::{pairs, to_pairs};
 use crate::generated::mesh as proto;
 use std::collections::BTreeMap;
 use taut_model::expression::Expression;
@@ -13,6 +14,7 @@ impl From<&model::Provider> for proto::Provider {
             model::ProviderKind::Prometheus => Kind::Prometheus(()),
             model::ProviderKind::File => Kind::File(()),
             model::ProviderKind::Otlp(collector) => Kind::Otlp(collector.into()),
+            model::ProviderKind::Authorizer(authorizer) => Kind::Authorizer(authorizer.into()),
         };
         Self { name: provider.name.clone(), kind: Some(kind) }
     }
@@ -26,25 +28,18 @@ impl TryFrom<proto::Provider> for model::Provider {
             Kind::Prometheus(()) => model::ProviderKind::Prometheus,
             Kind::File(()) => model::ProviderKind::File,
             Kind::Otlp(collector) => model::ProviderKind::Otlp(required("otlp", Some(collector))?),
+            Kind::Authorizer(authorizer) => model::ProviderKind::Authorizer(required("authorizer", Some(authorizer))?),
         };
         Ok(Self { name: provider.name, kind })
     }
-}
-
-fn headers(pairs: &[(String, String)]) -> Vec<proto::Header> {
-    pairs.iter().map(|(name, value)| proto::Header { name: name.clone(), value: value.clone() }).collect()
-}
-
-fn pairs(headers: Vec<proto::Header>) -> Vec<(String, String)> {
-    headers.into_iter().map(|header| (header.name, header.value)).collect()
 }
 
 impl From<&model::Collector> for proto::Collector {
     fn from(collector: &model::Collector) -> Self {
         use proto::collector::Protocol;
         let protocol = match &collector.protocol {
-            model::OtlpProtocol::Grpc { headers: pairs } => Protocol::Grpc(proto::OtlpGrpc { headers: headers(pairs) }),
-            model::OtlpProtocol::Http { base, headers: pairs } => Protocol::Http(proto::OtlpHttp { base: base.clone(), headers: headers(pairs) }),
+            model::OtlpProtocol::Grpc { headers: pairs } => Protocol::Grpc(proto::OtlpGrpc { headers: to_pairs(pairs) }),
+            model::OtlpProtocol::Http { base, headers: pairs } => Protocol::Http(proto::OtlpHttp { base: base.clone(), headers: to_pairs(pairs) }),
         };
         Self {
             host: collector.host.clone(),

@@ -947,6 +947,75 @@ pub struct AuthorizationPolicy {
     pub action: i32,
     #[prost(message, repeated, tag = "5")]
     pub rules: ::prost::alloc::vec::Vec<AuthorizationRule>,
+    #[prost(string, repeated, tag = "6")]
+    pub services: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "7")]
+    pub provider: ::prost::alloc::string::String,
+    #[prost(bool, tag = "8")]
+    pub dry_run: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RequestAuthentication {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub selector: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "4")]
+    pub services: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "5")]
+    pub rules: ::prost::alloc::vec::Vec<TokenRule>,
+    #[prost(bool, tag = "6")]
+    pub closed: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TokenRule {
+    #[prost(message, optional, tag = "1")]
+    pub origin: ::core::option::Option<Origin>,
+    #[prost(string, tag = "2")]
+    pub issuer: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "3")]
+    pub audiences: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The value is the prefix.
+    #[prost(message, repeated, tag = "6")]
+    pub headers: ::prost::alloc::vec::Vec<Header>,
+    #[prost(string, repeated, tag = "7")]
+    pub parameters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "8")]
+    pub cookies: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "9")]
+    pub payload_header: ::core::option::Option<::prost::alloc::string::String>,
+    /// The name is the claim's, the value the header's.
+    #[prost(message, repeated, tag = "10")]
+    pub claim_headers: ::prost::alloc::vec::Vec<Header>,
+    #[prost(bool, tag = "11")]
+    pub forward: bool,
+    #[prost(string, repeated, tag = "12")]
+    pub spaced_claims: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(oneof = "token_rule::Keys", tags = "4, 5")]
+    pub keys: ::core::option::Option<token_rule::Keys>,
+}
+/// Nested message and enum types in `TokenRule`.
+pub mod token_rule {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Keys {
+        /// A JSON Web Key Set.
+        #[prost(string, tag = "4")]
+        Inline(::prost::alloc::string::String),
+        #[prost(message, tag = "5")]
+        Fetched(super::FetchedKeys),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchedKeys {
+    #[prost(string, tag = "1")]
+    pub uri: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    /// Absent: none yet.
+    #[prost(string, optional, tag = "3")]
+    pub keys: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AuthorizationRule {
@@ -985,6 +1054,10 @@ pub struct SourceMatch {
     pub trust_domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "12")]
     pub not_trust_domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "13")]
+    pub request_principals: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "14")]
+    pub not_request_principals: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OperationMatch {
@@ -1011,7 +1084,7 @@ pub struct Condition {
     pub values: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "4")]
     pub not_values: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(oneof = "condition::Key", tags = "1, 2")]
+    #[prost(oneof = "condition::Key", tags = "1, 2, 5")]
     pub key: ::core::option::Option<condition::Key>,
 }
 /// Nested message and enum types in `Condition`.
@@ -1022,7 +1095,14 @@ pub mod condition {
         RequestHeader(::prost::alloc::string::String),
         #[prost(enumeration = "super::ConditionAttribute", tag = "2")]
         Attribute(i32),
+        #[prost(message, tag = "5")]
+        RequestClaim(super::ClaimPath),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClaimPath {
+    #[prost(string, repeated, tag = "1")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RateLimit {
@@ -1136,7 +1216,7 @@ pub struct RevokedCertificate {
 pub struct Provider {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    #[prost(oneof = "provider::Kind", tags = "2, 3, 4")]
+    #[prost(oneof = "provider::Kind", tags = "2, 3, 4, 5")]
     pub kind: ::core::option::Option<provider::Kind>,
 }
 /// Nested message and enum types in `Provider`.
@@ -1149,7 +1229,60 @@ pub mod provider {
         File(()),
         #[prost(message, tag = "4")]
         Otlp(super::Collector),
+        #[prost(message, tag = "5")]
+        Authorizer(super::Authorizer),
     }
+}
+/// Decides about requests (CUSTOM policies).
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Authorizer {
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+    #[prost(message, optional, tag = "3")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    #[prost(bool, tag = "4")]
+    pub fail_open: bool,
+    #[prost(uint32, tag = "5")]
+    pub status_on_error: u32,
+    /// Absent: the body is not sent.
+    #[prost(message, optional, tag = "6")]
+    pub body: ::core::option::Option<BodySent>,
+    #[prost(oneof = "authorizer::Protocol", tags = "7, 8")]
+    pub protocol: ::core::option::Option<authorizer::Protocol>,
+}
+/// Nested message and enum types in `Authorizer`.
+pub mod authorizer {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Protocol {
+        #[prost(message, tag = "7")]
+        Grpc(()),
+        #[prost(message, tag = "8")]
+        Http(super::AuthorizerHttp),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BodySent {
+    #[prost(uint32, tag = "1")]
+    pub most: u32,
+    #[prost(bool, tag = "2")]
+    pub partly: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AuthorizerHttp {
+    #[prost(string, tag = "1")]
+    pub path_prefix: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub request_headers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "3")]
+    pub added_headers: ::prost::alloc::vec::Vec<Header>,
+    #[prost(string, repeated, tag = "4")]
+    pub to_upstream: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "5")]
+    pub to_client_on_deny: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "6")]
+    pub to_client_on_allow: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Collector {
@@ -1757,6 +1890,7 @@ pub enum AuthorizationAction {
     Allow = 1,
     Deny = 2,
     Audit = 3,
+    Custom = 4,
 }
 impl AuthorizationAction {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1769,6 +1903,7 @@ impl AuthorizationAction {
             Self::Allow => "AUTHORIZATION_ACTION_ALLOW",
             Self::Deny => "AUTHORIZATION_ACTION_DENY",
             Self::Audit => "AUTHORIZATION_ACTION_AUDIT",
+            Self::Custom => "AUTHORIZATION_ACTION_CUSTOM",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1778,6 +1913,7 @@ impl AuthorizationAction {
             "AUTHORIZATION_ACTION_ALLOW" => Some(Self::Allow),
             "AUTHORIZATION_ACTION_DENY" => Some(Self::Deny),
             "AUTHORIZATION_ACTION_AUDIT" => Some(Self::Audit),
+            "AUTHORIZATION_ACTION_CUSTOM" => Some(Self::Custom),
             _ => None,
         }
     }
@@ -1795,6 +1931,9 @@ pub enum ConditionAttribute {
     RemoteIp = 7,
     SourceServiceAccount = 8,
     SourceTrustDomain = 9,
+    RequestPrincipal = 10,
+    RequestAudiences = 11,
+    RequestPresenter = 12,
 }
 impl ConditionAttribute {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1813,6 +1952,9 @@ impl ConditionAttribute {
             Self::RemoteIp => "CONDITION_ATTRIBUTE_REMOTE_IP",
             Self::SourceServiceAccount => "CONDITION_ATTRIBUTE_SOURCE_SERVICE_ACCOUNT",
             Self::SourceTrustDomain => "CONDITION_ATTRIBUTE_SOURCE_TRUST_DOMAIN",
+            Self::RequestPrincipal => "CONDITION_ATTRIBUTE_REQUEST_PRINCIPAL",
+            Self::RequestAudiences => "CONDITION_ATTRIBUTE_REQUEST_AUDIENCES",
+            Self::RequestPresenter => "CONDITION_ATTRIBUTE_REQUEST_PRESENTER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1828,6 +1970,9 @@ impl ConditionAttribute {
             "CONDITION_ATTRIBUTE_REMOTE_IP" => Some(Self::RemoteIp),
             "CONDITION_ATTRIBUTE_SOURCE_SERVICE_ACCOUNT" => Some(Self::SourceServiceAccount),
             "CONDITION_ATTRIBUTE_SOURCE_TRUST_DOMAIN" => Some(Self::SourceTrustDomain),
+            "CONDITION_ATTRIBUTE_REQUEST_PRINCIPAL" => Some(Self::RequestPrincipal),
+            "CONDITION_ATTRIBUTE_REQUEST_AUDIENCES" => Some(Self::RequestAudiences),
+            "CONDITION_ATTRIBUTE_REQUEST_PRESENTER" => Some(Self::RequestPresenter),
             _ => None,
         }
     }

@@ -103,7 +103,16 @@ pub struct Request {
 
 impl Request {
     pub fn facts(&self) -> Facts<'_> {
-        let http = HttpFacts { method: "GET", scheme: "http", authority: &self.host, path: &self.path, query: "page=1", headers: &self.headers };
+        let http = HttpFacts {
+            method: "GET",
+            scheme: "http",
+            authority: &self.host,
+            path: &self.path,
+            query: "page=1",
+            headers: &self.headers,
+            token: None,
+            permitted_by: None,
+        };
         let direction = if self.caller.is_some() { Direction::Inbound } else { Direction::Outbound };
         Facts {
             direction,
@@ -218,6 +227,9 @@ fn policy(number: usize) -> AuthorizationPolicy {
         namespace: "default".to_owned(),
         selector: BTreeMap::new(),
         action: AuthorizationAction::Allow,
+        services: vec![],
+        provider: String::new(),
+        dry_run: false,
         rules: vec![AuthorizationRule { origin, from: vec![from], to: vec![to], when: Vec::new() }],
     }
 }

@@ -25,7 +25,7 @@ const REVIEWS: &str = "reviews.default.svc.cluster.local";
 
 fn published(yaml: &str) -> Published {
     let objects: Vec<_> = taut_model::read::yaml(yaml, "-").objects.into_iter().map(Arc::new).collect();
-    Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into() }, &Published::default())
+    Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into(), ..Settings::default() }, &Published::default())
 }
 
 fn types(responses: &[DeltaDiscoveryResponse]) -> Vec<ResourceType> {

@@ -516,11 +516,29 @@ pub struct WorkloadSelector {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct AuthorizationPolicy {
     pub selector: WorkloadSelector,
+    pub target_ref: Option<TargetReference>,
+    pub target_refs: Option<Vec<TargetReference>>,
     pub action: Option<String>,
+    pub provider: Option<Provider>,
     pub rules: Vec<Rule>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Provider {
+    pub name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TargetReference {
+    pub group: String,
+    pub kind: String,
+    pub name: String,
+    pub namespace: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -549,6 +567,8 @@ pub struct Source {
     pub not_trust_domains: Option<Vec<String>>,
     pub service_accounts: Option<Vec<String>>,
     pub not_service_accounts: Option<Vec<String>>,
+    pub request_principals: Option<Vec<String>>,
+    pub not_request_principals: Option<Vec<String>>,
     pub ip_blocks: Option<Vec<String>>,
     pub not_ip_blocks: Option<Vec<String>>,
     pub remote_ip_blocks: Option<Vec<String>>,

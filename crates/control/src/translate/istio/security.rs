@@ -1,6 +1,6 @@
 //! PeerAuthentication and AuthorizationPolicy, and what stands in for one that cannot be honoured: the stricter thing.
 
-use super::api;
+use super::{api, attach};
 use crate::translate::meaning::Meaning;
 use crate::translate::reader::{Reader, code};
 use crate::translate::values;
@@ -60,16 +60,21 @@ pub fn strict(object: &Object) -> PeerAuthentication {
 }
 
 /// In place of an AuthorizationPolicy that is not accepted: nothing may reach the same workloads.
-pub fn deny_everything(object: &Object) -> AuthorizationPolicy {
+/// `None`: it is about nobody here.
+pub fn deny_everything(object: &Object) -> Option<AuthorizationPolicy> {
+    let (selector, services) = attach::readable(object)?;
     let origin = stand_in(object, "not accepted, so everything is denied");
     let rule = AuthorizationRule { origin: origin.clone(), from: Vec::new(), to: Vec::new(), when: Vec::new() };
-    AuthorizationPolicy {
+    Some(AuthorizationPolicy {
         origin,
         namespace: object.namespace.clone(),
-        selector: selector(object),
+        selector,
+        services,
         action: AuthorizationAction::Deny,
+        provider: String::new(),
+        dry_run: false,
         rules: vec![rule],
-    }
+    })
 }
 
 /// The origin of what holds in place of an object that is not accepted.
@@ -90,27 +95,41 @@ pub fn is_dry_run(policy: &Object) -> bool {
 }
 
 pub fn authorization_policy(reader: &mut Reader<'_>) -> Meaning {
-    if is_dry_run(reader.object()) {
-        return Meaning::Idle("a dry run: annotation istio.io/dry-run is true, so nothing is enforced".to_owned());
-    }
+    let dry_run = is_dry_run(reader.object());
     let spec: api::AuthorizationPolicy = reader.spec(&[]);
+    let (selector, services) = attach::attachment(reader, spec.selector, spec.target_ref, spec.target_refs);
     let action = match spec.action.as_deref() {
         None | Some("ALLOW") => AuthorizationAction::Allow,
         Some("DENY") => AuthorizationAction::Deny,
         Some("AUDIT") => AuthorizationAction::Audit,
+        Some("CUSTOM") => AuthorizationAction::Custom,
         Some(other) => {
-            reader.unsupported_value("spec.action", other, "use ALLOW, DENY or AUDIT");
+            reader.unsupported_value("spec.action", other, "use ALLOW, DENY, AUDIT or CUSTOM");
             AuthorizationAction::Deny
         }
     };
+    let provider = spec.provider.map(|provider| provider.name);
+    match (action, &provider) {
+        (AuthorizationAction::Custom, Some(name)) if !name.is_empty() => {}
+        (AuthorizationAction::Custom, _) => reader.invalid("spec.provider", "is missing: name an extension provider of the mesh's settings"),
+        (_, Some(_)) => reader.invalid("spec.provider", "is for the action CUSTOM"),
+        (_, None) => {}
+    }
+    if dry_run && action == AuthorizationAction::Custom {
+        let instead = "nobody is asked in a dry run, as in Istio: remove the annotation";
+        reader.unsupported_value("metadata.annotations", "istio.io/dry-run with the action CUSTOM", instead);
+    }
     if spec.rules.is_empty() && action != AuthorizationAction::Allow {
         reader.warn(code::NO_EFFECT, "spec.rules", "names nothing, so this policy never matches; one empty rule matches everything");
     }
     Meaning::AuthorizationPolicy(AuthorizationPolicy {
         origin: reader.origin(""),
         namespace: reader.namespace().to_owned(),
-        selector: spec.selector.match_labels,
+        selector,
+        services,
         action,
+        provider: provider.unwrap_or_default(),
+        dry_run,
         rules: spec
             .rules
             .into_iter()
@@ -213,6 +232,8 @@ fn source(reader: &mut Reader<'_>, at: &str, written: api::Source) -> SourceMatc
         not_trust_domains: take("notTrustDomains", written.not_trust_domains, Form::Text),
         service_accounts: qualified(take("serviceAccounts", written.service_accounts, Form::Account)),
         not_service_accounts: qualified(take("notServiceAccounts", written.not_service_accounts, Form::Account)),
+        request_principals: take("requestPrincipals", written.request_principals, Form::Text),
+        not_request_principals: take("notRequestPrincipals", written.not_request_principals, Form::Text),
         ip_blocks: take("ipBlocks", written.ip_blocks, Form::Block),
         not_ip_blocks: take("notIpBlocks", written.not_ip_blocks, Form::Block),
         remote_ip_blocks: take("remoteIpBlocks", written.remote_ip_blocks, Form::Block),
@@ -271,6 +292,10 @@ fn condition_key(reader: &mut Reader<'_>, at: &str, written: &str) -> Option<(Co
     if let Some(name) = written.strip_prefix("request.headers[").and_then(|rest| rest.strip_suffix(']')) {
         return Some((ConditionKey::RequestHeader(reader.taken(at, values::header_name(name))?), Form::Text));
     }
+    if let Some(path) = written.strip_prefix("request.auth.claims") {
+        let path = reader.taken(at, claim_path(path))?;
+        return Some((ConditionKey::RequestClaim(path), Form::Text));
+    }
     Some(match written {
         "source.ip" => (ConditionKey::SourceIp, Form::Block),
         "remote.ip" => (ConditionKey::RemoteIp, Form::Block),
@@ -281,10 +306,21 @@ fn condition_key(reader: &mut Reader<'_>, at: &str, written: &str) -> Option<(Co
         "destination.ip" => (ConditionKey::DestinationIp, Form::Block),
         "destination.port" => (ConditionKey::DestinationPort, Form::Port),
         "connection.sni" => (ConditionKey::ConnectionSni, Form::Text),
+        "request.auth.principal" => (ConditionKey::RequestPrincipal, Form::Text),
+        "request.auth.audiences" => (ConditionKey::RequestAudiences, Form::Text),
+        "request.auth.presenter" => (ConditionKey::RequestPresenter, Form::Text),
         other => {
-            let supported = "use request.headers[name], source.ip, remote.ip, source.namespace, source.principal, source.serviceAccount, source.trustDomain, destination.ip, destination.port or connection.sni";
+            let supported = "use request.headers[name], request.auth.principal, request.auth.audiences, request.auth.presenter, request.auth.claims[name], source.ip, remote.ip, source.namespace, source.principal, source.serviceAccount, source.trustDomain, destination.ip, destination.port or connection.sni";
             reader.unsupported_value(at, format_args!("{other:?}"), supported);
             return None;
         }
     })
+}
+
+/// `[a][b]`: the names that lead to a claim.
+fn claim_path(written: &str) -> Result<Vec<String>, String> {
+    let wrong = || format!("request.auth.claims{written} names no claim: write request.auth.claims[name], or [outer][inner]");
+    let inner = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).ok_or_else(wrong)?;
+    let names: Vec<String> = inner.split("][").map(str::to_owned).collect();
+    if names.iter().any(|name| name.is_empty() || name.contains(['[', ']'])) { Err(wrong()) } else { Ok(names) }
 }

@@ -30,6 +30,7 @@ pub fn references(objects: &[Arc<Object>], translation: &Translation) -> BTreeMa
     }
     for policy in translation.authorizations.values() {
         policies::check(&world, policy, &mut notes);
+        policies::check_provider(translation, policy, &mut notes);
     }
     destinations::check_selectors(&world, translation, &mut notes);
     notes.finish()

@@ -1,14 +1,20 @@
-//! AuthorizationPolicies: principals that nobody is.
+//! AuthorizationPolicies: principals that nobody is, services and authorizers that are not there.
 
 use super::super::reader::code;
+use super::super::translation::Translation;
 use super::notes::Notes;
 use super::world::World;
 use taut_model::origin::ObjectRef;
-use taut_model::policy::AuthorizationPolicy;
+use taut_model::policy::{AuthorizationAction, AuthorizationPolicy};
 use taut_model::problem::Severity;
+use taut_model::telemetry::ProviderKind;
 
 pub fn check(world: &World<'_>, policy: &AuthorizationPolicy, notes: &mut Notes<'_>) {
     let about = &policy.origin.object;
+    for host in policy.services.iter().filter(|host| world.service(host).is_none()) {
+        let message = format!("spec.targetRefs: there is no service {host}, so this has no effect on it yet");
+        notes.warn(code::UNKNOWN_REFERENCE, about, "spec.targetRefs", message, world.near_host(host));
+    }
     for rule in &policy.rules {
         for (index, source) in rule.from.iter().enumerate() {
             let at = format!("{}.from[{index}].source", rule.origin.path);
@@ -18,6 +24,19 @@ pub fn check(world: &World<'_>, policy: &AuthorizationPolicy, notes: &mut Notes<
                 unknown(world, about, &at, &account, notes);
             }
         }
+    }
+}
+
+/// CUSTOM without an authorizer refuses what it matches.
+pub fn check_provider(translation: &Translation, policy: &AuthorizationPolicy, notes: &mut Notes<'_>) {
+    let is_authorizer = |kind: &ProviderKind| matches!(kind, ProviderKind::Authorizer(_));
+    let mut known = translation.settings.values().flat_map(|settings| &settings.providers);
+    if policy.action == AuthorizationAction::Custom && !known.any(|one| one.name == policy.provider && is_authorizer(&one.kind)) {
+        let message = format!(
+            "spec.provider.name: no authorizer among the mesh's extension providers is named {:?}, so what this matches is refused",
+            policy.provider
+        );
+        notes.warn(code::UNKNOWN_REFERENCE, &policy.origin.object, "spec.provider.name", message, None);
     }
 }
 

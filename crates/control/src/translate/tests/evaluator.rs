@@ -2,6 +2,7 @@
 //! random requests, 100,000 of each dialect. A failure names its seed.
 
 mod authorization;
+mod conformance;
 mod gateway_api;
 mod istio;
 
@@ -10,8 +11,9 @@ use fastrand::Rng;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use taut_model::host::service_host;
+use taut_plan::token::{Claim, Claims};
 use taut_plan::verdict::Action;
-use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan, Rolls, Snapshot, Verdict};
+use taut_plan::{Direction, Facts, HttpFacts, Peer, Plan, Rolls, Snapshot, Token, Verdict};
 
 const CONFIGURATIONS: u64 = 400;
 const REQUESTS: usize = 250;
@@ -122,6 +124,7 @@ fn plan(said: Vec<Object>) -> Plan {
         workloads: translation.workloads,
         routes: translation.routes,
         authorizations: translation.authorizations,
+        tokens: translation.tokens,
         policies_complete: true,
         ..Snapshot::default()
     });
@@ -134,8 +137,16 @@ fn decided(plan: &Plan, asked: &Asked) -> Outcome {
     for (name, value) in &asked.headers {
         headers.append(*name, value.parse().unwrap());
     }
-    let http =
-        HttpFacts { method: asked.method, scheme: "http", authority: asked.authority, path: asked.path, query: asked.query, headers: &headers };
+    let http = HttpFacts {
+        method: asked.method,
+        scheme: "http",
+        authority: asked.authority,
+        path: asked.path,
+        query: asked.query,
+        headers: &headers,
+        token: None,
+        permitted_by: None,
+    };
     let facts = Facts { direction: Direction::Outbound, host: "reviews", port: asked.port, http: Some(http), peer: Peer::default(), sni: None };
     let rolls = Rolls { backend: asked.roll, ..Rolls::default() };
     match plan.decide(&facts, &rolls) {
@@ -189,6 +200,18 @@ fn grpc_routes_are_read_as_their_text_says() {
     agree(gateway_api::grpc::configure, "GRPCRoute", gateway_api::grpc::read);
 }
 
+/// A token's value as the plan has it.
+fn claim(value: &Value) -> Claim {
+    match value {
+        Value::Null => Claim::Null,
+        Value::Bool(value) => Claim::Bool(*value),
+        Value::Number(value) => Claim::Number(value.to_string()),
+        Value::String(text) => Claim::Text(text.clone()),
+        Value::Array(all) => Claim::List(all.iter().map(claim).collect()),
+        Value::Object(all) => Claim::Object(all.iter().map(|(name, value)| (name.clone(), claim(value))).collect()),
+    }
+}
+
 /// Whether the plan lets it in.
 fn lets_in(plan: &Plan, visit: &authorization::Visit) -> bool {
     let mut headers = http::HeaderMap::new();
@@ -196,9 +219,13 @@ fn lets_in(plan: &Plan, visit: &authorization::Visit) -> bool {
         headers.append(*name, value.parse().unwrap());
     }
     let headers = &headers;
+    let token = visit.request.as_ref().and_then(|asked| asked.token.as_ref()).map(|token| {
+        let rule = plan.issuers().policies()[0].rules[0].origin.clone();
+        Token::Proven(Claims { rule, all: claim(token) })
+    });
     let http = visit.request.as_ref().map(|asked| {
         let authorization::Asked { method, authority, path, .. } = asked;
-        HttpFacts { method, scheme: "http", authority, path, query: "", headers }
+        HttpFacts { method, scheme: "http", authority, path, query: "", headers, token: token.as_ref(), permitted_by: None }
     });
     let peer = Peer { identity: visit.identity.as_ref(), address: Some(visit.address.parse().unwrap()), client: Some(visit.client.parse().unwrap()) };
     let facts = Facts { direction: Direction::Inbound, host: visit.sni().unwrap_or_default(), port: visit.port, http, peer, sni: None };
@@ -216,7 +243,10 @@ fn authorization_policies_are_read_as_their_text_says() {
         let mut dice = Rng::with_seed(seed);
         let specs = authorization::configure(&mut dice);
         let named = |(number, spec): (usize, &Value)| named("AuthorizationPolicy", &format!("p{number}"), spec.clone());
-        let plan = plan(specs.iter().enumerate().map(named).collect());
+        let mut said: Vec<Object> = specs.iter().enumerate().map(named).collect();
+        let issuer = json!({"issuer": "https://a", "jwks": r#"{"keys": [{"kty": "OKP"}]}"#});
+        said.push(super::named("RequestAuthentication", "tokens", json!({"jwtRules": [issuer]})));
+        let plan = plan(said);
         for _ in 0..REQUESTS {
             let visit = authorization::Visit::any(&mut dice);
             let decided = lets_in(&plan, &visit);

@@ -80,7 +80,7 @@ pub fn service(name: &str) -> Object {
 }
 
 pub fn settings() -> Settings {
-    Settings { trust_domain: "mesh.local".to_owned() }
+    Settings { trust_domain: "mesh.local".to_owned(), ..Settings::default() }
 }
 
 pub fn translated(objects: Vec<Object>) -> Translation {

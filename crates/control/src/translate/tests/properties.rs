@@ -14,6 +14,7 @@ const KINDS: &[&str] = &[
     "WorkloadEntry",
     "PeerAuthentication",
     "AuthorizationPolicy",
+    "RequestAuthentication",
     "HTTPRoute",
     "GRPCRoute",
     "ReferenceGrant",

@@ -279,7 +279,6 @@ fn kinds_of_our_own() {
         (limit(json!({"requests": 1, "header": "x"})), "spec.limits[0].header"),
         (limit(json!({"requests": 1, "per": "Path"})), "spec.limits[0].per"),
         (limit(json!({"requests": 1, "to": [{"operation": {"paths": ["/{*}.css"]}}]})), "spec.limits[0].to[0].operation.paths[0]"),
-        (limit(json!({"requests": 1, "from": [{"source": {"requestPrincipals": ["*"]}}]})), "spec.limits[0].from[0].source.requestPrincipals"),
         (("RateLimit", json!({"limits": [{"name": "a", "requests": 1}, {"name": "a", "requests": 2}]})), "spec.limits[1].name"),
         (check_of(json!({})), "spec"),
         (check_of(json!({"tcp": {}, "http": {}})), "spec"),
@@ -320,12 +319,22 @@ fn policy_fields() {
     let operation = |field: &str, value: Value| authorization(json!({"to": [{"operation": {"methods": ["GET"], field: value}}]}));
     let when = |key: &str| authorization(json!({"when": [{"key": key, "values": ["a"]}]}));
     check(vec![
-        (("AuthorizationPolicy", json!({"action": "CUSTOM"})), "spec.action"),
+        (("AuthorizationPolicy", json!({"action": "WHATEVER"})), "spec.action"),
+        (("AuthorizationPolicy", json!({"action": "CUSTOM"})), "spec.provider"),
         (("AuthorizationPolicy", json!({"provider": {"name": "x"}})), "spec.provider"),
         (("AuthorizationPolicy", json!({"targetRefs": []})), "spec.targetRefs"),
-        (("AuthorizationPolicy", json!({"targetRef": {}})), "spec.targetRef"),
-        (source("requestPrincipals", json!(["*"])), "spec.rules[0].from[0].source.requestPrincipals"),
-        (source("notRequestPrincipals", json!(["*"])), "spec.rules[0].from[0].source.notRequestPrincipals"),
+        (("AuthorizationPolicy", json!({"targetRef": {}})), "spec.targetRef.kind"),
+        (
+            ("AuthorizationPolicy", json!({"targetRefs": [{"kind": "Gateway", "group": "gateway.networking.k8s.io", "name": "a"}]})),
+            "spec.targetRefs[0].kind",
+        ),
+        (("AuthorizationPolicy", json!({"targetRefs": [{"kind": "Service", "name": "a", "namespace": "b"}]})), "spec.targetRefs[0].namespace"),
+        (
+            ("AuthorizationPolicy", json!({"selector": {"matchLabels": {"a": "b"}}, "targetRefs": [{"kind": "Service", "name": "a"}]})),
+            "spec.targetRefs[0]",
+        ),
+        (source("requestPrincipals", json!([])), "spec.rules[0].from[0].source.requestPrincipals"),
+        (source("notRequestPrincipals", json!(["a*b"])), "spec.rules[0].from[0].source.notRequestPrincipals[0]"),
         (source("remoteIpBlocks", json!(["10.0.0.0/99"])), "spec.rules[0].from[0].source.remoteIpBlocks[0]"),
         (source("trustDomains", json!(["a*b"])), "spec.rules[0].from[0].source.trustDomains[0]"),
         (source("serviceAccounts", json!(["a"])), "spec.rules[0].from[0].source"),
@@ -341,13 +350,44 @@ fn policy_fields() {
         (operation("paths", json!(["{*}"])), "spec.rules[0].to[0].operation.paths[0]"),
         (operation("paths", json!(["/{user}"])), "spec.rules[0].to[0].operation.paths[0]"),
         (operation("ports", json!(["http"])), "spec.rules[0].to[0].operation.ports[0]"),
-        (when("request.auth.claims[a]"), "spec.rules[0].when[0].key"),
+        (when("request.auth.claims"), "spec.rules[0].when[0].key"),
+        (when("request.auth.claims[a]b"), "spec.rules[0].when[0].key"),
+        (when("request.auth.claims[a][]"), "spec.rules[0].when[0].key"),
+        (when("request.auth.other"), "spec.rules[0].when[0].key"),
         (when("remote.ip"), "spec.rules[0].when[0].values[0]"),
         (when("source.ip"), "spec.rules[0].when[0].values[0]"),
         (authorization(json!({"when": [{"key": "source.namespace"}]})), "spec.rules[0].when[0]"),
         (("PeerAuthentication", json!({"mtls": {"mode": "MAYBE"}})), "spec.mtls.mode"),
         (("PeerAuthentication", json!({"portLevelMtls": {"80": {"mode": "DISABLE"}}})), "spec.portLevelMtls"),
-        (("RequestAuthentication", json!({})), "kind"),
+    ]);
+}
+
+#[test]
+fn token_fields() {
+    let keys = r#"{"keys": [{"kty": "OKP"}]}"#;
+    let rule = |field: &str, value: Value| {
+        let mut rule = json!({"issuer": "a", "jwks": keys});
+        rule[field] = value;
+        ("RequestAuthentication", json!({"jwtRules": [rule]}))
+    };
+    assert_eq!(admit(&named("RequestAuthentication", "p", rule("audiences", json!(["a"])).1)), []);
+    check(vec![
+        (rule("issuer", json!("")), "spec.jwtRules[0].issuer"),
+        (rule("presence", json!("REQUIRED")), "spec.jwtRules[0].presence"),
+        (rule("jwks", json!("no keys")), "spec.jwtRules[0].jwks"),
+        (rule("jwks", json!(r#"{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}"#)), "spec.jwtRules[0].jwks"),
+        (rule("jwks", json!(r#"{"keys": [{"kty": "EC", "d": "c2VjcmV0"}]}"#)), "spec.jwtRules[0].jwks"),
+        (rule("jwks", Value::Null), "spec.jwtRules[0].jwksUri"),
+        (rule("jwksUri", json!("https://a/b")), "spec.jwtRules[0].jwksUri"),
+        (("RequestAuthentication", json!({"jwtRules": [{"issuer": "a", "jwksUri": "file:///b"}]})), "spec.jwtRules[0].jwksUri"),
+        (rule("timeout", json!("0s")), "spec.jwtRules[0].timeout"),
+        (rule("timeout", json!("1h")), "spec.jwtRules[0].timeout"),
+        (rule("fromHeaders", json!([{"name": "a b"}])), "spec.jwtRules[0].fromHeaders[0].name"),
+        (rule("fromParams", json!([""])), "spec.jwtRules[0].fromParams[0]"),
+        (rule("outputPayloadToHeader", json!("a b")), "spec.jwtRules[0].outputPayloadToHeader"),
+        (rule("outputClaimToHeaders", json!([{"claim": "", "header": "a"}])), "spec.jwtRules[0].outputClaimToHeaders[0].claim"),
+        (rule("unheardOf", json!(1)), "spec.jwtRules[0].unheardOf"),
+        (("RequestAuthentication", json!({"targetRef": {"kind": "Gateway", "name": "a"}})), "spec.targetRef.kind"),
     ]);
 }
 

@@ -75,7 +75,7 @@ fn allow_without_rules_and_with_an_empty_rule_stay_apart() {
 #[test]
 fn a_refused_policy_denies_everything_for_the_same_workloads() {
     for (spec, selector) in [
-        (json!({"selector": {"matchLabels": {"app": "a"}}, "rules": [{"from": [{"source": {"requestPrincipals": ["*"]}}]}]}), Some("a")),
+        (json!({"selector": {"matchLabels": {"app": "a"}}, "rules": [{"from": [{"source": {"unheardOf": ["*"]}}]}]}), Some("a")),
         (json!({"selector": {"matchLabels": {"app": 5}}, "rules": []}), None),
         (json!({"action": "CUSTOM"}), None),
         (json!(5), None),
@@ -92,12 +92,54 @@ fn a_refused_policy_denies_everything_for_the_same_workloads() {
 }
 
 #[test]
-fn a_dry_run_enforces_nothing() {
-    let object =
-        with(named("AuthorizationPolicy", "p", json!({"action": "DENY", "rules": [{}]})), "annotations", json!({"istio.io/dry-run": "true"}));
-    let translation = translated(vec![object]);
-    assert!(translation.authorizations.is_empty());
-    assert!(translation.idle.values().any(|because| because.contains("dry run")));
+fn a_dry_run_is_passed_on_as_one_and_one_that_is_refused_denies_nothing() {
+    let dry = |spec: Value| with(named("AuthorizationPolicy", "p", spec), "annotations", json!({"istio.io/dry-run": "true"}));
+    let translation = translated(vec![dry(json!({"action": "DENY", "rules": [{}]}))]);
+    assert!(translation.authorizations["AuthorizationPolicy/default/p"].dry_run);
+    let refused = translated(vec![dry(json!({"action": "WHATEVER"}))]);
+    assert!(refused.authorizations.is_empty() && !errors(findings(&refused, "AuthorizationPolicy", "p")).is_empty());
+}
+
+#[test]
+fn a_policy_is_attached_to_services_by_name() {
+    let attached = |spec: Value| translated(vec![named("AuthorizationPolicy", "p", spec)]).authorizations.values().next().map(|p| p.services.clone());
+    let refs = json!([{"kind": "Service", "name": "reviews"}, {"group": "core", "kind": "Service", "name": "ratings"}]);
+    let hosts = ["reviews", "ratings"].map(|name| format!("{name}.default.svc.cluster.local")).to_vec();
+    assert_eq!(attached(json!({"targetRefs": refs, "rules": [{}]})), Some(hosts.clone()));
+    // Refused, it denies for the same services; for gateways, of which there are none, it denies to nobody.
+    assert_eq!(attached(json!({"targetRefs": refs, "action": "WHATEVER"})), Some(hosts));
+    assert_eq!(attached(json!({"targetRefs": [{"kind": "Gateway", "name": "a"}]})), None);
+    assert_eq!(attached(json!({"targetRefs": [{"kind": "ServiceEntry", "name": "a"}]})), Some(vec![]));
+}
+
+fn tokens(spec: Value) -> RequestAuthentication {
+    translated(vec![named("RequestAuthentication", "p", spec)]).tokens["RequestAuthentication/default/p"].as_ref().clone()
+}
+
+#[test]
+fn a_rule_for_tokens_keeps_every_field() {
+    let keys = r#"{"keys": [{"kty": "OKP"}]}"#;
+    let policy = tokens(json!({"selector": {"matchLabels": {"app": "a"}}, "jwtRules": [{
+        "issuer": "i", "audiences": ["a"], "jwks": keys, "fromHeaders": [{"name": "X-Jwt", "prefix": "jwt "}], "fromParams": ["p"], "fromCookies": ["c"],
+        "outputPayloadToHeader": "X-Payload", "outputClaimToHeaders": [{"claim": "sub", "header": "X-Sub"}], "forwardOriginalToken": true,
+        "spaceDelimitedClaims": ["roles"], "timeout": "3s", "presence": "OPTIONAL",
+    }, {"issuer": "j", "jwksUri": "https://j.example/keys", "timeout": "3s"}]}));
+    let rule = &policy.rules[0];
+    assert_eq!((rule.issuer.as_str(), &rule.keys, rule.forward, policy.closed), ("i", &TokenKeys::Inline(keys.to_owned()), true, false));
+    assert_eq!(rule.headers, [TokenHeader { name: "x-jwt".to_owned(), prefix: "jwt ".to_owned() }]);
+    let list = |text: &str| vec![text.to_owned()];
+    assert_eq!((&rule.audiences, &rule.parameters, &rule.cookies, &rule.spaced_claims), (&list("a"), &list("p"), &list("c"), &list("roles")));
+    assert_eq!(rule.payload_header.as_deref(), Some("x-payload"));
+    assert_eq!(rule.claim_headers, [("sub".to_owned(), "x-sub".to_owned())]);
+    let fetched = TokenKeys::Fetched { uri: "https://j.example/keys".to_owned(), timeout: std::time::Duration::from_secs(3), keys: None };
+    assert_eq!(policy.rules[1].keys, fetched);
+}
+
+#[test]
+fn a_refused_request_authentication_lets_no_request_in() {
+    let policy = tokens(json!({"selector": {"matchLabels": {"app": "a"}}, "jwtRules": [{"issuer": "a", "jwks": "no keys"}]}));
+    assert!(policy.closed && policy.rules.is_empty() && policy.origin.path.contains("no request"), "{policy:?}");
+    assert_eq!(policy.selector["app"], "a");
 }
 
 #[test]

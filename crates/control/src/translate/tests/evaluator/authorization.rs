@@ -29,6 +29,8 @@ pub struct Asked {
     pub authority: &'static str,
     pub path: &'static str,
     pub headers: Vec<(&'static str, &'static str)>,
+    /// What a verified token says; `None` without one.
+    pub token: Option<Value>,
 }
 
 const ADDRESSES: &[&str] = &["192.168.0.9", "192.168.1.9", "203.0.113.7", "2001:db8::7"];
@@ -50,6 +52,7 @@ impl Visit {
             authority: any(dice, &["productpage", "productpage:9080", "shop.example", "Shop.Example.:80", ""]),
             path: any(dice, &["/", "/a", "/a/", "/a/b", "/a/b/c", "/a/../b", "/a/%62", "/b/a", "/b"]),
             headers,
+            token: (dice.u8(..3) > 0).then(|| claims(dice)),
         });
         let client = if dice.u8(..4) == 0 { any(dice, ADDRESSES) } else { address };
         Self { identity, address, client, port: any(dice, &[9080, 9090]), request }
@@ -72,6 +75,7 @@ const SOURCE: Choices = &[
     ("trustDomains", &["mesh.local", "cluster.local", "old*", "*.local", "*"]),
     ("ipBlocks", &["192.168.0.0/24", "192.168.1.9", "203.0.113.0/24", "2001:db8::/32"]),
     ("remoteIpBlocks", &["192.168.0.0/24", "203.0.113.7", "::/0"]),
+    ("requestPrincipals", &["https://a/ada", "https://a/*", "*/bob", "*"]),
 ];
 const ACCOUNT: Choices = &[("serviceAccounts", &["web", "shop/cart", "default/cart"]), ("ipBlocks", &["192.168.0.0/16"])];
 const OPERATION: Choices = &[
@@ -91,9 +95,32 @@ const CONDITIONS: Choices = &[
     ("destination.ip", &["10.0.0.1", "10.0.1.0/24"]),
     ("destination.port", &["9080"]),
     ("connection.sni", &["productpage.*", "*"]),
+    ("request.auth.principal", &["https://a/ada", "*"]),
+    ("request.auth.audiences", &["shop", "s*", "*"]),
+    ("request.auth.presenter", &["app", "*p"]),
+    ("request.auth.claims[role]", &["admin", "*in", "*"]),
+    ("request.auth.claims[realm][roles]", &["admin", "a*", "*"]),
 ];
 
-fn negated(field: &str) -> String {
+/// Of issuers, and with claims of all types.
+fn claims(dice: &mut Rng) -> Value {
+    let mut all = json!({"iss": any(dice, &["https://a", "https://b"])});
+    let choices: [(&str, &[Value]); 5] = [
+        ("sub", &[json!("ada"), json!("bob"), json!("")]),
+        ("aud", &[json!("shop"), json!(["desk", "shop"]), json!("desk"), json!([])]),
+        ("azp", &[json!("app"), json!("other")]),
+        ("role", &[json!("admin"), json!(["admin", "user"]), json!("user"), json!(7), json!(["user", 7]), json!(true), json!(null)]),
+        ("realm", &[json!({"roles": ["admin"]}), json!({"roles": "user"}), json!({"roles": {"admin": true}}), json!("admin"), json!({})]),
+    ];
+    for (name, values) in choices {
+        if dice.u8(..3) > 0 {
+            all[name] = values[dice.usize(..values.len())].clone();
+        }
+    }
+    all
+}
+
+pub fn negated(field: &str) -> String {
     format!("not{}{}", field[..1].to_uppercase(), &field[1..])
 }
 
@@ -176,9 +203,38 @@ fn lists_hold(field: &str, values: &Value, not_values: &Value, visit: &Visit, un
     if values.is_null() && not_values.is_null() {
         return true;
     }
+    if let Some(path) = claim_path(field) {
+        return claim_holds(&path, values, not_values, visit, unseen);
+    }
     let Some(matches) = seen(field, visit) else { return unseen };
     let some = |values: &Value| list(values).iter().any(|value| matches(value.as_str().unwrap()));
     (values.is_null() || some(values)) && !some(not_values)
+}
+
+fn claim_path(field: &str) -> Option<Vec<&str>> {
+    match field {
+        "request.auth.audiences" => Some(vec!["aud"]),
+        "request.auth.presenter" => Some(vec!["azp"]),
+        "request.auth.claims[role]" => Some(vec!["role"]),
+        "request.auth.claims[realm][roles]" => Some(vec!["realm", "roles"]),
+        _ => None,
+    }
+}
+
+/// A claim that is no text, and no list with one that decides, cannot be read; then each list goes against the visit.
+fn claim_holds(path: &[&str], values: &Value, not_values: &Value, visit: &Visit, unseen: bool) -> bool {
+    let Some(asked) = &visit.request else { return unseen };
+    let claim = path.iter().fold(asked.token.clone().unwrap_or_default(), |value, name| value[*name].clone());
+    let has = |wanted: &Value, unreadable: bool| {
+        let is = |one: &Value| list(wanted).iter().any(|want| one.as_str().is_some_and(|one| text(want.as_str().unwrap(), one)));
+        match &claim {
+            Value::Null => false,
+            Value::String(_) => is(&claim),
+            Value::Array(all) => all.iter().any(is) || (all.iter().any(|one| !one.is_string()) && unreadable),
+            _ => unreadable,
+        }
+    };
+    (values.is_null() || has(values, unseen)) && (not_values.is_null() || !has(not_values, !unseen))
 }
 
 /// Whether a value matches.
@@ -206,6 +262,12 @@ fn seen<'a>(field: &str, visit: &'a Visit) -> Option<Match<'a>> {
             let value = if value.contains('/') { value.to_owned() } else { format!("default/{value}") };
             identity.is_some_and(|identity| value == format!("{}/{}", identity.namespace, identity.service_account))
         }),
+        "requestPrincipals" | "request.auth.principal" => {
+            let token = request()?.token.as_ref();
+            let part = move |name: &str| token.and_then(|token| token[name].as_str()).filter(|text| !text.is_empty());
+            let principal = part("iss").zip(part("sub")).map(|(issuer, subject)| format!("{issuer}/{subject}"));
+            Box::new(move |value| principal.as_ref().is_some_and(|principal| text(value, principal)))
+        }
         "ipBlocks" | "source.ip" => Box::new(|value| within(value, visit.address)),
         // Somebody says that somebody stood in between, and nobody who would know has named the client.
         "remoteIpBlocks" | "remote.ip" if forwarded() && visit.client == visit.address => return None,

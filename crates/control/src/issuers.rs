@@ -1,0 +1,171 @@
+//! The keys of token issuers (RequestAuthentication, `jwksUri`): fetched, kept, fetched again. A server that hangs, lies or is gone
+//! changes nothing about the keys that are known; the object's status says what is the matter with it.
+
+mod fetch;
+
+use crate::publish::Published;
+use crate::translate::FetchedKeys;
+use crate::world::World;
+use fetch::Fetch;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use taut_model::policy::TokenKeys;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Istio's.
+const EVERY: Duration = Duration::from_secs(20 * 60);
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+/// Servers that are asked; objects that name more are told so.
+const MOST: usize = 256;
+/// Of those, at the same time.
+const AT_ONCE: usize = 16;
+const FILE: &str = "issuer-keys.json";
+
+pub type Known = Arc<BTreeMap<String, FetchedKeys>>;
+
+pub struct Issuers {
+    world: World,
+    published: watch::Receiver<Arc<Published>>,
+    known: watch::Sender<Known>,
+    /// Where the last good keys outlive this process.
+    file: Option<PathBuf>,
+    asked: BTreeMap<String, Asked>,
+    running: JoinSet<(String, Result<String, String>)>,
+}
+
+/// One server, by its URI.
+struct Asked {
+    timeout: Duration,
+    /// `None` while it is being asked.
+    next: Option<Instant>,
+    failures: u32,
+}
+
+/// What is known of earlier runs.
+pub fn kept(state: Option<&std::path::Path>) -> Known {
+    let text = state.and_then(|state| std::fs::read_to_string(state.join(FILE)).ok());
+    let kept: BTreeMap<String, String> = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    Arc::new(kept.into_iter().map(|(uri, keys)| (uri, FetchedKeys { keys: Some(keys), problem: None })).collect())
+}
+
+impl Issuers {
+    pub fn new(world: World, published: watch::Receiver<Arc<Published>>, known: watch::Sender<Known>, state: Option<PathBuf>) -> Self {
+        let file = state.map(|state| state.join(FILE));
+        Self { world, published, known, file, asked: BTreeMap::new(), running: JoinSet::new() }
+    }
+
+    /// Fetches what is published. Ends with the publisher.
+    pub async fn run(mut self) {
+        loop {
+            self.follow();
+            self.ask();
+            let due = self.asked.values().filter_map(|asked| asked.next).min();
+            let due = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                changed = self.published.changed() => if changed.is_err() { return },
+                Some(done) = self.running.join_next() => if let Ok((uri, answer)) = done { self.heard(&uri, answer) },
+                () = due => {}
+            }
+        }
+    }
+
+    /// Asks whom the objects of now name. What is known of others is kept, a few servers' worth: an object may come back.
+    fn follow(&mut self) {
+        let published = self.published.borrow_and_update().clone();
+        let rules = published.translation.tokens.values().flat_map(|policy| &policy.rules);
+        let named: BTreeMap<&String, Duration> = rules
+            .filter_map(|rule| match &rule.keys {
+                TokenKeys::Fetched { uri, timeout, .. } => Some((uri, *timeout)),
+                TokenKeys::Inline(_) => None,
+            })
+            .collect();
+        self.asked.retain(|uri, _| named.contains_key(uri));
+        for (uri, timeout) in named {
+            if let Some(asked) = self.asked.get_mut(uri) {
+                asked.timeout = timeout;
+            } else if self.asked.len() < MOST {
+                self.asked.insert(uri.clone(), Asked { timeout, next: Some(Instant::now()), failures: 0 });
+            } else {
+                self.note(uri, |known| known.problem = Some(format!("keys are fetched from {MOST} servers at most, and this is one more")));
+            }
+        }
+    }
+
+    fn ask(&mut self) {
+        let now = Instant::now();
+        for (uri, asked) in &mut self.asked {
+            if self.running.len() >= AT_ONCE {
+                return;
+            }
+            if asked.next.is_none_or(|next| next > now) {
+                continue;
+            }
+            asked.next = None;
+            let (fetch, uri, timeout) = (Fetch::new(self.world.clone()), uri.clone(), asked.timeout);
+            self.running.spawn(async move {
+                let answer = tokio::time::timeout(timeout, fetch.keys(&uri)).await;
+                let answer = answer.unwrap_or_else(|_| Err(format!("{uri} did not answer within {timeout:?}")));
+                (uri, answer)
+            });
+        }
+    }
+
+    fn heard(&mut self, uri: &str, answer: Result<String, String>) {
+        let Some(asked) = self.asked.get_mut(uri) else { return };
+        asked.failures = if answer.is_ok() { 0 } else { asked.failures.saturating_add(1) };
+        let wait = match asked.failures {
+            0 => EVERY,
+            failures => FIRST_RETRY.saturating_mul(1 << failures.min(12)).min(EVERY),
+        };
+        asked.next = Some(Instant::now() + wait);
+        if let Err(problem) = &answer {
+            tracing::warn!(problem, "an issuer's keys were not fetched");
+        }
+        self.note(uri, |known| match answer {
+            Ok(keys) => *known = FetchedKeys { keys: Some(keys), problem: None },
+            Err(problem) => known.problem = Some(problem),
+        });
+        self.keep();
+    }
+
+    fn note(&self, uri: &str, change: impl FnOnce(&mut FetchedKeys)) {
+        self.known.send_if_modified(|all| {
+            let mut one = all.get(uri).cloned().unwrap_or_default();
+            change(&mut one);
+            let changed = all.get(uri) != Some(&one);
+            if changed {
+                let all = Arc::make_mut(all);
+                if all.len() >= 2 * MOST {
+                    all.retain(|uri, _| self.asked.contains_key(uri));
+                }
+                all.insert(uri.to_owned(), one);
+            }
+            changed
+        });
+    }
+
+    /// So that a restart in an outage of the issuer refuses nobody.
+    fn keep(&self) {
+        let Some(file) = &self.file else { return };
+        let known = self.known.borrow().clone();
+        let good: BTreeMap<&String, &String> = known.iter().filter_map(|(uri, known)| Some((uri, known.keys.as_ref()?))).collect();
+        let next = file.with_extension("next");
+        let written = serde_json::to_vec(&good).map_err(std::io::Error::other).and_then(|text| std::fs::write(&next, text));
+        if let Err(error) = written.and_then(|()| std::fs::rename(&next, file)) {
+            tracing::warn!(%error, file = %file.display(), "issuers' keys are not kept for the next start");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
