@@ -29,6 +29,22 @@ enum Keep {
     All,
 }
 
+/// Everything that is read stays readable, until dropped.
+struct KeepsAll<'a>(&'a RefCell<State>, Keep);
+
+impl<'a> KeepsAll<'a> {
+    fn begin(state: &'a RefCell<State>) -> Self {
+        let before = std::mem::replace(&mut state.borrow_mut().keep, Keep::All);
+        Self(state, before)
+    }
+}
+
+impl Drop for KeepsAll<'_> {
+    fn drop(&mut self) {
+        self.0.borrow_mut().keep = self.1;
+    }
+}
+
 struct State {
     incoming: Option<Incoming>,
     kept: Vec<Bytes>,
@@ -92,7 +108,8 @@ impl Source {
     /// The body broke off.
     pub async fn beginning(&self, most: usize) -> Result<(Vec<u8>, bool), BoxError> {
         let Some(state) = &self.0 else { return Ok((Vec::new(), true)) };
-        let kept_before = std::mem::replace(&mut state.borrow_mut().keep, Keep::All);
+        // Also when nobody waits for it any more.
+        let _before = KeepsAll::begin(state);
         let mut beginning = Vec::new();
         let read = async {
             let Some(mut body) = self.read() else { return Err("the beginning of the request body is gone".into()) };
@@ -105,7 +122,6 @@ impl Source {
             Ok(false)
         };
         let whole: Result<bool, BoxError> = read.await;
-        state.borrow_mut().keep = kept_before;
         Ok((beginning, whole?))
     }
 

@@ -3,6 +3,7 @@
 
 use crate::doors::LOAD;
 use crate::engine::Engine;
+use crate::evidence::OwnedFacts;
 use crate::facts::Exchange;
 use crate::fault::{Fault, Kind, side_name};
 use crate::forward::{Answer, Content, Hold, switches_protocol};
@@ -43,12 +44,42 @@ pub struct ResponseBody {
     web: Option<Format>,
     /// The most bytes that it may have, and what says so.
     most: Option<(u64, Origin)>,
+    /// Of a stream, which a change of policy may end.
+    standing: Option<Box<Standing>>,
+}
+
+/// What a stream was let in as.
+struct Standing {
+    engine: Rc<Engine>,
+    facts: Option<OwnedFacts>,
+    /// Made when the stream has nothing to say: most are over before.
+    revoked: Option<Pin<Box<dyn Future<Output = Fault>>>>,
+}
+
+impl Standing {
+    /// Takes the headers: a later plan may ask about any.
+    fn new(engine: &Rc<Engine>, exchange: &mut Exchange) -> Self {
+        let mut facts = exchange.open.evidence.as_ref().map(|evidence| evidence.facts.clone());
+        if let Some(http) = facts.as_mut().and_then(|facts| facts.http.as_mut()) {
+            http.headers = std::mem::take(&mut exchange.head.headers);
+        }
+        Self { engine: engine.clone(), facts, revoked: None }
+    }
+
+    /// Ready when a policy has taken the right to it away.
+    fn poll_revoked(&mut self, cx: &mut Context<'_>) -> Poll<Fault> {
+        if let Some(facts) = self.facts.take() {
+            let engine = self.engine.clone();
+            self.revoked = Some(Box::pin(async move { tunnel::revoked(&engine, &facts).await }));
+        }
+        self.revoked.as_mut().map_or(Poll::Pending, |revoked| revoked.as_mut().poll(cx))
+    }
 }
 
 /// Turns what came of an exchange into the response. The application that asked learns the request id, for `taut why`.
 pub fn finish(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answer, Fault>) -> Response<ResponseBody> {
     let id = if exchange.inbound() { None } else { id_value(&exchange) };
-    if exchange.upgrade.is_none() {
+    if exchange.upgrade.is_none() && !stands(&exchange, &outcome) {
         head::recycle(std::mem::take(&mut exchange.head.headers));
     }
     let web = exchange.web;
@@ -64,6 +95,16 @@ pub fn finish(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answe
     response
 }
 
+/// Whether the response goes on for as long as the client likes, so that a policy may be changed meanwhile: a stream of gRPC's messages, or
+/// of events for a page.
+fn stands(exchange: &Exchange, outcome: &Result<Answer, Fault>) -> bool {
+    let is_stream = |headers: &HeaderMap| {
+        let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        kind.starts_with(b"application/grpc") || kind.starts_with(b"text/event-stream")
+    };
+    exchange.inbound() && outcome.as_ref().is_ok_and(|answer| is_stream(answer.response.headers()))
+}
+
 /// The request's id as a header: nearly always the one that was sent on.
 fn id_value(exchange: &Exchange) -> Option<HeaderValue> {
     let id = &exchange.open.record.request_id;
@@ -72,6 +113,7 @@ fn id_value(exchange: &Exchange) -> Option<HeaderValue> {
 }
 
 fn respond(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answer, Fault>) -> Response<ResponseBody> {
+    let standing = if stands(&exchange, &outcome) { Some(Box::new(Standing::new(engine, &mut exchange))) } else { None };
     match outcome {
         Ok(answer) if switches_protocol(&answer.response) => switch(engine, exchange, answer),
         // Success would grant the client its WebSocket, which the application did not mean.
@@ -89,6 +131,7 @@ fn respond(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answer, 
             }
             let mut body = ResponseBody::new(content, answer.deadline, Some(exchange.open), answer.hold);
             body.most = exchange.largest_response;
+            body.standing = standing;
             Response::from_parts(head, body)
         }
         Err(fault) => failure(exchange, &fault),
@@ -252,7 +295,7 @@ impl ResponseBody {
 
     fn new(content: Content, deadline: Option<Instant>, open: Option<Open>, hold: Hold) -> Self {
         let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-        let mut body = Self { content: Some(content), deadline, overdue: false, open, hold, web: None, most: None };
+        let mut body = Self { content: Some(content), deadline, overdue: false, open, hold, web: None, most: None, standing: None };
         // A response without a body may never be polled; the record then waits for nothing but the drop.
         if let Some(Content::Upstream(incoming)) = &body.content
             && incoming.is_end_stream()
@@ -307,6 +350,11 @@ impl Body for ResponseBody {
         let frame = match body.poll_content(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
+                if let Some(Poll::Ready(fault)) = body.standing.as_mut().map(|standing| standing.poll_revoked(cx)) {
+                    body.standing = None;
+                    body.failed(&fault);
+                    return Poll::Ready(Some(Err("a policy does not allow this stream any more".into())));
+                }
                 ready!(body.poll_overdue(cx));
                 return Poll::Ready(Some(Err("the route's timeout is over".into())));
             }

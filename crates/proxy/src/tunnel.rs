@@ -279,7 +279,7 @@ fn no_permission(permission: &Permission) -> Fault {
 
 /// Resolves when a new plan would not let this inbound connection in any more: what a policy takes away is taken from connections that
 /// stand, too, as ztunnel does. A service or route that goes away cuts nobody off.
-async fn revoked(engine: &Engine, facts: &OwnedFacts) -> Fault {
+pub async fn revoked(engine: &Engine, facts: &OwnedFacts) -> Fault {
     if facts.direction == Direction::Outbound {
         return std::future::pending().await;
     }

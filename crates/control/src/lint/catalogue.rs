@@ -281,6 +281,13 @@ pub static CATALOGUE: &[Entry] = &[
         "use STRICT or PERMISSIVE for these workloads",
     ),
     entry(
+        "TAUT0603",
+        "KeysNotFetched",
+        &[],
+        "tokens are verified with the last good keys, or refused where there are none",
+        "see that the control plane reaches the jwksUri, and that it answers with a JSON Web Key Set",
+    ),
+    entry(
         "TAUT0701",
         name::NOT_SERVED,
         &[],

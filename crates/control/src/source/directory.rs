@@ -232,6 +232,7 @@ fn stands_in(path: &Path, object: &Object) -> Problem {
     let instead = match object.kind.kind {
         "AuthorizationPolicy" => "everything is denied to the workloads that it selects",
         "RateLimit" => "the workloads that it selects let nothing in",
+        "RequestAuthentication" => "the workloads that it selects let no request in",
         "BackendTLSPolicy" => "its Services are reached over the mesh's own mutual TLS or not at all",
         "PeerAuthentication" => "the workloads that it selects take mutual TLS only",
         _ => "only its demand for TLS holds",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use taut_model::origin::Origin;
 use taut_model::route::AbortWith;
 use taut_plan::verdict::{Action, Forward, RulePlan};
-use taut_plan::{ClusterKey, Possibility, Refusal, Verdict};
+use taut_plan::{ClusterKey, Possibility, Question, Refusal, Verdict};
 
 pub struct Seen {
     pub odds: u128,
@@ -79,7 +79,7 @@ pub fn seen(inquiry: &Inquiry<'_>, possibility: Possibility) -> Seen {
     let explanation = possibility.explanation.to_string();
     let bare = Seen { odds: possibility.odds, end: End::Unknown(String::new()), delay: None, rule: None, forward: None, origin: None, explanation };
     let go = match possibility.verdict {
-        Verdict::Ask(taut_plan::Question::Services(hosts)) => return Seen { end: End::Unknown(hosts.join(", ")), ..bare },
+        Verdict::Ask(question) => return Seen { end: End::Unknown(asked(question)), ..bare },
         Verdict::Refuse(refusal) => return refused(refusal, bare),
         Verdict::Go(go) => *go,
     };
@@ -112,6 +112,15 @@ fn arrived(inquiry: &Inquiry<'_>, forward: Forward, seen: Seen) -> Seen {
     seen.explanation += &format!("\n\nat {}:\n{}", arrival.workload, arrival.explanation);
     match arrival.verdict {
         Verdict::Refuse(refusal) => refused(refusal, seen),
-        Verdict::Go(_) | Verdict::Ask(_) => seen,
+        Verdict::Ask(question) => Seen { end: End::Unknown(asked(question)), ..seen },
+        Verdict::Go(_) => seen,
+    }
+}
+
+/// Who would have to say more.
+fn asked(question: Question) -> String {
+    match question {
+        Question::Services(hosts) => hosts.join(", "),
+        Question::Permission(permission) => format!("the authorizer {}", permission.name),
     }
 }

@@ -394,6 +394,36 @@ fn a_connection_that_stands_ends_when_a_policy_takes_its_right_away() {
 }
 
 #[test]
+fn a_stream_that_stands_ends_when_a_policy_takes_its_right_away() {
+    run(async {
+        // One event, and then nothing for as long as the client waits.
+        let events = raw_app(|mut stream| async move {
+            let mut head = [0; 2048];
+            let _ = stream.read(&mut head).await;
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n5\r\none\n\n\r\n";
+            let _ = stream.write_all(head.as_bytes()).await;
+            let _ = stream.read(&mut [0; 1]).await;
+        });
+        let mut pair = Pair::new(events.await, AppProtocol::Http).await;
+        let mut sender = http2::<Full<Bytes>>(pair.client.outbound).await;
+        let ask = || Request::get("http://reviews:9080/events").body(Full::default()).unwrap();
+        let mut body = sender.send_request(ask()).await.unwrap().into_body();
+        assert!(body.frame().await.unwrap().unwrap().is_data());
+        // A plan that changes nothing for it leaves it alone.
+        pair.server.pin(&pair.mesh);
+        assert!(tokio::time::timeout(Duration::from_millis(50), body.frame()).await.is_err());
+        pair.mesh.change = Some(closed);
+        pair.server.pin(&pair.mesh);
+        let end = tokio::time::timeout(Duration::from_secs(5), body.frame()).await.expect("the stream ends");
+        assert!(end.is_none_or(|frame| frame.is_err()));
+        let failure = pair.server.exchange().await.failure.unwrap();
+        assert_eq!((failure.reason.as_str(), failure.origin.unwrap().object.name.as_str()), ("authorization_denied", "closed"));
+        // The connection goes on with what is allowed: to nobody here.
+        assert_eq!(sender.send_request(ask()).await.unwrap().status(), 403);
+    });
+}
+
+#[test]
 fn a_denied_peer_is_told_which_policy_decided() {
     run(async {
         let mut pair = Pair::new(echo_app().await, AppProtocol::Http).await;

@@ -92,7 +92,7 @@ fn providers_are_carried() {
     let settings = translation.settings.values().next().unwrap();
     let hosts = settings.providers.iter().filter_map(|one| match &one.kind {
         ProviderKind::Otlp(collector) => Some((collector.host.as_str(), collector.port, collector.timeout.as_secs(), collector.protocol.clone())),
-        ProviderKind::File | ProviderKind::Prometheus => None,
+        ProviderKind::File | ProviderKind::Prometheus | ProviderKind::Authorizer(_) => None,
     });
     let hosts: Vec<_> = hosts.collect();
     assert_eq!(hosts[0], ("127.0.0.1", 4317, 10, OtlpProtocol::Grpc { headers: vec![] }));
