@@ -248,11 +248,12 @@ mod tests {
         let long = "x".repeat(10_000);
         for (source, n) in ["quote\"", "line\nbreak", "back\\slash", &long].into_iter().zip(0..) {
             hear(&store, n + 1, NOW + n, source);
-            let (status, body) = get_json(&store, "/taut/v1/signals/edges?window=1s").await;
-            assert_eq!((status.as_u16(), &body["edges"][0]["source"]["workload"]), (200, &json!(source)));
-            assert_eq!(get_json(&store, "/taut/v1/signals/series?window=1s&step=1s&by=route").await.1["series"][0]["key"]["route"], source);
+            let (status, body) = get_json(&store, "/taut/v1/signals/edges?window=20s").await;
+            assert!(status == 200 && body["edges"].as_array().unwrap().iter().any(|edge| edge["source"]["workload"] == source), "{body}");
+            let (_, body) = get_json(&store, "/taut/v1/signals/series?window=20s&step=1s&by=route").await;
+            assert!(body["series"].as_array().unwrap().iter().any(|series| series["key"]["route"] == source), "{body}");
         }
-        let (_, named) = get_json(&store, "/taut/v1/signals/edges?window=10s&workload=line%0Abreak").await;
+        let (_, named) = get_json(&store, "/taut/v1/signals/edges?window=20s&workload=line%0Abreak").await;
         assert_eq!(named["edges"].as_array().map(Vec::len), Some(1), "{named}");
         let (status, _) = get_json(&store, &format!("/taut/v1/signals/edges?workload={long}")).await;
         assert_eq!(status, 200);
