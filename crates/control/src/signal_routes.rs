@@ -222,4 +222,80 @@ mod tests {
         assert_eq!((seconds("30s"), seconds("1m30s")), (Ok(30), Ok(90)));
         assert!(seconds("100ms").is_err() && seconds("5").is_err());
     }
+
+    const NOW: Second = 1_700_000_000;
+
+    fn edge(source: &str) -> std::sync::Arc<Edge> {
+        let party = |name: &str| {
+            let name = || name.to_owned();
+            std::sync::Arc::new(Party { workload: name(), namespace: "shop".into(), app: name(), version: name(), principal: name() })
+        };
+        std::sync::Arc::new(Edge {
+            source: party(source),
+            service: std::sync::Arc::new(taut_model::signal::ServiceName { host: "cart".into(), namespace: "shop".into(), name: "cart".into() }),
+            destination: party("cart-v1"),
+            protocol: taut_model::signal::Protocol::Http,
+            route: source.into(),
+            reporter: Reporter::Source,
+            security: taut_model::signal::Security::MutualTls,
+        })
+    }
+
+    fn hear(store: &Store, sequence: u64, second: Second, source: &str) {
+        let signals = Signals { requests: 1, ..Signals::default() };
+        let entries = vec![(edge(source), signals)];
+        let batch = taut_model::signal::Batch { proxy: "shop/web".into(), epoch: 1, sequence, second, entries, lost: 0, last: false };
+        store.add(batch, second + 1);
+        store.tick(second + 5);
+    }
+
+    async fn get_json(store: &Store, path: &str) -> (StatusCode, Value) {
+        use tower::ServiceExt;
+        let request = http::Request::get(path).body(axum::body::Body::empty()).unwrap();
+        let response = router::<()>(store.clone()).oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn names_of_any_kind_come_out_as_they_went_in() {
+        let store = Store::in_memory(crate::signals::Limits::default());
+        let long = "x".repeat(10_000);
+        for (source, n) in ["quote\"", "line\nbreak", "back\\slash", &long].into_iter().zip(0..) {
+            hear(&store, n + 1, NOW + n, source);
+            let (status, body) = get_json(&store, "/taut/v1/signals/edges?window=20s").await;
+            assert!(status == 200 && body["edges"].as_array().unwrap().iter().any(|edge| edge["source"]["workload"] == source), "{body}");
+            let (_, body) = get_json(&store, "/taut/v1/signals/series?window=20s&step=1s&by=route").await;
+            assert!(body["series"].as_array().unwrap().iter().any(|series| series["key"]["route"] == source), "{body}");
+        }
+        let (_, named) = get_json(&store, "/taut/v1/signals/edges?window=20s&workload=line%0Abreak").await;
+        assert_eq!(named["edges"].as_array().map(Vec::len), Some(1), "{named}");
+        let (status, _) = get_json(&store, &format!("/taut/v1/signals/edges?workload={long}")).await;
+        assert_eq!(status, 200);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_jumps_back_still_shows_what_is_newest() {
+        let store = Store::in_memory(crate::signals::Limits::default());
+        (0..30).for_each(|n| hear(&store, n + 1, NOW + n, "web"));
+        hear(&store, 31, NOW - 600, "late");
+        let (status, body) = get_json(&store, "/taut/v1/signals/edges?window=30s").await;
+        assert_eq!((status.as_u16(), &body["edges"][0]["source"]["workload"]), (200, &json!("late")), "{body}");
+        let (_, before) = get_json(&store, &format!("/taut/v1/signals/edges?window=30s&at={}", NOW + 30)).await;
+        assert_eq!(before["edges"][0]["requests"], 30, "{before}");
+        assert_eq!(before["complete"], false, "it ends after what the clock says");
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_takes_nothing_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("signals");
+        let store = Store::open(&place, crate::signals::Limits::default()).unwrap();
+        std::fs::remove_dir(&place).unwrap();
+        hear(&store, 1, NOW, "web");
+        let (_, about) = get_json(&store, "/taut/v1/signals/store").await;
+        assert!(about["failing"].is_string() && about["writeErrors"].as_u64() > Some(0), "{about}");
+        assert_eq!(get_json(&store, "/taut/v1/signals/edges?window=5s").await.1["edges"][0]["requests"], 1);
+    }
 }

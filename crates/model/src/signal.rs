@@ -7,7 +7,7 @@ pub mod sketch;
 mod tests;
 pub mod varint;
 
-pub use sketch::Sketch;
+pub use sketch::{Sketch, SketchSum};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

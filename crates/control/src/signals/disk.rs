@@ -10,6 +10,7 @@ use super::segment::{Found, Layout, Record, Segment};
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use taut_model::signal::Second;
@@ -24,8 +25,20 @@ pub struct Disk {
     writers: [Option<Writer>; SPANS.len()],
     unsynced: bool,
     addresses: Arc<Addresses>,
+    /// The end of what was deleted of each level.
+    gone: [Second; SPANS.len()],
 }
 
+/// What had to go.
+#[derive(Default)]
+pub struct Shed {
+    pub files: u64,
+    /// Times of which nothing else holds what went.
+    pub lost: Vec<Range<Second>>,
+}
+
+/// The end of the name of the file that says up to when a level was deleted.
+const GONE: &str = "gone";
 const NAMES: [&str; SPANS.len()] = ["1s", "10s", "1m", "1h"];
 
 impl Disk {
@@ -35,8 +48,8 @@ impl Disk {
     /// The directory cannot be made or read.
     pub fn open(directory: &Path, ceiling: u64) -> io::Result<(Self, Found)> {
         fs::create_dir_all(directory)?;
-        let (segments, writers, addresses) = Default::default();
-        let mut disk = Self { directory: directory.to_owned(), ceiling, segments, writers, unsynced: false, addresses };
+        let (segments, writers, addresses, gone) = Default::default();
+        let mut disk = Self { directory: directory.to_owned(), ceiling, segments, writers, unsynced: false, addresses, gone };
         let mut found = Found::default();
         let mut paths: Vec<PathBuf> = fs::read_dir(directory)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
         paths.sort();
@@ -56,7 +69,18 @@ impl Disk {
         for row in &mut disk.segments {
             row.make_contiguous().sort_by_key(|segment| segment.numbers.start);
         }
+        disk.gone = std::array::from_fn(|level| disk.find_gone(level));
         Ok((disk, found))
+    }
+
+    /// What was deleted before a start: as it was noted, or as what is coarser shows it.
+    fn find_gone(&self, level: usize) -> Second {
+        let noted = fs::read_to_string(self.directory.join(format!("{}.{GONE}", NAMES[level]))).ok().and_then(|text| text.parse().ok());
+        let oldest = |level: usize| self.segments[level].iter().map(|segment| segment.time.start).min();
+        let first = oldest(level).unwrap_or_default();
+        let known_before = |coarser: usize| oldest(coarser).is_some_and(|start| start.saturating_add(SPANS[coarser]) <= first);
+        let shown = (level + 1..SPANS.len()).any(known_before).then_some(first);
+        noted.max(shown).unwrap_or_default()
     }
 
     pub fn bytes(&self) -> u64 {
@@ -133,25 +157,40 @@ impl Disk {
         }
     }
 
-    /// Deletes the oldest, as [`which_goes`] says, while all is larger than the ceiling; how many files went. `through`: up to which number
-    /// frames of each level were taken up by the next: the others go only if nothing else can.
-    pub fn shed(&mut self, through: &[u64; SPANS.len()]) -> u64 {
-        let mut gone = 0;
+    /// Deletes the oldest, as [`which_goes`] says, while all is larger than the ceiling. `through`: up to which number frames of each
+    /// level were taken up by the next: the others go only if nothing else can.
+    pub fn shed(&mut self, through: &[u64; SPANS.len()]) -> Shed {
+        let mut shed = Shed::default();
         let mut bytes = self.bytes_by_level();
         while bytes.iter().sum::<u64>() > self.ceiling {
             let oldest = |level: usize| self.segments[level].front();
             let time = |segment: Option<&Segment>| segment.map(|segment| segment.time.clone());
-            let taken_up = |level: usize| oldest(level).filter(|segment| segment.numbers.end <= through[level].saturating_add(1));
-            let level = which_goes(bytes, |level| time(taken_up(level))).or_else(|| which_goes(bytes, |level| time(oldest(level))));
-            let Some(level) = level else { break };
+            let safe = |level: usize| oldest(level).filter(|segment| segment.numbers.end <= through[level].saturating_add(1));
+            let taken_up = which_goes(bytes, |level| time(safe(level)));
+            let Some(level) = taken_up.or_else(|| which_goes(bytes, |level| time(oldest(level)))) else { break };
             let Some(oldest) = self.segments[level].pop_front() else { break };
             bytes[level] -= oldest.bytes;
-            if let Err(error) = fs::remove_file(&oldest.path) {
-                tracing::warn!(path = %oldest.path.display(), %error, "an old file of signals cannot be removed");
+            shed.files += 1;
+            if taken_up.is_none() {
+                shed.lost.push(oldest.time.clone());
             }
-            gone += 1;
+            self.remove(level, &oldest);
         }
-        gone
+        shed
+    }
+
+    fn remove(&mut self, level: usize, segment: &Segment) {
+        if let Err(error) = fs::remove_file(&segment.path) {
+            tracing::warn!(path = %segment.path.display(), %error, "an old file of signals cannot be removed");
+        }
+        self.gone[level] = self.gone[level].max(segment.time.end);
+        // Without it, a start takes the first second that is there for the first there ever was, if nothing coarser says otherwise.
+        let _ = fs::write(self.directory.join(format!("{}.{GONE}", NAMES[level])), self.gone[level].to_string());
+    }
+
+    /// The end of what was deleted of a level.
+    pub fn gone(&self, level: usize) -> Second {
+        self.gone[level]
     }
 
     /// Lets go of directories beyond their ceiling, those of the oldest files first, and of edges that nobody names any more. To be

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use taut_model::signal::varint::Malformed;
-use taut_model::signal::{Edge, Gauges, Second, Signals};
+use taut_model::signal::varint::{Malformed, Reader};
+use taut_model::signal::{Edge, Gauges, Second, Signals, SketchSum};
 
 /// Signals by edge while they are being summed.
 pub type Sums = HashMap<Arc<Edge>, Signals>;
@@ -49,9 +49,12 @@ impl Frame {
         }
     }
 
-    /// The same with its number: one that is made outside of the store's lock has none yet.
-    pub fn numbered(self, number: u64) -> Self {
-        Self { number, ..self }
+    /// The same with its number, complete: one that is made outside of the store's lock has none yet.
+    pub fn numbered(mut self, number: u64) -> Self {
+        self.number = number;
+        self.entries.shrink_to_fit();
+        self.bytes.shrink_to_fit();
+        self
     }
 
     pub fn end(&self) -> Second {
@@ -108,6 +111,17 @@ impl<'a> Written<'a> {
         }
     }
 
+    fn add_apart(self, signals: &mut Signals, latency: &mut SketchSum) -> Result<Gauges, Malformed> {
+        match self {
+            Self::Whole(bytes) => signals.add_written_apart(bytes, latency),
+            Self::Apart(counts, []) => signals.add_written_counts(counts),
+            Self::Apart(counts, durations) => {
+                latency.add_written(&mut Reader::new(durations))?;
+                signals.add_written_counts(counts)
+            }
+        }
+    }
+
     fn add_to(self, signals: &mut Signals, columns: Columns) -> Result<Gauges, Malformed> {
         match (self, columns) {
             (Self::Whole(bytes), Columns::All) => signals.add_written(bytes),
@@ -144,14 +158,47 @@ struct Moment {
 pub struct Sum {
     signals: Signals,
     moments: Vec<Moment>,
+    /// The latest start.
+    newest: Second,
+}
+
+/// Frames are checked when they are read or taken, so this does not happen.
+pub fn tell(error: Malformed) {
+    tracing::warn!(%error, "a kept signal cannot be read");
 }
 
 impl Sum {
     /// # Errors
     /// The bytes are no signals.
     pub fn add(&mut self, part: &Part<'_>, columns: Columns) -> Result<(), Malformed> {
-        let Part { start, end, written, .. } = *part;
-        let gauges = written.add_to(&mut self.signals, columns)?;
+        let gauges = part.written.add_to(&mut self.signals, columns)?;
+        self.note(part, gauges);
+        Ok(())
+    }
+
+    /// Adds many at once, to what has no durations yet.
+    pub fn add_all(&mut self, parts: &[Part<'_>], columns: Columns, latency: &mut SketchSum) {
+        for part in parts {
+            let added = match columns {
+                Columns::All => part.written.add_apart(&mut self.signals, latency),
+                Columns::Counts => part.written.add_to(&mut self.signals, columns),
+            };
+            match added {
+                Ok(gauges) => self.note(part, gauges),
+                Err(error) => tell(error),
+            }
+        }
+        self.signals.latency = latency.take();
+    }
+
+    fn note(&mut self, part: &Part<'_>, gauges: Gauges) {
+        let Part { start, end, .. } = *part;
+        // Mostly they come in the order of time.
+        if self.moments.is_empty() || self.newest < start {
+            self.newest = start;
+            self.moments.push(Moment { start, end, gauges });
+            return;
+        }
         match self.moments.iter_mut().rev().find(|moment| moment.start == start) {
             Some(moment) => {
                 moment.end = moment.end.max(end);
@@ -160,7 +207,6 @@ impl Sum {
             }
             None => self.moments.push(Moment { start, end, gauges }),
         }
-        Ok(())
     }
 
     /// The sums; connections are those that were open at `end`, a few seconds more or less.

@@ -175,26 +175,46 @@ impl Inner {
     /// Lets go of what is beyond the ceilings; how many files went.
     pub fn shed(&mut self, memory: usize, now: Second) -> u64 {
         let through = self.taken_up();
+        let mut lost = self.shed_memory(memory, &through);
+        self.reporters.forget_old(now);
+        self.table.tend(now);
+        let mut files = 0;
+        if let Some(disk) = &mut self.disk {
+            if now < self.tended || now >= self.tended + TEND_EVERY {
+                self.tended = now;
+                disk.tend();
+            }
+            let shed = disk.shed(&through);
+            lost.extend(shed.lost);
+            files = shed.files;
+        }
+        for time in lost {
+            let why = "the store of signals has no room even for what is not rolled up yet".to_owned();
+            self.reporters.note(Gap { from: time.start, to: time.end, why, proxy: None });
+        }
+        files
+    }
+
+    /// What went that nothing else holds.
+    fn shed_memory(&mut self, memory: usize, through: &[u64; SPANS.len()]) -> Vec<Range<Second>> {
+        let mut lost = Vec::new();
         loop {
             let bytes = self.levels.each_ref().map(|level| level.weight() as u64);
             if bytes.iter().sum::<u64>() <= memory as u64 {
-                break;
+                return lost;
             }
             let oldest = |level: usize| self.levels[level].oldest().map(|frame| (frame.number, frame.start..frame.end()));
             // What is on disk can be read from there when it is rolled up.
-            let taken_up = |level: usize| oldest(level).filter(|(number, _)| self.disk.is_some() || *number <= through[level]);
+            let safe = |level: usize| oldest(level).filter(|(number, _)| self.disk.is_some() || *number <= through[level]);
             let time = |oldest: Option<(u64, Range<Second>)>| oldest.map(|(_, time)| time);
-            let level = which_goes(bytes, |level| time(taken_up(level))).or_else(|| which_goes(bytes, |level| time(oldest(level))));
-            let Some(level) = level else { break };
-            self.levels[level].pop();
+            if let Some(level) = which_goes(bytes, |level| time(safe(level))) {
+                self.levels[level].pop();
+            } else if let Some(level) = which_goes(bytes, |level| time(oldest(level))) {
+                lost.extend(self.levels[level].pop().map(|frame| frame.start..frame.end()));
+            } else {
+                return lost;
+            }
         }
-        self.reporters.forget_old(now);
-        self.table.tend(now);
-        if now < self.tended || now >= self.tended + TEND_EVERY {
-            self.tended = now;
-            self.disk.iter_mut().for_each(Disk::tend);
-        }
-        self.disk.as_mut().map_or(0, |disk| disk.shed(&through))
     }
 
     /// Up to which number each level was taken up by the next; the last one is the last.
@@ -236,14 +256,8 @@ impl Inner {
 
     /// Whether a level (with what it has not taken up yet) knows all that is known since a second.
     fn reaches(&self, level: usize, second: Second) -> bool {
-        match self.oldest(level) {
-            // Nothing was let go of when the first frames of all coarser levels hold the first one of this.
-            Some(oldest) => {
-                let held = |coarser: usize| self.oldest(coarser).is_none_or(|first| oldest < first + SPANS[coarser]);
-                oldest <= second || (level + 1..SPANS.len()).all(held)
-            }
-            None => level > 0 && self.levels[level].through == 0 && self.reaches(level - 1, second),
-        }
+        let gone = self.disk.as_ref().map_or(self.levels[level].gone, |disk| disk.gone(level));
+        gone <= second
     }
 
     /// Where, after a second, a finer level than this one begins to know.

@@ -32,6 +32,8 @@ pub struct Level {
     pub through: u64,
     /// Frames with a smaller number are not in memory (any more).
     pub kept_from: u64,
+    /// The end of what was let go of.
+    pub gone: Second,
 }
 
 impl Level {
@@ -45,6 +47,7 @@ impl Level {
         let oldest = self.frames.pop_front()?;
         self.weight -= oldest.weight();
         self.kept_from = oldest.number + 1;
+        self.gone = self.gone.max(oldest.end());
         Some(oldest)
     }
 

@@ -2,12 +2,12 @@
 
 use super::cover::Wanted;
 use super::filter::{By, Filter, Key};
-use super::frame::{Columns, Part, Sum};
-use super::walk::{tell, walk};
+use super::frame::{Columns, Part, Sum, tell};
+use super::walk::walk;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
-use taut_model::signal::{Edge, Second, Signals};
+use taut_model::signal::{Edge, Second, Signals, SketchSum};
 
 /// The most points that are answered at once, over all series.
 const MOST_POINTS: usize = 200_000;
@@ -38,9 +38,9 @@ pub struct Answer {
 
 /// What edges have carried, in the order of the edges.
 pub fn edges(wanted: Wanted, end: Second, filter: &Filter) -> Vec<(Arc<Edge>, Signals)> {
-    let mut found = Vec::new();
+    let (mut found, mut latency) = (Vec::new(), SketchSum::default());
     walk(wanted, &|edge| filter.accepts(edge), Columns::All, &mut |edge, parts| {
-        found.push((edge.clone(), add_up(parts, Columns::All).finish(end)));
+        found.push((edge.clone(), add_up(parts, Columns::All, &mut latency).finish(end)));
     });
     found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     found
@@ -48,26 +48,26 @@ pub fn edges(wanted: Wanted, end: Second, filter: &Filter) -> Vec<(Arc<Edge>, Si
 
 /// What edges have carried, one after the other; the highest number of a frame.
 pub fn sums(wanted: Wanted, end: Second, visit: &mut dyn FnMut(&Arc<Edge>, &Signals)) -> Option<u64> {
-    let all = |_: &Edge| true;
-    walk(wanted, &all, Columns::All, &mut |edge, parts| visit(edge, &add_up(parts, Columns::All).finish(end))).highest
+    let (all, mut latency) = (|_: &Edge| true, SketchSum::default());
+    walk(wanted, &all, Columns::All, &mut |edge, parts| visit(edge, &add_up(parts, Columns::All, &mut latency).finish(end))).highest
 }
 
-fn add_up(parts: &[Part<'_>], columns: Columns) -> Sum {
+fn add_up(parts: &[Part<'_>], columns: Columns, latency: &mut SketchSum) -> Sum {
     let mut sum = Sum::default();
-    parts.iter().for_each(|part| tell(sum.add(part, columns)));
+    sum.add_all(parts, columns, latency);
     sum
 }
 
 /// What each edge has carried in each step in which it has carried anything, edge after edge, steps in order. Stops when `visit` says so.
 pub fn steps(wanted: Wanted, ends: &[Second], filter: &Filter, columns: Columns, visit: &mut dyn FnMut(&Arc<Edge>, usize, &Signals) -> bool) {
-    let mut goes_on = true;
+    let (mut goes_on, mut latency) = (true, SketchSum::default());
     walk(wanted, &|edge| filter.accepts(edge), columns, &mut |edge, parts| {
         let mut ordered = parts.to_vec();
         ordered.sort_by_key(|part| part.step);
         for of_step in ordered.chunk_by(|one, other| one.step == other.step) {
             let step = of_step[0].step;
             let end = ends.get(step).copied().unwrap_or_default();
-            goes_on = goes_on && visit(edge, step, &add_up(of_step, columns).finish(end));
+            goes_on = goes_on && visit(edge, step, &add_up(of_step, columns, &mut latency).finish(end));
         }
     });
 }
@@ -134,7 +134,7 @@ pub fn series(wanted: Wanted, window: &Range<Second>, step: Second, filter: &Fil
         let Some(group) = known.get(&by.key(edge)).copied().or(others) else { return };
         for part in parts {
             if let Some(sum) = sums[group].get_mut(part.step) {
-                tell(sum.get_or_insert_default().add(part, Columns::All));
+                sum.get_or_insert_default().add(part, Columns::All).unwrap_or_else(tell);
             }
         }
     });

@@ -2,9 +2,9 @@
 
 use super::cover::Wanted;
 use super::frame::{Columns, Frame, Part, Sum};
-use super::walk::{tell, walk};
+use super::walk::walk;
 use std::collections::BTreeMap;
-use taut_model::signal::Second;
+use taut_model::signal::{Second, SketchSum};
 
 /// What a level takes up: frames without numbers.
 pub struct Rolled {
@@ -17,17 +17,13 @@ pub struct Rolled {
 /// what is wanted are of this length since 1970. May read from disk.
 pub fn roll_up(wanted: Wanted, span: Second) -> Option<Rolled> {
     let mut made: BTreeMap<Second, Frame> = BTreeMap::new();
-    let mut sums: Vec<(usize, Sum)> = Vec::new();
+    let mut latency = SketchSum::default();
     let seen = walk(wanted, &|_| true, Columns::All, &mut |edge, parts: &[Part<'_>]| {
-        for part in parts {
-            let known = sums.iter().rposition(|(step, _)| *step == part.step).unwrap_or_else(|| {
-                sums.push((part.step, Sum::default()));
-                sums.len() - 1
-            });
-            tell(sums[known].1.add(part, Columns::All));
-        }
-        for (step, sum) in sums.drain(..) {
-            let start = step as Second * span;
+        let mut ordered = parts.to_vec();
+        ordered.sort_by_key(|part| (part.step, part.start));
+        for of_step in ordered.chunk_by(|one, other| one.step == other.step) {
+            let (start, mut sum) = (of_step[0].step as Second * span, Sum::default());
+            sum.add_all(of_step, Columns::All, &mut latency);
             let signals = sum.finish(start.saturating_add(span));
             made.entry(start).or_insert_with(|| Frame::new(start, span, 0)).push(edge.clone(), |out| signals.write(out));
         }

@@ -317,3 +317,145 @@ fn a_disk_that_fails_is_no_reason_to_stop() {
     let store = Store::open(&place, Limits::default()).unwrap();
     assert_eq!(requests(&store.edges(START..START + 17, &Filter::default())), (0..17).sum::<u64>());
 }
+
+fn magic(path: &std::path::Path) -> Vec<u8> {
+    std::fs::read(path).unwrap()[..8].to_vec()
+}
+
+#[test]
+fn a_file_that_was_laid_out_again_says_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(on_disk(directory.path(), 700));
+    let store = Store::open(directory.path(), Limits::default()).unwrap();
+    let windows = [(0, 690), (3, 25), (17, 61), (600, 601), (59, 660)].map(|(from, to)| START + from..START + to);
+    let ask = |store: &Store| {
+        let edges = windows.clone().map(|window| store.edges(window, &Filter::default()));
+        (edges, store.series(START..START + 690, 5, &Filter::default(), By::Edge, 10), store.kept("shop/web", 7), store.gaps(0..START + 690))
+    };
+    let of_logs = ask(&store);
+    assert_eq!(magic(&only_file(directory.path(), "1s-")), log::MAGIC);
+    // One file each time.
+    (0..4).for_each(|_| store.tick(START + 701));
+    let mut paths: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert_eq!(paths.iter().filter(|path| magic(path) == packed::MAGIC).count(), 3, "{paths:?}");
+    assert_eq!(ask(&store), of_logs);
+    drop(store);
+    assert_eq!(ask(&Store::open(directory.path(), Limits::default()).unwrap()), of_logs);
+}
+
+#[test]
+fn a_byte_of_such_a_file_that_changed_does_no_harm() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(on_disk(directory.path(), 8));
+    let store = Store::open(directory.path(), Limits::default()).unwrap();
+    store.tick(START + 9);
+    drop(store);
+    let path = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).find(|path| magic(path) == packed::MAGIC).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let exact: u64 = (0..6).sum();
+    let mut wrong = 0;
+    for at in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x10;
+        std::fs::write(&path, &damaged).unwrap();
+        let store = Store::open(directory.path(), Limits::default()).unwrap();
+        let edges = store.edges(START..START + 6, &Filter::default());
+        // What is damaged is missing, never something else.
+        assert!(requests(&edges) == exact || edges.is_empty(), "{at}: {edges:?}");
+        let durations: u64 = edges.iter().map(|(_, signals)| signals.latency.count()).sum();
+        assert!(durations == requests(&edges) || durations == 0, "{at}");
+        wrong += usize::from(edges.is_empty());
+    }
+    assert!(wrong > 0);
+    let mut cut = whole.clone();
+    while cut.pop().is_some() {
+        std::fs::write(&path, &cut).unwrap();
+        assert!(Store::open(directory.path(), Limits::default()).unwrap().edges(START..START + 6, &Filter::default()).is_empty());
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_laid_out_again_stays_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(on_disk(directory.path(), 8));
+    let path = only_file(directory.path(), "1s-");
+    // No room for the other one.
+    std::fs::create_dir(path.with_extension(packed::UNFINISHED)).unwrap();
+    let store = Store::open(directory.path(), Limits::default()).unwrap();
+    (0..3).for_each(|_| store.tick(START + 9));
+    assert_eq!(magic(&path), log::MAGIC);
+    assert_eq!(requests(&store.edges(START..START + 5, &Filter::default())), 10);
+    drop(store);
+    // A start takes away what an end has left half done.
+    std::fs::remove_dir(path.with_extension(packed::UNFINISHED)).unwrap();
+    std::fs::write(path.with_extension(packed::UNFINISHED), b"half").unwrap();
+    let store = Store::open(directory.path(), Limits::default()).unwrap();
+    assert!(!path.with_extension(packed::UNFINISHED).exists());
+    store.tick(START + 9);
+    assert_eq!((magic(&path), requests(&store.edges(START..START + 5, &Filter::default()))), (packed::MAGIC.to_vec(), 10));
+}
+
+#[test]
+fn names_of_any_kind_and_length_keep_their_totals() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path(), Limits::default()).unwrap();
+    let long = "x".repeat(10_000);
+    // The last two differ only beyond what is written.
+    let names = ["quote\"", "line\nbreak", "back\\slash", "näme\u{0}", "", &format!("{long}1"), &format!("{long}2")].map(str::to_owned);
+    for n in 0..70 {
+        let entries = names.iter().map(|name| (edge(name, "cart", "v1"), signals(3))).collect();
+        store.add(batch("shop/web", n + 1, START + n, entries), START + n + 1);
+        store.tick(START + n + 1);
+    }
+    (71..76).for_each(|n| store.tick(START + n));
+    let window = START..START + 70;
+    assert_eq!(requests(&store.edges(window.clone(), &Filter::default())), 7 * 3 * 70);
+    drop(store);
+    let store = Store::open(directory.path(), Limits::default()).unwrap();
+    for packs in 0..3 {
+        let edges = store.edges(window.clone(), &Filter::default());
+        assert_eq!((edges.len(), requests(&edges)), (6, 7 * 3 * 70), "after {packs}");
+        let named = |name: &str| Filter { workload: Some(name.into()), ..Filter::default() };
+        assert_eq!(requests(&store.edges(window.clone(), &named("line\nbreak"))), 210);
+        assert!(edges.iter().all(|(edge, _)| edge.source.workload.len() <= 2048));
+        store.tick(START + 76);
+    }
+}
+
+#[test]
+fn steps_are_windows_of_each_edge() {
+    let store = filled(400, Limits::default());
+    let windows: Vec<_> = (0..40).map(|n| START + 10 * n..START + 10 * n + 10).collect();
+    let mut found = vec![0; windows.len()];
+    let mut last = None;
+    store.steps(&windows, &Filter::default(), Columns::Counts, &mut |_, step, signals| {
+        assert!(last.replace(step) < Some(step) && signals.latency.is_empty() && signals.outcomes.iter().count() > 0);
+        found[step] = signals.requests;
+        true
+    });
+    let exact: Vec<u64> = (0..40).map(|n| (10 * n..10 * n + 10).sum()).collect();
+    assert_eq!(found, exact);
+    let mut calls = 0;
+    store.steps(&windows, &Filter::default(), Columns::All, &mut |_, _, _| {
+        calls += 1;
+        calls < 3
+    });
+    assert_eq!(calls, 3);
+}
+
+#[test]
+fn what_is_not_in_what_is_coarser_yet_goes_last() {
+    // 50 edges: far more than the ceiling holds.
+    let limits = Limits { memory: 400_000, ..Limits::default() };
+    let store = Store::in_memory(limits);
+    for n in 0..3000 {
+        let entries = (0..50).map(|edge_number| (edge("web", &format!("s{edge_number}"), "v1"), signals(1))).collect();
+        store.add(batch("shop/web", n + 1, START + n, entries), START + n + 1);
+        store.tick(START + n + 1);
+        assert!(store.shared.inner.lock().numbers().memory <= limits.memory);
+    }
+    let hour = START.div_ceil(3600) * 3600;
+    (3001..3010).for_each(|n| store.tick(START + n));
+    assert_eq!(requests(&store.edges(START..hour, &Filter::default())), 50 * (hour - START));
+}

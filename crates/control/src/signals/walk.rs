@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::sync::Arc;
-use taut_model::signal::varint::Malformed;
 use taut_model::signal::{Edge, Second};
 
 /// Edges whose bytes are read from disk at once.
@@ -62,13 +61,6 @@ pub fn walk(wanted: Wanted, accepts: &dyn Fn(&Edge) -> bool, columns: Columns, v
         }
     }
     seen
-}
-
-/// Frames are checked when they are read or taken, so this does not happen.
-pub fn tell(added: Result<(), Malformed>) {
-    if let Err(error) = added {
-        tracing::warn!(%error, "a kept signal cannot be read");
-    }
 }
 
 /// Frames in memory, and packed files with the steps of their frames.

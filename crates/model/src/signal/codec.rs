@@ -2,6 +2,7 @@
 //! 50 bytes and an idle connection's is three.
 
 use super::varint::{Malformed, Reader, put, put_text};
+use super::sketch::SketchSum;
 use super::{Edge, Gauges, Outcome, Party, Protocol, Reporter, Security, ServiceName, Signals};
 use std::sync::Arc;
 
@@ -93,6 +94,19 @@ impl Signals {
         let (has_latency, gauges) = self.add_counts(&mut reader)?;
         if has_latency {
             self.latency.merge_written(&mut reader)?;
+        }
+        if reader.is_empty() { Ok(gauges) } else { Err(Malformed::Value) }
+    }
+
+    /// The same with durations added up apart: for many.
+    ///
+    /// # Errors
+    /// See [`Signals::read`]; what was added until then stays.
+    pub fn add_written_apart(&mut self, bytes: &[u8], latency: &mut SketchSum) -> Result<Gauges, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let (has_latency, gauges) = self.add_counts(&mut reader)?;
+        if has_latency {
+            latency.add_written(&mut reader)?;
         }
         if reader.is_empty() { Ok(gauges) } else { Err(Malformed::Value) }
     }

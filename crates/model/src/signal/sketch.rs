@@ -199,30 +199,11 @@ impl Sketch {
     /// # Errors
     /// The bytes are no sketch. What was added until then stays: throw this one away.
     pub fn merge_written(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
-        let length = reader.small::<usize>()?;
-        if length > MOST_BUCKETS {
-            return Err(Malformed::TooLarge);
-        }
-        self.buckets.reserve(if self.buckets.is_empty() { length } else { 0 });
-        let (mut at, mut number, mut count) = (0, 0_u16, 0_u64);
-        for position in 0..length {
-            let step = reader.small::<u16>()?;
-            number = number.checked_add(step).filter(|number| usize::from(*number) < MOST_BUCKETS).ok_or(Malformed::TooLarge)?;
-            let times = reader.number()?;
-            if times == 0 || (position > 0 && step == 0) {
-                return Err(Malformed::Value);
-            }
-            count = count.checked_add(times).ok_or(Malformed::TooLarge)?;
-            at = self.add_from(at, number, times);
-        }
-        let (sum, max) = (reader.number()?, reader.number()?);
-        let fits = if length == 0 { sum == 0 && max == 0 } else { bucket(max) == number && sum >= max };
-        if !fits {
-            return Err(Malformed::Value);
-        }
-        self.count = self.count.saturating_add(count);
-        self.sum = self.sum.saturating_add(sum);
-        self.max = self.max.max(max);
+        let mut at = 0;
+        let totals = read_written(reader, |bucket, times| at = self.add_from(at, bucket, times))?;
+        self.count = self.count.saturating_add(totals.count);
+        self.sum = self.sum.saturating_add(totals.sum);
+        self.max = self.max.max(totals.max);
         Ok(())
     }
 
@@ -238,5 +219,81 @@ impl Sketch {
         let (mut sketch, mut reader) = (Self::default(), Reader::new(bytes));
         sketch.merge_written(&mut reader)?;
         if reader.is_empty() { Ok(sketch) } else { Err(Malformed::Value) }
+    }
+}
+
+/// What stands beside the buckets of a written sketch.
+struct Totals {
+    count: u64,
+    sum: u64,
+    max: u64,
+}
+
+/// Reads a written sketch, bucket by bucket.
+fn read_written(reader: &mut Reader<'_>, mut visit: impl FnMut(u16, u64)) -> Result<Totals, Malformed> {
+    let length = reader.small::<usize>()?;
+    if length > MOST_BUCKETS {
+        return Err(Malformed::TooLarge);
+    }
+    let (mut number, mut count) = (0_u16, 0_u64);
+    for position in 0..length {
+        let step = reader.small::<u16>()?;
+        number = number.checked_add(step).filter(|number| usize::from(*number) < MOST_BUCKETS).ok_or(Malformed::TooLarge)?;
+        let times = reader.number()?;
+        if times == 0 || (position > 0 && step == 0) {
+            return Err(Malformed::Value);
+        }
+        count = count.checked_add(times).ok_or(Malformed::TooLarge)?;
+        visit(number, times);
+    }
+    let (sum, max) = (reader.number()?, reader.number()?);
+    let fits = if length == 0 { sum == 0 && max == 0 } else { bucket(max) == number && sum >= max };
+    if fits { Ok(Totals { count, sum, max }) } else { Err(Malformed::Value) }
+}
+
+/// Adds up many written sketches: a place for each bucket there can be, so that none has to be looked for and nothing is allocated on the
+/// way. Made once, used again and again.
+#[derive(Clone, Debug)]
+pub struct SketchSum {
+    places: Box<[u64]>,
+    /// The places that may hold something.
+    touched: std::ops::Range<usize>,
+    totals: Sketch,
+}
+
+impl Default for SketchSum {
+    fn default() -> Self {
+        Self { places: vec![0; MOST_BUCKETS].into(), touched: MOST_BUCKETS..0, totals: Sketch::default() }
+    }
+}
+
+impl SketchSum {
+    /// # Errors
+    /// See [`Sketch::merge_written`].
+    pub fn add_written(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        let (places, touched) = (&mut self.places, &mut self.touched);
+        let totals = read_written(reader, |bucket, times| {
+            let at = usize::from(bucket);
+            // Below MOST_BUCKETS, as was checked.
+            places[at] = places[at].saturating_add(times);
+            *touched = touched.start.min(at)..touched.end.max(at + 1);
+        })?;
+        self.totals.count = self.totals.count.saturating_add(totals.count);
+        self.totals.sum = self.totals.sum.saturating_add(totals.sum);
+        self.totals.max = self.totals.max.max(totals.max);
+        Ok(())
+    }
+
+    /// The sum; the next one begins.
+    pub fn take(&mut self) -> Sketch {
+        let touched = std::mem::replace(&mut self.touched, MOST_BUCKETS..0);
+        let mut sketch = std::mem::take(&mut self.totals);
+        if let Some(places) = self.places.get_mut(touched.clone()) {
+            sketch.buckets.reserve_exact(places.iter().filter(|times| **times > 0).count());
+            // Numbers of buckets are below MOST_BUCKETS.
+            let held = places.iter_mut().zip(touched.start as u16..).filter(|(times, _)| **times > 0);
+            sketch.buckets.extend(held.map(|(times, bucket)| (bucket, std::mem::take(times))));
+        }
+        sketch
     }
 }

@@ -74,6 +74,20 @@ proptest! {
     }
 
     #[test]
+    fn sums_of_written_sketches_are_what_merging_gives(all in prop::collection::vec(values(), 0..5), again in values()) {
+        let mut sum = SketchSum::default();
+        for all in [all, vec![again]] {
+            let mut merged = Sketch::default();
+            for values in all {
+                let bytes = sketch(&values).to_bytes();
+                merged.merge(&sketch(&values));
+                sum.add_written(&mut Reader::new(&bytes)).unwrap();
+            }
+            prop_assert_eq!(sum.take(), merged);
+        }
+    }
+
+    #[test]
     fn a_sketch_comes_back_from_its_bytes(values in values()) {
         let sketch = sketch(&values);
         prop_assert_eq!(Sketch::from_bytes(&sketch.to_bytes()), Ok(sketch));
