@@ -4,9 +4,9 @@ use super::Trust;
 use crate::authority::CLOCK_SKEW;
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::time::Duration;
-use taut_model::problem::Severity;
+use taut_model::problem::{Problem, Severity};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -25,9 +25,21 @@ pub struct Alarm {
 }
 
 impl Alarm {
+    /// As findings about objects are told, though it is about none.
     pub fn to_json(&self) -> Value {
-        let severity = if self.severity == Severity::Error { "error" } else { "warning" };
-        json!({"severity": severity, "code": "Trust", "of": self.of, "text": self.text})
+        let problem = Problem {
+            severity: self.severity,
+            code: "Trust",
+            object: None,
+            path: String::new(),
+            location: None,
+            message: self.text.clone(),
+            help: None,
+            excerpt: None,
+        };
+        let mut value = serde_json::to_value(problem).unwrap_or_default();
+        (value["of"], value["text"]) = (self.of.as_str().into(), self.text.as_str().into());
+        value
     }
 }
 
