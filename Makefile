@@ -5,7 +5,7 @@ PROFILE ?= demo
 # The dashboard needs Node.js of this version or newer; without it everything else is built all the same.
 NODE ?= 20
 
-.PHONY: demo test lint build dashboard dashboard-lint bench bench-quick clean
+.PHONY: demo test lint build release dashboard dashboard-lint bench bench-quick clean
 
 demo: dashboard ## Build, and run the bookstore with its mesh
 	$(CARGO) build --profile $(PROFILE) -p taut
@@ -34,6 +34,10 @@ dashboard-lint: dashboard ## Types, format and unit tests of the dashboard, wher
 
 build: dashboard ## What to install
 	$(CARGO) build --release -p taut -p taut-proxy
+
+release: build ## The same, with taut-proxy built again for what a run under load has shown (needs rustup's llvm-tools and what `make bench` needs)
+	$(CARGO) run -q --release -p xtask -- pgo
+	cp target/pgo/tuned/*/release/taut-proxy target/release/taut-proxy
 
 bench: build ## Throughput, CPU, latency and memory of the two-proxy path beside other proxies'; then the plan's times
 	$(CARGO) build -q --release -p xtask

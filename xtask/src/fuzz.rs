@@ -1,5 +1,6 @@
 //! `cargo xtask fuzz`: runs the fuzz targets of `fuzz/` for a bounded time each, from the kept corpus on. Installs nothing.
 
+use crate::target_directory;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -58,7 +59,7 @@ impl Target<'_> {
 
     /// Where the fuzzer writes: the kept corpus grows only on purpose.
     fn found(&self) -> PathBuf {
-        target_directory(self.root).join("found").join(self.name)
+        fuzz_directory(self.root).join("found").join(self.name)
     }
 
     fn fuzz(&self, seconds: u32) -> Result<(), String> {
@@ -84,7 +85,7 @@ impl Target<'_> {
     fn libfuzzer(&self, corpora: &[PathBuf], options: &[String]) -> Result<(), String> {
         // No sanitizer: the crates hold no unsafe code, and without one a stable compiler will do.
         let mut command = Command::new("cargo");
-        command.current_dir(self.root.join("fuzz")).args(["fuzz", "run", "--sanitizer", "none", "--target-dir"]).arg(target_directory(self.root));
+        command.current_dir(self.root.join("fuzz")).args(["fuzz", "run", "--sanitizer", "none", "--target-dir"]).arg(fuzz_directory(self.root));
         command.arg(self.name).args(corpora).arg("--").args(options);
         match command.status() {
             Ok(status) if status.success() => Ok(()),
@@ -97,8 +98,8 @@ impl Target<'_> {
     }
 }
 
-fn target_directory(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from).join("fuzz")
+fn fuzz_directory(root: &Path) -> PathBuf {
+    target_directory(root).join("fuzz")
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ mod bench;
 mod features;
 mod fuzz;
 mod load;
+mod pgo;
 mod proto;
 mod schemas;
 mod tidy;
 
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -58,6 +59,8 @@ enum Chore {
         #[arg(long)]
         keep: bool,
     },
+    /// Build taut-proxy for what it does most, as a run under load shows: profile-guided optimization (needs rustup's llvm-tools)
+    Pgo,
     /// Benchmarks against other proxies on this machine
     Bench {
         #[command(subcommand)]
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Chore::Bench { what: Bench::Plan(options) } => bench::plan::run(&options),
         Chore::Bench { what: Bench::Overload(options) } => bench::overload::run(&options),
         Chore::Bench { what: Bench::Signals(options) } => bench::signals::run(&options),
+        Chore::Pgo => pgo::run(),
         Chore::Fuzz { target, seconds, keep } => fuzz::run(target.as_deref(), seconds, keep),
     };
     match outcome {
@@ -97,4 +101,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Where cargo builds.
+fn target_directory(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
