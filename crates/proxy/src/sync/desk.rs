@@ -92,7 +92,7 @@ pub(super) fn answer(sync: &Sync, asked: Ask) -> Answer {
         Some(ask::What::Exchange(request_id)) => exchanges(sync, &request_id).map(|found| found.to_string()),
         Some(ask::What::Config(_)) => Some(sync.status.config().to_string()),
         Some(ask::What::Tap(wanted)) => Some(tap(sync, &wanted).to_string()),
-        Some(ask::What::Failed(wanted)) => Some(failed(sync.sink.since(OLDEST).records, &wanted).to_string()),
+        Some(ask::What::Failed(wanted)) => Some(failed(sync.sink.since(OLDEST).records.iter().map(|kept| &kept.record), &wanted).to_string()),
         // A newer control plane may ask what this proxy does not know. Profiles are not answered here: they take long.
         Some(ask::What::Profile(_)) | None => None,
     };
@@ -165,12 +165,12 @@ const MOST_FAILED: usize = 20;
 const MOST_REASONS: usize = 64;
 
 /// The newest failures of a service by reason. Those without a request id cannot be asked about further and are left out.
-fn failed(records: Vec<Kept>, wanted: &Failed) -> Value {
+fn failed<'a>(records: impl DoubleEndedIterator<Item = &'a Record>, wanted: &Failed) -> Value {
     let most = usize::try_from(wanted.most).unwrap_or(MOST_FAILED).clamp(1, MOST_FAILED);
     let mut found: BTreeMap<String, usize> = BTreeMap::new();
     let mut told = Vec::new();
-    for record in records.iter().rev() {
-        let Record::Exchange(record) = &record.record else { continue };
+    for record in records.rev() {
+        let Record::Exchange(record) = record else { continue };
         if *record.edge.service_host != *wanted.host || record.request_id == Id::None {
             continue;
         }
@@ -274,6 +274,7 @@ mod tests {
             status,
             grpc_status: None,
             failure: reason.map(failure),
+            would_deny: None,
             request_bytes: 0,
             response_bytes: 0,
             duration_us: 1,
@@ -296,7 +297,7 @@ mod tests {
         ];
         records.extend((10..20).map(|id| exchange(host, id, 503, Some("no_endpoint"))));
         records.push(exchange(host, 30, 500, None));
-        let told = failed(records, &Failed { host: host.into(), most: 3 });
+        let told = failed(records.iter(), &Failed { host: host.into(), most: 3 });
         let said: Vec<_> = told["exchanges"].as_array().unwrap().iter().map(|one| (one["requestId"].as_str().unwrap(), &one["reason"])).collect();
         let id = |number: u128| format!("{number:032x}");
         let unavailable = json!("no_endpoint");

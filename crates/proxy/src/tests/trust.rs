@@ -138,6 +138,9 @@ fn deny_all(snapshot: &mut Snapshot) {
         selector: Default::default(),
         action: taut_model::policy::AuthorizationAction::Allow,
         rules: Vec::new(),
+        dry_run: false,
+        provider: None,
+        services: Vec::new(),
     };
     snapshot.authorizations.insert("nothing".to_owned(), Arc::new(policy));
 }
