@@ -139,7 +139,7 @@ fn deny_all(snapshot: &mut Snapshot) {
         action: taut_model::policy::AuthorizationAction::Allow,
         rules: Vec::new(),
         dry_run: false,
-        provider: None,
+        provider: String::new(),
         services: Vec::new(),
     };
     snapshot.authorizations.insert("nothing".to_owned(), Arc::new(policy));
