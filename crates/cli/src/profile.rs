@@ -16,7 +16,7 @@ const EXAMPLES: &str = "Examples:
   taut profile reviews-v1 -o reviews.pb.gz && go tool pprof -http=: reviews.pb.gz
   taut profile reviews-v1 --heap
 
-Sampling costs the process less than 1 % of its CPU time while it lasts. It needs the role operator.";
+A stack is noted 99 times per second of CPU time that the process spends; an idle one is not woken. It needs the role operator.";
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]

@@ -2,22 +2,24 @@
 //! while nobody asks.
 //!
 //! CPU time is sampled by the system's own timer, which counts only time that is spent (`ITIMER_PROF`): 99 times per second of it, a
-//! signal has the thread that runs note its stack. So an idle program is not woken up, and a busy one loses less than 1 %.
+//! signal has the thread that runs note its stack. So an idle program is not woken up.
 
 mod pprof;
+mod sampler;
+mod symbols;
 mod table;
 
 // Links the allocator that is asked below.
 use mimalloc as _;
 
-use ::pprof::{ProfilerGuard, ProfilerGuardBuilder};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Samples per second of CPU time: not a divisor of what programs do regularly.
-const FREQUENCY: i32 = 99;
+const FREQUENCY: u32 = 99;
 /// More than that needs nobody, and whoever asks waits.
 pub const LONGEST_SECONDS: u32 = 20;
 
@@ -48,7 +50,6 @@ impl std::error::Error for NoProfile {}
 struct Stack {
     /// The innermost first.
     functions: Vec<String>,
-    thread: String,
     times: u64,
 }
 
@@ -65,15 +66,13 @@ static TAKING: AtomicBool = AtomicBool::new(false);
 
 /// Sampling that goes on until it is finished or dropped.
 pub struct Sampling {
-    guard: ProfilerGuard<'static>,
     length: Duration,
-    _turn: Turn,
 }
 
-struct Turn;
-
-impl Drop for Turn {
+impl Drop for Sampling {
     fn drop(&mut self) {
+        // Of one that was not finished; what was seen is of no interest.
+        let _ = sampler::stop();
         TAKING.store(false, Ordering::Release);
     }
 }
@@ -89,11 +88,9 @@ pub fn sample(seconds: u32) -> Result<Sampling, NoProfile> {
     if TAKING.swap(true, Ordering::Acquire) {
         return Err(NoProfile::Busy);
     }
-    let turn = Turn;
-    // Stacks are not walked from inside the code that walks stacks, nor from the system's page of code, which has no tables for it.
-    let builder = ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&["libgcc", "ld-linux", "vdso"]);
-    let guard = builder.build().map_err(|error| NoProfile::Refused(error.to_string()))?;
-    Ok(Sampling { guard, length: Duration::from_secs(seconds.into()), _turn: turn })
+    let sampling = Sampling { length: Duration::from_secs(seconds.into()) };
+    sampler::start(FREQUENCY)?;
+    Ok(sampling)
 }
 
 impl Sampling {
@@ -106,20 +103,22 @@ impl Sampling {
     /// # Errors
     /// What was sampled cannot be read.
     pub fn finish(self) -> Result<Cpu, NoProfile> {
-        let report = self.guard.report().build().map_err(|error| NoProfile::Refused(error.to_string()))?;
-        let stack = |(frames, times): (&::pprof::Frames, &isize)| Stack {
-            functions: frames.frames.iter().flatten().map(::pprof::Symbol::name).collect(),
-            thread: frames.thread_name.clone(),
-            times: u64::try_from(*times).unwrap_or_default(),
-        };
-        let mut stacks: Vec<Stack> = report.data.iter().map(stack).collect();
-        stacks.sort();
+        let mut symbols = symbols::Symbols::of_this_process();
+        let mut names: BTreeMap<usize, String> = BTreeMap::new();
+        let mut counts: BTreeMap<Vec<String>, u64> = BTreeMap::new();
+        for addresses in sampler::stop()? {
+            // A call returns to what comes after it, which may be another function.
+            let inside = addresses.iter().enumerate().map(|(depth, address)| address - usize::from(depth > 0));
+            let functions = inside.map(|address| names.entry(address).or_insert_with(|| symbols.name(address)).clone()).collect();
+            *counts.entry(functions).or_default() += 1;
+        }
+        let stacks: Vec<Stack> = counts.into_iter().map(|(functions, times)| Stack { functions, times }).collect();
         Ok(told(&stacks, self.length))
     }
 }
 
 fn told(stacks: &[Stack], length: Duration) -> Cpu {
-    let period = Duration::from_secs(1) / FREQUENCY.unsigned_abs();
+    let period = Duration::from_secs(1) / FREQUENCY;
     Cpu { pprof: pprof::encode(stacks, period, length), text: table::render(stacks, period, length) }
 }
 
@@ -185,7 +184,7 @@ mod tests {
             sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
         }
         let cpu = one.finish().unwrap();
-        assert!(cpu.pprof.starts_with(&[0x1f, 0x8b]) && cpu.text.contains("SELF"), "{}", cpu.text);
+        assert!(cpu.pprof.starts_with(&[0x1f, 0x8b]) && cpu.text.contains("one_profile_at_a_time"), "{}", cpu.text);
         drop(sample(1).unwrap());
     }
 }

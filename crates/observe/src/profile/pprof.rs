@@ -62,18 +62,15 @@ pub fn encode(stacks: &[Stack], period: Duration, length: Duration) -> Vec<u8> {
     // A location stands for each function, under the same number, from 1 on.
     let mut functions: HashMap<&str, u64> = HashMap::new();
     for stack in stacks {
-        let (mut sample, mut locations, mut values, mut label) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut sample, mut locations, mut values) = (Vec::new(), Vec::new(), Vec::new());
         for name in &stack.functions {
             let next = functions.len() as u64 + 1;
             put(&mut locations, *functions.entry(name).or_insert(next));
         }
         put(&mut values, stack.times);
         put(&mut values, stack.times.saturating_mul(nanos(period)));
-        number(&mut label, 1, texts.number("thread"));
-        number(&mut label, 2, texts.number(&stack.thread));
         bytes(&mut sample, 1, &locations);
         bytes(&mut sample, 2, &values);
-        bytes(&mut sample, 3, &label);
         bytes(&mut out, SAMPLE, &sample);
     }
     let mut functions: Vec<(u64, &str)> = functions.into_iter().map(|(name, number)| (number, name)).collect();
@@ -117,15 +114,14 @@ mod tests {
 
     #[test]
     fn a_profile_is_what_the_format_says() {
-        let stack =
-            |names: &[&str], times| Stack { functions: names.iter().map(|name| (*name).to_owned()).collect(), thread: "worker-1".into(), times };
+        let stack = |names: &[&str], times| Stack { functions: names.iter().map(|name| (*name).to_owned()).collect(), times };
         let gzip = encode(&[stack(&["inner", "main"], 3), stack(&["main"], 1)], Duration::from_millis(10), Duration::from_secs(2));
         let mut bytes = Vec::new();
         GzDecoder::new(&gzip[..]).read_to_end(&mut bytes).unwrap();
         let all = fields(&bytes);
         let of = |field: u64| all.iter().filter(move |(number, ..)| *number == field);
         let texts: Vec<String> = of(STRING_TABLE).map(|(.., text)| String::from_utf8(text.clone()).unwrap()).collect();
-        assert_eq!(texts, ["", "samples", "count", "cpu", "nanoseconds", "thread", "worker-1", "inner", "main"]);
+        assert_eq!(texts, ["", "samples", "count", "cpu", "nanoseconds", "inner", "main"]);
         let samples: Vec<_> = of(SAMPLE).map(|(.., sample)| fields(sample)).collect();
         let packed = |bytes: &[u8]| {
             let (mut reader, mut numbers) = (Reader::new(bytes), Vec::new());
@@ -137,7 +133,7 @@ mod tests {
         assert_eq!((packed(&samples[0][0].2), packed(&samples[0][1].2)), (vec![1, 2], vec![3, 30_000_000]));
         assert_eq!(packed(&samples[1][0].2), [2]);
         let names: Vec<_> = of(FUNCTION).map(|(.., function)| fields(function).iter().map(|(_, value, _)| *value).collect::<Vec<_>>()).collect();
-        assert_eq!(names, [[1, 7], [2, 8]]);
+        assert_eq!(names, [[1, 5], [2, 6]]);
         assert_eq!(of(DURATION_NANOS).next().unwrap().1, 2_000_000_000);
     }
 }

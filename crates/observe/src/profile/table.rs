@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn the_hottest_comes_first() {
-        let stack = |names: &[&str], times| Stack { functions: names.iter().map(|name| (*name).to_owned()).collect(), thread: "t".into(), times };
+        let stack = |names: &[&str], times| Stack { functions: names.iter().map(|name| (*name).to_owned()).collect(), times };
         let table = render(&[stack(&["inner", "main", "main"], 3), stack(&["main"], 1)], Duration::from_millis(10), Duration::from_secs(2));
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines, ["4 samples: 0.04 s of CPU time in 2 s", "   SELF     ALL  FUNCTION", "  75.0%   75.0%  inner", "  25.0%  100.0%  main"]);
