@@ -22,9 +22,9 @@ mod reporters;
 mod roll;
 mod segment;
 mod table;
-mod walk;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use filter::{By, Filter, Key, Reports};
 pub use frame::Columns;

@@ -1,7 +1,7 @@
 //! What is written to disk at once, and what is known of each file without reading it.
 
-use super::frame::Frame;
 use super::directory::Directory;
+use super::frame::Frame;
 use super::reporters::Gap;
 use parking_lot::Mutex;
 use std::ops::Range;

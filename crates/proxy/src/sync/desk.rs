@@ -219,12 +219,7 @@ mod tests {
         let said: Vec<_> = told["exchanges"].as_array().unwrap().iter().map(|one| (one["requestId"].as_str().unwrap(), &one["reason"])).collect();
         let id = |number: u128| format!("{number:032x}");
         let unavailable = json!("no_endpoint");
-        assert_eq!(said, [
-            (id(30).as_str(), &json!("http_5xx")),
-            (&id(19), &unavailable),
-            (&id(18), &unavailable),
-            (&id(17), &unavailable)
-        ]);
+        assert_eq!(said, [(id(30).as_str(), &json!("http_5xx")), (&id(19), &unavailable), (&id(18), &unavailable), (&id(17), &unavailable)]);
         assert_eq!((&told["exchanges"][1]["from"], &told["exchanges"][1]["path"]), (&json!("shop/web-v1"), &json!("/a \"b\"\n")));
     }
 
