@@ -118,6 +118,7 @@ fn exchange(edge: record::Edge, path: Text) -> ExchangeRecord {
         status: 200,
         grpc_status: None,
         failure: None,
+        would_deny: None,
         request_bytes: 10,
         response_bytes: 100,
         duration_us: 2000,
@@ -169,8 +170,7 @@ fn edge(source: u64, service: u64, version: u64) -> Arc<Edge> {
 
 /// Requests with durations around 8 ms and a long tail; one in a thousand fails.
 fn signals(dice: &mut fastrand::Rng, requests: u64) -> Signals {
-    let mut signals =
-        Signals { requests, request_bytes: 200 * requests, response_bytes: 4000 * requests, in_flight: 2, ..Signals::default() };
+    let mut signals = Signals { requests, request_bytes: 200 * requests, response_bytes: 4000 * requests, in_flight: 2, ..Signals::default() };
     for _ in 0..requests {
         let spread = dice.f64() + dice.f64() + dice.f64() - 1.5;
         signals.latency.record((8000.0 * (spread * 1.5).exp()) as u64);

@@ -7,13 +7,14 @@ use super::labels::{Doing, LabelSet, NAME, SetId, Sets};
 use super::over_time::{mean, variance};
 use super::quantile::quantile;
 use super::series::Failure;
+use foldhash::quality::RandomState;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
 /// Groups in the order in which they were met.
 struct Groups {
     all: Vec<(SetId, Vec<Point>)>,
-    known: HashMap<SetId, usize>,
+    known: HashMap<SetId, usize, RandomState>,
 }
 
 impl Groups {
@@ -38,7 +39,7 @@ pub fn aggregate(
     place: usize,
     sets: &mut Sets,
 ) -> Result<Vec<Point>, Failure> {
-    let mut groups = Groups { all: vec![], known: HashMap::new() };
+    let mut groups = Groups { all: vec![], known: HashMap::default() };
     if by == Aggregation::CountValues {
         let Some(Value::Text(label)) = parameter else { return Ok(vec![]) };
         count_values(&mut groups, points, &label, grouping, sets)?;

@@ -8,6 +8,7 @@ use super::expression::{At, Call, Expression, Kind, Node, Over, Select, Shift, S
 use super::labels::{LabelSet, SetId, Sets};
 use super::over_time::{extrapolated, predict, quantile_over};
 use super::series::{Budget, Failure, Sample, Selector, Series, Source, Window};
+use foldhash::quality::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -217,7 +218,7 @@ impl<'a> Evaluation<'a> {
     fn tracks(&mut self, node: &Node, times: Times) -> Result<Vec<Track>, Failure> {
         self.prepare(node, times)?;
         let mut tracks: Vec<Track> = Vec::new();
-        let mut known: HashMap<SetId, usize> = HashMap::new();
+        let mut known: HashMap<SetId, usize, RandomState> = HashMap::default();
         let unlabelled = self.sets.id(LabelSet::default());
         for at in times.steps() {
             let points = match self.at(node, at)? {
@@ -320,7 +321,7 @@ impl<'a> Evaluation<'a> {
 /// Two series may have become the same by losing their names.
 fn distinct(value: &Value) -> Result<(), Failure> {
     let Value::Vector(points) = value else { return Ok(()) };
-    let mut seen = HashSet::with_capacity(points.len());
+    let mut seen = HashSet::with_capacity_and_hasher(points.len(), RandomState::default());
     match points.iter().all(|point| seen.insert(point.set)) {
         true => Ok(()),
         false => Err(Failure::Execution("vector cannot contain metrics with the same labelset".to_owned())),

@@ -1,5 +1,6 @@
 //! Sets of labels, and their numbers within one evaluation, so that each change of a set is computed once and not at every step.
 
+use foldhash::quality::RandomState;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -70,9 +71,9 @@ pub enum Doing {
 #[derive(Default)]
 pub struct Sets {
     all: Vec<LabelSet>,
-    ids: HashMap<LabelSet, SetId>,
-    derived: HashMap<(Doing, SetId), SetId>,
-    joined: HashMap<(usize, SetId, SetId), SetId>,
+    ids: HashMap<LabelSet, SetId, RandomState>,
+    derived: HashMap<(Doing, SetId), SetId, RandomState>,
+    joined: HashMap<(usize, SetId, SetId), SetId, RandomState>,
 }
 
 impl Sets {

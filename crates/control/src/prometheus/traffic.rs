@@ -134,7 +134,7 @@ impl Source for Traffic {
         let bounds = self.bounds(window);
         let histories = self.histories(selector, &bounds, budget)?;
         let blind = self.blind(&bounds);
-        let mut sums: HashMap<LabelSet, Changes> = HashMap::new();
+        let mut sums: HashMap<LabelSet, Changes, foldhash::quality::RandomState> = HashMap::default();
         for history in histories.into_all() {
             for (slot, changes) in history.changes() {
                 let labels = labels_of(&history, slot);

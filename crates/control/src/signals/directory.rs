@@ -1,5 +1,6 @@
 //! What a packed file holds, and where: kept in memory so that a reader goes straight to the edges it wants.
 
+use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::ops::Range;
@@ -35,7 +36,7 @@ pub fn place(ends: &[u32], edge: usize) -> Range<u64> {
 
 /// The one address of each edge that files name, so that an edge in thirty files is in memory once.
 #[derive(Debug, Default)]
-pub struct Addresses(Mutex<HashSet<Arc<Edge>>>);
+pub struct Addresses(Mutex<HashSet<Arc<Edge>, RandomState>>);
 
 impl Addresses {
     pub fn of(&self, edge: Edge) -> Arc<Edge> {

@@ -1,12 +1,12 @@
 //! A frame: what all edges have signalled in one span of time, as bytes. It does not change any more; frames of the same span add up.
 
-use std::collections::HashMap;
+use super::address::ByAddress;
 use std::sync::Arc;
 use taut_model::signal::varint::{Malformed, Reader};
 use taut_model::signal::{Edge, Gauges, Second, Signals, SketchSum};
 
-/// Signals by edge while they are being summed.
-pub type Sums = HashMap<Arc<Edge>, Signals>;
+/// Signals by edge while they are being summed: by its address, which [`super::table::Table`] makes the one it has.
+pub type Sums = ByAddress<(Arc<Edge>, Signals)>;
 
 #[derive(Debug)]
 pub struct Frame {
@@ -29,10 +29,10 @@ impl Frame {
     /// what they add up lies in the order in which it is wanted.
     pub fn seal(start: Second, span: Second, number: u64, sums: &Sums) -> Self {
         let mut frame = Self::new(start, span, number);
-        let mut ordered: Vec<(&Arc<Edge>, &Signals)> = sums.iter().collect();
-        ordered.sort_unstable_by_key(|(edge, _)| Arc::as_ptr(edge) as usize);
+        let mut ordered: Vec<(usize, &(Arc<Edge>, Signals))> = sums.iter().map(|(address, sum)| (*address, sum)).collect();
+        ordered.sort_unstable_by_key(|(address, _)| *address);
         frame.entries.reserve_exact(sums.len());
-        for (edge, signals) in ordered {
+        for (_, (edge, signals)) in ordered {
             frame.push(edge.clone(), |out| signals.write(out));
         }
         frame.bytes.shrink_to_fit();
@@ -121,18 +121,6 @@ impl<'a> Written<'a> {
             }
         }
     }
-
-    fn add_to(self, signals: &mut Signals, columns: Columns) -> Result<Gauges, Malformed> {
-        match (self, columns) {
-            (Self::Whole(bytes), Columns::All) => signals.add_written(bytes),
-            (Self::Whole(counts) | Self::Apart(counts, _), Columns::Counts) | (Self::Apart(counts, []), _) => signals.add_written_counts(counts),
-            (Self::Apart(counts, latency), Columns::All) => {
-                let gauges = signals.add_written_counts(counts)?;
-                signals.add_written_latency(latency)?;
-                Ok(gauges)
-            }
-        }
-    }
 }
 
 /// What an edge has in one frame.
@@ -162,18 +150,11 @@ pub struct Sum {
     newest: Second,
 }
 
-/// Frames are checked when they are read or taken, so this does not happen.
-pub fn tell(error: Malformed) {
-    tracing::warn!(%error, "a kept signal cannot be read");
-}
-
 impl Sum {
-    /// # Errors
-    /// The bytes are no signals.
-    pub fn add(&mut self, part: &Part<'_>, columns: Columns) -> Result<(), Malformed> {
-        let gauges = part.written.add_to(&mut self.signals, columns)?;
-        self.note(part, gauges);
-        Ok(())
+    /// Adds what others have carried.
+    pub fn merge(&mut self, other: Self) {
+        self.signals.merge(&other.signals);
+        other.moments.into_iter().for_each(|moment| self.note(moment));
     }
 
     /// Adds many at once, to what has no durations yet.
@@ -181,31 +162,31 @@ impl Sum {
         for part in parts {
             let added = match columns {
                 Columns::All => part.written.add_apart(&mut self.signals, latency),
-                Columns::Counts => part.written.add_to(&mut self.signals, columns),
+                Columns::Counts => self.signals.add_written_counts(part.written.counts()),
             };
             match added {
-                Ok(gauges) => self.note(part, gauges),
-                Err(error) => tell(error),
+                Ok(gauges) => self.note(Moment { start: part.start, end: part.end, gauges }),
+                // Frames are checked when they are read or taken, so this does not happen.
+                Err(error) => tracing::warn!(%error, "a kept signal cannot be read"),
             }
         }
         self.signals.latency = latency.take();
     }
 
-    fn note(&mut self, part: &Part<'_>, gauges: Gauges) {
-        let Part { start, end, .. } = *part;
+    fn note(&mut self, new: Moment) {
         // Mostly they come in the order of time.
-        if self.moments.is_empty() || self.newest < start {
-            self.newest = start;
-            self.moments.push(Moment { start, end, gauges });
+        if self.moments.is_empty() || self.newest < new.start {
+            self.newest = new.start;
+            self.moments.push(new);
             return;
         }
-        match self.moments.iter_mut().rev().find(|moment| moment.start == start) {
+        match self.moments.iter_mut().rev().find(|moment| moment.start == new.start) {
             Some(moment) => {
-                moment.end = moment.end.max(end);
-                moment.gauges.connections = moment.gauges.connections.saturating_add(gauges.connections);
-                moment.gauges.in_flight = moment.gauges.in_flight.saturating_add(gauges.in_flight);
+                moment.end = moment.end.max(new.end);
+                moment.gauges.connections = moment.gauges.connections.saturating_add(new.gauges.connections);
+                moment.gauges.in_flight = moment.gauges.in_flight.saturating_add(new.gauges.in_flight);
             }
-            None => self.moments.push(Moment { start, end, gauges }),
+            None => self.moments.push(new),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the store knows, behind its lock: open seconds, frames in memory, files, and which of them answer for a window.
 
+use super::address::address;
 use super::cover::{Cover, Wanted};
 use super::disk::{Disk, Reading};
 use super::frame::{Frame, Sums};
@@ -11,6 +12,7 @@ use super::table::Table;
 use super::{GRACE, LONGEST_DELAY};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -87,7 +89,10 @@ impl Inner {
         open.batches.push(Contained { proxy, epoch, sequence, last });
         for (edge, signals) in entries {
             let edge = self.table.admit(edge, signals.requests + signals.opened + signals.connections, now);
-            open.sums.entry(edge).or_default().merge(&signals);
+            match open.sums.entry(address(&edge)) {
+                Entry::Occupied(mut known) => known.get_mut().1.merge(&signals),
+                Entry::Vacant(place) => drop(place.insert((edge, signals))),
+            }
         }
         believed
     }

@@ -7,6 +7,7 @@
 //! A batch is acknowledged when the frame that holds it is written, and the frame says which batches it holds: after a crash, proxies
 //! send what was not acknowledged, and nothing counts twice. A disk that fails is no reason to stop: the store goes on in memory.
 
+mod address;
 mod cover;
 mod directory;
 mod disk;

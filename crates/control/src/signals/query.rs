@@ -2,7 +2,7 @@
 
 use super::cover::Wanted;
 use super::filter::{By, Filter, Key};
-use super::frame::{Columns, Part, Sum, tell};
+use super::frame::{Columns, Part, Sum};
 use super::walk::walk;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -129,12 +129,15 @@ pub fn series(wanted: Wanted, window: &Range<Second>, step: Second, filter: &Fil
     let others = crowded.then(|| keys.len() - 1);
     let known: HashMap<Key, usize> = keys.iter().cloned().enumerate().map(|(position, key)| (key, position)).collect();
     let mut sums: Vec<Vec<Option<Box<Sum>>>> = (0..keys.len()).map(|_| vec![None; points]).collect();
+    let mut latency = SketchSum::default();
     let seen = walk(wanted, &|edge| filter.accepts(edge), Columns::All, &mut |edge, parts| {
         // One that was weighed too is among the keys, and whoever is not is among the others.
         let Some(group) = known.get(&by.key(edge)).copied().or(others) else { return };
-        for part in parts {
-            if let Some(sum) = sums[group].get_mut(part.step) {
-                sum.get_or_insert_default().add(part, Columns::All).unwrap_or_else(tell);
+        let mut ordered = parts.to_vec();
+        ordered.sort_by_key(|part| (part.step, part.start));
+        for of_step in ordered.chunk_by(|one, other| one.step == other.step) {
+            if let Some(sum) = sums[group].get_mut(of_step[0].step) {
+                sum.get_or_insert_default().merge(add_up(of_step, Columns::All, &mut latency));
             }
         }
     });

@@ -21,7 +21,7 @@ struct Known {
 
 pub struct Table {
     limit: usize,
-    edges: HashMap<Arc<Edge>, Known>,
+    edges: HashMap<Arc<Edge>, Known, foldhash::quality::RandomState>,
     /// The lightest of the last weighing, the very lightest last.
     light: Vec<(u64, Arc<Edge>)>,
     /// How busy those without room are.
@@ -36,7 +36,7 @@ impl Table {
     pub fn new(limit: usize) -> Self {
         Self {
             limit: limit.max(1),
-            edges: HashMap::new(),
+            edges: HashMap::default(),
             light: Vec::new(),
             outside: Vec::new(),
             hashers: std::array::from_fn(|_| RandomState::new()),

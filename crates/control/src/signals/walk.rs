@@ -1,12 +1,13 @@
 //! Reading frames edge after edge: in memory, and from packed files only the bytes of the edges and columns that are asked for.
 
+use super::address::{ByAddress, address};
 use super::cover::Wanted;
 use super::disk::Opened;
 use super::frame::{Columns, Frame, Part, Written};
 use super::level::SPANS;
 use super::packed::{Open, Postings};
+use foldhash::quality::RandomState;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::sync::Arc;
 use taut_model::signal::{Edge, Second};
@@ -107,18 +108,18 @@ impl Sources {
 /// A number for each edge that is wanted. An edge may have several addresses; each is looked at once.
 struct Slots<'a> {
     accepts: &'a dyn Fn(&Edge) -> bool,
-    by_address: HashMap<usize, u32, BuildHasherDefault<AddressHasher>>,
-    by_value: HashMap<Arc<Edge>, u32>,
+    by_address: ByAddress<u32>,
+    by_value: HashMap<Arc<Edge>, u32, RandomState>,
     edges: Vec<Arc<Edge>>,
 }
 
 impl<'a> Slots<'a> {
     fn new(accepts: &'a dyn Fn(&Edge) -> bool) -> Self {
-        Self { accepts, by_address: HashMap::default(), by_value: HashMap::new(), edges: Vec::new() }
+        Self { accepts, by_address: ByAddress::default(), by_value: HashMap::default(), edges: Vec::new() }
     }
 
     fn of(&mut self, edge: &Arc<Edge>) -> u32 {
-        let address = Arc::as_ptr(edge) as usize;
+        let address = address(edge);
         if let Some(slot) = self.by_address.get(&address) {
             return *slot;
         }
@@ -135,25 +136,6 @@ impl<'a> Slots<'a> {
         self.by_value.insert(edge.clone(), slot);
         self.edges.push(edge.clone());
         slot
-    }
-}
-
-/// Spreads addresses, which are multiples of eight, over all bits.
-#[derive(Default)]
-struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_usize(usize::from(*byte)));
-    }
-
-    fn write_usize(&mut self, number: usize) {
-        // Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4): the upper bits are the good ones.
-        self.0 = (self.0 ^ number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
     }
 }
 
@@ -174,7 +156,7 @@ impl<'a> InMemory<'a> {
             let mut now = Vec::with_capacity(frame.len());
             let (mut wanted, mut at) = (Vec::new(), 0);
             for (edge, place) in frame.places() {
-                let address = Arc::as_ptr(edge) as usize;
+                let address = address(edge);
                 // Both are in the order of addresses, mostly of the same ones.
                 while before.get(at).is_some_and(|(other, _)| *other < address) {
                     at += 1;

@@ -1,8 +1,8 @@
 //! Edges and signals as bytes, for disk and wire. A set of bits says which parts follow, so that a second of an ordinary edge is about
 //! 50 bytes and an idle connection's is three.
 
-use super::varint::{Malformed, Reader, put, put_text};
 use super::sketch::SketchSum;
+use super::varint::{Malformed, Reader, put, put_text};
 use super::{Edge, Gauges, Outcome, Party, Protocol, Reporter, Security, ServiceName, Signals};
 use std::sync::Arc;
 

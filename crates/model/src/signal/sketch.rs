@@ -256,14 +256,14 @@ fn read_written(reader: &mut Reader<'_>, mut visit: impl FnMut(u16, u64)) -> Res
 #[derive(Clone, Debug)]
 pub struct SketchSum {
     places: Box<[u64]>,
-    /// The places that may hold something.
-    touched: std::ops::Range<usize>,
+    /// A bit for each place that holds something.
+    held: [u64; MOST_BUCKETS.div_ceil(64)],
     totals: Sketch,
 }
 
 impl Default for SketchSum {
     fn default() -> Self {
-        Self { places: vec![0; MOST_BUCKETS].into(), touched: MOST_BUCKETS..0, totals: Sketch::default() }
+        Self { places: vec![0; MOST_BUCKETS].into(), held: [0; MOST_BUCKETS.div_ceil(64)], totals: Sketch::default() }
     }
 }
 
@@ -271,12 +271,12 @@ impl SketchSum {
     /// # Errors
     /// See [`Sketch::merge_written`].
     pub fn add_written(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
-        let (places, touched) = (&mut self.places, &mut self.touched);
+        let (places, held) = (&mut self.places, &mut self.held);
         let totals = read_written(reader, |bucket, times| {
             let at = usize::from(bucket);
             // Below MOST_BUCKETS, as was checked.
             places[at] = places[at].saturating_add(times);
-            *touched = touched.start.min(at)..touched.end.max(at + 1);
+            held[at / 64] |= 1 << (at % 64);
         })?;
         self.totals.count = self.totals.count.saturating_add(totals.count);
         self.totals.sum = self.totals.sum.saturating_add(totals.sum);
@@ -286,13 +286,15 @@ impl SketchSum {
 
     /// The sum; the next one begins.
     pub fn take(&mut self) -> Sketch {
-        let touched = std::mem::replace(&mut self.touched, MOST_BUCKETS..0);
         let mut sketch = std::mem::take(&mut self.totals);
-        if let Some(places) = self.places.get_mut(touched.clone()) {
-            sketch.buckets.reserve_exact(places.iter().filter(|times| **times > 0).count());
-            // Numbers of buckets are below MOST_BUCKETS.
-            let held = places.iter_mut().zip(touched.start as u16..).filter(|(times, _)| **times > 0);
-            sketch.buckets.extend(held.map(|(times, bucket)| (bucket, std::mem::take(times))));
+        sketch.buckets.reserve_exact(self.held.iter().map(|bits| bits.count_ones() as usize).sum());
+        for (word, bits) in self.held.iter_mut().enumerate() {
+            while *bits > 0 {
+                let at = word * 64 + bits.trailing_zeros() as usize;
+                // Below MOST_BUCKETS.
+                sketch.buckets.push((at as u16, std::mem::take(&mut self.places[at])));
+                *bits &= *bits - 1;
+            }
         }
         sketch
     }
