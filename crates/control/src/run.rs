@@ -154,11 +154,9 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let directory = options.config.as_deref().map(|config| Directory::open(config, store.clone(), world.clone())).transpose()?;
     let proxies = Proxies::default();
     let registry = Registry::new(store.clone(), world.clone())?;
-    let known = watch::Sender::new(issuers::kept(options.state.as_deref()));
-    let publisher = Publisher::new(store.clone(), Settings { trust_domain: options.trust_domain.clone(), ..Settings::default() });
-    let publisher = publisher.trusting(authority.bundle()).with_keys(known.subscribe());
+    let (publisher, fetching) = publisher(&store, &world, &options);
+    let publisher = publisher.trusting(authority.bundle());
     let published = publisher.subscribe();
-    let fetching = Issuers::new(world.clone(), published.clone(), known, options.state.clone()).run();
     let board = Board::new(store.clone(), proxies.clone(), published.clone());
     let dialled_at = [grpc_at.ip(), api_at.ip()].into_iter().chain(site.as_ref().map(site::Site::ip)).collect();
     let certificate = OwnCertificate::new(authority.clone(), world.clone(), dialled_at)?;
@@ -212,6 +210,15 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         serving,
         tending,
     })
+}
+
+/// What publishes the mesh, and what fetches the keys of issuers that are named in it.
+fn publisher(store: &Store, world: &World, options: &Options) -> (Publisher, impl Future<Output = ()> + Send + use<>) {
+    let known = watch::Sender::new(issuers::kept(options.state.as_deref()));
+    let settings = Settings { trust_domain: options.trust_domain.clone(), ..Settings::default() };
+    let publisher = Publisher::new(store.clone(), settings).with_keys(known.subscribe());
+    let fetching = Issuers::new(world.clone(), publisher.subscribe(), known, options.state.clone()).run();
+    (publisher, fetching)
 }
 
 /// What proxies are served from.

@@ -151,7 +151,7 @@ impl Plan {
             }
             Some(Token::Refused(bad)) => {
                 let (side, detail) = (if bad.flaw.status() == 401 { Side::Client } else { Side::Mesh }, bad.flaw.describe().to_owned());
-                let origin = bad.rule.clone().or_else(|| issuers.of(service).next().map(|policy| policy.origin.clone()));
+                let origin = bad.rule.as_deref().cloned().or_else(|| issuers.of(service).next().map(|policy| policy.origin.clone()));
                 return Err(Box::new(Refusal { side, reason: Reason::Token(bad.flaw), status: bad.flaw.status(), origin, detail }));
             }
         }

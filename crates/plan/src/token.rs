@@ -42,7 +42,7 @@ pub enum Claim {
 pub struct BadToken {
     pub flaw: Flaw,
     /// The rule that it fell short of, where it got so far.
-    pub rule: Option<Origin>,
+    pub rule: Option<Box<Origin>>,
 }
 
 /// What is wrong with a token, or with the request that carries it.

@@ -310,7 +310,9 @@ fn read_http(answered: Answered, http: &AuthorizerHttp) -> Result<Result<Yes, No
     let everything = ["*".to_owned()];
     let mut headers: HeaderMap = listed(if http.to_client_on_deny.is_empty() { &everything } else { &http.to_client_on_deny }).into_iter().collect();
     for name in [header::WWW_AUTHENTICATE, header::LOCATION, header::CONTENT_TYPE] {
-        headers.extend(answered.headers.get(&name).cloned().map(|value| (name, value)));
+        if let Some(value) = answered.headers.get(&name) {
+            headers.insert(name, value.clone());
+        }
     }
     Ok(Err(No { status: answered.status, headers, body: answered.body }))
 }

@@ -256,48 +256,10 @@ pub fn gather(engine: &Rc<Engine>, arrival: &Rc<Arrival>, mut head: Parts, body:
     (edge.service_host, edge.service_name) = (host.clone(), host.clone());
     edge.service_namespace = engine.names().unknown();
     let (request_id, trail) = trace::begin(&mut head.headers, &mut engine.dice(), plan.telemetry().of(arrival.direction).tracing.as_deref());
-    let record = ExchangeRecord {
-        edge,
-        started: Moment(engine.world.wall()),
-        request_id,
-        trace_id: Id::Trace(trail.trace),
-        method: method_text(head.method.as_str()),
-        authority: authority.clone(),
-        path: head.uri.path().into(),
-        status: 0,
-        grpc_status: None,
-        failure: None,
-        request_bytes: 0,
-        response_bytes: 0,
-        duration_us: 0,
-        waited_us: 0,
-        upstream_us: 0,
-        attempts: SmallVec::new(),
-        plan: plan.version(),
-        rule: None,
-        would_deny: None,
-        route: Text::default(),
-    };
-    let http = OwnedHttpFacts {
-        method: record.method.clone(),
-        scheme: scheme_text(head.uri.scheme_str().unwrap_or("http")),
-        authority: authority.clone(),
-        path: record.path.clone(),
-        query: head.uri.query().map_or_else(Text::default, Text::from),
-        headers: kept_headers(engine, &head.headers, &plan),
-        token: None,
-        permitted_by: None,
-    };
-    let facts = OwnedFacts {
-        direction: arrival.direction,
-        host: host.clone(),
-        port,
-        http: Some(http),
-        peer_identity: arrival.peer.clone(),
-        peer_address: Some(arrival.from),
-        peer_client: Some(arrival.ends.source.ip()),
-        sni: arrival.sni.clone(),
-    };
+    let ids = (request_id, Id::Trace(trail.trace));
+    let record = first_record(edge, Moment(engine.world.wall()), ids, &head, &authority, &plan);
+    let headers = kept_headers(engine, &head.headers, &plan);
+    let facts = first_facts(arrival, &head, headers, &record, (host.clone(), port));
     let evidence = Evidence { plan: plan.clone(), facts, rolls };
     let open = Open::new(engine, record, trail, evidence, body.clone());
     Exchange {
@@ -328,6 +290,56 @@ fn kept_headers(engine: &Engine, headers: &HeaderMap, plan: &Plan) -> HeaderMap 
     let mut kept = headers_used(headers, plan);
     engine.sink.watched().copy(headers, &mut kept, || engine.world.now());
     kept
+}
+
+/// The record of an exchange of which only the head is known.
+fn first_record(edge: Edge, started: Moment, (request_id, trace_id): (Id, Id), head: &Parts, authority: &Text, plan: &Plan) -> ExchangeRecord {
+    ExchangeRecord {
+        edge,
+        started,
+        request_id,
+        trace_id,
+        method: method_text(head.method.as_str()),
+        authority: authority.clone(),
+        path: head.uri.path().into(),
+        status: 0,
+        grpc_status: None,
+        failure: None,
+        request_bytes: 0,
+        response_bytes: 0,
+        duration_us: 0,
+        waited_us: 0,
+        upstream_us: 0,
+        attempts: SmallVec::new(),
+        plan: plan.version(),
+        rule: None,
+        would_deny: None,
+        route: Text::default(),
+    }
+}
+
+/// What the first decision is made from.
+fn first_facts(arrival: &Arrival, head: &Parts, headers: HeaderMap, record: &ExchangeRecord, (host, port): (Text, u16)) -> OwnedFacts {
+    let http = OwnedHttpFacts {
+        method: record.method.clone(),
+        scheme: scheme_text(head.uri.scheme_str().unwrap_or("http")),
+        authority: record.authority.clone(),
+        path: record.path.clone(),
+        query: head.uri.query().map_or_else(Text::default, Text::from),
+        headers,
+        token: None,
+        permitted_by: None,
+    };
+    OwnedFacts {
+        direction: arrival.direction,
+        host,
+        port,
+        http: Some(http),
+        peer_identity: arrival.peer.clone(),
+        peer_address: Some(arrival.from),
+        peer_client: Some(arrival.ends.source.ip()),
+        sni: arrival.sni.clone(),
+    }
 }
 
 /// Removes the headers that only proxies of the mesh may set, after reading what a peer's proxy said in them.

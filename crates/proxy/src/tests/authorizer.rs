@@ -232,7 +232,7 @@ fn an_authorizer_of_http_is_shown_what_the_provider_lists() {
             let text = |name: &str| request.headers().get(name).map_or("-".to_owned(), |value| value.to_str().unwrap().to_owned());
             let shown = [text("host"), text("authorization"), text("x-ask-me"), text("x-other"), text("x-mesh")].join(" ");
             let good = request.uri() == "/check/guarded/a?b=c";
-            let answer = Response::builder().header("x-user", "ada").header("x-seen", "1").header("x-secret", "no");
+            let answer = Response::builder().header("location", "/login").header("x-user", "ada").header("x-seen", "1").header("x-secret", "no");
             answer.status(if good { 200 } else { 401 }).body(Full::from(shown)).unwrap()
         })
         .await;
@@ -245,5 +245,6 @@ fn an_authorizer_of_http_is_shown_what_the_provider_lists() {
         assert!(!answer.contains("x-secret"), "{answer}");
         let denied = talk(pair.client.outbound, ask("/guarded/b")).await;
         assert!(denied.starts_with("HTTP/1.1 401") && denied.contains("reviews:9080 me 1 - 1") && denied.contains("x-secret: no"), "{denied}");
+        assert_eq!(denied.matches("location: /login").count(), 1, "{denied}");
     });
 }

@@ -1,6 +1,8 @@
 //! Timeouts, retries, faults, header changes, mirrors, limits, and questions to the mesh.
 
 use super::*;
+use futures_util::StreamExt;
+use http_body_util::StreamBody;
 use taut_model::origin::ObjectRef;
 use taut_model::policy::{AuthorizationAction, AuthorizationPolicy, AuthorizationRule, OperationMatch};
 use taut_model::route::{
@@ -397,12 +399,13 @@ fn a_connection_that_stands_ends_when_a_policy_takes_its_right_away() {
 fn a_stream_that_stands_ends_when_a_policy_takes_its_right_away() {
     run(async {
         // One event, and then nothing for as long as the client waits.
-        let events = raw_app(|mut stream| async move {
-            let mut head = [0; 2048];
-            let _ = stream.read(&mut head).await;
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n5\r\none\n\n\r\n";
-            let _ = stream.write_all(head.as_bytes()).await;
-            let _ = stream.read(&mut [0; 1]).await;
+        let events = raw_app(|stream| async move {
+            let service = service_fn(|_| async {
+                let event = Ok::<_, Infallible>(http_body::Frame::data(Bytes::from_static(b"one\n\n")));
+                let body = StreamBody::new(futures_util::stream::iter([event]).chain(futures_util::stream::pending()));
+                Ok::<_, Infallible>(Response::builder().header("content-type", "text/event-stream").body(body).unwrap())
+            });
+            let _ = hyper::server::conn::http2::Builder::new(LocalExecutor).serve_connection(TokioIo::new(stream), service).await;
         });
         let mut pair = Pair::new(events.await, AppProtocol::Http).await;
         let mut sender = http2::<Full<Bytes>>(pair.client.outbound).await;
@@ -411,7 +414,8 @@ fn a_stream_that_stands_ends_when_a_policy_takes_its_right_away() {
         assert!(body.frame().await.unwrap().unwrap().is_data());
         // A plan that changes nothing for it leaves it alone.
         pair.server.pin(&pair.mesh);
-        assert!(tokio::time::timeout(Duration::from_millis(50), body.frame()).await.is_err());
+        let more = tokio::time::timeout(Duration::from_millis(50), body.frame()).await;
+        assert!(more.is_err(), "{more:?}");
         pair.mesh.change = Some(closed);
         pair.server.pin(&pair.mesh);
         let end = tokio::time::timeout(Duration::from_secs(5), body.frame()).await.expect("the stream ends");

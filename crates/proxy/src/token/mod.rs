@@ -106,7 +106,7 @@ impl Tokens {
                     self.verified.borrow_mut().insert(digest, entry.clone());
                     return Ok(entry);
                 }
-                Err(flaw) => worst = BadToken { flaw, rule: Some(issuer.rule.origin.clone()) },
+                Err(flaw) => worst = BadToken { flaw, rule: Some(Box::new(issuer.rule.origin.clone())) },
             }
         }
         Err(worst)

@@ -1,6 +1,7 @@
 //! Istio's networking and security resources in the exact shape of their JSON. A field that is not here is not supported,
 //! and the reader says so. Numbers are wide here; ranges are checked where they get a meaning.
 
+use super::attach::TargetReference;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -530,15 +531,6 @@ pub struct AuthorizationPolicy {
 #[serde(default)]
 pub struct Provider {
     pub name: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct TargetReference {
-    pub group: String,
-    pub kind: String,
-    pub name: String,
-    pub namespace: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,22 +1,30 @@
 //! What a policy is attached to: workloads by their labels, or services by name. What no proxy of this mesh stands for is refused.
 
-use super::api::{TargetReference, WorkloadSelector};
 use crate::translate::reader::Reader;
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use taut_model::host;
 use taut_model::object::Object;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TargetReference {
+    pub group: String,
+    pub kind: String,
+    pub name: String,
+    pub namespace: String,
+}
 
 /// Labels of workloads, and hosts of services; both empty: the whole namespace.
 pub type Attachment = (BTreeMap<String, String>, Vec<String>);
 
 pub fn attachment(
     reader: &mut Reader<'_>,
-    selector: WorkloadSelector,
+    labels: BTreeMap<String, String>,
     one: Option<TargetReference>,
     many: Option<Vec<TargetReference>>,
 ) -> Attachment {
-    let labels = selector.match_labels;
     let written = one.map(|one| ("spec.targetRef".to_owned(), one)).into_iter();
     if many.as_ref().is_some_and(Vec::is_empty) {
         reader.invalid("spec.targetRefs", "is empty: remove it or name a Service");
@@ -53,7 +61,7 @@ pub fn readable(object: &Object) -> Option<Attachment> {
     let references: Vec<&Value> =
         spec["targetRefs"].as_array().into_iter().flatten().chain(Some(&spec["targetRef"]).filter(|one| !one.is_null())).collect();
     if references.is_empty() || !spec["selector"].is_null() {
-        return Some((super::selector(object), Vec::new()));
+        return Some((selector(object), Vec::new()));
     }
     let is = |one: &Value, kinds: &[&str]| one["kind"].as_str().is_some_and(|kind| kinds.contains(&kind));
     if references.iter().all(|one| is(one, &["Gateway", "GatewayClass"])) {
@@ -62,4 +70,11 @@ pub fn readable(object: &Object) -> Option<Attachment> {
     let name = |one: &&Value| one["name"].as_str().filter(|_| is(one, &["Service"])).map(|name| host::service_host(name, &object.namespace));
     let services: Option<Vec<String>> = references.iter().map(name).collect();
     Some((BTreeMap::new(), services.unwrap_or_default()))
+}
+
+/// The selector as far as it can be read. One that cannot widens to the whole namespace, never to nothing.
+pub fn selector(object: &Object) -> BTreeMap<String, String> {
+    let labels = object.value["spec"]["selector"]["matchLabels"].as_object();
+    let pairs = labels.into_iter().flatten().map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+    pairs.collect::<Option<_>>().unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! PeerAuthentication and AuthorizationPolicy, and what stands in for one that cannot be honoured: the stricter thing.
 
-use super::{api, attach};
+use super::api;
+use super::attach::{self, selector};
 use crate::translate::meaning::Meaning;
 use crate::translate::reader::{Reader, code};
 use crate::translate::values;
@@ -82,13 +83,6 @@ pub fn stand_in(object: &Object, because: &str) -> Origin {
     Origin { path: format!("({because})"), location: object.location(""), ..object.origin("") }
 }
 
-/// The selector as far as it can be read. One that cannot widens to the whole namespace, never to nothing.
-pub fn selector(object: &Object) -> BTreeMap<String, String> {
-    let labels = object.value["spec"]["selector"]["matchLabels"].as_object();
-    let pairs = labels.into_iter().flatten().map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
-    pairs.collect::<Option<_>>().unwrap_or_default()
-}
-
 /// Whether a policy says that it is not to be enforced.
 pub fn is_dry_run(policy: &Object) -> bool {
     policy.value["metadata"]["annotations"]["istio.io/dry-run"] == "true"
@@ -97,7 +91,7 @@ pub fn is_dry_run(policy: &Object) -> bool {
 pub fn authorization_policy(reader: &mut Reader<'_>) -> Meaning {
     let dry_run = is_dry_run(reader.object());
     let spec: api::AuthorizationPolicy = reader.spec(&[]);
-    let (selector, services) = attach::attachment(reader, spec.selector, spec.target_ref, spec.target_refs);
+    let (selector, services) = attach::attachment(reader, spec.selector.match_labels, spec.target_ref, spec.target_refs);
     let action = match spec.action.as_deref() {
         None | Some("ALLOW") => AuthorizationAction::Allow,
         Some("DENY") => AuthorizationAction::Deny,

@@ -1,7 +1,7 @@
 //! RequestAuthentication, and what stands in for one that cannot be honoured: no request at all.
 
-use super::api::{TargetReference, WorkloadSelector};
-use super::attach;
+use super::api::WorkloadSelector;
+use super::attach::{self, TargetReference};
 use crate::translate::meaning::Meaning;
 use crate::translate::reader::{Reader, code};
 use crate::translate::translation::Settings;
@@ -60,7 +60,7 @@ struct ClaimSpec {
 
 pub fn request_authentication(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
     let spec: Spec = reader.spec(&[]);
-    let (selector, services) = attach::attachment(reader, spec.selector, spec.target_ref, spec.target_refs);
+    let (selector, services) = attach::attachment(reader, spec.selector.match_labels, spec.target_ref, spec.target_refs);
     if spec.jwt_rules.is_empty() {
         reader.warn(code::NO_EFFECT, "spec.jwtRules", "names no issuer, so no token is looked for");
     }
