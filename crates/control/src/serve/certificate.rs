@@ -77,7 +77,6 @@ struct Given {
 }
 
 impl CertificateService {
-    #[expect(clippy::result_large_err, reason = "the status is what is sent")]
     fn issue(&self, request: &Request<IstioCertificateRequest>) -> Result<Given, Status> {
         let bearer = authorization(request)?.and_then(|value| value.strip_prefix("Bearer "));
         let proven = request.extensions().get::<Client>().and_then(|client| client.identity.clone());
