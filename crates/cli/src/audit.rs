@@ -120,6 +120,7 @@ mod tests {
         let whole = json!({"entries": 2, "first": 1, "last": 2, "hash": "ab", "broken": null});
         assert_eq!(judged(&whole), "✓ 2 entries hold, 1 to 2\nhash ab\n");
         let entries = json!({"entries": [{"number": 1, "at": "now", "who": "anna", "what": "token.made", "details": {"id": "x", "none": null}}]});
-        assert!(list(&entries).ends_with("1       now  anna  token.made  id=x\n"), "{}", list(&entries));
+        let squeezed = list(&entries).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(squeezed.ends_with("1 now anna token.made id=x"), "{squeezed}");
     }
 }

@@ -2,6 +2,7 @@
 //! the operator's own, and what `openssl` and `testssl.sh` find at a sidecar's peer port.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[allow(dead_code, reason = "other tests use the rest")]
 mod load;
 mod support;
 
@@ -228,16 +229,16 @@ fn the_peer_port_speaks_nothing_weak() {
     let pair = Pair::start(Mesh::start());
     let peer = pair.at(20, 15008);
     let modern = handshake(&peer, "");
-    assert!(modern.contains("TLSv1.3") && modern.contains("Acceptable client certificate CA names") || modern.contains("TLSv1.3"), "{modern}");
+    assert!(modern.contains("TLSv1.3"), "{modern}");
     for (options, why) in [("-tls1_2", "TLS 1.2"), ("-tls1_1", "TLS 1.1"), ("-tls1_3 -ciphersuites TLS_AES_128_CCM_SHA256", "CCM")] {
         let refused = handshake(&peer, options);
         assert!(refused.contains("alert") || refused.contains("no protocols available"), "{why}: {refused}");
-        assert!(!refused.contains("Verification"), "{why}: {refused}");
+        assert!(refused.contains("no peer certificate available"), "{why}: {refused}");
     }
     let version = text(&Command::new("openssl").arg("version").output().unwrap().stdout);
     match handshake(&peer, "-groups X25519MLKEM768") {
         hybrid if hybrid.contains("Negotiated TLS1.3 group: X25519MLKEM768") => println!("{version}negotiates X25519MLKEM768"),
-        old if version < *"OpenSSL 3.5" => eprintln!("skipped: {version} knows no X25519MLKEM768: {}", old.lines().next().unwrap_or_default()),
+        old if *version < *"OpenSSL 3.5" => eprintln!("skipped: {version} knows no X25519MLKEM768: {}", old.lines().next().unwrap_or_default()),
         other => panic!("{version}{other}"),
     }
     // Nobody without a certificate of the mesh has got further than the handshake.

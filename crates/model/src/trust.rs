@@ -46,7 +46,7 @@ pub fn serial_text(serial: &[u8]) -> String {
 pub fn serial_of(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b':').collect();
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    if digits.is_empty() || digits.len() % 2 != 0 || digits.len() > 64 {
+    if digits.is_empty() || !digits.len().is_multiple_of(2) || digits.len() > 64 {
         return None;
     }
     let bytes: Option<Vec<u8>> = digits.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect();

@@ -173,7 +173,7 @@ impl Authority {
         let intermediate = |number: usize| {
             let mut params = CertificateParams::default();
             params.distinguished_name.push(rcgen::DnType::CommonName, format!("intermediate {number}"));
-            params.is_ca = IsCa::Ca(constraint.clone());
+            params.is_ca = IsCa::Ca(constraint);
             params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
             params
         };

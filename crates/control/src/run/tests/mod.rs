@@ -2,6 +2,7 @@
 
 mod client;
 mod dashboard;
+mod trust;
 
 use super::*;
 use crate::authority::tokens::Grant;
