@@ -5,7 +5,7 @@ use super::columns::{self, Block, Cells, Row, Values};
 use super::write::About;
 use super::{FORMAT, MOST_CELLS, MOST_ROWS, NO_SUM, key, place_of_sum};
 use crate::signal_routes;
-use crate::signals::{Columns, Filter, Gap, Part, Sum, Written};
+use crate::signals::{Filter, Gap, Sum};
 use parquet::basic::Encoding;
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
@@ -169,7 +169,6 @@ impl Recording {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<(Arc<Edge>, Signals)>, Unreadable> {
         let mut sums: BTreeMap<Arc<Edge>, Sum> = BTreeMap::new();
-        let mut bytes = Vec::new();
         self.each_row(window, progress, |row| {
             if !filter.accepts(&row.edge) {
                 return Ok(());
@@ -177,11 +176,9 @@ impl Recording {
             if sums.len() >= MOST_EDGES && !sums.contains_key(&row.edge) {
                 return Err(Unreadable::Damaged(format!("it names more than {MOST_EDGES} edges")));
             }
-            bytes.clear();
-            row.signals.write(&mut bytes);
-            let sum = sums.entry(row.edge).or_default();
-            let part = Part { step: 0, start: row.start, end: row.start.saturating_add(row.span), written: Written::Whole(&bytes) };
-            sum.add(&part, Columns::All).map_err(|error| Unreadable::Damaged(error.to_string()))
+            let sum = Sum::of(row.start, row.start.saturating_add(row.span), row.signals);
+            sums.entry(row.edge).or_default().merge(sum);
+            Ok(())
         })?;
         Ok(sums.into_iter().map(|(edge, sum)| (edge, sum.finish(window.end))).collect())
     }

@@ -151,6 +151,12 @@ pub struct Sum {
 }
 
 impl Sum {
+    /// What was carried in one span.
+    pub fn of(start: Second, end: Second, signals: Signals) -> Self {
+        let gauges = Gauges { connections: signals.connections, in_flight: signals.in_flight };
+        Self { signals, moments: vec![Moment { start, end, gauges }], newest: start }
+    }
+
     /// Adds what others have carried.
     pub fn merge(&mut self, other: Self) {
         self.signals.merge(&other.signals);

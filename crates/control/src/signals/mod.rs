@@ -27,7 +27,7 @@ mod tests;
 mod walk;
 
 pub use filter::{By, Filter, Key, Reports};
-pub use frame::{Columns, Part, Sum, Written};
+pub use frame::{Columns, Sum};
 pub use query::{Answer, Bucket, Point, Series};
 pub use reporters::Gap;
 
