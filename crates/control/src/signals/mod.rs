@@ -156,9 +156,9 @@ impl Store {
         let mut writing = self.shared.writing.lock();
         let mut records = self.shared.inner.lock().seal(now);
         self.write(&mut writing, &mut records);
-        for level in 1..SPANS.len() {
+        for (level, span) in SPANS.into_iter().enumerate().skip(1) {
             let due = self.shared.inner.lock().due(level, now);
-            let Some(rolled) = due.and_then(|wanted| roll::roll_up(wanted, SPANS[level])) else { continue };
+            let Some(rolled) = due.and_then(|wanted| roll::roll_up(wanted, span)) else { continue };
             let mut records = self.shared.inner.lock().take_up(level, rolled);
             self.write(&mut writing, &mut records);
         }

@@ -67,8 +67,8 @@ async fn answers_are_prometheus() {
     let (_, body) = send(Method::POST, "/prometheus/api/v1/query_range", "Bearer secret", form).await;
     let series = json!([{"metric": {"__name__": "hits_total", "job": "a"}, "values": [[1_767_225_580.5, "358"], [1_767_225_590.5, "359"]]}]);
     assert_eq!(body["data"], json!({"resultType": "matrix", "result": series}));
-    assert_eq!(get_json("/api/v1/query?query=1%2F0").await.1["data"]["result"], json!([NOW / 1000, "+Inf"]));
-    assert_eq!(get_json("/api/v1/query?query=%22x%22").await.1["data"], json!({"resultType": "string", "result": [NOW / 1000, "x"]}));
+    assert_eq!(get_json("/api/v1/query?query=1%2F0&time=1767225600").await.1["data"]["result"], json!([NOW / 1000, "+Inf"]));
+    assert_eq!(get_json("/api/v1/query?query=%22x%22&time=1767225600").await.1["data"], json!({"resultType": "string", "result": [NOW / 1000, "x"]}));
     assert_eq!(get_json("/api/v1/query?query=vector(1)").await.1["data"]["result"][0]["value"][1], "1");
 }
 
