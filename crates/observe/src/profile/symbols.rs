@@ -51,19 +51,15 @@ fn functions(path: &str, wanted: &[(usize, u64)]) -> Option<Vec<(usize, String)>
     let cache = ReadCache::new(File::open(if own { "/proc/self/exe" } else { path }).ok()?);
     let file = object::File::parse(&cache).ok()?;
     let parts: Vec<(u64, (u64, u64))> = file.segments().map(|segment| (segment.address(), segment.file_range())).collect();
-    let mut begins: Vec<(u64, &str)> = file
-        .symbols()
-        .chain(file.dynamic_symbols())
-        .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.address() > 0)
-        .filter_map(|symbol| Some((symbol.address(), symbol.name().ok()?)))
-        .collect();
-    begins.sort_unstable();
+    let symbols = file.symbols().chain(file.dynamic_symbols());
+    let mut begins: Vec<_> = symbols.filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.address() > 0).collect();
+    begins.sort_unstable_by_key(|symbol| symbol.address());
     let function = |offset: u64| {
         let inside = |(_, (start, size)): &&(u64, (u64, u64))| (*start..start.saturating_add(*size)).contains(&offset);
         let (address, (start, _)) = parts.iter().find(inside)?;
         let address = address + (offset - start);
-        let after = begins.partition_point(|(begin, _)| *begin <= address);
-        let (_, name) = begins.get(after.checked_sub(1)?)?;
+        let after = begins.partition_point(|symbol| symbol.address() <= address);
+        let name = begins.get(after.checked_sub(1)?)?.name().ok()?;
         Some(format!("{:#}", rustc_demangle::demangle(name)))
     };
     Some(wanted.iter().filter_map(|(address, offset)| Some((*address, function(*offset)?))).collect())
