@@ -18,8 +18,8 @@ use taut_wire::desk::{Profile, ask};
 /// What stands for the control plane itself.
 const OWN: &str = "control-plane";
 const DEFAULT_SECONDS: u32 = 10;
-/// To name what was sampled, and to send it.
-const SLACK: Duration = Duration::from_secs(8);
+/// To sample for the longest time, to name what was sampled, and to send it: just less than clients wait.
+const ANSWER_LIMIT: Duration = Duration::from_secs(29);
 
 /// Whoever is no operator is to be kept away by the caller.
 pub fn router<S: Clone + Send + Sync + 'static>(proxies: Proxies) -> Router<S> {
@@ -71,8 +71,7 @@ async fn own(seconds: u32) -> Result<Value, NoProfile> {
 }
 
 async fn of_proxy(proxy: &Proxy, seconds: u32) -> Value {
-    let limit = Duration::from_secs(seconds.into()) + SLACK;
-    let answer = proxy.line.ask(ask::What::Profile(Profile { seconds }), limit).await;
+    let answer = proxy.line.ask(ask::What::Profile(Profile { seconds }), ANSWER_LIMIT).await;
     answer.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_else(
         || json!({"error": format!("{} has not answered; is its taut-proxy {} too old for it?", proxy.uid, proxy.hello.proxy_version)}),
     )

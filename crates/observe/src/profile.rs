@@ -103,16 +103,15 @@ impl Sampling {
     /// # Errors
     /// What was sampled cannot be read.
     pub fn finish(self) -> Result<Cpu, NoProfile> {
-        let mut symbols = symbols::Symbols::of_this_process();
-        let mut names: BTreeMap<usize, String> = BTreeMap::new();
-        let mut counts: BTreeMap<Vec<String>, u64> = BTreeMap::new();
-        for addresses in sampler::stop()? {
-            // A call returns to what comes after it, which may be another function.
-            let inside = addresses.iter().enumerate().map(|(depth, address)| address - usize::from(depth > 0));
-            let functions = inside.map(|address| names.entry(address).or_insert_with(|| symbols.name(address)).clone()).collect();
-            *counts.entry(functions).or_default() += 1;
+        // A call returns to what comes after it, which may be another function.
+        let inside = |stack: Vec<usize>| stack.iter().enumerate().map(|(depth, address)| address - usize::from(depth > 0)).collect::<Vec<_>>();
+        let mut counts: BTreeMap<Vec<usize>, u64> = BTreeMap::new();
+        for stack in sampler::stop()? {
+            *counts.entry(inside(stack)).or_default() += 1;
         }
-        let stacks: Vec<Stack> = counts.into_iter().map(|(functions, times)| Stack { functions, times }).collect();
+        let names = symbols::names(&counts.keys().flatten().copied().collect());
+        let named = |stack: Vec<usize>| stack.iter().filter_map(|address| names.get(address).cloned()).collect();
+        let stacks: Vec<Stack> = counts.into_iter().map(|(stack, times)| Stack { functions: named(stack), times }).collect();
         Ok(told(&stacks, self.length))
     }
 }

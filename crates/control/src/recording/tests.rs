@@ -110,8 +110,13 @@ fn a_recording_says_what_the_store_says() {
     for part in [0..seconds, 600..700, 0..600] {
         for filter in [&once, &source, &bank, &Filter::everything()] {
             let part = START + part.start..START + part.end;
-            let (own, from_store) = (recording.edges(&part, filter, &mut |_, _| {}).unwrap(), store.edges(part.clone(), filter));
+            let (mut own, mut from_store) = (recording.edges(&part, filter, &mut |_, _| {}).unwrap(), store.edges(part.clone(), filter));
             assert!(own.len() > 1);
+            // The store may answer with coarser frames than it has recorded, whose parts add up what was under way one after the other.
+            for ((_, own), (_, theirs)) in own.iter_mut().zip(&mut from_store) {
+                assert!(own.in_flight <= theirs.in_flight, "{part:?}");
+                (own.in_flight, theirs.in_flight) = (0, 0);
+            }
             assert_eq!(own, from_store, "{part:?}");
         }
     }
