@@ -19,7 +19,8 @@ impl Mesh {
     fn new() -> Self {
         let world = World::os();
         let authority = Arc::new(Authority::open(None, None, AuthoritySettings::new(DOMAIN), world.wall()).unwrap());
-        let publisher = Publisher::new(Store::open(None).unwrap(), Settings { trust_domain: DOMAIN.into(), ..Settings::default() }).trusting(authority.bundle());
+        let publisher =
+            Publisher::new(Store::open(None).unwrap(), Settings { trust_domain: DOMAIN.into(), ..Settings::default() }).trusting(authority.bundle());
         let (published, sources) = (publisher.subscribe(), Arc::new(Sources::new(None, None)));
         let trust = Trust { authority, proxies: Proxies::default(), published, world, sources, back_by: Duration::ZERO };
         Self { trust, publisher }
