@@ -154,8 +154,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let directory = options.config.as_deref().map(|config| Directory::open(config, store.clone(), world.clone())).transpose()?;
     let proxies = Proxies::default();
     let registry = Registry::new(store.clone(), world.clone())?;
-    let (publisher, fetching) = publisher(&store, &world, &options);
-    let publisher = publisher.trusting(authority.bundle());
+    let (publisher, fetching) = publisher(&store, &world, &options, &authority);
     let published = publisher.subscribe();
     let board = Board::new(store.clone(), proxies.clone(), published.clone());
     let dialled_at = [grpc_at.ip(), api_at.ip()].into_iter().chain(site.as_ref().map(site::Site::ip)).collect();
@@ -213,10 +212,10 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
 }
 
 /// What publishes the mesh, and what fetches the keys of issuers that are named in it.
-fn publisher(store: &Store, world: &World, options: &Options) -> (Publisher, impl Future<Output = ()> + Send + use<>) {
+fn publisher(store: &Store, world: &World, options: &Options, authority: &Authority) -> (Publisher, impl Future<Output = ()> + Send + use<>) {
     let known = watch::Sender::new(issuers::kept(options.state.as_deref()));
     let settings = Settings { trust_domain: options.trust_domain.clone(), ..Settings::default() };
-    let publisher = Publisher::new(store.clone(), settings).with_keys(known.subscribe());
+    let publisher = Publisher::new(store.clone(), settings).trusting(authority.bundle()).with_keys(known.subscribe());
     let fetching = Issuers::new(world.clone(), publisher.subscribe(), known, options.state.clone()).run();
     (publisher, fetching)
 }

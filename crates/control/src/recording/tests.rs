@@ -254,6 +254,6 @@ fn a_disk_that_is_full_is_said_to_be() {
 #[test]
 fn a_gap_survives() {
     let gap = Gap { from: 1, to: 2, why: "away".into(), proxy: None };
-    let text = serde_json::to_string(&[gap.clone()]).unwrap();
+    let text = serde_json::to_string(std::slice::from_ref(&gap)).unwrap();
     assert_eq!(serde_json::from_str::<Vec<Gap>>(&text).unwrap(), [gap]);
 }
