@@ -2,7 +2,7 @@
 
 use super::shown;
 use crate::source::directory::SOURCE;
-use crate::store::ledger::{Author, Entry, Generation, Occasion};
+use crate::store::ledger::{Author, Entry, Generation, Occasion, essence};
 use crate::store::{Store, StoreError, Write};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -13,6 +13,8 @@ use taut_model::origin::ObjectRef;
 
 /// The program that writes, in the ledger and in `managedFields`.
 const MANAGER: &str = "taut-rollback";
+/// How often the status of one object may be written while it is taken back.
+const MOST_STATUS_WRITES: usize = 10;
 
 /// Why a generation is not taken back.
 #[derive(Debug)]
@@ -101,7 +103,7 @@ pub fn rollback(store: &Store, request: &Request<'_>) -> Result<Restored, Refuse
         let author = Author { user: request.user.to_owned(), manager: MANAGER.to_owned(), file: None, note, occasion: Occasion::batch() };
         let author = Arc::new(author);
         for step in &restored.objects {
-            carry_out(store, step, request, &author).map_err(Refused::Store)?;
+            carry_out_as_seen(store, step, request, &author).map_err(Refused::Store)?;
         }
         restored.generation = store.generations().last().map(|generation| generation.number);
     }
@@ -122,7 +124,7 @@ fn prepare(store: &Store, target: &Generation) -> Result<Restored, Refused> {
             return Err(Refused::NoNamespace(object));
         }
         let text = |value: &Value| shown::yaml(value);
-        let (before, after) = (now.as_deref().map(|now| text(&crate::store::ledger::essence(now))), then.as_ref().map(text));
+        let (before, after) = (now.as_deref().map(|now| text(&essence(now))), then.as_ref().map(text));
         let verb = match (&before, &after) {
             (None, None) => continue,
             (Some(before), Some(after)) if before == after => continue,
@@ -140,7 +142,25 @@ fn prepare(store: &Store, target: &Generation) -> Result<Restored, Refused> {
     Ok(restored)
 }
 
-fn carry_out(store: &Store, step: &Step, request: &Request<'_>, author: &Arc<Author>) -> Result<(), StoreError> {
+/// A status that is written meanwhile is nobody's change of configuration, and no conflict.
+fn carry_out_as_seen(store: &Store, step: &Step, request: &Request<'_>, author: &Arc<Author>) -> Result<(), StoreError> {
+    let Entry { kind, namespace, name, .. } = &*step.entry;
+    let mut now = step.now.clone();
+    for _ in 0..MOST_STATUS_WRITES {
+        let outcome = carry_out(store, step, now.as_deref(), request, author);
+        if !matches!(outcome, Err(StoreError::Conflict { .. })) {
+            return outcome;
+        }
+        let seen = store.get(kind, namespace, name);
+        match (&seen, &step.now) {
+            (Some(seen), Some(then)) if essence(seen) == essence(then) => now = Some(seen.clone()),
+            _ => return outcome,
+        }
+    }
+    carry_out(store, step, now.as_deref(), request, author)
+}
+
+fn carry_out(store: &Store, step: &Step, now: Option<&Object>, request: &Request<'_>, author: &Arc<Author>) -> Result<(), StoreError> {
     let Entry { kind, namespace, name, .. } = &*step.entry;
     let write = Write {
         manager: MANAGER.to_owned(),
@@ -150,7 +170,7 @@ fn carry_out(store: &Store, step: &Step, request: &Request<'_>, author: &Arc<Aut
         status_only: false,
         author: Some(author.clone()),
     };
-    match (&step.now, &step.then) {
+    match (now, &step.then) {
         (Some(now), None) => store.delete_by((kind, namespace, name), now.value["metadata"]["resourceVersion"].as_str(), &write).map(drop),
         (None, Some(then)) => {
             let object = Object { kind, namespace: namespace.clone(), name: name.clone(), value: then.clone(), places: None };

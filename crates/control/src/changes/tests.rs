@@ -239,3 +239,30 @@ fn bytes_are_bounded_and_what_is_too_large_is_told_by_name() {
     assert_eq!(store.generations().last().unwrap().number, 6, "and so after a restart");
     assert!(store.generations()[0].number > 1);
 }
+
+#[test]
+fn a_status_that_is_written_meanwhile_is_no_conflict_and_a_change_is() {
+    for (status_only, goes) in [(true, true), (false, false)] {
+        let store = store(None);
+        put(&store, "a", &split(10), &write("anna", NOON));
+        put(&store, "a", &split(20), &write("ben", "2026-01-02T13:00:00Z"));
+        let meanwhile = std::cell::Cell::new(false);
+        // Comes between the look and the write.
+        let dice = || {
+            if !meanwhile.replace(true) {
+                let by = Write { status_only, ..write("carol", "2026-01-02T14:00:00Z") };
+                let change = |old: &Object| {
+                    let mut value = old.value.clone();
+                    value["status"] = json!({"observedGeneration": 2});
+                    value["spec"]["hosts"] = json!(["ratings"]);
+                    Ok(value)
+                };
+                store.update(kind("VirtualService"), "default", "a", &by, &mut |old| change(old)).unwrap();
+            }
+            [5; 16]
+        };
+        let request = Request { number: 2, force: false, dry_run: false, user: "omar", now: "2026-01-02T15:00:00Z", dice: &dice };
+        assert_eq!(rollback(&store, &request).is_ok(), goes, "status only: {status_only}");
+        assert_eq!(weight(&store, "a") == Some(json!(10)), goes, "status only: {status_only}");
+    }
+}
