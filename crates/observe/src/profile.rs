@@ -135,7 +135,7 @@ pub struct Memory {
     pub page_faults: usize,
 }
 
-/// What mimalloc says. All zero where another allocator is in use that says nothing.
+/// What mimalloc and the kernel say. What is committed is zero where another allocator is in use that says nothing.
 pub fn memory() -> Memory {
     let (mut memory, mut unused) = (Memory::default(), [0_usize; 3]);
     let [elapsed, user, system] = &mut unused;
@@ -149,6 +149,14 @@ pub fn memory() -> Memory {
         &mut memory.peak_committed,
         &mut memory.page_faults,
     );
+    // Where the kernel tells more than the allocator knows (proc(5), status): on Linux mimalloc takes what is committed for resident.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let told = |name: &str| {
+        let kib = status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse::<usize>().ok()?;
+        kib.checked_mul(1024)
+    };
+    memory.resident = told("VmRSS:").unwrap_or(memory.resident);
+    memory.peak_resident = told("VmHWM:").unwrap_or(memory.peak_resident);
     memory
 }
 
@@ -170,6 +178,12 @@ unsafe extern "C" {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_resident_is_told_and_never_more_than_the_most_there_was() {
+        let memory = memory();
+        assert!(0 < memory.resident && memory.resident <= memory.peak_resident, "{memory:?}");
+    }
 
     #[test]
     fn one_profile_at_a_time_and_within_bounds() {
