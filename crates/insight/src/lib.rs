@@ -3,4 +3,5 @@
 
 pub mod change;
 pub mod incident;
+pub mod series;
 pub mod tick;
