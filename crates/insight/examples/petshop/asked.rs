@@ -106,6 +106,7 @@ impl<'a> Question<'a> {
         let ms = |seconds: f64| 1000.0 * seconds;
         let spread = Spread {
             mean_ms: latency.map(|change| ms(change.deviation.max(0.05 * change.before)) * alike),
+            gap_ms: None,
             failures: available.map(|change| (change.deviation / 100.0).max(0.0025) * alike),
         };
         Some(Seen {
