@@ -4,4 +4,5 @@
 pub mod change;
 pub mod incident;
 pub mod locate;
+pub mod series;
 pub mod tick;
