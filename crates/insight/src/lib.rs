@@ -5,4 +5,5 @@ pub mod change;
 pub mod incident;
 pub mod locate;
 pub mod series;
+pub mod tell;
 pub mod tick;
