@@ -27,6 +27,7 @@ impl Side {
         // Parts of a link are alike: the widest speaks for all.
         let widest = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::max);
         self.spread.mean_ms = widest(self.spread.mean_ms, seen.spread.mean_ms);
+        self.spread.gap_ms = widest(self.spread.gap_ms, seen.spread.gap_ms);
         self.spread.failures = widest(self.spread.failures, seen.spread.failures);
     }
 
@@ -120,7 +121,7 @@ fn gap(caller: &Side, callee: &Side, time: Weight, served: Weight) -> Weight {
     let scale = caller.now.timed / caller.now.seconds.max(1e-9) / 1000.0;
     let between = (caller_before - callee_before * before).abs();
     // A share of what is served, because not all requests are in both windows.
-    let windows = caller.spread.mean_ms.unwrap_or(0.0).max(0.05 * between).max(0.02 * callee_now * now);
+    let windows = caller.spread.gap_ms.map_or(0.0, super::situation::sane).max(0.05 * between).max(0.02 * callee_now * now);
     let unlike = 0.2 * weigh::mean_deviation_ms(&callee.before, &callee.now, &Spread::default(), 0.0);
     Weight { excess: excess_ms * scale, deviation: windows.hypot(unlike).max(0.1) * scale }
 }

@@ -18,10 +18,10 @@ mod suspect;
 mod tests;
 mod weigh;
 
+pub use confidence::Features;
 pub use situation::{Limits, Pressed, Ranking, Seen, Situation, Span, Spread, Target};
 
 use crate::incident::{Cause, Evidence, Place, Verdict};
-use confidence::Features;
 use flow::Flow;
 use graph::Graph;
 use start::Start;
@@ -34,6 +34,26 @@ pub fn locate(situation: &Situation) -> Ranking {
 
 /// The same with limits of one's own.
 pub fn locate_with(situation: &Situation, limits: &Limits) -> Ranking {
+    let found = match search(situation, limits) {
+        Ok(found) => found,
+        Err(verdict) => return Ranking::without(verdict),
+    };
+    let causes: Vec<Cause> = found.into_iter().map(|(cause, _)| cause).collect();
+    let verdict = match causes.first().map(|cause| &cause.place) {
+        None => Verdict::NoCause,
+        Some(Place::Outside(_)) => Verdict::OutsideMesh,
+        Some(_) => Verdict::Found,
+    };
+    Ranking { verdict, causes }
+}
+
+/// The causes with what their confidence is made of: for whoever fits or shows that.
+pub fn located(situation: &Situation, limits: &Limits) -> Vec<(Cause, Features)> {
+    search(situation, limits).unwrap_or_default()
+}
+
+/// The causes, or why none is looked for.
+fn search(situation: &Situation, limits: &Limits) -> Result<Vec<(Cause, Features)>, Verdict> {
     let graph = Graph::of(situation);
     let starts: Vec<(Start, f64)> =
         situation.targets.iter().map(|target| (start::start(&graph, target, limits), situation::sane(target.weight))).collect();
@@ -41,7 +61,7 @@ pub fn locate_with(situation: &Situation, limits: &Limits) -> Ranking {
     let whole: f64 = starts.iter().filter(|(start, _)| followed(start)).map(|(_, weight)| weight).sum();
     if whole <= 0.0 {
         let early = !starts.is_empty() && starts.iter().all(|(start, _)| *start == Start::TooEarly);
-        return Ranking::without(if early { Verdict::TooEarly } else { Verdict::NoCause });
+        return Err(if early { Verdict::TooEarly } else { Verdict::NoCause });
     }
     let mut flow = Flow::new(&graph);
     let mut found = Vec::new();
@@ -54,14 +74,14 @@ pub fn locate_with(situation: &Situation, limits: &Limits) -> Ranking {
     }
     flow.run();
     found.extend(suspect::suspects(situation, &graph, &flow, limits));
-    rank(situation, &graph, found, limits)
+    Ok(rank(situation, &graph, found, limits))
 }
 
 /// What a change just before, and pressure, add to what a suspect explains by itself: less than half of it, so that neither makes much
 /// of little.
 const PRIOR: f64 = 0.4;
 
-fn rank(situation: &Situation, graph: &Graph<'_>, suspects: Vec<Suspect>, limits: &Limits) -> Ranking {
+fn rank(situation: &Situation, graph: &Graph<'_>, suspects: Vec<Suspect>, limits: &Limits) -> Vec<(Cause, Features)> {
     let mut scored: Vec<(f64, Suspect, Vec<Evidence>)> = suspects
         .into_iter()
         .map(|suspect| {
@@ -77,13 +97,8 @@ fn rank(situation: &Situation, graph: &Graph<'_>, suspects: Vec<Suspect>, limits
     let told = scored.into_iter().enumerate().map(|(at, (score, suspect, evidence))| {
         let next = if at == 0 { scores.get(1).copied().unwrap_or(0.0) } else { scores[0] };
         let features = Features { share: suspect.share, margin: score - next, z: suspect.z };
-        Cause { place: suspect.place, kind: suspect.kind, share: suspect.share, confidence: confidence::confidence(features), evidence }
+        let confidence = confidence::confidence(&features);
+        (Cause { place: suspect.place, kind: suspect.kind, share: suspect.share, confidence, evidence }, features)
     });
-    let causes: Vec<Cause> = told.collect();
-    let verdict = match causes.first().map(|cause| &cause.place) {
-        None => return Ranking::without(Verdict::NoCause),
-        Some(Place::Outside(_)) => Verdict::OutsideMesh,
-        Some(_) => Verdict::Found,
-    };
-    Ranking { verdict, causes }
+    told.collect()
 }

@@ -48,10 +48,12 @@ pub struct Seen {
 }
 
 /// How much a link's figures differ from one window to the next when nothing is wrong, robustly (1.48 times the median deviation), for
-/// windows as long as `now`. Unknown: 5 % of the mean, and a quarter of a percent of requests that fail.
+/// windows as long as `now`. Unknown: 5 % of the mean and of the gap, and a quarter of a percent of requests that fail.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spread {
     pub mean_ms: Option<f64>,
+    /// Of the caller's mean less the callee's.
+    pub gap_ms: Option<f64>,
     /// Of the share of failures, 0 to 1.
     pub failures: Option<f64>,
 }

@@ -414,7 +414,7 @@ fn no_figure_makes_it_panic_or_say_what_is_no_number() {
                     }
                     span.fail("reset", value);
                 }
-                seen.spread = Spread { mean_ms: Some(value), failures: Some(value) };
+                seen.spread = Spread { mean_ms: Some(value), gap_ms: Some(value), failures: Some(value) };
             }
             situation.targets[0].weight = if field == 0 { value } else { 1.0 };
             for cause in locate(&situation).causes {
