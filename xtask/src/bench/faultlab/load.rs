@@ -128,6 +128,11 @@ impl Load {
         self.pattern.send_replace(pattern);
     }
 
+    /// Visits that failed since they were last taken.
+    pub fn failed(&self) -> usize {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).bad
+    }
+
     pub fn take(&self) -> Seen {
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }

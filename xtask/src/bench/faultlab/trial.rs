@@ -89,18 +89,19 @@ impl<'a> Lab<'a> {
         self.known.extend(incidents.iter().map(|incident| incident.id.clone()));
     }
 
-    /// Waits for so long without an open incident, at most as long as incidents may stay. What came up, and seconds in which nothing was wrong.
+    /// Waits for so long without an open incident and without a visit that fails, at most as long as incidents may stay. What came up, and
+    /// seconds in which nothing was wrong.
     pub fn calm(&mut self, least: Duration) -> (Vec<Incident>, f64) {
-        let (began, mut since, mut seen) = (Instant::now(), Instant::now(), Vec::new());
+        let (began, mut since, mut seen, mut failed) = (Instant::now(), Instant::now(), Vec::new(), self.load.failed());
         while since.elapsed() < least && began.elapsed() < least + self.times.close {
             std::thread::sleep(LOOK);
             seen = self.look();
-            if seen.iter().any(|incident| !incident.closed) {
-                since = Instant::now();
+            if seen.iter().any(|incident| !incident.closed) || self.load.failed() != failed {
+                (since, failed) = (Instant::now(), self.load.failed());
             }
         }
         self.know(&seen);
-        (seen, began.elapsed().as_secs_f64())
+        (seen, since.elapsed().as_secs_f64())
     }
 
     pub fn run(&mut self, kind: &'static Kind, service: &'static str, lot: usize) -> Result<Trial, String> {
@@ -112,6 +113,7 @@ impl<'a> Lab<'a> {
             let (seen, _) = self.calm(self.times.calm);
             self.know(&seen);
         }
+        self.load.take();
         let (strays, mut faultless) = self.calm(self.times.calm);
         let before = self.load.take();
         let mut trial = Trial { strays, before, ..Trial::new(kind, service) };
