@@ -42,6 +42,8 @@ pub enum Act {
     Remove(Of),
     /// Stopped and started, one after the other.
     Roll(Of),
+    /// One sidecar's clock is so many seconds ahead.
+    Clock(u64),
     RestartControlPlane,
     RotateRoot,
     Visits(Rate),
@@ -92,7 +94,10 @@ impl Stage<'_> {
         match *act {
             Act::Trouble(of, what) => self.each(of, |mesh, name| mesh.trouble(name, Some(what))),
             Act::Signal(of) => self.each(of, |mesh, name| mesh.signal_program(name, Signal::SIGSTOP)),
-            Act::Kill(of) => self.each(of, |mesh, name| Ok(mesh.kill(name))),
+            Act::Kill(of) => self.each(of, |mesh, name| {
+                mesh.kill(name);
+                Ok(())
+            }),
             Act::CrashLoop(of) => self.each(of, crash),
             Act::Way { of, delay_ms, lost } => self.each(of, |mesh, name| {
                 let way = mesh.way(name)?;
@@ -104,19 +109,23 @@ impl Stage<'_> {
             Act::Revoke(of) => self.each(of, |mesh, name| mesh.taut(&["trust", "revoke", &format!("default/{name}")]).map(drop)),
             Act::Apply(manifest) | Act::Change(_, manifest) => self.mesh.apply(&self.text(manifest)),
             Act::Add(name) => self.mesh.run(name),
-            Act::Remove(of) => self.each(of, |mesh, name| Ok(mesh.stop(name))),
+            Act::Remove(of) => self.each(of, |mesh, name| {
+                mesh.stop(name);
+                Ok(())
+            }),
             Act::Roll(of) => self.each(of, |mesh, name| {
                 mesh.stop(name);
                 mesh.run(name)?;
                 mesh.ready(MEMBERS.len())
             }),
+            Act::Clock(seconds) => self.mesh.clock(Duration::from_secs(seconds)),
             Act::RestartControlPlane => {
                 self.mesh.stop("control-plane");
                 self.mesh.control_plane()
             }
             Act::RotateRoot => self.mesh.taut(&["trust", "rotate", "--wait", "0s"]).map(drop),
-            Act::Visits(rate) => Ok(self.load.follow(Pattern { rate, ..Pattern::default() })),
-            Act::Visitors(manner) => Ok(self.load.follow(Pattern { manner, ..Pattern::default() })),
+            Act::Visits(rate) => self.visits(Pattern { rate, ..Pattern::default() }),
+            Act::Visitors(manner) => self.visits(Pattern { manner, ..Pattern::default() }),
             Act::Caller(url) => {
                 let target = self.text(url);
                 let host = target.trim_start_matches("http://").split('/').next().unwrap_or_default().to_owned();
@@ -126,9 +135,13 @@ impl Stage<'_> {
         }
     }
 
-    fn probe(&self, probe: Probe) -> Result<(), String> {
-        self.load.follow(Pattern { probe: Some(probe), ..Pattern::default() });
+    fn visits(&self, pattern: Pattern) -> Result<(), String> {
+        self.load.follow(pattern);
         Ok(())
+    }
+
+    fn probe(&self, probe: Probe) -> Result<(), String> {
+        self.visits(Pattern { probe: Some(probe), ..Pattern::default() })
     }
 
     /// What has to be done again and again while it lasts; `since` the last time that this did something.
@@ -158,8 +171,12 @@ impl Stage<'_> {
             }
             Act::Apply(manifest) => self.mesh.delete(&self.text(manifest)),
             Act::Change(manifest, _) => self.mesh.apply(&self.text(manifest)),
-            Act::Add(name) => Ok(self.mesh.stop(name)),
-            Act::Visits(_) | Act::Visitors(_) | Act::Caller(_) | Act::Stranger(_) => Ok(self.load.follow(Pattern::default())),
+            Act::Add(name) => {
+                self.mesh.stop(name);
+                Ok(())
+            }
+            Act::Visits(_) | Act::Visitors(_) | Act::Caller(_) | Act::Stranger(_) => self.visits(Pattern::default()),
+            Act::Clock(_) => self.mesh.clock(Duration::ZERO),
             Act::Roll(_) | Act::RestartControlPlane | Act::RotateRoot => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 
 use super::act::{Act, Of};
 use super::load::{Manner, Rate};
+use super::mesh::clock_library;
 use super::watch::Place;
 
 #[derive(Debug)]
@@ -37,6 +38,14 @@ pub enum At {
     Dependency,
     /// Those who call: they, or who cannot bear it, are a right answer.
     Visitors,
+}
+
+impl Kind {
+    /// What this machine lacks for it.
+    pub fn lacks(&self) -> Option<&'static str> {
+        let clock = self.acts.iter().any(|act| matches!(act, Act::Clock(_)));
+        (clock && clock_library().is_none()).then_some("libfaketime (apt-get install faketime)")
+    }
 }
 
 impl Truth {
@@ -252,6 +261,7 @@ pub const BENIGN: &[Kind] = &[
     ),
     benign("traffic moves", "all of it to one version", &["reviews"], &[Act::Apply(THIRD_VERSION)]),
     benign("idle change", "a route that says what is so already", CALLED, &[Act::Apply(SAME)]),
+    benign("clock ahead", "one sidecar's clock is two minutes ahead", DETAILS, &[Act::Clock(120)]),
     benign("root rotated", "every certificate is replaced", ANY, &[Act::RotateRoot]),
     benign("control plane restarts", "it is stopped and started", ANY, &[Act::RestartControlPlane]),
     benign("large answers", "200 kB more in each", CALLED, &[Act::Trouble(Of::All, r#"{"padBytes":200000}"#)]),

@@ -47,6 +47,10 @@ const MORE: [Member; 2] = [member("details", "v3", "details-v3", 12), member("de
 
 /// What stands outside of the mesh: `details` asks it.
 const BOOKS: u8 = 30;
+/// The member whose sidecar has a clock that can be put forward.
+const CLOCK: &str = "details-v2";
+/// Debian's package `faketime`, by architecture.
+const CLOCK_LIBRARIES: [&str; 2] = ["/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"];
 const PATIENCE: Duration = Duration::from_secs(90);
 
 pub struct Mesh {
@@ -70,6 +74,7 @@ impl Mesh {
             let way = runtime.block_on(relay::start(from, to))?;
             mesh.ways.insert(member.name, way);
         }
+        mesh.clock(Duration::ZERO)?;
         mesh.control_plane()?;
         mesh.apply(&fs::read_to_string(bookstore_manifest()).map_err(|error| format!("cannot read the bookstore's manifest: {error}"))?)?;
         mesh.apply(&OUTSIDE.replace("ADDRESS", &mesh.at(0, BOOKS, 0).ip().to_string()))?;
@@ -133,6 +138,11 @@ impl Mesh {
         self.spawn("books", &words)
     }
 
+    /// Puts the clock of one sidecar forward, live.
+    pub fn clock(&self, ahead: Duration) -> Result<(), String> {
+        fs::write(self.path("clock"), format!("+{}", ahead.as_secs())).map_err(|error| format!("cannot write the clock's file: {error}"))
+    }
+
     fn faults(&self, name: &str) -> String {
         self.path("faults").join(format!("{name}.json")).display().to_string()
     }
@@ -175,6 +185,10 @@ impl Mesh {
         let errors = log.try_clone().map_err(cannot)?;
         let mut command = self.command();
         command.args(words).stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
+        if let (CLOCK, Some(library)) = (name, clock_library()) {
+            command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", self.path("clock"));
+            command.envs([("FAKETIME_CACHE_DURATION", "1"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")]);
+        }
         let child = command.spawn().map_err(cannot)?;
         self.children.insert(name.to_owned(), child);
         Ok(())
@@ -285,6 +299,11 @@ impl Drop for Mesh {
             let _ = child.wait();
         }
     }
+}
+
+/// What puts clocks forward, where it is installed.
+pub fn clock_library() -> Option<&'static str> {
+    CLOCK_LIBRARIES.into_iter().find(|library| Path::new(library).exists())
 }
 
 fn signal_group(child: &Child, signal: Signal) {

@@ -125,7 +125,8 @@ fn chosen(options: &Options) -> Result<Vec<&'static Kind>, String> {
         let names: Vec<_> = all().map(|kind| kind.name).collect();
         return Err(format!("there is no kind {unknown:?}: there are {}", names.join(", ")));
     }
-    Ok(all().filter(|kind| wanted.is_empty() || wanted.contains(kind.name)).collect())
+    let chosen = all().filter(|kind| wanted.is_empty() || wanted.contains(kind.name));
+    Ok(chosen.filter(|kind| kind.lacks().map(|lacks| eprintln!("{} is left out: {lacks} is not here", kind.name)).is_none()).collect())
 }
 
 /// Relays and visitors live on a thread of their own, until the process ends.
