@@ -1,18 +1,31 @@
 //! `taut status`: what is wrong now, first; then who is connected and what is live.
 
+mod sidecars;
+
 use crate::Outcome;
 use crate::output::{self, Format};
 use crate::place::Place;
 use crate::trust::strict;
 use serde_json::Value;
+use std::net::SocketAddr;
 
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  taut status
+  taut status -o json | jq '.problems[].text'
+  taut status --sidecar 127.0.10.4:15000      what that sidecar says of itself; needs no control plane")]
 pub struct Arguments {
+    /// Ask this sidecar's admin listener instead of the control plane; may be given again
+    #[arg(long, value_name = "IP:PORT")]
+    sidecar: Vec<SocketAddr>,
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
 
 pub async fn status(place: &Place, arguments: Arguments) -> Outcome {
+    if !arguments.sidecar.is_empty() {
+        return sidecars::status(&arguments.sidecar, arguments.output).await;
+    }
     let api = place.api()?;
     let mut status = api.get("/taut/v1/status").await?.good()?;
     if let Some(report) = strict::lately(&api).await? {

@@ -354,7 +354,7 @@ fn requests_wait_for_a_connection_and_overflow_beyond_the_limit() {
 }
 
 /// An ALLOW policy without rules: nobody is let in.
-fn closed(snapshot: &mut Snapshot) {
+pub(super) fn closed(snapshot: &mut Snapshot) {
     let origin = Origin { object: ObjectRef::new("AuthorizationPolicy", "default", "closed"), ..Origin::default() };
     let (namespace, selector) = ("default".to_owned(), BTreeMap::new());
     let policy = AuthorizationPolicy {
