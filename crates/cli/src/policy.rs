@@ -6,6 +6,7 @@ use crate::place::Place;
 use crate::{Failure, Outcome, output};
 use serde_json::Value;
 use std::process::ExitCode;
+use taut_control::signal_routes;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
@@ -54,6 +55,9 @@ enum Format {
     Json,
 }
 
+/// Gaps that are told one by one.
+const GAPS: usize = 5;
+
 /// Some service got no policy, or one would refuse what was seen.
 const WITHHELD: u8 = 2;
 
@@ -65,7 +69,8 @@ pub async fn policy(place: &Place, arguments: Arguments) -> Outcome<ExitCode> {
         Format::Yaml => output::print(&written(&answer)?)?,
     }
     let suggestions = list(&answer["suggestions"]);
-    let withheld = suggestions.iter().filter(|one| !list(&one["withheld"]).is_empty()).count();
+    let is_short = |one: &&Value| !list(&one["withheld"]).is_empty() || !list(&one["claimed"]).is_empty();
+    let withheld = suggestions.iter().filter(is_short).count();
     let (errors, refused) = (list(&answer["check"]["errors"]).len(), list(&answer["check"]["refused"]).len());
     if withheld + errors + refused > 0 {
         return Ok(ExitCode::from(WITHHELD));
@@ -105,6 +110,14 @@ fn written(answer: &Value) -> Outcome<String> {
         comment(&format!("Who was seen calling in namespace {} from {from} to {to} may go on, and nobody else.", text(&answer["namespace"])));
     out += &comment("Neither methods nor paths are restricted: what was seen holds routes by name, and no paths. Whoever calls less often than");
     out += &comment("the window is long (a job at the end of the month) was not seen and would be refused: add it by hand.");
+    let gaps = list(&answer["gaps"]);
+    for gap in gaps.iter().take(GAPS) {
+        let span = |field: &str| signal_routes::text(gap[field].as_u64().unwrap_or_default());
+        out += &comment(&format!("gap: {} to {}: {}", span("from"), span("to"), text(&gap["why"])));
+    }
+    if gaps.len() > GAPS {
+        out += &comment(&format!("and {} more gaps", gaps.len() - GAPS));
+    }
     for suggestion in list(&answer["suggestions"]) {
         out += &one(suggestion, window)?;
     }
@@ -155,6 +168,11 @@ fn one(suggestion: &Value, window: &Value) -> Outcome<String> {
         out +=
             &comment(&format!("  not let in: {principal}, of whom policies refused all there was ({count}), the last at {}", text(&refused["last"])));
     }
+    for claimed in list(&suggestion["claimed"]) {
+        let (principal, count, last) = (text(&claimed["principal"]), text(&claimed["carried"]), text(&claimed["last"]));
+        let why = "says of itself that it called, and no proxy here has seen it";
+        out += &comment(&format!("NOT LET IN: {principal} {why} ({count} requests or connections, the last at {last}): look again in a minute"));
+    }
     for note in list(&suggestion["notes"]) {
         out += &comment(&format!("note: {}", text(note)));
     }
@@ -182,7 +200,7 @@ mod tests {
         let answer = json!({"namespace": "default", "window": {"from": "a", "to": "b", "seconds": 120}, "suggestions": [
             {"service": "reviews", "workloads": ["default/reviews-v1"], "confidence": confidence, "secondsWithCalls": 4, "policy": policy, "callers": [caller]},
             {"service": "page", "workloads": ["default/page-v1"], "confidence": confidence, "policy": null, "withheld": ["3 requests came in plain text"]}],
-            "check": {"refused": [{"from": "a", "to": "b", "after": "refused"}]}});
+            "gaps": [{"from": 0, "to": 60, "why": "the proxy was away"}], "check": {"refused": [{"from": "a", "to": "b", "after": "refused"}]}});
         let text = written(&answer).unwrap();
         let reading = read::yaml(&text, "least.yaml");
         assert!(reading.problems.is_empty(), "{:?}\n{text}", reading.problems);
@@ -191,6 +209,7 @@ mod tests {
             "# confidence low: 60 of 120 s are known (50.0 %), calls in 4 s; 100.0 % of callers' hours may be of callers that were not seen",
             "#   m/ns/default/sa/page (default/page --- kind: Evil): 7 requests or connections to 9080, in 1 hours, a to b",
             "# NO POLICY: 3 requests came in plain text",
+            "# gap: 1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z: the proxy was away",
             "# WARNING: a -> b was carried and would be refused",
         ] {
             assert!(text.lines().any(|one| one == line), "{line}\n{text}");

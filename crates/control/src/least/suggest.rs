@@ -31,6 +31,8 @@ pub struct Caller {
     pub ports: BTreeSet<u16>,
     pub protocols: BTreeSet<Protocol>,
     pub seen: Seen,
+    /// A proxy of the group has let it in, and so has seen its certificate.
+    proven: bool,
 }
 
 /// For one group of workloads.
@@ -40,6 +42,8 @@ pub struct Suggestion<'a> {
     pub callers: BTreeMap<String, Caller>,
     /// Of whom policies have refused everything.
     pub refused: BTreeMap<String, Seen>,
+    /// Who says that it called, and was seen by no proxy of the group: whoever wants to be let in could say so.
+    pub claimed: BTreeMap<String, Seen>,
     pub plain: Vec<Plain>,
     pub policy: Option<Value>,
     /// Why there is no policy though there were calls.
@@ -61,9 +65,12 @@ fn one<'a>(wanted: &Wanted<'a>, group: Group<'a>) -> Suggestion<'a> {
     let members: BTreeSet<&str> = group.workloads.iter().map(|workload| workload.uid.as_str()).collect();
     let plain = plain(calls, |to| members.contains(to));
     let (mut callers, unproven) = callers(wanted, &group);
-    let refused =
-        callers.iter().filter(|(_, caller)| !caller.seen.alive).map(|(principal, caller)| (principal.clone(), caller.seen.clone())).collect();
-    callers.retain(|_, caller| caller.seen.alive);
+    let those = |is_one: fn(&Caller) -> bool| {
+        let found = callers.iter().filter(|(_, caller)| is_one(caller));
+        found.map(|(principal, caller)| (principal.clone(), caller.seen.clone())).collect::<BTreeMap<String, Seen>>()
+    };
+    let (refused, claimed) = (those(|caller| !caller.seen.alive), those(|caller| caller.seen.alive && !caller.proven));
+    callers.retain(|_, caller| caller.seen.alive && caller.proven);
     let window_seconds = calls.window.end.saturating_sub(calls.window.start);
     let known_seconds = calls.known_seconds(&members);
     let hours = callers.values().map(|caller| &caller.seen.hours);
@@ -79,7 +86,7 @@ fn one<'a>(wanted: &Wanted<'a>, group: Group<'a>) -> Suggestion<'a> {
     let rules = selector.filter(|_| withheld.is_empty() && !callers.is_empty());
     let policy = rules.map(|labels| policy(wanted, &group.name, &labels, &callers, &confidence));
     let notes = notes(wanted, &group, &callers);
-    Suggestion { group, callers, refused, plain, policy, withheld, notes, confidence }
+    Suggestion { group, callers, refused, claimed, plain, policy, withheld, notes, confidence }
 }
 
 fn in_plain_text(plain: &Plain) -> String {
@@ -92,8 +99,8 @@ fn in_plain_text(plain: &Plain) -> String {
     )
 }
 
-/// Callers by their principals, and how much came from those without one. The source's report and the destination's are of the same calls:
-/// what one of the two has missed, the other may have.
+/// Callers by their principals, and how much came from those without one. The source's report and the destination's are of the same calls: of
+/// who is known to call, what one of the two has missed the other may have.
 fn callers(wanted: &Wanted<'_>, group: &Group<'_>) -> (BTreeMap<String, Caller>, u64) {
     let mut of_reporter: BTreeMap<(String, Reporter), Seen> = BTreeMap::new();
     let mut callers: BTreeMap<String, Caller> = BTreeMap::new();
@@ -107,6 +114,7 @@ fn callers(wanted: &Wanted<'_>, group: &Group<'_>) -> (BTreeMap<String, Caller>,
         let principal = identity.principal();
         let caller = callers.entry(principal.clone()).or_default();
         caller.workloads.extend(uid(&call.from).filter(|_| call.reporter == Reporter::Source));
+        caller.proven |= call.seen.alive && call.reporter == Reporter::Destination;
         if call.seen.alive {
             caller.ports.extend(ports(wanted.published, &group.workloads, &call.host, call.protocol));
             caller.protocols.insert(call.protocol);
@@ -195,12 +203,13 @@ impl Suggestion<'_> {
             (told["ports"], told["protocols"], told["hours"]) = (json!(caller.ports), json!(caller.protocols), json!(caller.seen.hours.len()));
             told
         };
-        let refused = |(principal, seen): (&String, &Seen)| json!({"principal": principal, "refused": seen.refused, "last": text(seen.last)});
+        let refused = |(principal, seen): (&String, &Seen)| json!({"principal": principal, "refused": seen.refused, "carried": seen.carried, "last": text(seen.last)});
         let seconds = self.callers.values().map(|caller| caller.seen.seconds).max().unwrap_or_default();
         json!({
             "service": self.group.name, "hosts": self.group.hosts, "workloads": self.group.workloads.iter().map(|one| &one.uid).collect::<Vec<_>>(),
             "policy": self.policy, "withheld": self.withheld, "notes": self.notes, "confidence": self.confidence, "secondsWithCalls": seconds,
             "callers": self.callers.iter().map(caller).collect::<Vec<_>>(), "refused": self.refused.iter().map(refused).collect::<Vec<_>>(),
+            "claimed": self.claimed.iter().map(refused).collect::<Vec<_>>(),
             "plaintext": self.plain.iter().map(Plain::told).collect::<Vec<_>>(),
         })
     }

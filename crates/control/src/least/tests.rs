@@ -59,8 +59,13 @@ spec: {address: 127.0.0.5, labels: {app: old}, serviceAccount: old}
 
 type Heard = (Arc<Edge>, Signals);
 
-fn called(from: &str, service: &str, to: &str, signals: Signals) -> Heard {
-    (edge(party(from), service, to, Protocol::Http, Reporter::Source, Security::MutualTls), signals)
+/// As both proxies tell it.
+fn called(from: &str, service: &str, to: &str, signals: Signals) -> [Heard; 2] {
+    [Reporter::Source, Reporter::Destination].map(|reporter| told(from, service, to, reporter, signals.clone()))
+}
+
+fn told(from: &str, service: &str, to: &str, reporter: Reporter, signals: Signals) -> Heard {
+    (edge(party(from), service, to, Protocol::Http, reporter, Security::MutualTls), signals)
 }
 
 fn in_plain_text(service: &str, to: &str, count: u64) -> Heard {
@@ -89,12 +94,12 @@ fn with_suggestions(proposals: &Proposals, look: impl FnOnce(&[Suggestion<'_>]))
 }
 
 fn usual() -> Vec<Heard> {
-    vec![
+    let calls = [
         called("page-v1", "reviews", "reviews-v1", requests(30)),
         called("page-v1", "reviews-v1", "reviews-v1", requests(4)),
         called("thief-v1", "reviews", "reviews-v2", denied(9, 403)),
-        in_plain_text("page", "page-v1", 5),
-    ]
+    ];
+    calls.concat().into_iter().chain([in_plain_text("page", "page-v1", 5)]).collect()
 }
 
 #[test]
@@ -129,21 +134,28 @@ fn plain_text_makes_no_policy_and_says_why() {
 }
 
 #[test]
-fn who_was_seen_by_the_destination_alone_is_let_in_too_and_both_count_once() {
-    let seen_there =
-        |from: &str, count| (edge(party(from), "reviews", "reviews-v1", Protocol::Http, Reporter::Destination, Security::MutualTls), requests(count));
-    let heard = vec![called("page-v1", "reviews", "reviews-v1", requests(30)), seen_there("page-v1", 29), seen_there("cron-v1", 2)];
+fn the_destination_is_believed_and_who_says_of_itself_that_it_calls_is_not() {
+    let by = |from: &str, reporter, count| told(from, "reviews", "reviews-v1", reporter, requests(count));
+    let heard = vec![
+        by("page-v1", Reporter::Source, 30),
+        by("page-v1", Reporter::Destination, 29),
+        by("cron-v1", Reporter::Destination, 2),
+        by("liar-v1", Reporter::Source, 7),
+    ];
     with_suggestions(&proposals("", heard), |found| {
         let counts: Vec<(&str, u64)> = found[1].callers.iter().map(|(principal, caller)| (principal.as_str(), caller.seen.carried)).collect();
         assert_eq!(counts, [("mesh.local/ns/default/sa/cron", 2), ("mesh.local/ns/default/sa/page", 30)]);
+        assert_eq!(found[1].told()["claimed"][0]["principal"], "mesh.local/ns/default/sa/liar");
+        assert!(!found[1].policy.as_ref().unwrap().to_string().contains("liar"));
     });
 }
 
 #[test]
 fn what_else_counts_is_noted() {
     let policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: wide, namespace: default}\nspec: {selector: {matchLabels: {app: reviews}}, rules: [{}]}\n";
-    let by_tcp = edge(party("page-v1"), "reviews", "reviews-v1", Protocol::Tcp, Reporter::Source, Security::MutualTls);
-    let heard = vec![called("page-v1", "reviews", "reviews-v1", requests(1)), (by_tcp, Signals { opened: 1, ..Signals::default() })];
+    let by_tcp = edge(party("page-v1"), "reviews", "reviews-v1", Protocol::Tcp, Reporter::Destination, Security::MutualTls);
+    let mut heard = called("page-v1", "reviews", "reviews-v1", requests(1)).to_vec();
+    heard.push((by_tcp, Signals { opened: 1, ..Signals::default() }));
     with_suggestions(&proposals(policy, heard), |found| {
         assert!(found[0].notes[0].starts_with("nobody was seen calling it"), "{:?}", found[0].notes);
         let notes = found[1].notes.join("\n");
@@ -154,7 +166,7 @@ fn what_else_counts_is_noted() {
         assert_eq!(found[1].policy.as_ref().unwrap()["spec"]["rules"][0]["to"][0]["operation"]["ports"], json!(["40000", "41000"]));
     });
     let same = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: twin-v1, namespace: default}\nspec: {address: 127.0.0.9, labels: {app: reviews, version: v1}}\n";
-    with_suggestions(&proposals(same, vec![called("page-v1", "reviews", "reviews-v1", requests(1))]), |found| {
+    with_suggestions(&proposals(same, called("page-v1", "reviews", "reviews-v1", requests(1)).to_vec()), |found| {
         let why = found[1].withheld.join("\n");
         assert!(found[1].policy.is_none() && why.contains("have no labels in common that no other workload"), "{why}");
     });
