@@ -300,14 +300,14 @@ export class Painter {
       if (node.x > view.right || node.y > view.bottom || node.x + CARD.width < view.left || node.y + CARD.height < view.top)
         continue;
       this.context.globalAlpha = (found !== null || selected !== null) && isDim(id, scene, { selected, found }) ? DIM : 1;
-      if (mark.hurt) this.hurt(node, camera, unit);
+      if (mark.hurt) this.hurt(node, camera);
       this.disc(mark, node.x, node.y, unit);
       this.context.globalAlpha = 1;
     }
   }
 
   /** A second border around the card, and the word. */
-  private hurt({ x, y }: SceneNode, camera: Camera, unit: number): void {
+  private hurt({ x, y }: SceneNode, camera: Camera): void {
     const { context, palette } = this;
     const gap = Math.max(4, 3 / camera.scale);
     context.strokeStyle = palette.health.failing;
@@ -315,18 +315,19 @@ export class Painter {
     context.beginPath();
     context.roundRect(x - gap, y - gap, CARD.width + 2 * gap, CARD.height + 2 * gap, 12);
     context.stroke();
-    if (camera.scale < NAMES) return;
-    context.font = `600 ${10 * unit}px ${FONT}`;
-    const across = context.measureText('users hurt').width + 10 * unit;
-    const [left, top] = [x + CARD.width - across - 8, y - gap - 8 * unit];
+    // From farther away it would cover names.
+    if (camera.scale < CARDS) return;
+    context.font = `600 10px ${FONT}`;
+    const across = context.measureText('users hurt').width + 10;
+    const [left, top] = [x + CARD.width - across - 8, y - gap - 8];
     context.beginPath();
-    context.roundRect(left, top, across, 16 * unit, 8 * unit);
+    context.roundRect(left, top, across, 16, 8);
     context.fillStyle = palette.health.failing;
     context.fill();
     context.fillStyle = palette.surface;
     context.textAlign = 'left';
     context.textBaseline = 'middle';
-    context.fillText('users hurt', left + 5 * unit, top + 8.5 * unit);
+    context.fillText('users hurt', left + 5, top + 8.5);
   }
 
   private disc({ rank }: Mark, x: number, y: number, unit: number): void {

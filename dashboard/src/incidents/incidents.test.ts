@@ -92,8 +92,8 @@ describe('evidence', () => {
   it('is shown with its figures side by side, bars to the largest', () => {
     const gap = shown(NETWORK.evidence[0] as Evidence);
     expect(gap.figures).toEqual([
-      { name: 'before', value: '1 ms', part: 0.025 },
-      { name: 'now', value: '40 ms', part: 1 },
+      { name: 'before', value: '1 ms', part: 0.025, usual: true },
+      { name: 'now', value: '40 ms', part: 1, usual: false },
     ]);
     const nothing = shown({ kind: 'reason', source: 'a/b', destination: 'a/c', reason: 'http_5xx', before: 0, now: 0 });
     expect(nothing.figures.map((figure) => figure.part)).toEqual([0, 0]);

@@ -143,6 +143,8 @@ export interface Figure {
   value: string;
   /** Length of its bar, 0 to 1; `null`: no bar. */
   part: number | null;
+  /** What it is compared with: drawn paler. */
+  usual?: boolean;
 }
 
 /** A piece of evidence as a small table. */
@@ -151,12 +153,14 @@ export interface Shown {
   figures: Figure[];
 }
 
-function compared(names: [string, string], values: [number, number], unit: (value: number) => string): Figure[] {
+/** Two values side by side; `usual` is the one that the other is held against. */
+function compared(names: [string, string], values: [number, number], unit: (value: number) => string, usual = 0): Figure[] {
   const most = Math.max(...values.map(Math.abs), Number.MIN_VALUE);
   return values.map((value, index) => ({
     name: names[index] ?? '',
     value: unit(value),
     part: Math.min(1, Math.max(0, value / most)),
+    usual: index === usual,
   }));
 }
 
@@ -196,7 +200,7 @@ export function shown(evidence: Evidence): Shown {
       const name = evidence.part.version === '' ? evidence.part.workload : `${evidence.part.workload} ${evidence.part.version}`;
       return {
         about: `One part of ${nodeName(evidence.node)} against its others`,
-        figures: compared([name, 'its others'], [evidence.own, evidence.others], units[evidence.unit] ?? count),
+        figures: compared([name, 'its others'], [evidence.own, evidence.others], units[evidence.unit] ?? count, 1),
       };
     }
     case 'pressure':

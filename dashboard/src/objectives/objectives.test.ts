@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Forecast, Objective } from '../api/shapes.ts';
 import { drawn, misses } from '../service/forecast.ts';
-import { left, ordered, promise } from './order.ts';
+import { left, ordered, promise, windows } from './order.ts';
 
 const objective = (name: string, alert: Objective['alert'], budgetLeft: number): Objective => ({
   namespace: 'shop',
@@ -23,6 +23,11 @@ describe('objectives', () => {
   it('come by urgency, then by what is left', () => {
     const all = [objective('calm', 'none', 0.9), objective('gone', 'none', -0.2), objective('soon', 'ticket', 0.5)];
     expect(ordered([...all, objective('now', 'page', 0.6)]).map((one) => one.name)).toEqual(['now', 'soon', 'gone', 'calm']);
+  });
+
+  it('burn over windows, the shortest first', () => {
+    const burn = ['5m', '1h', '30m', '3d', '6h'].map((window) => ({ window, rate: 1 }));
+    expect(windows([objective('a', 'none', 1), { ...objective('b', 'none', 1), burn }])).toEqual(['5m', '30m', '1h', '6h', '3d']);
   });
 
   it('say their promise with every digit', () => {

@@ -14,6 +14,19 @@ export function ordered(objectives: readonly Objective[]): Objective[] {
   );
 }
 
+const UNITS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 };
+
+function seconds(window: string): number {
+  const found = /^(\d+)([smhd])$/.exec(window);
+  return found === null ? 0 : Number(found[1]) * (UNITS[found[2] ?? ''] ?? 0);
+}
+
+/** The windows over which any of them burns, the shortest first. */
+export function windows(objectives: readonly Objective[]): string[] {
+  const all = new Set(objectives.flatMap((objective) => objective.burn.map((one) => one.window)));
+  return [...all].sort((a, b) => seconds(a) - seconds(b));
+}
+
 /** All digits of a target: 99.95 % is not 100 %. */
 export function share(target: number): string {
   return `${Number((target * 100).toPrecision(12))} %`;
