@@ -300,14 +300,14 @@ export class Painter {
       if (node.x > view.right || node.y > view.bottom || node.x + CARD.width < view.left || node.y + CARD.height < view.top)
         continue;
       this.context.globalAlpha = (found !== null || selected !== null) && isDim(id, scene, { selected, found }) ? DIM : 1;
-      if (mark.hurt) this.hurt(node, camera);
+      if (mark.hurt !== null) this.hurt(node, camera, mark.hurt === 'users' ? 'users hurt' : 'hurt');
       this.disc(mark, node.x, node.y, unit);
       this.context.globalAlpha = 1;
     }
   }
 
   /** A second border around the card, and the word. */
-  private hurt({ x, y }: SceneNode, camera: Camera): void {
+  private hurt({ x, y }: SceneNode, camera: Camera, word: string): void {
     const { context, palette } = this;
     const gap = Math.max(4, 3 / camera.scale);
     context.strokeStyle = palette.health.failing;
@@ -318,7 +318,7 @@ export class Painter {
     // From farther away it would cover names.
     if (camera.scale < CARDS) return;
     context.font = `600 10px ${FONT}`;
-    const across = context.measureText('users hurt').width + 10;
+    const across = context.measureText(word).width + 10;
     const [left, top] = [x + CARD.width - across - 8, y - gap - 8];
     context.beginPath();
     context.roundRect(left, top, across, 16, 8);
@@ -327,7 +327,7 @@ export class Painter {
     context.fillStyle = palette.surface;
     context.textAlign = 'left';
     context.textBaseline = 'middle';
-    context.fillText('users hurt', left + 5, top + 8.5);
+    context.fillText(word, left + 5, top + 8.5);
   }
 
   private disc({ rank }: Mark, x: number, y: number, unit: number): void {

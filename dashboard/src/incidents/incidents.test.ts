@@ -132,16 +132,16 @@ describe('evidence', () => {
 describe('the map', () => {
   it('marks who is hurt and the first causes', () => {
     const made = marks([incident()]);
-    expect(made.nodes.get('shop/web')).toEqual({ incident: 'web-3e8', hurt: true, rank: null });
-    expect(made.nodes.get('shop/cart')).toEqual({ incident: 'web-3e8', hurt: false, rank: 1 });
+    expect(made.nodes.get('shop/web')).toEqual({ incident: 'web-3e8', hurt: 'users', rank: null });
+    expect(made.nodes.get('shop/cart')).toEqual({ incident: 'web-3e8', hurt: null, rank: 1 });
     expect(made.links.get('shop/web>shop/cart')?.rank).toBe(2);
   });
 
-  it('marks with the best rank of several incidents, and keeps that users are hurt', () => {
+  it('marks with the best rank of several incidents, and keeps who is hurt', () => {
     const other = incident({ id: 'other', causes: [NETWORK, SLOW], symptoms: [symptom('shop/cart')] });
     const made = marks([other, incident()]);
-    expect(made.nodes.get('shop/cart')).toEqual({ incident: 'web-3e8', hurt: true, rank: 1 });
-    expect(made.links.get('shop/web>shop/cart')).toEqual({ incident: 'other', hurt: false, rank: 1 });
+    expect(made.nodes.get('shop/cart')).toEqual({ incident: 'web-3e8', hurt: 'requests', rank: 1 });
+    expect(made.links.get('shop/web>shop/cart')).toEqual({ incident: 'other', hurt: null, rank: 1 });
   });
 
   it('shows what was open at a moment', () => {
@@ -149,7 +149,7 @@ describe('the map', () => {
     const at = (moment: number | null): string[] => openAt([incident(), closed], moment).map((one) => one.id);
     expect([at(null), at(999), at(1100), at(1200)]).toEqual([['web-3e8'], [], ['web-3e8', 'closed'], ['web-3e8']]);
     // What is over in a closed incident was hurt all the same.
-    expect(marks([closed]).nodes.get('shop/cart')?.hurt).toBe(true);
+    expect(marks([closed]).nodes.get('shop/cart')?.hurt).toBe('requests');
   });
 
   it('knows which services an incident is about', () => {

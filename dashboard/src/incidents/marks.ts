@@ -5,7 +5,8 @@ import type { Incident, NodeId } from '../api/shapes.ts';
 export interface Mark {
   /** Of the incident that marks it; the one in which it ranks first. */
   incident: string;
-  hurt: boolean;
+  /** Users feel it here; or requests to it fail or are slow, which users may feel elsewhere. */
+  hurt: 'users' | 'requests' | null;
   /** 1, 2 or 3; `null`: no likely cause. */
   rank: number | null;
 }
@@ -16,7 +17,6 @@ export interface Marks {
   links: Map<string, Mark>;
 }
 
-export const NO_MARKS: Marks = { nodes: new Map(), links: new Map() };
 const RANKS = 3;
 
 /** Those that were open at a moment in unix seconds; `null`: those that are open. */
@@ -32,7 +32,8 @@ export function marks(incidents: readonly Incident[]): Marks {
       // What is over in an incident that goes on does not hurt any more.
       if (symptom.until !== null && incident.closed === null) continue;
       const known = made.nodes.get(symptom.node);
-      made.nodes.set(symptom.node, { incident: known?.incident ?? incident.id, hurt: true, rank: known?.rank ?? null });
+      const hurt = symptom.node === incident.subject || known?.hurt === 'users' ? 'users' : 'requests';
+      made.nodes.set(symptom.node, { incident: known?.incident ?? incident.id, hurt, rank: known?.rank ?? null });
     }
     incident.causes.slice(0, RANKS).forEach(({ place }, index) => {
       if ('link' in place) rank(made.links, place.link.join('>'), incident.id, index + 1);
@@ -51,9 +52,5 @@ export function marks(incidents: readonly Incident[]): Marks {
 function rank(into: Map<string, Mark>, key: string, incident: string, place: number): void {
   const known = into.get(key);
   if (known?.rank !== null && known !== undefined && known.rank <= place) return;
-  into.set(key, { incident, hurt: known?.hurt ?? false, rank: place });
-}
-
-export function isMarked(marks: Marks): boolean {
-  return marks.nodes.size + marks.links.size > 0;
+  into.set(key, { incident, hurt: known?.hurt ?? null, rank: place });
 }
