@@ -300,7 +300,7 @@ export type Signal = 'errorRatio' | 'latencyP50' | 'latencyP99' | 'rate' | 'satu
 
 export type CausePlace = { service: NodeId } | { part: [NodeId, Part] } | { link: [NodeId, NodeId] } | { outside: NodeId };
 
-export type CauseKind = 'slow' | 'failing' | 'unreachable' | 'network' | 'refused' | 'saturated' | 'surge';
+export type CauseKind = 'slow' | 'failing' | 'unreachable' | 'network' | 'refused' | 'saturated' | 'surge' | 'quiet';
 
 export type MeshChange = { at: number; nodes: NodeId[] } & (
   | { kind: 'configuration'; generation: number; by: string; objects: string[] }
@@ -365,7 +365,13 @@ export interface Incident {
   state: 'open' | 'closed';
   /** Whether users are hurt already. */
   users: boolean;
-  story: { title: string; summary: string; lines: { text: string; evidence: string[] }[] };
+  story: { title: string; summary: string; lines: StoryLine[] };
+}
+
+export interface StoryLine {
+  text: string;
+  /** Cause and evidence by index (`0.1`), or counted over all causes from 1 on. */
+  evidence: (string | number)[];
 }
 
 export interface IncidentsAnswer {

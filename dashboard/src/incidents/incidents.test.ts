@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { Cause, Evidence, Incident, Symptom, TimelineEntry } from '../api/shapes.ts';
+import type { Cause, Evidence, Incident, MeshChange, Symptom, TimelineEntry } from '../api/shapes.ts';
 import { marks, openAt } from './marks.ts';
-import { next, question } from './next.ts';
 import { measured, stretch } from './spans.ts';
-import { chance, concerned, evidenceName, grouped, happening, placeName, shown, signalName, signalValue } from './words.ts';
+import { parts } from './story.ts';
+import { chance, concerned, happening, placeName, question, shown, signalName, signalValue } from './words.ts';
 
 const NETWORK: Cause = {
   place: { link: ['shop/web', 'shop/cart'] },
@@ -112,20 +112,57 @@ describe('evidence', () => {
     expect(shown({ kind: 'moon_phase' } as unknown as Evidence).about).toBe('moon phase');
   });
 
-  it('is counted as people count', () => {
-    expect(['0.0', '11.2', 'x'].map(evidenceName)).toEqual(['1.1', '12.3', 'x']);
+  it('that is a change says when it came, also when that was after', () => {
+    const change: MeshChange = { at: 1, nodes: ['a/b'], kind: 'version', version: 'v2' };
+    const at = (before: number): string => shown({ kind: 'change', before, change }).about;
+    expect([20, 0, -61].map(at)).toEqual([
+      '20 s before it began: version v2 of b began to serve',
+      'In the second it began: version v2 of b began to serve',
+      '1 min after it began: version v2 of b began to serve',
+    ]);
+  });
+});
+
+describe('a story', () => {
+  const told = (lines: Incident['story']['lines']): ReturnType<typeof parts> =>
+    parts(incident({ story: { title: '', summary: '', lines } }));
+  const symptoms = ['web fails', 'cart fails'].map((text) => ({ text, evidence: [] }));
+
+  it('is taken apart by what its sentences rest on', () => {
+    const made = told([
+      ...symptoms,
+      { text: '1. cart is slow.', evidence: ['0.0', '1.0'] },
+      { text: 'cart is well.', evidence: ['0.0'] },
+      { text: 'Time is lost on the way.', evidence: ['1.0'] },
+      { text: 'So much is lost.', evidence: ['1.0'] },
+      { text: 'It is early.', evidence: [] },
+      { text: 'Next: `taut changes 7` shows it, `taut rollback 7` takes it back', evidence: [] },
+      { text: 'Next: `taut edges --service a` shows calls, with `--at 5` as they were.', evidence: [] },
+    ]);
+    expect(made.evidence.flat().map(({ id, name, sentence }) => `${id} ${name} ${sentence}`)).toEqual([
+      '0.0 e1 cart is well.',
+      '1.0 e2 Time is lost on the way.',
+    ]);
+    expect(made.causes.map((of) => of.map(({ text, evidence }) => [text, evidence.map((one) => one.name).join()]))).toEqual([
+      [['cart is slow.', 'e1,e2']],
+      [['So much is lost.', 'e2']],
+    ]);
+    expect(made.rest.map((line) => line.text)).toEqual(['It is early.']);
+    expect(made.next).toEqual([
+      { command: 'taut changes 7', why: 'shows it' },
+      { command: 'taut rollback 7', why: 'takes it back' },
+      { command: 'taut edges --service a', why: 'shows calls, with --at 5 as they were' },
+    ]);
   });
 
-  it('gathers the sentences of a cause; what rests on none or on one that is gone stands apart', () => {
-    const lines = [
-      { text: 'a', evidence: ['1.0'] },
-      { text: 'b', evidence: [] },
-      { text: 'c', evidence: ['0.0', '1.0'] },
-      { text: 'd', evidence: ['9.0'] },
-    ];
-    const told = grouped(incident({ story: { title: '', summary: '', lines } }));
-    expect(told.causes.map((of) => of.map((line) => line.text))).toEqual([['c'], ['a']]);
-    expect(told.rest.map((line) => line.text)).toEqual(['b', 'd']);
+  it('may count its evidence, and what is cited and not there is not linked', () => {
+    const made = told([
+      { text: 'a', evidence: [2] },
+      { text: 'b', evidence: [9] },
+      { text: 'c', evidence: ['7.1'] },
+    ]);
+    expect(made.evidence[1]?.[0]?.sentence).toBe('a');
+    expect(made.rest.map((line) => line.text)).toEqual(['b', 'c']);
   });
 });
 
@@ -157,31 +194,11 @@ describe('the map', () => {
   });
 });
 
-describe('where to look next', () => {
-  it('asks about the hop of a cause, not about those that have none', () => {
+describe('why', () => {
+  it('is asked of the hop of a cause, and not where there is none', () => {
     expect(question(NETWORK)).toEqual({ from: 'shop/web', to: 'cart.shop' });
     expect(question(SLOW)).toBeNull();
     expect(question({ ...NETWORK, place: { link: ['outside', 'shop/web'] } })).toBeNull();
-  });
-
-  it('gives commands that hold for what is over too', () => {
-    const commands = next(incident({ closed: 1200, state: 'closed' })).map((step) => step.command);
-    expect(commands).toEqual(['taut edges --service cart.shop --window 5m --at 1200', 'taut incidents web-3e8 --evidence']);
-    const denied: Cause = {
-      ...NETWORK,
-      kind: 'refused',
-      evidence: [
-        { kind: 'change', before: 3, change: { at: 1, nodes: [], kind: 'configuration', generation: 7, by: '', objects: [] } },
-      ],
-    };
-    expect(next(incident({ causes: [denied] })).map((step) => step.command)).toEqual([
-      'taut changes 7',
-      'taut why --from shop/web --to cart.shop',
-      'taut tap --to shop/cart --status 5xx',
-      'taut edges --service cart.shop',
-      'taut incidents web-3e8 --evidence',
-    ]);
-    expect(next(incident({ causes: [] })).at(0)?.command).toBe('taut edges --service web.shop');
   });
 });
 

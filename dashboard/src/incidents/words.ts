@@ -1,6 +1,17 @@
 /** Incidents in words: places, signals, causes, evidence and what happened, each from its own figures. */
 
-import type { CauseKind, CausePlace, Evidence, Incident, MeshChange, NodeId, Signal, TimelineEntry } from '../api/shapes.ts';
+import type {
+  Cause,
+  CauseKind,
+  CausePlace,
+  Evidence,
+  Incident,
+  MeshChange,
+  NodeId,
+  Signal,
+  TimelineEntry,
+} from '../api/shapes.ts';
+import type { WhyQuestion } from '../state/asking.svelte.ts';
 import { words } from '../text/origin.ts';
 import { span } from '../text/time.ts';
 import { count, milliseconds, percent, plural, rate } from '../text/units.ts';
@@ -51,6 +62,7 @@ const KINDS: Record<CauseKind, string> = {
   refused: 'refused by the mesh',
   saturated: 'saturated',
   surge: 'more load than usual',
+  quiet: 'less load than usual',
 };
 
 export function kindName(kind: CauseKind): string {
@@ -179,6 +191,11 @@ function own(evidence: Extract<Evidence, { perSecond: number }>): Shown {
   };
 }
 
+function near(before: number): string {
+  if (before === 0) return 'In the second it began';
+  return `${span(Math.abs(before) * 1000)} ${before > 0 ? 'before' : 'after'} it began`;
+}
+
 export function shown(evidence: Evidence): Shown {
   const beforeNow: [string, string] = ['before', 'now'];
   switch (evidence.kind) {
@@ -211,7 +228,7 @@ export function shown(evidence: Evidence): Shown {
     case 'load':
       return { about: `Load of ${nodeName(evidence.node)}`, figures: compared(beforeNow, [evidence.before, evidence.now], rate) };
     case 'change':
-      return { about: `${span(evidence.before * 1000)} before it began: ${changeText(evidence.change)}`, figures: [] };
+      return { about: `${near(evidence.before)}: ${changeText(evidence.change)}`, figures: [] };
     case 'well':
       return { about: `${nodeName(evidence.node)} serves its other callers as well as ever`, figures: [] };
     default:
@@ -219,26 +236,11 @@ export function shown(evidence: Evidence): Shown {
   }
 }
 
-export interface Told {
-  text: string;
-  evidence: string[];
-}
-
-/** The story's lines by the cause that they rest on; those that rest on none come apart. */
-export function grouped(incident: Incident): { causes: Told[][]; rest: Told[] } {
-  const causes: Told[][] = incident.causes.map(() => []);
-  const rest: Told[] = [];
-  for (const line of incident.story.lines) {
-    const about = Number(line.evidence[0]?.split('.')[0] ?? NaN);
-    (causes[about] ?? rest).push(line);
-  }
-  return { causes, rest };
-}
-
-/** `0.1`, the second piece of the first cause, as people count. */
-export function evidenceName(id: string): string {
-  return id
-    .split('.')
-    .map((part) => (/^\d+$/.test(part) ? String(Number(part) + 1) : part))
-    .join('.');
+/** The hop that a cause is about, where its evidence names one: what the mesh decides for it can be asked. */
+export function question(cause: Cause): WhyQuestion | null {
+  let hop: [string, string] | null = 'link' in cause.place ? cause.place.link : null;
+  for (const evidence of cause.evidence)
+    if (hop === null && (evidence.kind === 'reason' || evidence.kind === 'gap')) hop = [evidence.source, evidence.destination];
+  if (hop === null || hop[0] === 'outside') return null;
+  return { from: hop[0], to: hostOf(hop[1]) };
 }
