@@ -13,6 +13,7 @@ mod dashboard;
 mod demo;
 mod edges;
 mod get;
+mod incidents;
 mod kubeconfig;
 mod output;
 mod place;
@@ -83,6 +84,8 @@ enum Command {
     Record(record::Arguments),
     /// Look into a recording, without a control plane
     Replay(replay::Arguments),
+    /// Whether users are hurt, where it comes from, and on what evidence
+    Incidents(incidents::Arguments),
     /// Find mistakes in files, without a control plane, or in the mesh that runs
     Analyze(analyze::Arguments),
     /// Try assertions over configuration, without a mesh: where requests go, in which shares, and what happens to them
@@ -177,6 +180,7 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
             Command::Changes(a) => changes::changes(place, a).await.map(done),
             Command::Rollback(a) => changes::rollback(place, a).await.map(done),
             Command::Trust(a) => trust::trust(place, a).await.map(done),
+            Command::Incidents(a) => incidents::incidents(place, a).await.map(done),
             Command::Audit(a) => audit::audit(place, a).await.map(done),
             Command::Token(a) => token::token(place, a).await.map(done),
             Command::Completions { shell } => {

@@ -9,6 +9,7 @@ mod condition;
 pub mod dashboard;
 pub mod fault;
 mod https;
+pub mod incidents;
 pub mod issuers;
 pub mod lint;
 pub mod pages;

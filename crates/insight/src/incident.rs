@@ -106,6 +106,8 @@ pub enum CauseKind {
     Saturated,
     /// More load than usual.
     Surge,
+    /// It calls others less than it did.
+    Quiet,
 }
 
 /// What a sentence about a cause rests on. Figures are of the incident's window against the time before.

@@ -4,6 +4,7 @@ use crate::access;
 use crate::api::{self, Api};
 use crate::audit;
 use crate::changes::{self, Changes};
+use crate::incidents;
 use crate::pages::{self, Pages};
 use crate::prometheus::{self, Mesh, Prometheus, Traffic};
 use crate::proposal::{self, Proposals};
@@ -45,6 +46,7 @@ pub(super) fn routes(side: Arc<Side>, api: Arc<Api>, store: &Store, signals: &si
         .merge(pages::router(pages))
         .merge(proposal::router(proposals))
         .merge(prometheus::router(prometheus))
+        .merge(incidents::router(side.incidents.clone()))
         .merge(trust::routes::router(side.trust.clone(), side.audit.clone()))
         .merge(audit::routes::router(side.audit.clone()))
         .merge(side::router(side, recording::router(recordings)))
