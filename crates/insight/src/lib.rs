@@ -2,6 +2,7 @@
 //! comes in with each [`tick::Tick`], and the same ticks give the same answers, byte for byte, live or from a recording.
 
 pub mod change;
+pub mod forecast;
 pub mod incident;
 pub mod series;
 pub mod tick;

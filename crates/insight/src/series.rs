@@ -8,6 +8,8 @@
 //! [`Thorough`] is for few series with sparse values of any kind, one in minutes: it asks how new what it sees is, in two microseconds and 75 kB.
 
 mod detector;
+#[cfg(test)]
+pub(crate) mod dice;
 mod estimate;
 mod known;
 mod peaks;
