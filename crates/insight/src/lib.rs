@@ -4,5 +4,7 @@
 pub mod change;
 pub mod forecast;
 pub mod incident;
+pub mod objective;
+mod rarity;
 pub mod series;
 pub mod tick;
