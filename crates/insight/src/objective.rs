@@ -121,7 +121,9 @@ pub struct Budget {
 
 impl Budget {
     pub fn new(objective: Objective) -> Self {
-        let objective = Objective { window: objective.window.clamp(HOUR, 30 * DAY), ..objective };
+        // What is no number promises nothing.
+        let target = if objective.target.is_nan() { 0.0 } else { objective.target };
+        let objective = Objective { window: objective.window.clamp(HOUR, 30 * DAY), target, ..objective };
         Self {
             objective,
             first: None,
@@ -162,7 +164,7 @@ impl Budget {
 
     /// Share of requests that may be bad.
     fn allowed(&self) -> f64 {
-        (1.0 - self.objective.target).max(1e-9).min(1.0)
+        (1.0 - self.objective.target).clamp(1e-9, 1.0)
     }
 
     fn over(&self, window: Second) -> (u64, u64) {

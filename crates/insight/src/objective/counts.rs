@@ -45,7 +45,7 @@ impl Counts {
         }
         // What is late counts where it belongs, if that is still kept.
         let late = (self.newest - bucket) as usize;
-        let place = self.buckets.len().checked_sub(late + 1).unwrap_or_default();
+        let place = self.buckets.len().saturating_sub(late + 1);
         if let Some((bad_there, all_there)) = self.buckets.get_mut(place) {
             *bad_there = bad_there.saturating_add(bad);
             *all_there = all_there.saturating_add(all);
