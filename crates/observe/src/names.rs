@@ -19,6 +19,7 @@ pub const TCP_RECEIVED: &str = "istio_tcp_received_bytes_total";
 
 /// Tautline's own.
 pub const CERTIFICATE_EXPIRY: &str = "taut_certificate_expiry_seconds";
+pub const CERTIFICATE_ALARM: &str = "taut_certificate_alarm";
 pub const CONNECTED: &str = "taut_control_plane_connected";
 pub const PLAN_VERSION: &str = "taut_plan_version";
 pub const CONNECTIONS_OPEN: &str = "taut_connections_open";

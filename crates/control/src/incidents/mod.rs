@@ -5,8 +5,6 @@ mod course;
 mod object;
 mod replay;
 mod routes;
-#[cfg(test)]
-mod tests;
 mod watcher;
 
 pub use replay::replay;
@@ -37,7 +35,7 @@ pub struct Shown {
 
 impl From<Incident> for Shown {
     fn from(incident: Incident) -> Self {
-        let story = tell::story(&incident);
+        let story = tell::tell(&incident);
         Self { incident, story }
     }
 }

@@ -61,5 +61,13 @@ pub fn view(shown: &Shown) -> Value {
     let mut value = json!(shown.incident);
     value["state"] = if shown.incident.closed.is_some() { "closed" } else { "open" }.into();
     value["story"] = json!(shown.story);
+    // Evidence by its place: which cause, and which of what speaks for it.
+    let places = shown.incident.causes.iter().enumerate();
+    let places: Vec<String> = places.flat_map(|(at, cause)| (0..cause.evidence.len()).map(move |number| format!("{at}.{number}"))).collect();
+    for line in value["story"]["lines"].as_array_mut().into_iter().flatten() {
+        let numbers = line["evidence"].as_array().into_iter().flatten().filter_map(Value::as_u64);
+        let named: Vec<&String> = numbers.filter_map(|number| places.get(usize::try_from(number).ok()?.checked_sub(1)?)).collect();
+        line["evidence"] = json!(named);
+    }
     value
 }

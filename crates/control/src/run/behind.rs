@@ -5,6 +5,7 @@ use crate::api::{self, Api};
 use crate::audit;
 use crate::changes::{self, Changes};
 use crate::incidents;
+use crate::least;
 use crate::pages::{self, Pages};
 use crate::prometheus::{self, Mesh, Prometheus, Traffic};
 use crate::proposal::{self, Proposals};
@@ -44,6 +45,7 @@ pub(super) fn routes(side: Arc<Side>, api: Arc<Api>, store: &Store, signals: &si
     let all = access::routes::router(access.clone())
         .merge(changes::router(changes))
         .merge(pages::router(pages))
+        .merge(least::router(proposals.clone()))
         .merge(proposal::router(proposals))
         .merge(prometheus::router(prometheus))
         .merge(incidents::router(side.incidents.clone()))

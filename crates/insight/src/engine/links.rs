@@ -221,7 +221,7 @@ impl Link {
             before: self.before.clone(),
             now,
             // A mean deviation is 0.8 standard deviations.
-            spread: Spread { mean_ms: (self.cells >= 5.0).then_some(1.25 * self.deviation_ms), failures: None },
+            spread: Spread { mean_ms: (self.cells >= 5.0).then_some(1.25 * self.deviation_ms), ..Spread::default() },
         }
     }
 }
