@@ -155,6 +155,15 @@ describe('a story', () => {
     ]);
   });
 
+  it('of a cause with one piece of evidence still tells the two apart', () => {
+    const made = told([
+      { text: '2. The way is bad.', evidence: ['1.0'] },
+      { text: 'Time is lost on it.', evidence: ['1.0'] },
+    ]);
+    expect(made.causes[1]?.[0]?.text).toBe('The way is bad.');
+    expect(made.evidence[1]?.[0]?.sentence).toBe('Time is lost on it.');
+  });
+
   it('links nothing that is not there', () => {
     const made = told([
       { text: 'b', evidence: ['9.0'] },

@@ -33,6 +33,8 @@ export interface Parts {
 }
 
 const NEXT = 'Next: ';
+/** So begins a sentence about a cause as a whole. */
+const RANKED = /^\d+\. /;
 
 export function parts(incident: Incident): Parts {
   const evidence = numbered(incident);
@@ -47,11 +49,11 @@ export function parts(incident: Incident): Parts {
     const cited = line.evidence.map((id) => all.get(id)).filter((one) => one !== undefined);
     const [first] = cited;
     if (first === undefined) made.rest.push({ text: line.text, evidence: [] });
-    else if (cited.length === 1 && first.sentence === null) first.sentence = line.text;
+    else if (cited.length === 1 && first.sentence === null && !RANKED.test(line.text)) first.sentence = line.text;
     // The rank stands in its disc.
     else
       made.causes[Number(first.id.split('.')[0])]?.push({
-        text: line.text.replace(/^\d+\. /, ''),
+        text: line.text.replace(RANKED, ''),
         evidence: cited.map((one) => one.id),
       });
   }
