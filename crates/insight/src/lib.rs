@@ -2,5 +2,10 @@
 //! comes in with each [`tick::Tick`], and the same ticks give the same answers, byte for byte, live or from a recording.
 
 pub mod change;
+pub mod engine;
+pub mod feed;
 pub mod incident;
+pub mod locate;
+pub mod series;
+pub mod tell;
 pub mod tick;

@@ -229,6 +229,11 @@ impl Store {
         }
     }
 
+    /// Whether anything is kept in files.
+    pub fn is_on_disk(&self) -> bool {
+        self.shared.on_disk
+    }
+
     /// Tells the newest sealed second whenever seconds are sealed.
     pub fn sealed(&self) -> watch::Receiver<Second> {
         self.shared.sealed.subscribe()
