@@ -57,6 +57,11 @@ fn trust() {
 }
 
 #[test]
+fn spiffe() {
+    page("spiffe");
+}
+
+#[test]
 fn analyze() {
     page("analyze");
 }

@@ -10,7 +10,9 @@ pub mod dashboard;
 pub mod fault;
 mod https;
 pub mod issuers;
+pub mod kubernetes;
 pub mod lint;
+pub mod outside;
 pub mod pages;
 mod profiling;
 pub mod prometheus;
@@ -38,6 +40,8 @@ pub mod view;
 pub mod why;
 pub mod world;
 
+pub use authority::limits::IssuanceLimits;
 pub use fault::Fault;
+pub use kubernetes::Kubernetes;
 pub use run::{Options, Running, run, start};
 pub use world::World;

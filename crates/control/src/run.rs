@@ -8,11 +8,13 @@ mod trusted;
 use crate::access::{self, Access};
 use crate::api::{self, Api, User};
 use crate::audit::Audit;
+use crate::authority::limits::IssuanceLimits;
 use crate::authority::{Authority, private_directory, warn_if_shared};
 use crate::dashboard::assets::Assets;
 use crate::fault::Fault;
 use crate::https;
 use crate::issuers::{self, Issuers};
+use crate::kubernetes::{Kubernetes, Reviewer};
 use crate::proxies::Proxies;
 use crate::publish::{Published, Publisher};
 use crate::registry::Registry;
@@ -61,6 +63,9 @@ pub struct Options {
     pub trust_domain: String,
     /// The longest life of a workload's certificate.
     pub leaf_lifetime: Duration,
+    pub issuance_limits: IssuanceLimits,
+    /// Who vouches for the service accounts of a cluster; `None`: nobody.
+    pub kubernetes: Option<Kubernetes>,
     /// Directory of a plugged-in authority, in the layout of Istio's `cacerts`, to use and watch.
     pub ca_directory: Option<PathBuf>,
     /// File of revocation lists to take up and watch.
@@ -84,6 +89,8 @@ impl Default for Options {
             config: None,
             trust_domain: "cluster.local".to_owned(),
             leaf_lifetime: Duration::from_secs(24 * 3600),
+            issuance_limits: IssuanceLimits::default(),
+            kubernetes: None,
             ca_directory: None,
             revocation_lists: None,
             signals: signals::Limits::default(),
@@ -179,7 +186,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         trust,
         audit: Audit::open(options.state.as_deref())?,
     });
-    let services = services(&side, &registry, &stopping);
+    let services = services(&side, &registry, &stopping, options.kubernetes.clone());
     let router = behind::routes(side.clone(), api, &store, &signals);
     let mut serving = serve_proxies(grpc, &certificate, services)?;
     serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router.clone(), stopping.clone()));
@@ -221,7 +228,7 @@ fn publisher(store: &Store, world: &World, options: &Options, authority: &Author
 }
 
 /// What proxies are served from.
-fn services(side: &Side, registry: &Registry, stopping: &Stopping) -> Services {
+fn services(side: &Side, registry: &Registry, stopping: &Stopping, kubernetes: Option<Kubernetes>) -> Services {
     Services {
         authority: side.authority.clone(),
         registry: registry.clone(),
@@ -231,6 +238,7 @@ fn services(side: &Side, registry: &Registry, stopping: &Stopping) -> Services {
         stopping: stopping.clone(),
         signals: side.signals.clone(),
         audit: side.audit.clone(),
+        reviewer: kubernetes.map(|kubernetes| Arc::new(Reviewer::new(kubernetes, side.world.clone()))),
     }
 }
 

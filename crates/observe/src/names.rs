@@ -50,6 +50,10 @@ pub const CONTROL_PROBLEMS: &str = "taut_control_problems";
 pub const CONTROL_ROTATING: &str = "taut_control_root_rotating";
 pub const CONTROL_ROTATION_WAITING: &str = "taut_control_root_rotation_waiting";
 pub const CONTROL_ALARMS: &str = "taut_control_certificate_alarms";
+/// What the authority issues, by kind: `certificate` or `jwt`.
+pub const CONTROL_ISSUED: &str = "taut_control_issued_total";
+pub const CONTROL_ISSUANCE_REFUSED: &str = "taut_control_issuance_refused_total";
+pub const CONTROL_ISSUANCE_LIMITED: &str = "taut_control_issuance_limited_total";
 pub const DASHBOARD_REQUESTS: &str = "taut_dashboard_requests_total";
 pub const DASHBOARD_SIGN_INS: &str = "taut_dashboard_sign_ins_total";
 pub const DASHBOARD_REFUSALS: &str = "taut_dashboard_refusals_total";

@@ -89,6 +89,7 @@ pub mod usage;
 mod watched;
 mod websocket;
 pub mod worker;
+mod workload_api;
 pub mod world;
 
 pub use start::{Fault, Proxy, run};

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use taut_proxy::handover::{self, Upgraded};
 use taut_proxy::options::{
-    AccessLog, AccessLogFormat, Handover, ListenerKind, Options, OwnPort, OwnWorkload, Probe, Secret, Signals, Start, Started, Upstream,
+    AccessLog, AccessLogFormat, Handover, ListenerKind, Options, OwnPort, OwnWorkload, Probe, Secret, Signals, Start, Started, Upstream, WorkloadApi,
 };
 use taut_proxy::world::World;
 use tokio::signal::unix::{SignalKind, signal};
@@ -81,6 +81,12 @@ struct Arguments {
     /// Whether to tell the control plane each second what passed: on or off
     #[arg(long, value_name = "on|off", default_value = "on", env = "TAUT_SIGNALS")]
     signals: Signals,
+    /// Unix socket where the application gets its own identity (SPIFFE Workload API: X.509-SVID, JWT-SVID, bundles)
+    #[arg(long, value_name = "PATH", env = "TAUT_WORKLOAD_API")]
+    workload_api: Option<PathBuf>,
+    /// User whose processes are the application, beside the proxy's own (repeatable)
+    #[arg(long, value_name = "UID", requires = "workload_api")]
+    workload_api_uid: Vec<u32>,
     /// Path whose 2xx or 3xx answer says that the application is ready [default: its first port takes connections]
     #[arg(long, value_name = "PATH")]
     probe: Option<String>,
@@ -232,6 +238,7 @@ impl Arguments {
             probe: self.probe.map_or(Probe::Tcp, Probe::Http),
             access_log: AccessLog { format, file: self.access_log_file },
             signals: self.signals,
+            workload_api: self.workload_api.map(|place| WorkloadApi { place, users: self.workload_api_uid }),
             ..Options::new(workload, self.control)
         })
     }

@@ -45,6 +45,17 @@ pub struct Options {
     /// Records kept for `taut why REQUEST-ID`, the newest.
     pub records: usize,
     pub signals: Signals,
+    /// `None`: the application gets no identity of its own.
+    pub workload_api: Option<WorkloadApi>,
+}
+
+/// Where the application gets its identity (SPIFFE Workload API), and who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadApi {
+    /// A Unix socket.
+    pub place: PathBuf,
+    /// Users whose processes are the application, beside the proxy's own.
+    pub users: Vec<u32>,
 }
 
 /// Whether the proxy tells the control plane, each second, what passed.
@@ -91,6 +102,7 @@ impl Options {
             handover: None,
             records: 1024,
             signals: Signals::default(),
+            workload_api: None,
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::status::{AtDesk, Readiness, Status};
 use crate::sync::{self, Sync};
 use crate::telemetry::{self, Source};
 use crate::worker;
+use crate::workload_api::{Application, Socket, WorkloadApi};
 use crate::world::World;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -100,6 +101,10 @@ pub struct Proxy {
     /// Where a successor asks.
     door: Option<UnixListener>,
     inheritance: Option<Inheritance>,
+    /// What the application holds for itself.
+    application: Arc<Application>,
+    /// Where it asks for it, if it may.
+    socket: Option<Socket>,
 }
 
 /// The task that speaks to the control plane.
@@ -132,13 +137,15 @@ impl Proxy {
         if let Some(inheritance) = &mut inheritance {
             inheritance.close_the_rest();
         }
+        let socket = open_socket(&options).await?;
         let log = open_log(&options.access_log)?;
         let (current, wanted) = Current::new(options.workload.clone());
         let sink = Sink::new(Arc::new(Registry::default()), log, options.records);
         let status = Status::new(world.clone(), current.clone(), address.clone());
         let control = Control { world: world.clone(), address };
         let (options, wanted) = (Arc::new(options), Some(wanted));
-        Ok(Self { world, options, token, control, current, wanted, status, sink, listeners, admin, door, inheritance })
+        let application = Arc::default();
+        Ok(Self { world, options, token, control, current, wanted, status, sink, listeners, admin, door, inheritance, application, socket })
     }
 
     /// Where the admin servers listen.
@@ -174,6 +181,7 @@ impl Proxy {
         };
         let (replaced, mut successor) = oneshot::channel();
         self.await_successor(&mut tasks, replaced, before.is_some());
+        self.serve_application(&mut tasks);
         for listener in std::mem::take(&mut self.admin) {
             front.spawn(admin::serve(listener, Admin { world: self.world.clone(), status: self.status.clone(), sink: self.sink.clone() }));
         }
@@ -218,7 +226,7 @@ impl Proxy {
                     () = &mut working => {}
                     () = move_away(&current, &status) => working.await,
                 }
-                remove_door(&options);
+                remove_sockets(&options);
             }
         }
         say_goodbye(&status, desk).await;
@@ -273,11 +281,26 @@ impl Proxy {
             status: self.status.clone(),
             sink: self.sink.clone(),
             control: self.control.clone(),
+            application: self.application.clone(),
             peer: self.peer_advertised(),
             admin: self.admin_addresses().first().map(ToString::to_string).unwrap_or_default(),
         };
         // There is always somebody to hear what is wanted.
         wanted.map(|wanted| tokio::task::spawn_local(sync::run(sync, wanted)))
+    }
+
+    /// Serves the Workload API, if it is wanted; after a takeover in the place of the proxy before.
+    fn serve_application(&mut self, tasks: &mut JoinSet<()>) {
+        let (Some(mut socket), Some(wanted)) = (self.socket.take(), &self.options.workload_api) else { return };
+        if let Err(error) = socket.publish() {
+            tracing::error!(%error, place = %wanted.place.display(), "the Workload API is not served");
+            return;
+        }
+        let users = [handover::own_user()].into_iter().chain(wanted.users.iter().copied()).collect();
+        // Never the join token: what the application gets is what the proxy's certificate proves.
+        let signer = Arc::new(ControlSigner { control: self.control.clone(), current: self.current.clone(), token: None });
+        let (world, application, sink) = (self.world.clone(), self.application.clone(), self.sink.clone());
+        tasks.spawn_local(WorkloadApi { world, signer, application, sink, users }.run(socket.listener()));
     }
 
     /// Answers at the handover socket, if there is one; after a takeover only when all has moved here that can.
@@ -389,11 +412,29 @@ async fn say_goodbye(status: &Status, desk: Option<Desk>) {
 }
 
 /// Nobody answers there any more.
-fn remove_door(options: &Options) {
-    if let Some(handover) = &options.handover {
+fn remove_sockets(options: &Options) {
+    let door = options.handover.as_ref().map(|handover| &handover.place);
+    for place in door.into_iter().chain(options.workload_api.as_ref().map(|api| &api.place)) {
         // What is left behind is replaced by the next proxy.
-        let _ = std::fs::remove_file(&handover.place);
+        let _ = std::fs::remove_file(place);
     }
+}
+
+/// The socket of the Workload API, if there is to be one. That of a proxy whose place is taken stays until then.
+async fn open_socket(options: &Options) -> Result<Option<Socket>, Fault> {
+    let Some(wanted) = &options.workload_api else { return Ok(None) };
+    let place = wanted.place.display();
+    let failed =
+        |why: String| Fault::new(format!("the Workload API cannot be served at {place}"), format!("{why}; choose another place with --workload-api"));
+    let replaces = options.handover.as_ref().is_some_and(|handover| handover.start == Start::Replace);
+    if !replaces && Socket::is_taken(&wanted.place).await {
+        return Err(failed("another process answers there".to_owned()));
+    }
+    let mut socket = Socket::bind(&wanted.place, !wanted.users.is_empty()).map_err(|error| failed(error.to_string()))?;
+    if !replaces {
+        socket.publish().map_err(|error| failed(error.to_string()))?;
+    }
+    Ok(Some(socket))
 }
 
 /// The socket where a successor may ask, if there is to be one.

@@ -39,6 +39,8 @@ pub enum CertificateFault {
     },
     /// The identity is the control plane's own.
     Reserved,
+    /// A token for nobody, or for more than can be meant.
+    Audience,
     Signing(String),
 }
 
@@ -49,6 +51,7 @@ impl fmt::Display for CertificateFault {
             Self::UnsupportedKey => write!(f, "the certificate request has a key of an unsupported kind; use ECDSA P-256"),
             Self::OtherTrustDomain { ours } => write!(f, "this authority issues only for trust domain {ours:?}"),
             Self::Reserved => write!(f, "that identity is the control plane's own and no workload's; run as another service account"),
+            Self::Audience => write!(f, "a token needs 1 to 16 audiences, each of 1 to 2048 bytes; name whom it is for"),
             Self::Signing(why) => write!(f, "the authority could not sign: {why}"),
         }
     }

@@ -13,6 +13,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertSto
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
@@ -115,17 +116,24 @@ fn make(authority: &Authority, world: &World, listening: &[IpAddr]) -> Result<(C
     Ok((CertifiedKey::new(server.chain, key), lifetime))
 }
 
-/// A server outside the mesh, which proves to be `host` by the roots that this machine trusts.
+/// A server outside the mesh, which proves to be `host` by the roots of a file, or by those that this machine trusts.
 ///
 /// # Errors
 /// There are no roots, or it does not prove it: as a sentence.
-pub async fn outside(world: &World, host: &str, stream: Stream) -> Result<TlsStream<Stream>, String> {
+pub async fn outside(world: &World, trusted: Option<&Path>, host: &str, stream: Stream) -> Result<TlsStream<Stream>, String> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} is no name that a certificate can have"))?;
     let mut roots = RootCertStore::empty();
-    let file = system_root_files().filter_map(|file| CertificateDer::pem_file_iter(file).ok()).next();
+    let read = |file: &Path| CertificateDer::pem_file_iter(file).ok();
+    let file = match trusted {
+        Some(file) => read(file),
+        None => system_root_files().find_map(|file| read(&file)),
+    };
     roots.add_parsable_certificates(file.into_iter().flatten().filter_map(Result::ok));
     if roots.is_empty() {
-        return Err("this machine has no file of trusted roots: install ca-certificates, or name one in SSL_CERT_FILE".to_owned());
+        return Err(match trusted {
+            Some(file) => format!("{} holds no root that a server can prove itself by", file.display()),
+            None => "this machine has no file of trusted roots: install ca-certificates, or name one in SSL_CERT_FILE".to_owned(),
+        });
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_details(provider, Arc::new(WorldTime(world.clone())))

@@ -1,5 +1,6 @@
 //! What one object means by itself, before objects are put together.
 
+use super::federation::Federation;
 use std::collections::BTreeMap;
 use taut_model::destination::Destination;
 use taut_model::origin::ObjectRef;
@@ -35,7 +36,7 @@ pub enum Meaning {
     RequestAuthentication(RequestAuthentication),
     RateLimit(RateLimit),
     Node(Node),
-    MeshSettings(MeshSettings),
+    MeshSettings(MeshSettings, Federation),
     Telemetry(Telemetry),
     Grant(Grant),
     /// Without meaning for mesh traffic, and why.

@@ -3,7 +3,9 @@
 //! says which references lead nowhere and which objects are in each other's way.
 
 mod authorizer;
+mod bundle;
 mod core;
+mod federation;
 mod format;
 mod gateway_api;
 mod hedging;
@@ -23,10 +25,11 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use bundle::{authorities, published};
 pub(crate) use reader::{code, problem};
 pub use refer::references;
 pub use stand_in::{STANDS_IN, stand_in};
-pub use translation::{FetchedKeys, Settings, Translation, key};
+pub use translation::{Fetched, Settings, Translation, key};
 pub(crate) use values::{duration, key_set, nearest};
 
 use meaning::{Bound, Delegate, Grant, Meaning, Root};
@@ -207,7 +210,9 @@ impl<'a> Assembly<'a> {
             Meaning::PeerAuthentication(policy) => self.authentication(object, policy),
             Meaning::AuthorizationPolicy(policy) => self.authorization(object, policy),
             Meaning::RequestAuthentication(policy) => drop(self.translation.tokens.insert(key(&object.reference()), Arc::new(policy))),
-            Meaning::MeshSettings(settings) => {
+            Meaning::MeshSettings(settings, federation) => {
+                self.translation.bundle_urls.extend(federation.urls);
+                self.translation.trust.extend(federation.bundles.into_iter().map(|bundle| (bundle.trust_domain.clone(), Arc::new(bundle))));
                 self.translation.settings.insert(key(&object.reference()), Arc::new(settings));
             }
             Meaning::Telemetry(telemetry) => {

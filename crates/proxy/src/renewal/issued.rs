@@ -43,6 +43,7 @@ pub(super) fn accept(chain: &[String], request: &Request, current: &Current, now
         key,
         roots: vec![root],
         revoked: std::sync::Arc::default(),
+        federated: std::sync::Arc::default(),
         identity,
         not_before: leaf.not_before,
         not_after: leaf.not_after,
