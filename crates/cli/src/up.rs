@@ -53,6 +53,10 @@ pub struct Arguments {
     /// The same for all identities together
     #[arg(long, value_name = "NUMBER", default_value_t = IssuanceLimits::default().all)]
     issue_limit_all: u32,
+    /// DNS name of the control plane's certificate beside localhost, for clients that look at it, such as Istio's:
+    /// istiod.istio-system.svc; may be given several times
+    #[arg(long, value_name = "NAME")]
+    certificate_name: Vec<String>,
     /// Let workloads in by their Kubernetes service account tokens, which this API server vouches for (TokenReview)
     #[arg(long, value_name = "URL")]
     kube_api: Option<String>,
@@ -117,6 +121,7 @@ pub async fn up(place: &Place, arguments: Arguments) -> Outcome {
         revocation_lists: arguments.crl,
         issuance_limits: IssuanceLimits { each: arguments.issue_limit, all: arguments.issue_limit_all },
         kubernetes,
+        names: arguments.certificate_name,
         ..Options::default()
     };
     let running = taut_control::start(World::os(), options).await.map_err(|fault| Failure::cannot(fault.to_string()))?;

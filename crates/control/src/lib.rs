@@ -8,6 +8,8 @@ pub mod changes;
 mod condition;
 pub mod dashboard;
 pub mod fault;
+#[doc(hidden)]
+pub mod fuzzing;
 mod https;
 pub mod issuers;
 pub mod kubernetes;

@@ -18,7 +18,7 @@ use crate::kubernetes::{Kubernetes, Reviewer};
 use crate::proxies::Proxies;
 use crate::publish::{Published, Publisher};
 use crate::registry::Registry;
-use crate::serve::tls::OwnCertificate;
+use crate::serve::tls::{Names, OwnCertificate};
 use crate::serve::{self, Services};
 use crate::side::{self, Side};
 use crate::signals;
@@ -58,6 +58,8 @@ pub struct Options {
     pub assets: Assets,
     /// `host:port` of `grpc` as join tokens name it; by default the bound address.
     pub advertised: Option<String>,
+    /// DNS names of its certificate, beside `localhost`.
+    pub names: Vec<String>,
     /// Directory of configuration files to load and watch.
     pub config: Option<PathBuf>,
     pub trust_domain: String,
@@ -86,6 +88,7 @@ impl Default for Options {
             dashboard_names: Vec::new(),
             assets: &[],
             advertised: None,
+            names: Vec::new(),
             config: None,
             trust_domain: "cluster.local".to_owned(),
             leaf_lifetime: Duration::from_secs(24 * 3600),
@@ -165,7 +168,8 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let published = publisher.subscribe();
     let board = Board::new(store.clone(), proxies.clone(), published.clone());
     let dialled_at = [grpc_at.ip(), api_at.ip()].into_iter().chain(site.as_ref().map(site::Site::ip)).collect();
-    let certificate = OwnCertificate::new(authority.clone(), world.clone(), dialled_at)?;
+    let names = Names { addresses: dialled_at, dns: options.names.clone() };
+    let certificate = OwnCertificate::new(authority.clone(), world.clone(), names)?;
     let signals = open_signals(&options)?;
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());

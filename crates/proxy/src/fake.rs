@@ -92,6 +92,10 @@ impl FakeControl {
         token.text().to_string()
     }
 
+    pub fn root_pem(&self) -> String {
+        self.issuer.pem()
+    }
+
     pub fn put(&self, name: &str, resource: Resource) {
         let bytes = resource::encode(&resource);
         self.put_bytes(resource.of_type(), name, bytes);

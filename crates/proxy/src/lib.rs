@@ -73,6 +73,7 @@ pub mod ring;
 pub mod signer;
 pub mod sink;
 mod slots;
+mod sockets;
 pub mod start;
 pub mod status;
 pub mod sync;

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 use taut_proxy::handover::{self, Upgraded};
 use taut_proxy::options::{
-    AccessLog, AccessLogFormat, Handover, ListenerKind, Options, OwnPort, OwnWorkload, Probe, Secret, Signals, Start, Started, Upstream, WorkloadApi,
+    AccessLog, AccessLogFormat, Handover, ListenerKind, Options, OwnPort, OwnWorkload, Probe, Secret, ServiceAccount, Signals, Start, Started,
+    Upstream, WorkloadApi,
 };
 use taut_proxy::world::World;
 use tokio::signal::unix::{SignalKind, signal};
@@ -73,6 +74,12 @@ struct Arguments {
     token: Option<String>,
     #[arg(long)]
     token_file: Option<PathBuf>,
+    /// In a pod: the file of its Kubernetes service account token, which proves it in the place of a join token (`taut up --kube-api`)
+    #[arg(long, value_name = "FILE", requires_all = ["root_cert", "control"], conflicts_with_all = ["token", "token_file"])]
+    service_account_token: Option<PathBuf>,
+    /// Roots of the mesh (PEM), by which the control plane proves itself to a pod
+    #[arg(long, value_name = "FILE", requires = "service_account_token")]
+    root_cert: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "off")]
     access_log: LogFormat,
     /// [default: standard output]
@@ -232,6 +239,7 @@ impl Arguments {
             accept_proxy_protocol: self.accept_proxy_protocol,
             admin: self.admin,
             token: token.map(Secret::new),
+            pod: self.service_account_token.zip(self.root_cert).map(|(token, roots)| ServiceAccount { token, roots }),
             workers: self.workers.max(1),
             drain: Duration::from_secs(self.drain),
             handover,

@@ -33,6 +33,8 @@ pub struct Options {
     pub control: String,
     /// Join token, for the first certificate.
     pub token: Option<Secret>,
+    /// In a pod, in the place of a join token.
+    pub pod: Option<ServiceAccount>,
     pub workers: usize,
     /// How long exchanges in flight may go on after a stop was asked for.
     pub drain: Duration,
@@ -47,6 +49,15 @@ pub struct Options {
     pub signals: Signals,
     /// `None`: the application gets no identity of its own.
     pub workload_api: Option<WorkloadApi>,
+}
+
+/// How a pod proves itself to the control plane, and the control plane to the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// File of the Kubernetes service account token.
+    pub token: PathBuf,
+    /// File of the mesh's roots (PEM).
+    pub roots: PathBuf,
 }
 
 /// Where the application gets its identity (SPIFFE Workload API), and who it is.
@@ -94,6 +105,7 @@ impl Options {
             admin: vec![loopback(15000)],
             control: control.into(),
             token: None,
+            pod: None,
             workers: 1,
             drain: Duration::from_secs(30),
             learn: Duration::from_secs(5),

@@ -101,6 +101,11 @@ pub async fn obtain_once(world: &World, current: &Current, signer: &impl Signer)
     issued::accept(&chain, &request, current, world.wall(), serial)
 }
 
+/// Whose certificate it is, as what the authority sends is read.
+pub(crate) fn identity_in(certificate: &rustls_pki_types::CertificateDer<'_>) -> Option<Identity> {
+    issued::identity_in(certificate)
+}
+
 const SALT: u64 = 0x1d;
 
 /// Tries until there is one. The key stays the same from try to try: a join token is good for one key.

@@ -23,7 +23,7 @@ pub struct IssuanceLimits {
 
 impl Default for IssuanceLimits {
     fn default() -> Self {
-        Self { each: 20, all: 500 }
+        Self { each: 50, all: 1000 }
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
     fn one_identity_has_its_share_and_all_together_have_theirs() {
         let limits = Limits::new(IssuanceLimits { each: 1, all: 2 });
         let take = |name: &str, at: u64| limits.take(Kind::Certificate, &Identity::new("m", "default", name), Duration::from_secs(at));
-        let mut given = |name: &str| (0..100).take_while(|_| take(name, 100).is_ok()).count();
+        let given = |name: &str| (0..100).take_while(|_| take(name, 100).is_ok()).count();
         assert_eq!((given("a"), given("b"), given("c")), (10, 10, 0));
         assert!(take("a", 100).unwrap_err().to_string().contains("1 a second for one identity"));
         assert!(take("c", 100).unwrap_err().to_string().contains("2 a second in all"));

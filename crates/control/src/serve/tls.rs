@@ -25,8 +25,17 @@ use tokio_rustls::client::TlsStream;
 pub struct OwnCertificate {
     authority: Arc<Authority>,
     world: World,
-    listening: Vec<IpAddr>,
+    names: Names,
     held: Held,
+}
+
+/// How clients call the control plane, beside localhost.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// That they dial.
+    pub addresses: Vec<IpAddr>,
+    /// DNS names, for clients that look at names (ours look at the identity).
+    pub dns: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -45,13 +54,11 @@ impl ResolvesServerCert for Held {
 }
 
 impl OwnCertificate {
-    /// `listening`: the addresses that clients dial, beside loopback.
-    ///
     /// # Errors
     /// The authority could not sign.
-    pub fn new(authority: Arc<Authority>, world: World, listening: Vec<IpAddr>) -> Result<Self, Fault> {
-        let (key, _) = make(&authority, &world, &listening)?;
-        Ok(Self { authority, world, listening, held: Held(Arc::new(RwLock::new(Arc::new(key)))) })
+    pub fn new(authority: Arc<Authority>, world: World, names: Names) -> Result<Self, Fault> {
+        let (key, _) = make(&authority, &world, &names)?;
+        Ok(Self { authority, world, names, held: Held(Arc::new(RwLock::new(Arc::new(key)))) })
     }
 
     /// Renews the certificate when half of its life has passed or another intermediate signs, and the authority's intermediate in time.
@@ -69,7 +76,7 @@ impl OwnCertificate {
             if let Err(fault) = self.authority.maintain(self.world.wall()) {
                 tracing::error!(%fault, "the authority's intermediate was not renewed");
             }
-            match make(&self.authority, &self.world, &self.listening) {
+            match make(&self.authority, &self.world, &self.names) {
                 Ok((key, lifetime)) => {
                     *self.held.0.write() = Arc::new(key);
                     wait = lifetime / 2;
@@ -103,14 +110,15 @@ impl OwnCertificate {
     }
 }
 
-fn make(authority: &Authority, world: &World, listening: &[IpAddr]) -> Result<(CertifiedKey, Duration), Fault> {
+fn make(authority: &Authority, world: &World, names: &Names) -> Result<(CertifiedKey, Duration), Fault> {
     let identity = authority.control_identity();
     let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-    let addresses: Vec<IpAddr> = listening.iter().copied().filter(|address| !address.is_unspecified()).chain(loopback).collect();
+    let addresses: Vec<IpAddr> = names.addresses.iter().copied().filter(|address| !address.is_unspecified()).chain(loopback).collect();
     let failed =
         |error: String| Fault::new(format!("the control plane's own certificate could not be made: {error}"), "Look at ca/ in the state directory");
     let now = world.wall();
-    let server = authority.server(&identity, &["localhost"], &addresses, now).map_err(|error| failed(error.to_string()))?;
+    let dns: Vec<&str> = ["localhost"].into_iter().chain(names.dns.iter().map(String::as_str)).collect();
+    let server = authority.server(&identity, &dns, &addresses, now).map_err(|error| failed(error.to_string()))?;
     let lifetime = Duration::try_from(server.not_after.duration_since(now)).unwrap_or_default();
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&server.key).map_err(|error| failed(error.to_string()))?;
     Ok((CertifiedKey::new(server.chain, key), lifetime))

@@ -176,6 +176,7 @@ impl Trust {
         let alarms: Vec<Value> = self.alarms().iter().map(Alarm::to_json).collect();
         json!({
             "trustDomain": self.authority.trust_domain(),
+            "federated": self.federated(),
             "roots": standing.roots().map(root).collect::<Vec<_>>(),
             "rootKey": if self.authority.has_root_key() { "here" } else { "offline" },
             "intermediate": {"fingerprint": hexadecimal(&standing.signing.fingerprint()), "serial": serial(&standing.signing.certificate),
@@ -187,6 +188,15 @@ impl Trust {
             "proxies": self.proxies.all().iter().map(|proxy| self.shown(proxy, is_published)).collect::<Vec<_>>(),
             "problems": alarms,
         })
+    }
+
+    /// Other trust domains whose members are believed.
+    fn federated(&self) -> Vec<Value> {
+        let published = self.published.borrow();
+        let others = published.translation.trust.iter().filter(|(domain, _)| *domain != self.authority.trust_domain());
+        others
+            .map(|(domain, bundle)| json!({"trustDomain": domain, "roots": bundle.roots.len(), "signsTokens": !bundle.token_keys.is_empty()}))
+            .collect()
     }
 
     fn shown(&self, proxy: &Proxy, is_published: bool) -> Value {

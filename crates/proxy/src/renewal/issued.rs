@@ -50,6 +50,11 @@ pub(super) fn accept(chain: &[String], request: &Request, current: &Current, now
     })
 }
 
+/// Whose certificate it is, if it names exactly one.
+pub(super) fn identity_in(certificate: &CertificateDer<'_>) -> Option<Identity> {
+    Leaf::read(certificate).ok().map(|leaf| leaf.identity)
+}
+
 fn valid_now(not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> Result<(), Refused> {
     let skewed = |what: &str, edge: Timestamp| {
         Err(Refused(format!(

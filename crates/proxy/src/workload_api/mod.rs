@@ -8,7 +8,7 @@ mod claims;
 mod service;
 mod socket;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 mod tokens;
 
 pub use application::Application;

@@ -1,5 +1,6 @@
 //! Where the application asks: a Unix socket that takes the place of whatever was there at once, so that no call falls between.
 
+use crate::options::{Options, Start};
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -24,6 +25,26 @@ impl Drop for Beside {
 }
 
 impl Socket {
+    /// As the options want it, if they do. That of a proxy whose place is taken stays until then.
+    ///
+    /// # Errors
+    /// It cannot be: what is wrong, and what to do.
+    pub async fn open(options: &Options) -> Result<Option<Self>, (String, String)> {
+        let Some(wanted) = &options.workload_api else { return Ok(None) };
+        let place = wanted.place.display();
+        let failed =
+            |why: String| (format!("the Workload API cannot be served at {place}"), format!("{why}; choose another place with --workload-api"));
+        let replaces = options.handover.as_ref().is_some_and(|handover| handover.start == Start::Replace);
+        if !replaces && Self::is_taken(&wanted.place).await {
+            return Err(failed("another process answers there".to_owned()));
+        }
+        let mut socket = Self::bind(&wanted.place, !wanted.users.is_empty()).map_err(|error| failed(error.to_string()))?;
+        if !replaces {
+            socket.publish().map_err(|error| failed(error.to_string()))?;
+        }
+        Ok(Some(socket))
+    }
+
     /// `open`: other users may connect; who they are is looked at in any case.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use crate::fake::{FakeControl, Running};
 use crate::identity::HeldIdentity;
 use crate::options::OwnWorkload;
 use crate::renewal::Holder;
+use crate::signer::Proof;
 use crate::tests::{Authority, run};
 use crate::token::tests as tokens;
 use crate::trust::Trust;
@@ -41,7 +42,7 @@ struct Sidecar {
     _running: Running,
 }
 
-fn workload() -> OwnWorkload {
+pub fn workload() -> OwnWorkload {
     OwnWorkload {
         namespace: "default".to_owned(),
         name: "reviews-1".to_owned(),
@@ -61,7 +62,7 @@ impl Sidecar {
         let (current, _) = Current::new(workload());
         let token = JoinToken::parse(&control.token(running.address)).unwrap();
         let control_at = Control { world: world.clone(), address: running.address.to_string().into() };
-        let joining = ControlSigner { control: control_at.clone(), current: current.clone(), token: Some(token) };
+        let joining = ControlSigner { control: control_at.clone(), current: current.clone(), proof: Some(Proof::Token(token)) };
         current.hold(Arc::new(renewal::obtain_once(&world, &current, &joining).await.unwrap()));
         let sidecar = Self {
             directory: tempfile::tempdir().unwrap(),
@@ -74,7 +75,7 @@ impl Sidecar {
         let mut socket = Socket::bind(&sidecar.place(), false).unwrap();
         socket.publish().unwrap();
         let (application, sink) = (sidecar.application.clone(), sidecar.sink.clone());
-        let signer = Arc::new(ControlSigner { control: control_at, current, token: None });
+        let signer = Arc::new(ControlSigner { control: control_at, current, proof: None });
         tokio::task::spawn_local(WorkloadApi { world, signer, application, sink, users }.run(socket.listener()));
         sidecar
     }

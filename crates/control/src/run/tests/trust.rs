@@ -1,5 +1,6 @@
 //! Certificates of a control plane that runs: who gets which, what is revoked, and what the audit log says of it.
 
+use super::client::certificate_as;
 use super::*;
 use crate::authority::limits::IssuanceLimits;
 use crate::authority::serial;
@@ -7,6 +8,7 @@ use crate::kubernetes::{Kubernetes, tests as kubernetes};
 use taut_wire::certificate::IstioCertificateRequest;
 use taut_wire::svid::SignTokenRequest;
 use taut_wire::svid::svids_client::SvidsClient;
+use tonic::Status;
 
 async fn audit(running: &Running, what: &str) -> Vec<Value> {
     let (status, answer) = http(running, "GET", &format!("/taut/v1/audit?what={what}"), Some(&running.admin_token), "").await;

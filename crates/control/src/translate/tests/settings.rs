@@ -1,6 +1,7 @@
 //! MeshSettings, and what of it is refused.
 
 use super::*;
+use crate::translate::Fetched;
 use std::time::Duration;
 use taut_model::destination::{Balancer, RetryBudget};
 use taut_model::settings::{MeshSettings, Outside};
