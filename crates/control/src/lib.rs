@@ -35,6 +35,7 @@ pub mod status;
 pub mod stopping;
 pub mod store;
 mod tap;
+mod tls;
 pub mod translate;
 pub mod trial;
 pub mod trust;

@@ -1,6 +1,6 @@
 //! HTTP requests to servers outside the mesh: bounded in size, never led elsewhere. How long one may take is the caller's to say.
 
-use crate::serve::tls;
+use crate::tls;
 use crate::world::World;
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};

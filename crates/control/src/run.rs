@@ -167,9 +167,8 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let (publisher, fetching) = publisher(&store, &world, &options, &authority);
     let published = publisher.subscribe();
     let board = Board::new(store.clone(), proxies.clone(), published.clone());
-    let dialled_at = [grpc_at.ip(), api_at.ip()].into_iter().chain(site.as_ref().map(site::Site::ip)).collect();
-    let names = Names { addresses: dialled_at, dns: options.names.clone() };
-    let certificate = OwnCertificate::new(authority.clone(), world.clone(), names)?;
+    let addresses = [grpc_at.ip(), api_at.ip()].into_iter().chain(site.as_ref().map(site::Site::ip)).collect();
+    let certificate = OwnCertificate::new(authority.clone(), world.clone(), Names { addresses, dns: options.names.clone() })?;
     let signals = open_signals(&options)?;
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());

@@ -1,25 +1,20 @@
-//! TLS of the control plane's listeners: its own certificate, renewed in place, and who is at the other end; and of what it asks of
-//! servers outside the mesh.
+//! TLS of the control plane's listeners: its own certificate, renewed in place, and who is at the other end.
 
 use crate::authority::Authority;
 use crate::fault::Fault;
+use crate::tls::WorldTime;
 use crate::world::World;
 use parking_lot::RwLock;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
-use taut_wire::net::{Stream, system_root_files};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 /// The control plane's own certificate; handshakes read it, `renew` replaces it.
 pub struct OwnCertificate {
@@ -122,50 +117,6 @@ fn make(authority: &Authority, world: &World, names: &Names) -> Result<(Certifie
     let lifetime = Duration::try_from(server.not_after.duration_since(now)).unwrap_or_default();
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&server.key).map_err(|error| failed(error.to_string()))?;
     Ok((CertifiedKey::new(server.chain, key), lifetime))
-}
-
-/// A server outside the mesh, which proves to be `host` by the roots of a file, or by those that this machine trusts.
-///
-/// # Errors
-/// There are no roots, or it does not prove it: as a sentence.
-pub async fn outside(world: &World, trusted: Option<&Path>, host: &str, stream: Stream) -> Result<TlsStream<Stream>, String> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} is no name that a certificate can have"))?;
-    let mut roots = RootCertStore::empty();
-    let read = |file: &Path| CertificateDer::pem_file_iter(file).ok();
-    let file = match trusted {
-        Some(file) => read(file),
-        None => system_root_files().find_map(|file| read(&file)),
-    };
-    roots.add_parsable_certificates(file.into_iter().flatten().filter_map(Result::ok));
-    if roots.is_empty() {
-        return Err(match trusted {
-            Some(file) => format!("{} holds no root that a server can prove itself by", file.display()),
-            None => "this machine has no file of trusted roots: install ca-certificates, or name one in SSL_CERT_FILE".to_owned(),
-        });
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_details(provider, Arc::new(WorldTime(world.clone())))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| format!("TLS: {error}"))
-}
-
-/// Certificates are checked against the world's clock, which a simulation sets.
-struct WorldTime(World);
-
-impl std::fmt::Debug for WorldTime {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("WorldTime")
-    }
-}
-
-impl rustls::time_provider::TimeProvider for WorldTime {
-    fn current_time(&self) -> Option<UnixTime> {
-        let seconds = u64::try_from(self.0.wall().as_second()).ok()?;
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
-    }
 }
 
 /// Accepts clients without a certificate, and clients with exactly one identity of our trust domain, by the roots that are believed at the
