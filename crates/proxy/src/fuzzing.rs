@@ -13,7 +13,7 @@ use crate::io::Io;
 use crate::proxy_protocol::{self, Preface, Start};
 use crate::tls::{self, Hello, hello};
 use crate::trust::Shown;
-use crate::{authorizer, metadata, renewal, token, trace};
+use crate::{authorizer, metadata, renewal, token, trace, workload_api};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue};
 use rustls_pki_types::CertificateDer;
@@ -47,6 +47,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("socks5", socks5),
     ("token", token),
     ("traceparent", traceparent),
+    ("workload_api", workload_api),
     ("yaml", yaml),
 ];
 
@@ -228,6 +229,11 @@ pub fn traceparent(bytes: &[u8]) {
     assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id:?} is not a trace id");
     assert!(headers.get(&trace::TRACEPARENT).and_then(|parent| parent.to_str().ok()).is_some_and(|parent| parent.contains(&*id)));
     assert!(request.bytes().all(|byte| byte.is_ascii_graphic()), "{request:?} breaks a log's line");
+}
+
+/// What a caller of the Workload API sends.
+pub fn workload_api(bytes: &[u8]) {
+    workload_api::fuzz(bytes);
 }
 
 /// Resources as users write them.

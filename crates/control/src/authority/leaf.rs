@@ -3,8 +3,8 @@
 use super::CLOCK_SKEW;
 use jiff::Timestamp;
 use rcgen::{
-    CertificateParams, CertificateSigningRequestParams, DistinguishedName, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
-    SanType, SerialNumber, SigningKey,
+    CertificateParams, CertificateSigningRequestParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SanType, SerialNumber, SigningKey,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt;
@@ -95,6 +95,8 @@ fn params(identity: &Identity, validity: Validity) -> Result<CertificateParams, 
     params.distinguished_name = DistinguishedName::new();
     let uri = identity.to_string().try_into().map_err(signing)?;
     params.subject_alt_names = vec![SanType::URI(uri)];
+    // X.509-SVID section 4.1: said, and not only left out; some of SPIFFE's clients take no leaf without it.
+    params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;

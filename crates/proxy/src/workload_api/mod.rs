@@ -4,6 +4,7 @@
 //! The application has the workload's identity and a key that the proxy makes for it: never the proxy's own key.
 
 mod application;
+mod authority;
 mod claims;
 mod service;
 mod socket;
@@ -18,12 +19,19 @@ use crate::renewal;
 use crate::signer::ControlSigner;
 use crate::sink::Sink;
 use crate::world::World;
+use authority::Caller;
+use futures_util::StreamExt;
 use service::Service;
 use std::sync::Arc;
 use taut_wire::workload_api::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
+
+/// Feeds what a caller sends before anything is known of it.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    authority::fuzz(bytes);
+}
 
 /// What the API works on.
 pub struct WorkloadApi {
@@ -45,7 +53,7 @@ impl WorkloadApi {
             signer.current.has_identity().await;
             renewal::keep_for(&world, &signer.current, &*signer, &*application).await;
         };
-        let incoming = UnixListenerStream::new(listener);
+        let incoming = UnixListenerStream::new(listener).map(|stream| stream.map(Caller::new));
         let serving = Server::builder().add_service(SpiffeWorkloadApiServer::new(Service::new(self))).serve_with_incoming(incoming);
         tokio::select! {
             biased;
