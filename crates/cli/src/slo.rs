@@ -128,7 +128,11 @@ fn ahead(answer: &Value) -> String {
     let kept = match (answer["ready"].as_bool(), answer["coverage95"].as_f64(), answer["wape"].as_f64()) {
         (Some(true), Some(coverage), Some(off)) => {
             let times = rows(&answer["past"]).len();
-            format!("of the last {times} such forecasts {:.0}% held what came in 19 of 20; they were {:.0}% off on average\n", coverage * 100.0, off * 100.0)
+            format!(
+                "of the last {times} such forecasts {:.0}% held what came in 19 of 20; they were {:.0}% off on average\n",
+                coverage * 100.0,
+                off * 100.0
+            )
         }
         _ => "less than an hour of forecasts was compared with what came: the intervals are guesses\n".to_owned(),
     };

@@ -122,6 +122,7 @@ pub async fn up(place: &Place, arguments: Arguments) -> Outcome {
         leaf_lifetime: arguments.leaf_lifetime,
         ca_directory: arguments.ca_dir,
         revocation_lists: arguments.crl,
+        webhook: arguments.incident_webhook,
         issuance_limits: IssuanceLimits { each: arguments.issue_limit, all: arguments.issue_limit_all },
         kubernetes,
         names: arguments.certificate_name,

@@ -48,7 +48,7 @@ impl Course {
         self.next
     }
 
-    pub fn expect(&mut self, changes: impl IntoIterator<Item = Change>) {
+    pub fn announce(&mut self, changes: impl IntoIterator<Item = Change>) {
         self.coming.extend(changes);
         self.coming.sort_by_key(|change| change.at);
     }

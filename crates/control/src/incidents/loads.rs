@@ -135,9 +135,11 @@ impl Loads {
                 "low80": said.likely.low.max(0.0), "high80": said.likely.high, "low95": said.certain.low.max(0.0), "high95": said.certain.high,
             })
         });
-        let experts = load.forecaster.experts(COMPARED).into_iter().map(|(expert, says, weight)| {
-            json!({"name": super::word(&expert), "says": says, "weight": weight})
-        });
+        let experts = load
+            .forecaster
+            .experts(COMPARED)
+            .into_iter()
+            .map(|(expert, says, weight)| json!({"name": super::word(&expert), "says": says, "weight": weight}));
         let past = compared.iter().map(|(at, said, came)| {
             json!({"at": at, "predicted": said.mean, "actual": came, "low95": said.certain.low.max(0.0), "high95": said.certain.high})
         });
@@ -153,7 +155,8 @@ impl Loads {
     /// As Prometheus text, for autoscalers among others.
     pub fn metrics(&self) -> String {
         let name = names::FORECAST_REQUESTS;
-        let mut text = format!("# HELP {name} Requests per second that are expected on average over the next so many seconds.\n# TYPE {name} gauge\n");
+        let mut text =
+            format!("# HELP {name} Requests per second that are expected on average over the next so many seconds.\n# TYPE {name} gauge\n");
         for (node, load) in &self.by {
             for said in load.forecaster.forecasts() {
                 let bounds = [("low95", said.certain.low.max(0.0)), ("mean", said.mean), ("high95", said.certain.high)];

@@ -16,7 +16,9 @@ const DEFAULT_LIMIT: usize = 50;
 
 /// Behind the guard: whoever may read sees it.
 pub fn router(incidents: Incidents) -> Router {
-    Router::new().route("/taut/v1/incidents", get(list)).route("/taut/v1/incidents/{id}", get(one))
+    Router::new()
+        .route("/taut/v1/incidents", get(list))
+        .route("/taut/v1/incidents/{id}", get(one))
         .route("/taut/v1/objectives", get(objectives))
         .route("/taut/v1/forecast/{namespace}/{service}", get(forecast))
         .with_state(incidents)

@@ -9,9 +9,9 @@ use crate::publish::Published;
 use crate::signals::{self, Filter};
 use crate::store::Store;
 use std::convert::Infallible;
+use std::sync::Arc;
 use taut_insight::engine::{Engine, Settings};
 use taut_insight::incident::Event;
-use std::sync::Arc;
 use taut_model::signal::Second;
 use tokio::sync::watch;
 
@@ -90,7 +90,7 @@ impl Watcher {
         self.version = version;
         let all = self.store.generations();
         let new = all.iter().filter(|generation| generation.number > self.generation);
-        self.course.expect(new.filter_map(|generation| change(&told(generation, &mut MOST_DIFFERENCES.clone()))));
+        self.course.announce(new.filter_map(|generation| change(&told(generation, &mut MOST_DIFFERENCES.clone()))));
         self.generation = all.last().map_or(self.generation, |newest| newest.number);
     }
 }

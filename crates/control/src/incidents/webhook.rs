@@ -53,7 +53,8 @@ async fn post(outside: &Outside, url: &str, message: &Value) -> Result<(), Strin
 pub fn message(shown: &Shown) -> Value {
     let Incident { id, opened, closed, subject, causes, .. } = &shown.incident;
     let status = if closed.is_some() { "resolved" } else { "firing" };
-    let labels = json!({"alertname": "Incident", "incident": id, "namespace": subject.namespace(), "service": subject.name(), "severity": "critical"});
+    let labels =
+        json!({"alertname": "Incident", "incident": id, "namespace": subject.namespace(), "service": subject.name(), "severity": "critical"});
     let cause = causes.first().map_or_else(String::new, |cause| format!("{} {}", where_is(&cause.place), word(&cause.kind)));
     let annotations = json!({"summary": shown.story.title, "description": shown.story.summary, "cause": cause});
     let alert = json!({

@@ -67,7 +67,9 @@ impl Promises {
             if let Some(passed) = passed.get(&kept.promise.node) {
                 let (bad, all) = match kept.promise.objective.indicator {
                     Indicator::Availability => (passed.errors, passed.requests),
-                    Indicator::Latency { under } => (passed.latency.count().saturating_sub(passed.latency.count_up_to(under)), passed.latency.count()),
+                    Indicator::Latency { under } => {
+                        (passed.latency.count().saturating_sub(passed.latency.count_up_to(under)), passed.latency.count())
+                    }
                 };
                 kept.budget.observe(at, bad, all);
             }
