@@ -324,7 +324,7 @@ impl Detector {
                 learn(&mut self.candidate);
                 if at < since {
                     self.strange_since = Some(at);
-                } else if at - since >= self.settings.relearn {
+                } else if at - since >= self.settings.relearn && self.candidate.seen() >= f64::from(CALM) {
                     self.usual = self.candidate;
                     self.strange_since = None;
                     self.windows.iter_mut().for_each(Window::forget);
