@@ -301,8 +301,9 @@ fn welcome(place: &Place, taut: &Path, arguments: &Arguments, took: Duration) ->
            1. Send all reviews to v3 with a manifest of Istio's own tutorial, and reload the page:\n     \
               kubectl --kubeconfig {state}/kubeconfig apply -f testdata/manifests/istio-bookinfo/networking/destination-rule-all.yaml \\\n       \
                 -f testdata/manifests/istio-bookinfo/networking/virtual-service-reviews-v3.yaml\n  \
-           2. Break ratings, and see who is hurt:\n     \
-              pkill -9 -f '^{taut} bookstore ratings'; {taut} --state {state} status\n  \
+           2. Break ratings, and see who is hurt, and why; then make it well again:\n     \
+              {taut} --state {state} demo break ratings; sleep 15; {taut} --state {state} incidents\n     \
+              {taut} --state {state} demo repair\n  \
            3. Ask why:\n     \
               {taut} --state {state} why --from productpage --to reviews --request 'GET /reviews/1' -H 'end-user: jason'\n\n\
          Ctrl-C stops everything.\n",

@@ -153,6 +153,7 @@ impl Mesh {
         let (address, sidecar) = (self.at(0, member.last, 0).ip().to_string(), self.at(1, member.last, 0).ip().to_string());
         let mut words: Vec<String> = ["run", "--service", member.service, "--name", member.name, "--drain", "2s"].map(str::to_owned).to_vec();
         words.extend(["--address".to_owned(), address.clone(), "--sidecar-address".to_owned(), sidecar]);
+        words.extend(["--peer-advertised".to_owned(), self.at(0, member.last, 15008).to_string()]);
         words.extend(["--service-account".to_owned(), format!("bookinfo-{}", member.service)]);
         words.extend(["--label".to_owned(), format!("version={}", member.version)]);
         let ports: &[&str] = match member.service {

@@ -87,13 +87,7 @@ pub fn run(options: &Options) -> Result<(), String> {
         eprintln!("{} incidents while it warmed up", early.len());
     }
     let trials = all(options, &kinds, &mut lab)?;
-    let page = report::page(&head(options), &trials, services());
-    println!("{page}");
-    if !options.dry && options.kinds.is_empty() && !options.benign_only {
-        let file = root().join(&options.page).join("faultlab.md");
-        let written = fs::create_dir_all(root().join(&options.page)).and_then(|()| fs::write(&file, page));
-        written.map_err(|error| format!("cannot write {}: {error}", file.display()))?;
-    }
+    println!("{}", report::page(&head(options), &trials, services()));
     Ok(())
 }
 
@@ -101,6 +95,7 @@ fn all(options: &Options, kinds: &[&'static Kind], lab: &mut Lab<'_>) -> Result<
     let mut dice = fastrand::Rng::with_seed(options.seed);
     let (mut trials, mut told): (Vec<Trial>, Vec<serde_json::Value>) = (Vec::new(), Vec::new());
     let file = options.trials.clone().unwrap_or_else(|| crate::target_directory(root()).join("faultlab.json"));
+    let keeps_page = !options.dry && options.kinds.is_empty() && !options.benign_only;
     for round in 0..options.rounds {
         let mut order = kinds.to_vec();
         dice.shuffle(&mut order);
@@ -109,13 +104,21 @@ fn all(options: &Options, kinds: &[&'static Kind], lab: &mut Lab<'_>) -> Result<
             let trial = lab.run(kind, service, dice.usize(..64)).map_err(|why| format!("{} of {service}: {why}", kind.name))?;
             eprintln!("{:3}/{} {}", round * order.len() + turn + 1, options.rounds * order.len(), report::line(&trial));
             told.push(trial.json());
-            let text = serde_json::to_string_pretty(&told).map_err(|error| error.to_string())?;
-            fs::write(&file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
             trials.push(trial);
+            // A run that is cut short has shown something too.
+            write(&file, &serde_json::to_string_pretty(&told).map_err(|error| error.to_string())?)?;
+            if keeps_page {
+                write(&root().join(&options.page).join("faultlab.md"), &report::page(&head(options), &trials, services()))?;
+            }
         }
     }
     eprintln!("every trial is in {}", file.display());
     Ok(trials)
+}
+
+fn write(file: &Path, text: &str) -> Result<(), String> {
+    let written = file.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(file, text));
+    written.map_err(|error| format!("cannot write {}: {error}", file.display()))
 }
 
 fn chosen(options: &Options) -> Result<Vec<&'static Kind>, String> {

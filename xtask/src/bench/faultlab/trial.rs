@@ -6,7 +6,7 @@ use super::load::{Load, Seen};
 use super::mesh::Mesh;
 use super::watch::{Incident, Place, Watch};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often the mesh is asked.
@@ -57,25 +57,49 @@ pub struct Trial {
     pub signals: Value,
 }
 
+/// What was told before, and whether it was over.
+#[derive(Debug, Default)]
+struct Known(BTreeMap<String, bool>);
+
+impl Known {
+    /// Without what is known. What is known to be over and is open again counts as new.
+    fn fresh(&mut self, list: Vec<Incident>) -> Vec<Incident> {
+        let mut fresh = list;
+        fresh.retain(|incident| match self.0.get_mut(&incident.id) {
+            Some(over) if *over && !incident.closed => self.0.remove(&incident.id).is_some(),
+            Some(over) => {
+                *over = incident.closed;
+                false
+            }
+            None => true,
+        });
+        fresh
+    }
+
+    fn add(&mut self, incidents: &[Incident]) {
+        self.0.extend(incidents.iter().map(|incident| (incident.id.clone(), incident.closed)));
+    }
+}
+
 pub struct Lab<'a> {
     pub mesh: &'a mut Mesh,
     pub load: &'a Load,
     /// None: nobody judges, and only what visitors see is told.
     pub watch: Option<Watch>,
     pub times: Times,
-    known: BTreeSet<String>,
+    known: Known,
 }
 
 impl<'a> Lab<'a> {
     pub fn new(mesh: &'a mut Mesh, load: &'a Load, watch: Option<Watch>, times: Times) -> Self {
-        Self { mesh, load, watch, times, known: BTreeSet::new() }
+        Self { mesh, load, watch, times, known: Known::default() }
     }
 
-    /// What is new since it was last marked as known. A control plane that is away says nothing; one that came back knows no sessions.
+    /// What is new since it was last marked as known, or has come back. A control plane that is away says nothing; one that came back knows no sessions.
     fn look(&mut self) -> Vec<Incident> {
         let Some(watch) = &self.watch else { return Vec::new() };
         match watch.incidents() {
-            Ok(list) => list.into_iter().filter(|incident| !self.known.contains(&incident.id)).collect(),
+            Ok(list) => self.known.fresh(list),
             Err(_) => {
                 if let Ok(again) = self.mesh.dashboard().and_then(|url| Watch::sign_in(&url)) {
                     self.watch = Some(again);
@@ -83,10 +107,6 @@ impl<'a> Lab<'a> {
                 Vec::new()
             }
         }
-    }
-
-    fn know(&mut self, incidents: &[Incident]) {
-        self.known.extend(incidents.iter().map(|incident| incident.id.clone()));
     }
 
     /// Waits for so long without an open incident and without a visit that fails, at most as long as incidents may stay. What came up, and
@@ -100,7 +120,7 @@ impl<'a> Lab<'a> {
                 (since, failed) = (Instant::now(), self.load.failed());
             }
         }
-        self.know(&seen);
+        self.known.add(&seen);
         (seen, since.elapsed().as_secs_f64())
     }
 
@@ -111,7 +131,7 @@ impl<'a> Lab<'a> {
         if !kind.prepare.is_empty() {
             // What a case needs is no part of it: the mesh may get used to it, unjudged.
             let (seen, _) = self.calm(self.times.calm);
-            self.know(&seen);
+            self.known.add(&seen);
         }
         self.load.take();
         let (strays, mut faultless) = self.calm(self.times.calm);
@@ -183,7 +203,7 @@ impl<'a> Lab<'a> {
         if !trial.incidents.is_empty() && trial.incidents.iter().all(|incident| incident.closed) {
             trial.closed = Some(repaired.elapsed().as_secs_f64());
         }
-        self.know(&trial.incidents.clone());
+        self.known.add(&trial.incidents);
     }
 }
 
@@ -265,6 +285,17 @@ mod tests {
         trial.hear(more, Duration::from_secs(9), None);
         assert_eq!((trial.detected, trial.last), (Some(4.0), Ranking { place: Some(1), kind: true }));
         assert_eq!(trial.incidents.len(), 2);
+    }
+
+    #[test]
+    fn what_is_over_and_comes_back_is_new() {
+        let (mut known, open) = (Known::default(), incident("a", 5, json!([])));
+        let over = Incident { closed: true, ..open.clone() };
+        assert_eq!(known.fresh(vec![open.clone()]).len(), 1);
+        known.add(std::slice::from_ref(&open));
+        assert!(known.fresh(vec![open.clone()]).is_empty() && known.fresh(vec![over]).is_empty());
+        assert_eq!(known.fresh(vec![open.clone()]), vec![open.clone()]);
+        assert_eq!(known.fresh(vec![open.clone()]), vec![open], "until it is marked as known");
     }
 
     #[test]
