@@ -57,6 +57,11 @@ fn trust() {
 }
 
 #[test]
+fn least() {
+    page("least");
+}
+
+#[test]
 fn analyze() {
     page("analyze");
 }

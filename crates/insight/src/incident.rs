@@ -112,7 +112,7 @@ pub enum CauseKind {
 
 /// What a sentence about a cause rests on. Figures are of the incident's window against the time before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "kind")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind")]
 pub enum Evidence {
     /// Time that a node adds to requests by itself (its callees' taken off), in request-seconds per second.
     OwnTime {

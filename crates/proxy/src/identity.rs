@@ -4,7 +4,10 @@ use crate::trust::Revocations;
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
+use std::time::Duration;
 use taut_model::identity::Identity;
+use taut_model::problem::Severity;
+use taut_model::trust::{CLOCK_SKEW, LEAF_NOTICE, near_end};
 
 /// A certificate, its key, the roots that peers' certificates must end in, and those that are revoked.
 #[derive(Clone)]
@@ -22,6 +25,12 @@ pub struct HeldIdentity {
 }
 
 impl HeldIdentity {
+    /// How bad it is that the certificate was not renewed yet; `None` while there is time.
+    pub fn alarm(&self, now: Timestamp) -> Option<Severity> {
+        let span = |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
+        near_end(span(self.not_before, self.not_after).saturating_sub(CLOCK_SKEW), span(now, self.not_after), LEAF_NOTICE)
+    }
+
     /// SHA-256 of the certificate that signed the leaf, if it came along.
     pub fn signer(&self) -> Option<[u8; 32]> {
         self.chain.get(1).map(fingerprint)

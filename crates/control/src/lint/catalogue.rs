@@ -45,6 +45,7 @@ pub mod name {
     pub const NO_ENDPOINT: &str = "NoEndpoint";
     pub const HTTP_RULE_ON_TCP: &str = "HttpRuleOnTcp";
     pub const PRINCIPAL_WITHOUT_MTLS: &str = "PrincipalWithoutMtls";
+    pub const PLAINTEXT_SEEN: &str = "PlaintextSeen";
     pub const NOT_SERVED: &str = "NotServed";
     pub const HOST_NOT_IN_GATEWAY: &str = "HostNotInGateway";
     pub const REPEATED_CERTIFICATE: &str = "RepeatedCertificate";
@@ -286,6 +287,13 @@ pub static CATALOGUE: &[Entry] = &[
         &[],
         "tokens are verified with the last good keys, or refused where there are none",
         "see that the control plane reaches the jwksUri, and that it answers with a JSON Web Key Set",
+    ),
+    entry(
+        "TAUT0604",
+        name::PLAINTEXT_SEEN,
+        &[],
+        "whoever comes in plain text proves nothing, can be read and changed on the way, and would be refused by STRICT",
+        "give the caller a proxy; `taut trust strict --dry-run` says what else would break",
     ),
     entry(
         "TAUT0701",

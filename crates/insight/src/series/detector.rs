@@ -173,6 +173,11 @@ impl Detector {
         }
     }
 
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.season.as_ref().map_or(0, |season| season.bytes())
+    }
+
     fn expect(&mut self, kind: Kind) {
         if *self.kind.get_or_insert(kind) != kind {
             *self = Self { kind: Some(kind), ..Self::new(self.settings) };
