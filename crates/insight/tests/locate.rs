@@ -58,7 +58,8 @@ fn the_same_situation_gives_the_same_answer_and_a_confident_one_is_seldom_wrong(
 #[test]
 fn ten_thousand_links_are_searched_and_an_empty_mesh_is_not() {
     let case = mesh::large(1, 1000, 10_000);
-    assert!(first_is_right(&case, &locate(&case.situation)));
+    let ranking = locate(&case.situation);
+    assert!(first_is_right(&case, &ranking), "{:?}, but {ranking:#?}", case.truths);
     let mut empty = case.situation;
     empty.seen.clear();
     assert_eq!(locate(&empty).verdict, Verdict::TooEarly);

@@ -181,8 +181,7 @@ fn spent() -> f64 {
 
 /// A thousand services and ten thousand links.
 fn cost() -> String {
-    // Of so many services, some no user feels.
-    let Some(case) = (0..100).map(|seed| mesh::large(seed, 1000, 10_000)).find(is_felt) else { return "no user of any mesh feels anything".into() };
+    let case = mesh::large(1, 1000, 10_000);
     let mut times: Vec<f64> = (0..301)
         .map(|_| {
             let start = spent();

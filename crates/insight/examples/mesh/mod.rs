@@ -147,9 +147,13 @@ pub fn large(seed: u64, services: usize, links: usize) -> Case {
     let mut dice = Dice::new(seed);
     let mut before = World::random(&mut dice, services);
     before.widen(&mut dice, links);
+    let call = before.callees(0)[0];
+    let called = before.calls[call].destination;
+    (before.calls[call].times, before.calls[call].timeout_ms) = (1.0, f64::MAX);
+    (before.services[0].parallel, before.services[called].external) = (false, false);
     let mut after = before.clone();
-    let called = before.callees(0).first().map_or(1, |call| before.calls[*call].destination);
-    after.services[called].own_ms += 900.0;
+    // Users wait twice as long as before.
+    after.services[called].own_ms += before.steady().served_ms[0];
     let truths = vec![vec![taut_insight::incident::Place::Service(fault::node(&after, called))]];
     Case { situation: situation(&before, &after, &mut dice, Vec::new()), truths }
 }

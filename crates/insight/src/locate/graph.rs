@@ -41,12 +41,23 @@ impl<'a> Graph<'a> {
         let mut graph =
             Self { nodes: Vec::new(), links: Vec::new(), into: Vec::new(), out: Vec::new(), seen: &situation.seen, index: Places::default() };
         let mut known: Places<(usize, usize)> = Places::default();
+        // Reports of a link mostly follow each other: names are not looked up again.
+        let mut last: Option<(&Seen, (usize, usize), usize)> = None;
         for (number, seen) in situation.seen.iter().enumerate() {
-            let ends = (graph.place(&seen.source), graph.place(&seen.destination));
-            let at = *known.entry(ends).or_insert(graph.links.len());
+            let same = |of: fn(&Seen) -> &Node| last.filter(|(before, ..)| of(before) == of(seen));
+            let source = same(|seen| &seen.source);
+            let (ends, at) = match source.and(same(|seen| &seen.destination)) {
+                Some((_, ends, at)) => (ends, at),
+                None => {
+                    let source = source.map_or_else(|| graph.place(&seen.source), |(_, (source, _), _)| source);
+                    let ends = (source, graph.place(&seen.destination));
+                    (ends, *known.entry(ends).or_insert(graph.links.len()))
+                }
+            };
             if at == graph.links.len() {
                 graph.add_link(ends.0, ends.1);
             }
+            last = Some((seen, ends, at));
             graph.links[at].external |= seen.external;
             graph.links[at].seen.push(number);
         }
