@@ -186,10 +186,17 @@ impl Now {
 fn read(file: &Path) -> Result<Trouble, ()> {
     match std::fs::read_to_string(file) {
         Ok(text) if text.trim().is_empty() => Ok(Trouble::default()),
-        Ok(text) => serde_json::from_str(&text).map_err(|error| tracing::warn!("{}: {error}", file.display())),
+        Ok(text) => serde_json::from_str(&text).map_err(|error| unreadable(file, &error)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Trouble::default()),
-        Err(error) => Err(tracing::warn!("{}: {error}", file.display())),
+        Err(error) => {
+            unreadable(file, &error);
+            Err(())
+        }
     }
+}
+
+fn unreadable(file: &Path, error: &dyn std::fmt::Display) {
+    tracing::warn!("{}: {error}", file.display());
 }
 
 async fn stand_still(mut told: watch::Receiver<Arc<Now>>) {

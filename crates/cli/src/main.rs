@@ -11,6 +11,7 @@ mod bookstore;
 mod changes;
 mod dashboard;
 mod demo;
+mod duration;
 mod edges;
 mod get;
 mod incidents;

@@ -1,9 +1,9 @@
 //! `taut up`: the control plane in the foreground.
 
+use crate::duration::duration;
 use crate::output;
 use crate::place::Place;
 use crate::run::stop_signal;
-use crate::wait::duration;
 use crate::{Failure, Outcome};
 use std::fmt;
 use std::net::SocketAddr;

@@ -178,7 +178,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
 
     let trust = trusted::trust(&options, &authority, &proxies, &published, &world)?;
-    let (incidents, telling) = Incidents::new(signals.clone(), store.clone(), published.clone(), world.clone()).telling(options.webhook.clone());
+    let (incidents, watching) = Incidents::begin(signals.clone(), store.clone(), published.clone(), world.clone(), options.webhook.clone());
     let side = Arc::new(Side {
         authority: authority.clone(),
         proxies: proxies.clone(),
@@ -205,10 +205,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let kept = options.state.map(|state| keys::keep_kubeconfig(state, api_at, authority.clone(), admin_token.clone()));
     trusted::tend(&mut tending, &side, &store, kept);
     tending.spawn(fetching);
-    tending.spawn(side.incidents.clone().watch());
-    if let Some(telling) = telling {
-        tending.spawn(telling);
-    }
+    tending.spawn(watching);
     Ok(Running {
         grpc: grpc_at,
         api: api_at,

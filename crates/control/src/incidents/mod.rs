@@ -81,16 +81,27 @@ struct Latest {
 }
 
 impl Incidents {
-    pub fn new(signals: signals::Store, store: Store, published: watch::Receiver<Arc<Published>>, world: World) -> Self {
-        Self { signals, store, world, published, latest: Arc::default(), webhook: None }
-    }
-
-    /// Tells a URL of each incident that opens, has another cause, or closes; and what does the telling.
-    pub fn telling(self, url: Option<String>) -> (Self, Option<impl Future<Output = ()> + Send + 'static>) {
-        let Some(url) = url else { return (self, None) };
+    /// What is asked, and what follows the signals for it: to be spawned. `webhook`: a URL that is told of each incident that opens, has
+    /// another cause, or closes.
+    pub fn begin(
+        signals: signals::Store,
+        store: Store,
+        published: watch::Receiver<Arc<Published>>,
+        world: World,
+        webhook: Option<String>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, messages) = mpsc::channel(webhook::MOST_WAITING);
-        let sending = webhook::send(url, messages, self.world.clone());
-        (Self { webhook: Some(sender), ..self }, Some(sending))
+        let sender = webhook.is_some().then_some(sender);
+        let incidents = Self { signals, store, world: world.clone(), published, latest: Arc::default(), webhook: sender };
+        let watched = incidents.clone();
+        let telling = async move {
+            if let Some(url) = webhook {
+                webhook::send(url, messages, world).await;
+            }
+        };
+        (incidents, async move {
+            tokio::join!(watched.watch(), telling);
+        })
     }
 
     /// How it stands with each objective.
@@ -104,7 +115,7 @@ impl Incidents {
     }
 
     /// Follows the signals. Never ends.
-    pub async fn watch(self) {
+    async fn watch(self) {
         let mut sealed = self.signals.sealed();
         let mut watcher = self.watcher();
         let mut fresh = true;

@@ -48,7 +48,7 @@ fn report(second: Second) -> Batch {
 fn incidents(signals: &signals::Store, store: &Store) -> Incidents {
     let wall = Timestamp::from_second(START as i64).unwrap();
     let published = watch::Sender::new(Arc::new(Published::default())).subscribe();
-    Incidents::new(signals.clone(), store.clone(), published, World::simulated(Arc::new(OsNetwork), 1, wall))
+    Incidents::begin(signals.clone(), store.clone(), published, World::simulated(Arc::new(OsNetwork), 1, wall), None).0
 }
 
 /// Lets seconds pass as they do live: each is reported, sealed, and looked at.
@@ -188,10 +188,13 @@ async fn load_is_forecast_from_what_the_store_knows() {
 
 #[tokio::test]
 async fn a_webhook_hears_what_alertmanager_would_say() {
-    let incidents = incidents(&signals::Store::in_memory(Limits::default()), &Store::open(None).unwrap());
+    let silent = incidents(&signals::Store::in_memory(Limits::default()), &Store::open(None).unwrap());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (incidents, telling) = incidents.telling(Some(format!("http://{}/alerts", listener.local_addr().unwrap())));
-    let sending = tokio::spawn(telling.unwrap());
+    let url = format!("http://{}/alerts", listener.local_addr().unwrap());
+    // The seconds are gone through here, not as they come.
+    let (sender, messages) = mpsc::channel(webhook::MOST_WAITING);
+    let sending = tokio::spawn(webhook::send(url, messages, silent.world.clone()));
+    let incidents = Incidents { webhook: Some(sender), ..silent };
     let (heard, mut bodies) = mpsc::unbounded_channel();
     let hears = axum::Router::new().route("/alerts", axum::routing::post(move |body: axum::Json<Value>| async move { drop(heard.send(body.0)) }));
     let serving = tokio::spawn(async move { axum::serve(listener, hears).await });
