@@ -5,6 +5,8 @@ mod course;
 mod object;
 mod replay;
 mod routes;
+#[cfg(test)]
+mod tests;
 mod watcher;
 
 pub use replay::replay;

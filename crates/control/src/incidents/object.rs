@@ -26,24 +26,20 @@ pub fn write(store: &Store, world: &World, shown: &Shown) -> Result<(), StoreErr
     let (namespace, name) = place(&shown.incident);
     let status = status(shown);
     let says = says(world);
-    match store.get(kind, &namespace, &name) {
-        Some(_) => {
-            let edit = &mut |current: &Object| {
-                let mut value = current.value.clone();
-                value["status"] = status.clone();
-                Ok(value)
-            };
-            store.update(kind, &namespace, &name, &Write { status_only: true, ..says }, edit).map(drop)
-        }
-        None => {
-            let value = json!({
-                "apiVersion": kind.api_version(), "kind": kind.kind,
-                "metadata": {"name": name, "namespace": namespace, "labels": {"tautline.dev/subject": shown.incident.subject.name()}},
-                "status": status,
-            });
-            store.create(Object { kind, namespace, name, value, places: None }, &says).map(drop)
-        }
+    if store.get(kind, &namespace, &name).is_none() {
+        let value = json!({
+            "apiVersion": kind.api_version(), "kind": kind.kind,
+            "metadata": {"name": name, "namespace": namespace, "labels": {"tautline.dev/subject": shown.incident.subject.name()}},
+        });
+        store.create(Object { kind, namespace: namespace.clone(), name: name.clone(), value, places: None }, &says)?;
     }
+    // What is created has no status (as in Kubernetes).
+    let edit = &mut |current: &Object| {
+        let mut value = current.value.clone();
+        value["status"] = status.clone();
+        Ok(value)
+    };
+    store.update(kind, &namespace, &name, &Write { status_only: true, ..says }, edit).map(drop)
 }
 
 /// Deletes the oldest closed ones beyond what is kept.

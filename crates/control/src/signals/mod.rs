@@ -331,6 +331,11 @@ impl Store {
         self.shared.inner.lock().finest_at(second).unwrap_or(1)
     }
 
+    /// Since when all is known in spans of at most so many seconds; `None`: nothing is.
+    pub fn known_since(&self, span: Second) -> Option<Second> {
+        self.shared.inner.lock().known_since(span)
+    }
+
     /// What is missing in a window, and why.
     pub fn gaps(&self, window: Range<Second>) -> Vec<Gap> {
         self.shared.inner.lock().gaps(&window)
