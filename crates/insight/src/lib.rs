@@ -4,8 +4,11 @@
 pub mod change;
 pub mod engine;
 pub mod feed;
+pub mod forecast;
 pub mod incident;
 pub mod locate;
+pub mod objective;
+mod rarity;
 pub mod series;
 pub mod tell;
 pub mod tick;

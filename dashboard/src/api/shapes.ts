@@ -363,15 +363,15 @@ export interface Incident {
   /** Requests that failed or were slower than usual. */
   hurt: number;
   state: 'open' | 'closed';
-  /** Whether users are hurt already. */
-  users: boolean;
+  /** Whether users are hurt already; not said: they are once requests are. */
+  users?: boolean;
   story: { title: string; summary: string; lines: StoryLine[] };
 }
 
 export interface StoryLine {
   text: string;
-  /** Cause and evidence by index (`0.1`), or counted over all causes from 1 on. */
-  evidence: (string | number)[];
+  /** Cause and evidence by index: `0.1`. */
+  evidence: string[];
 }
 
 export interface IncidentsAnswer {

@@ -139,13 +139,13 @@ describe('a story', () => {
       { text: 'Next: `taut changes 7` shows it, `taut rollback 7` takes it back', evidence: [] },
       { text: 'Next: `taut edges --service a` shows calls, with `--at 5` as they were.', evidence: [] },
     ]);
-    expect(made.evidence.flat().map(({ id, name, sentence }) => `${id} ${name} ${sentence}`)).toEqual([
-      '0.0 e1 cart is well.',
-      '1.0 e2 Time is lost on the way.',
+    expect(made.evidence.flat().map(({ id, sentence }) => `${id} ${sentence}`)).toEqual([
+      '0.0 cart is well.',
+      '1.0 Time is lost on the way.',
     ]);
-    expect(made.causes.map((of) => of.map(({ text, evidence }) => [text, evidence.map((one) => one.name).join()]))).toEqual([
-      [['cart is slow.', 'e1,e2']],
-      [['So much is lost.', 'e2']],
+    expect(made.causes.map((of) => of.map(({ text, evidence }) => [text, evidence.join()]))).toEqual([
+      [['cart is slow.', '0.0,1.0']],
+      [['So much is lost.', '1.0']],
     ]);
     expect(made.rest.map((line) => line.text)).toEqual(['It is early.']);
     expect(made.next).toEqual([
@@ -155,13 +155,20 @@ describe('a story', () => {
     ]);
   });
 
-  it('may count its evidence, and what is cited and not there is not linked', () => {
+  it('of a cause with one piece of evidence still tells the two apart', () => {
     const made = told([
-      { text: 'a', evidence: [2] },
-      { text: 'b', evidence: [9] },
-      { text: 'c', evidence: ['7.1'] },
+      { text: '2. The way is bad.', evidence: ['1.0'] },
+      { text: 'Time is lost on it.', evidence: ['1.0'] },
     ]);
-    expect(made.evidence[1]?.[0]?.sentence).toBe('a');
+    expect(made.causes[1]?.[0]?.text).toBe('The way is bad.');
+    expect(made.evidence[1]?.[0]?.sentence).toBe('Time is lost on it.');
+  });
+
+  it('links nothing that is not there', () => {
+    const made = told([
+      { text: 'b', evidence: ['9.0'] },
+      { text: 'c', evidence: ['0.1'] },
+    ]);
     expect(made.rest.map((line) => line.text)).toEqual(['b', 'c']);
   });
 });

@@ -2,11 +2,10 @@
 
 import type { Evidence, Incident, StoryLine } from '../api/shapes.ts';
 
-/** A piece of evidence with its place, and the name that the command line gives it too: `e1`. */
+/** A piece of evidence with the name that the command line gives it too. */
 export interface Numbered {
   /** Cause and evidence by index: `0.1`. */
   id: string;
-  name: string;
   evidence: Evidence;
   /** What the story says of it and of nothing else. */
   sentence: string | null;
@@ -14,7 +13,8 @@ export interface Numbered {
 
 export interface Told {
   text: string;
-  evidence: { id: string; name: string }[];
+  /** By name. */
+  evidence: string[];
 }
 
 export interface Step {
@@ -33,17 +33,12 @@ export interface Parts {
 }
 
 const NEXT = 'Next: ';
-
-/** Evidence is named by its cause and place (`0.1`) or counted over all causes from 1 on. */
-function resolve(all: readonly { id: string }[], given: string | number): string | null {
-  const text = String(given);
-  if (/^\d+\.\d+$/.test(text)) return all.some((one) => one.id === text) ? text : null;
-  return all[Number(text.replace(/^e/, '')) - 1]?.id ?? null;
-}
+/** So begins a sentence about a cause as a whole. */
+const RANKED = /^\d+\. /;
 
 export function parts(incident: Incident): Parts {
   const evidence = numbered(incident);
-  const all = evidence.flat();
+  const all = new Map(evidence.flat().map((one) => [one.id, one]));
   const made: Parts = { evidence, causes: incident.causes.map(() => []), rest: [], next: [] };
   const lines = incident.story.lines;
   for (const line of lines.slice(leading(incident, lines))) {
@@ -51,25 +46,23 @@ export function parts(incident: Incident): Parts {
       made.next.push(...steps(line.text.slice(NEXT.length)));
       continue;
     }
-    const cited = line.evidence
-      .map((given) => all.find((one) => one.id === resolve(all, given)))
-      .filter((one) => one !== undefined);
+    const cited = line.evidence.map((id) => all.get(id)).filter((one) => one !== undefined);
     const [first] = cited;
     if (first === undefined) made.rest.push({ text: line.text, evidence: [] });
-    else if (cited.length === 1 && first.sentence === null) first.sentence = line.text;
+    else if (cited.length === 1 && first.sentence === null && !RANKED.test(line.text)) first.sentence = line.text;
     // The rank stands in its disc.
-    else made.causes[Number(first.id.split('.')[0])]?.push({ text: line.text.replace(/^\d+\. /, ''), evidence: cited });
+    else
+      made.causes[Number(first.id.split('.')[0])]?.push({
+        text: line.text.replace(RANKED, ''),
+        evidence: cited.map((one) => one.id),
+      });
   }
   return made;
 }
 
 function numbered(incident: Incident): Numbered[][] {
-  let count = 0;
   return incident.causes.map((cause, at) =>
-    cause.evidence.map((evidence, index) => {
-      count += 1;
-      return { id: `${at}.${index}`, name: `e${count}`, evidence, sentence: null };
-    }),
+    cause.evidence.map((evidence, index) => ({ id: `${at}.${index}`, evidence, sentence: null })),
   );
 }
 

@@ -63,6 +63,10 @@ impl Season {
         self.seen = self.seen.saturating_add(1);
     }
 
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.slots.capacity() * size_of::<Slot>()
+    }
+
     fn fold(&mut self) {
         if let Some(slot) = self.slots.get_mut(self.slot).filter(|_| self.seen > 0) {
             let mean = (self.sum / f64::from(self.seen)).clamp(-1e30, 1e30) as f32;

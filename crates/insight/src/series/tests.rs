@@ -1,52 +1,11 @@
 //! Tests of [`Detector`] on series from a small generator: what it must notice, what it must not, and what it must bear.
 
-use super::{Detector, Period, Settings, Surprise};
+use super::dice::Dice;
+use super::{Detector, Period, Settings, Surprise, Thorough, ThoroughSettings};
 use proptest::prelude::*;
 
 /// What a test takes for an alarm: once in a million observations.
 const ALARM: f64 = 6.0;
-
-/// A small generator of numbers that look random (splitmix64).
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// 0 to 1.
-    pub fn share(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    pub fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.share()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.share()).cos()
-    }
-
-    /// Poisson's law, by counting what comes within one unit of time; by the normal law where that would take long.
-    pub fn poisson(&mut self, mean: f64) -> u64 {
-        if mean > 200.0 {
-            return (mean + mean.sqrt() * self.normal()).round().max(0.0) as u64;
-        }
-        let (mut count, mut left) = (0, mean);
-        loop {
-            left += (1.0 - self.share()).ln();
-            if left < 0.0 {
-                return count;
-            }
-            count += 1;
-        }
-    }
-
-    pub fn binomial(&mut self, all: u64, share: f64) -> u64 {
-        (0..all).filter(|_| self.share() < share).count() as u64
-    }
-}
 
 const START: u64 = 1_790_000_000;
 
@@ -157,6 +116,16 @@ fn a_fault_is_not_learned_while_it_lasts_and_a_lasting_change_is() {
 }
 
 #[test]
+fn a_silence_is_no_proof_that_a_fault_has_lasted() {
+    let (mut detector, mut dice) = (Detector::new(Settings::LATENCY), Dice(12));
+    let mut observe = |at: u64, level: f64| detector.observe_latency(START + at, level * (0.1 * dice.normal()).exp(), 50);
+    (0..3600).for_each(|second| assert!(observe(second, 20.0).value < ALARM));
+    observe(3600, 80.0);
+    let later = observe(3600 + 2 * Settings::LATENCY.relearn, 80.0);
+    assert!(later.value >= ALARM && later.baseline < 22.0, "one slow second, a gap, and another one: {later:?}");
+}
+
+#[test]
 fn the_more_requests_a_latency_is_of_the_more_it_says() {
     let after = |requests: u64| {
         let (mut detector, mut dice) = (Detector::new(Settings::LATENCY), Dice(5));
@@ -240,6 +209,40 @@ fn gaps_and_clocks_that_jump_are_borne() {
         }
     }
     assert_eq!(first_alarm(told), None);
+}
+
+#[test]
+fn what_never_was_is_told_once_however_it_is_new() {
+    let (mut dice, day) = (Dice(23), |minute: u64| 50.0 + 30.0 * (minute as f64 / 288.0 * std::f64::consts::TAU).sin());
+    let mut run = |fault: &dyn Fn(u64, f64) -> f64| {
+        let mut detector = Thorough::new(ThoroughSettings::default());
+        let told = (0..3000).map(|step| {
+            let value = day(step) + dice.normal();
+            detector.observe(if step >= 2000 { fault(step, value) } else { value })
+        });
+        let told: Vec<usize> = told.enumerate().filter(|(_, surprise)| surprise.value > 8.0).map(|(step, _)| step).collect();
+        (told.iter().filter(|step| (600..2000).contains(*step)).count(), told.iter().find(|step| **step >= 2000).copied(), told.len())
+    };
+    for (name, fault, within) in [
+        ("a spike", (&|step, value| if step == 2100_u64 { 150.0 } else { value }) as &dyn Fn(u64, f64) -> f64, 2100),
+        ("a lasting rise", &|step, value| if step >= 2000 { value + 90.0 } else { value }, 2010),
+        ("restlessness", &|step, value| if step % 2 == 0 { value - 40.0 } else { value + 40.0 }, 2040),
+    ] {
+        let (before, first, all) = run(fault);
+        assert!(before == 0 && first.is_some_and(|step| step <= within) && all < 20, "{name}: {before} before, first {first:?}, {all} in all");
+    }
+}
+
+#[test]
+fn a_thorough_detector_stays_small_and_goes_on_after_a_restart() {
+    let (mut detector, mut dice) = (Thorough::new(ThoroughSettings::default()), Dice(29));
+    for step in 0..30_000 {
+        let surprise = detector.observe(if step % 1000 == 0 { f64::INFINITY } else { dice.normal() * 1e6 });
+        assert!(surprise.value.is_finite() && surprise.spread.is_finite());
+    }
+    assert!(detector.bytes() < 80 << 10, "{} bytes", detector.bytes());
+    let mut after: Thorough = serde_json::from_str(&serde_json::to_string(&detector).unwrap()).unwrap();
+    assert!((detector.observe(2e7).value - after.observe(2e7).value).abs() < 1e-6);
 }
 
 #[derive(Clone, Debug)]
