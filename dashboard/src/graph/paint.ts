@@ -35,6 +35,8 @@ const CARDS = 0.56;
 const NAMES = 0.2;
 const FONT = '"Inter Variable", system-ui, sans-serif';
 const DIM = 0.16;
+/** Letters of a card's errors and p99 that leave no room for a word between them. */
+const TIGHT = 14;
 
 /** Lines of one colour and kind go to the canvas in one stroke. */
 interface Batch {
@@ -375,11 +377,11 @@ export class Painter {
     context.fillText(idle ? 'no requests' : rate(scene.rate), x + 13, y + 42);
     if (!idle) {
       context.fillStyle = scene.errorRate > 0 ? palette.text : palette.quiet;
-      const errors = percent(scene.errorRate);
-      context.fillText(errors.length > 5 ? errors : `${errors} err`, x + 68, y + 42);
+      const [errors, slowest] = [percent(scene.errorRate), scene.p99 === null ? '' : `p99 ${milliseconds(scene.p99)}`];
+      context.fillText(errors.length + slowest.length > TIGHT ? errors : `${errors} err`, x + 68, y + 42);
       context.fillStyle = palette.quiet;
       context.textAlign = 'right';
-      if (scene.p99 !== null) context.fillText(`p99 ${milliseconds(scene.p99)}`, x + CARD.width - 13, y + 42);
+      context.fillText(slowest, x + CARD.width - 13, y + 42);
       context.textAlign = 'left';
     }
     this.split(scene);
@@ -490,7 +492,7 @@ export class Painter {
       const open = edge.edge.security === 'plaintext' && camera.scale >= CARDS;
       if (edge.health === 'idle' || (!marked && !few && !open)) continue;
       if (!marked && (look.selected !== null || look.found !== null)) continue;
-      const middle = at(edge.curve, 0.5);
+      const middle = clear(edge, scene, few);
       if (middle.x < view.left || middle.x > view.right || middle.y < view.top || middle.y > view.bottom) continue;
       this.pill(edge, middle.x, middle.y, camera, marked);
     }
@@ -578,6 +580,19 @@ export class Painter {
     this.widths.set(key, made);
     return made;
   }
+}
+
+/** Where a label of an edge hides no card that the edge passes behind: the middle, or near it. */
+const PLACES = [0.5, 0.35, 0.65, 0.2, 0.8];
+
+function clear(edge: SceneEdge, scene: Scene, few: boolean): { x: number; y: number } {
+  const middle = at(edge.curve, 0.5);
+  if (!few) return middle;
+  const free = ({ x, y }: { x: number; y: number }): boolean =>
+    scene.nodes.every(
+      (node) => x < node.x - 20 || x > node.x + CARD.width + 20 || y < node.y - 10 || y > node.y + CARD.height + 10,
+    );
+  return PLACES.map((place) => at(edge.curve, place)).find(free) ?? middle;
 }
 
 function isMarked(edge: SceneEdge, look: Look): boolean {
