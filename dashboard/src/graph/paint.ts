@@ -583,7 +583,7 @@ export class Painter {
 }
 
 /** Where a label of an edge hides no card that the edge passes behind: the middle, or near it. */
-const PLACES = [0.5, 0.35, 0.65, 0.2, 0.8];
+const PLACES = [0.5, 0.35, 0.65, 0.2, 0.8, 0.12, 0.9];
 
 function clear(edge: SceneEdge, scene: Scene, few: boolean): { x: number; y: number } {
   const middle = at(edge.curve, 0.5);
