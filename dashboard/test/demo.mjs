@@ -101,7 +101,7 @@ async function apply(page, text) {
       /would change/.test(document.querySelector('main')?.textContent ?? ''),
   );
   await button.click();
-  await page.getByText(/^Applied \d/).waitFor();
+  await page.getByText(/^Applied \d/).waitFor({ timeout: PATIENCE });
   await page.getByRole('button', { name: 'Dismiss' }).click();
 }
 
@@ -244,7 +244,7 @@ async function objective(page) {
     .first()
     .waitFor();
   await page.getByRole('button', { name: 'Apply' }).click();
-  await page.getByText(/^Applied \d/).waitFor();
+  await page.getByText(/^Applied \d/).waitFor({ timeout: PATIENCE });
   await go(page, '/objectives');
   await page.getByRole('link', { name: 'reviews' }).first().waitFor({ timeout: PATIENCE });
   say('an objective written from the example is measured');
