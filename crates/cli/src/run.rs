@@ -10,12 +10,12 @@ use nix::unistd::Pid;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 use taut_model::service::AppProtocol;
-use taut_proxy::options::{AccessLog, AccessLogFormat, ListenerKind, Options, OwnPort, OwnWorkload, Secret, Signals, Upstream};
+use taut_proxy::options::{AccessLog, AccessLogFormat, ListenerKind, Options, OwnPort, OwnWorkload, Secret, Signals, Upstream, WorkloadApi};
 use taut_proxy::{Fault, Proxy, World};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[command(after_help = "Examples:
   taut run --service hello --port 8080 -- python3 -m http.server 8080
   taut run --service shop -- curl http://hello:8080/
+  taut run --service shop --workload-api ./shop.sock -- ./shop     the program has its own X.509-SVID, by the SPIFFE Workload API
   taut run --service ratings --port 9080/http --upstream store:7000 -l version=v2 -- ./ratings
 
 The program finds the mesh through HTTP_PROXY; every --upstream HOST:PORT is also a plain listener, whose address is in
@@ -85,6 +86,12 @@ pub struct Arguments {
     /// How long exchanges and connections under way may go on after a stop
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = crate::wait::duration)]
     drain: Duration,
+    /// Unix socket where the program gets its own identity (SPIFFE Workload API); it finds it in SPIFFE_ENDPOINT_SOCKET
+    #[arg(long, value_name = "PATH")]
+    workload_api: Option<PathBuf>,
+    /// User whose processes are the program, beside the sidecar's own. May be given again
+    #[arg(long, value_name = "UID", requires = "workload_api")]
+    workload_api_uid: Vec<u32>,
     /// Threads of the sidecar
     #[arg(long, default_value_t = 1)]
     workers: usize,
@@ -210,8 +217,17 @@ fn options(arguments: &Arguments, sidecar: IpAddr) -> Options {
         drain: arguments.drain,
         access_log: AccessLog { format, file: arguments.access_log_file.clone() },
         signals: arguments.signals,
+        workload_api: arguments
+            .workload_api
+            .as_deref()
+            .map(|place| WorkloadApi { place: absolute(place), users: arguments.workload_api_uid.clone() }),
         ..Options::new(workload, arguments.control.clone())
     }
+}
+
+/// The program may run elsewhere.
+fn absolute(place: &Path) -> PathBuf {
+    std::path::absolute(place).unwrap_or_else(|_| place.to_owned())
 }
 
 /// What the program finds in its environment.
@@ -227,6 +243,9 @@ fn environment(arguments: &Arguments, options: &Options) -> Vec<(String, String)
         for name in ["NO_PROXY", "no_proxy"] {
             environment.push((name.to_owned(), "localhost,127.0.0.1,::1".to_owned()));
         }
+    }
+    if let Some(api) = &options.workload_api {
+        environment.push(("SPIFFE_ENDPOINT_SOCKET".to_owned(), format!("unix://{}", api.place.display())));
     }
     for upstream in &options.upstreams {
         let name = upstream.host.to_ascii_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_");

@@ -227,7 +227,12 @@ fn render(status: &Value) -> String {
         if plugged.is_empty() || status["plugged"]["inForce"] != true { "signs leaves".to_owned() } else { format!("signs leaves; from {plugged}") };
     let signer = vec!["intermediate".to_owned(), short(&intermediate["fingerprint"]), text(&intermediate["notAfter"]), state];
     let rows = list(&status["roots"]).iter().map(root).chain([signer]);
-    out += &format!("\ntrust domain {}\n\n", text(&status["trustDomain"]));
+    out += &format!("\ntrust domain {}\n", text(&status["trustDomain"]));
+    for other in list(&status["federated"]) {
+        let tokens = if other["signsTokens"] == true { ", and its tokens" } else { "" };
+        out += &format!("believes members of {} by {} of its own roots{tokens}\n", text(&other["trustDomain"]), other["roots"]);
+    }
+    out.push('\n');
     out += &output::table(&["authority", "sha-256", "until", "state"], rows);
     let revoked = (list(&status["revoked"]["named"]).len(), status["revoked"]["listed"].as_u64().unwrap_or(0));
     if revoked != (0, 0) {

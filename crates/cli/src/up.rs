@@ -7,15 +7,16 @@ use crate::wait::duration;
 use crate::{Failure, Outcome};
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-use taut_control::{Options, World};
+use taut_control::{IssuanceLimits, Kubernetes, Options, World};
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   taut up
   taut up --config ./mesh                       load and watch a directory of YAML
   taut up --ca-dir /etc/taut/ca                 sign with an intermediate of your own authority
+  taut up --kube-api https://10.96.0.1          let pods in by their service account tokens
   kubectl --kubeconfig ~/.local/state/tautline/kubeconfig get services -A")]
 pub struct Arguments {
     /// Load and watch the *.yaml, *.yml and *.json of this directory
@@ -46,6 +47,44 @@ pub struct Arguments {
     /// Refuse what the revocation lists of this file name (PEM or DER); watched
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
+    /// Certificates and tokens that one identity gets in a second, after some seconds' worth at once
+    #[arg(long, value_name = "NUMBER", default_value_t = IssuanceLimits::default().each)]
+    issue_limit: u32,
+    /// The same for all identities together
+    #[arg(long, value_name = "NUMBER", default_value_t = IssuanceLimits::default().all)]
+    issue_limit_all: u32,
+    /// DNS name of the control plane's certificate beside localhost, for clients that look at it, such as Istio's:
+    /// istiod.istio-system.svc; may be given several times
+    #[arg(long, value_name = "NAME")]
+    certificate_name: Vec<String>,
+    /// Tell this URL of incidents, as Alertmanager tells webhooks
+    #[arg(long, value_name = "URL")]
+    incident_webhook: Option<String>,
+    /// Let workloads in by their Kubernetes service account tokens, which this API server vouches for (TokenReview)
+    #[arg(long, value_name = "URL")]
+    kube_api: Option<String>,
+    /// Roots that the API server proves itself by [default: the pod's, where this is one; else those of this machine]
+    #[arg(long, value_name = "FILE", requires = "kube_api")]
+    kube_ca: Option<PathBuf>,
+    /// The control plane's own token for the API server [default: the pod's, where this is one]
+    #[arg(long, value_name = "FILE", requires = "kube_api")]
+    kube_token_file: Option<PathBuf>,
+    /// What service account tokens must be meant for; may be given several times
+    #[arg(long, value_name = "AUDIENCE", default_value = "istio-ca", requires = "kube_api")]
+    kube_audience: Vec<String>,
+}
+
+/// Where the kubelet puts what a pod needs to speak to the API server.
+const IN_POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+fn kubernetes(arguments: &Arguments) -> Option<Kubernetes> {
+    let of_pod = |name: &str| Some(Path::new(IN_POD).join(name)).filter(|file| file.exists());
+    Some(Kubernetes {
+        api: arguments.kube_api.clone()?,
+        roots: arguments.kube_ca.clone().or_else(|| of_pod("ca.crt")),
+        token: arguments.kube_token_file.clone().or_else(|| of_pod("token")),
+        audiences: arguments.kube_audience.clone(),
+    })
 }
 
 /// Where the dashboard listens, if anywhere.
@@ -70,6 +109,7 @@ pub fn dashboard(text: &str) -> Result<Dashboard, String> {
 }
 
 pub async fn up(place: &Place, arguments: Arguments) -> Outcome {
+    let kubernetes = kubernetes(&arguments);
     let options = Options {
         state: Some(place.state.clone()),
         config: arguments.config,
@@ -82,6 +122,10 @@ pub async fn up(place: &Place, arguments: Arguments) -> Outcome {
         leaf_lifetime: arguments.leaf_lifetime,
         ca_directory: arguments.ca_dir,
         revocation_lists: arguments.crl,
+        webhook: arguments.incident_webhook,
+        issuance_limits: IssuanceLimits { each: arguments.issue_limit, all: arguments.issue_limit_all },
+        kubernetes,
+        names: arguments.certificate_name,
         ..Options::default()
     };
     let running = taut_control::start(World::os(), options).await.map_err(|fault| Failure::cannot(fault.to_string()))?;

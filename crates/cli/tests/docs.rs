@@ -62,6 +62,11 @@ fn least() {
 }
 
 #[test]
+fn spiffe() {
+    page("spiffe");
+}
+
+#[test]
 fn analyze() {
     page("analyze");
 }

@@ -1,12 +1,10 @@
-//! The keys of token issuers (RequestAuthentication, `jwksUri`): fetched, kept, fetched again. A server that hangs, lies or is gone
-//! changes nothing about the keys that are known; the object's status says what is the matter with it.
+//! The keys of token issuers (RequestAuthentication, `jwksUri`) and the bundles of other trust domains (MeshSettings): fetched, kept, fetched
+//! again. A server that hangs, lies or is gone changes nothing about what is known; the object's status says what is the matter with it.
 
-mod fetch;
-
+use crate::outside::Outside;
 use crate::publish::Published;
-use crate::translate::FetchedKeys;
+use crate::translate::{Fetched, authorities, key_set};
 use crate::world::World;
-use fetch::Fetch;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +16,11 @@ use tokio::time::Instant;
 
 /// Istio's.
 const EVERY: Duration = Duration::from_secs(20 * 60);
+/// Who rotates a root publishes the new one long before it signs; SPIFFE's own default hint is five minutes.
+const BUNDLES_EVERY: Duration = Duration::from_secs(5 * 60);
+const FILES_EVERY: Duration = Duration::from_secs(5);
+const BUNDLE_PATIENCE: Duration = Duration::from_secs(10);
+const LONGEST_FILE: u64 = 256 << 10;
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 /// Servers that are asked; objects that name more are told so.
 const MOST: usize = 256;
@@ -25,7 +28,7 @@ const MOST: usize = 256;
 const AT_ONCE: usize = 16;
 const FILE: &str = "issuer-keys.json";
 
-pub type Known = Arc<BTreeMap<String, FetchedKeys>>;
+pub type Known = Arc<BTreeMap<String, Fetched>>;
 
 pub struct Issuers {
     world: World,
@@ -37,9 +40,17 @@ pub struct Issuers {
     running: JoinSet<(String, Result<String, String>)>,
 }
 
+/// What is to be found at a URI; both, if it is named for both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wanted {
+    keys: bool,
+    bundle: bool,
+    timeout: Duration,
+}
+
 /// One server, by its URI.
 struct Asked {
-    timeout: Duration,
+    wanted: Wanted,
     /// `None` while it is being asked.
     next: Option<Instant>,
     failures: u32,
@@ -49,7 +60,7 @@ struct Asked {
 pub fn kept(state: Option<&std::path::Path>) -> Known {
     let text = state.and_then(|state| std::fs::read_to_string(state.join(FILE)).ok());
     let kept: BTreeMap<String, String> = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    Arc::new(kept.into_iter().map(|(uri, keys)| (uri, FetchedKeys { keys: Some(keys), problem: None })).collect())
+    Arc::new(kept.into_iter().map(|(uri, text)| (uri, Fetched { text: Some(text), problem: None })).collect())
 }
 
 impl Issuers {
@@ -82,19 +93,13 @@ impl Issuers {
     /// Asks whom the objects of now name. What is known of others is kept, a few servers' worth: an object may come back.
     fn follow(&mut self) {
         let published = self.published.borrow_and_update().clone();
-        let rules = published.translation.tokens.values().flat_map(|policy| &policy.rules);
-        let named: BTreeMap<&String, Duration> = rules
-            .filter_map(|rule| match &rule.keys {
-                TokenKeys::Fetched { uri, timeout, .. } => Some((uri, *timeout)),
-                TokenKeys::Inline(_) => None,
-            })
-            .collect();
+        let named = named(&published);
         self.asked.retain(|uri, _| named.contains_key(uri));
-        for (uri, timeout) in named {
+        for (uri, wanted) in named {
             if let Some(asked) = self.asked.get_mut(uri) {
-                asked.timeout = timeout;
+                asked.wanted = wanted;
             } else if self.asked.len() < MOST {
-                self.asked.insert(uri.clone(), Asked { timeout, next: Some(Instant::now()), failures: 0 });
+                self.asked.insert(uri.clone(), Asked { wanted, next: Some(Instant::now()), failures: 0 });
             } else {
                 self.note(uri, |known| known.problem = Some(format!("keys are fetched from {MOST} servers at most, and this is one more")));
             }
@@ -111,10 +116,10 @@ impl Issuers {
                 continue;
             }
             asked.next = None;
-            let (fetch, uri, timeout) = (Fetch::new(self.world.clone()), uri.clone(), asked.timeout);
+            let (outside, uri, wanted) = (Outside::new(self.world.clone()), uri.clone(), asked.wanted);
             self.running.spawn(async move {
-                let answer = tokio::time::timeout(timeout, fetch.keys(&uri)).await;
-                let answer = answer.unwrap_or_else(|_| Err(format!("{uri} did not answer within {timeout:?}")));
+                let answer = tokio::time::timeout(wanted.timeout, fetch(&outside, &uri, wanted)).await;
+                let answer = answer.unwrap_or_else(|_| Err(format!("{uri} did not answer within {:?}", wanted.timeout)));
                 (uri, answer)
             });
         }
@@ -124,21 +129,21 @@ impl Issuers {
         let Some(asked) = self.asked.get_mut(uri) else { return };
         asked.failures = if answer.is_ok() { 0 } else { asked.failures.saturating_add(1) };
         let wait = match asked.failures {
-            0 => EVERY,
-            failures => FIRST_RETRY.saturating_mul(1 << failures.min(12)).min(EVERY),
+            0 => asked.every(uri),
+            failures => FIRST_RETRY.saturating_mul(1 << failures.min(12)).min(asked.every(uri)),
         };
         asked.next = Some(Instant::now() + wait);
         if let Err(problem) = &answer {
-            tracing::warn!(problem, "an issuer's keys were not fetched");
+            tracing::warn!(problem, "what others are believed by was not fetched");
         }
         self.note(uri, |known| match answer {
-            Ok(keys) => *known = FetchedKeys { keys: Some(keys), problem: None },
+            Ok(keys) => *known = Fetched { text: Some(keys), problem: None },
             Err(problem) => known.problem = Some(problem),
         });
         self.keep();
     }
 
-    fn note(&self, uri: &str, change: impl FnOnce(&mut FetchedKeys)) {
+    fn note(&self, uri: &str, change: impl FnOnce(&mut Fetched)) {
         self.known.send_if_modified(|all| {
             let mut one = all.get(uri).cloned().unwrap_or_default();
             change(&mut one);
@@ -158,13 +163,64 @@ impl Issuers {
     fn keep(&self) {
         let Some(file) = &self.file else { return };
         let known = self.known.borrow().clone();
-        let good: BTreeMap<&String, &String> = known.iter().filter_map(|(uri, known)| Some((uri, known.keys.as_ref()?))).collect();
+        let good: BTreeMap<&String, &String> = known.iter().filter_map(|(uri, known)| Some((uri, known.text.as_ref()?))).collect();
         let next = file.with_extension("next");
         let written = serde_json::to_vec(&good).map_err(std::io::Error::other).and_then(|text| std::fs::write(&next, text));
         if let Err(error) = written.and_then(|()| std::fs::rename(&next, file)) {
             tracing::warn!(%error, file = %file.display(), "issuers' keys are not kept for the next start");
         }
     }
+}
+
+impl Asked {
+    fn every(&self, uri: &str) -> Duration {
+        match () {
+            () if uri.starts_with(FILE_SCHEME) => FILES_EVERY,
+            () if self.wanted.bundle => BUNDLES_EVERY,
+            () => EVERY,
+        }
+    }
+}
+
+const FILE_SCHEME: &str = "file://";
+
+/// What the objects of now name.
+fn named(published: &Published) -> BTreeMap<&String, Wanted> {
+    let rules = published.translation.tokens.values().flat_map(|policy| &policy.rules);
+    let mut named: BTreeMap<&String, Wanted> = rules
+        .filter_map(|rule| match &rule.keys {
+            TokenKeys::Fetched { uri, timeout, .. } => Some((uri, Wanted { keys: true, bundle: false, timeout: *timeout })),
+            TokenKeys::Inline(_) => None,
+        })
+        .collect();
+    for url in &published.translation.bundle_urls {
+        let wanted = named.entry(url).or_insert(Wanted { keys: false, bundle: true, timeout: BUNDLE_PATIENCE });
+        wanted.bundle = true;
+    }
+    named
+}
+
+/// What is there, if it is what is wanted.
+async fn fetch(outside: &Outside, uri: &str, wanted: Wanted) -> Result<String, String> {
+    let text = match uri.strip_prefix(FILE_SCHEME) {
+        Some(path) => read(path).map_err(|error| format!("{uri}: {error}"))?,
+        None => outside.get(uri).await?,
+    };
+    let refused = |why: String| format!("what {uri} answers {why}");
+    if wanted.keys {
+        key_set(&text).map_err(refused)?;
+    }
+    if wanted.bundle {
+        authorities(&text).map_err(refused)?;
+    }
+    Ok(text)
+}
+
+fn read(path: &str) -> std::io::Result<String> {
+    if std::fs::metadata(path)?.len() > LONGEST_FILE {
+        return Err(std::io::Error::other(format!("it is longer than {LONGEST_FILE} bytes")));
+    }
+    std::fs::read_to_string(path)
 }
 
 #[cfg(test)]

@@ -200,7 +200,8 @@ impl Proxies {
         let sound = holding.serial.len() <= 64
             && holding.signer.len() <= 32
             && holding.roots.len() <= 16
-            && holding.roots.iter().all(|root| root.len() <= 32);
+            && holding.roots.iter().all(|root| root.len() <= 32)
+            && holding.application.as_ref().is_none_or(|leaf| leaf.serial.len() <= 64 && leaf.signer.len() <= 32);
         if sound {
             self.with(uid, number, |proxy| proxy.holding = Some(Arc::new(holding)));
         }

@@ -1,7 +1,7 @@
 //! The mesh as it is delivered: translated after every change of the store and encoded once for all proxies.
 
 use crate::store::{Change, Event, Store, StoreEvent};
-use crate::translate::{self, FetchedKeys, Settings, Translation};
+use crate::translate::{self, Fetched, Settings, Translation};
 use crate::view::{Index, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,9 +20,6 @@ const COALESCE: Duration = Duration::from_millis(20);
 /// Name -> version and bytes, of one type.
 pub type Encoded = BTreeMap<String, (String, Arc<[u8]>)>;
 
-/// By trust domain.
-type Trust = BTreeMap<String, Arc<TrustBundle>>;
-
 /// One consistent state of the mesh.
 #[derive(Default)]
 pub struct Published {
@@ -35,6 +32,8 @@ pub struct Published {
     pub workloads_since: BTreeMap<String, u64>,
     /// The resources that each object became.
     pub made: BTreeMap<ObjectRef, Vec<(ResourceType, String)>>,
+    /// What the authority says.
+    own_trust: Option<Arc<TrustBundle>>,
     /// `metadata.generation` of every object.
     pub generations: BTreeMap<ObjectRef, i64>,
 }
@@ -42,14 +41,16 @@ pub struct Published {
 impl Published {
     /// Bytes of resources that did not change are taken over from `before`, and so is what the authority says.
     pub fn new(objects: &[Arc<Object>], version: u64, settings: &Settings, before: &Published) -> Self {
-        Self::trusting(before.translation.trust.clone(), objects, version, settings, before)
+        Self::trusting(before.own_trust.clone(), objects, version, settings, before)
     }
 
-    fn trusting(trust: Trust, objects: &[Arc<Object>], version: u64, settings: &Settings, before: &Published) -> Self {
-        let translation = Translation { trust, ..translate::translate(objects, settings) };
+    fn trusting(own: Option<Arc<TrustBundle>>, objects: &[Arc<Object>], version: u64, settings: &Settings, before: &Published) -> Self {
+        let mut translation = translate::translate(objects, settings);
+        // Whatever the settings say, nobody but the authority says whom to believe of the own trust domain.
+        translation.trust.extend(own.iter().map(|bundle| (bundle.trust_domain.clone(), bundle.clone())));
         let index = Index::new(&translation);
         let generations = objects.iter().map(|object| (object.reference(), object.generation())).collect();
-        let mut published = Self { version, translation, index, generations, ..Self::default() };
+        let mut published = Self { version, translation, index, generations, own_trust: own, ..Self::default() };
         published.encode(before);
         published.date_workloads(before);
         published
@@ -149,7 +150,7 @@ pub struct Publisher {
     settings: Settings,
     /// What the authority says. `None`: there is no authority to follow.
     trust: Option<watch::Receiver<Arc<TrustBundle>>>,
-    keys: watch::Receiver<Arc<BTreeMap<String, FetchedKeys>>>,
+    keys: watch::Receiver<Arc<BTreeMap<String, Fetched>>>,
     published: watch::Sender<Arc<Published>>,
 }
 
@@ -170,7 +171,7 @@ impl Publisher {
     }
 
     /// Publishes what is fetched of issuers' keys, too.
-    pub fn with_keys(mut self, keys: watch::Receiver<Arc<BTreeMap<String, FetchedKeys>>>) -> Self {
+    pub fn with_keys(mut self, keys: watch::Receiver<Arc<BTreeMap<String, Fetched>>>) -> Self {
         self.keys = keys;
         self.publish();
         self
@@ -224,9 +225,8 @@ impl Publisher {
         self.settings.keys = self.keys.borrow_and_update().clone();
         let before = self.published.borrow().clone();
         let (objects, version) = self.store.all();
-        let bundle = self.trust.as_ref().map(|trust| trust.borrow().clone());
-        let trust = bundle.map(|bundle| (bundle.trust_domain.clone(), bundle)).into_iter().collect();
-        let next = Published::trusting(trust, &objects, version, &self.settings, &before);
+        let own = self.trust.as_ref().map(|trust| trust.borrow().clone());
+        let next = Published::trusting(own, &objects, version, &self.settings, &before);
         self.published.send_replace(Arc::new(next));
     }
 }

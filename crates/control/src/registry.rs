@@ -28,6 +28,8 @@ pub const FORGET: Duration = Duration::from_secs(300);
 
 /// `host:port` where the workload's proxy takes mutual TLS.
 pub const PEER: &str = "tautline.dev/peer";
+/// On an entry that a user writes: the SPIFFE id of a workload of another trust domain.
+pub const IDENTITY: &str = "tautline.dev/identity";
 /// Marks what this module created and may delete.
 pub const AUTO_REGISTERED: &str = "tautline.dev/auto-registered";
 /// Limits of what one hello may put into the store: label keys have at most 317 bytes (a prefix of 253, a slash, 63).

@@ -8,16 +8,18 @@ mod trusted;
 use crate::access::{self, Access};
 use crate::api::{self, Api, User};
 use crate::audit::Audit;
+use crate::authority::limits::IssuanceLimits;
 use crate::authority::{Authority, private_directory, warn_if_shared};
 use crate::dashboard::assets::Assets;
 use crate::fault::Fault;
 use crate::https;
 use crate::incidents::Incidents;
 use crate::issuers::{self, Issuers};
+use crate::kubernetes::{Kubernetes, Reviewer};
 use crate::proxies::Proxies;
 use crate::publish::{Published, Publisher};
 use crate::registry::Registry;
-use crate::serve::tls::OwnCertificate;
+use crate::serve::tls::{Names, OwnCertificate};
 use crate::serve::{self, Services};
 use crate::side::{self, Side};
 use crate::signals;
@@ -57,17 +59,24 @@ pub struct Options {
     pub assets: Assets,
     /// `host:port` of `grpc` as join tokens name it; by default the bound address.
     pub advertised: Option<String>,
+    /// DNS names of its certificate, beside `localhost`.
+    pub names: Vec<String>,
     /// Directory of configuration files to load and watch.
     pub config: Option<PathBuf>,
     pub trust_domain: String,
     /// The longest life of a workload's certificate.
     pub leaf_lifetime: Duration,
+    pub issuance_limits: IssuanceLimits,
+    /// Who vouches for the service accounts of a cluster; `None`: nobody.
+    pub kubernetes: Option<Kubernetes>,
     /// Directory of a plugged-in authority, in the layout of Istio's `cacerts`, to use and watch.
     pub ca_directory: Option<PathBuf>,
     /// File of revocation lists to take up and watch.
     pub revocation_lists: Option<PathBuf>,
     /// What the store of signals may use.
     pub signals: signals::Limits,
+    /// Who is told of incidents: a URL that takes what Alertmanager sends to its webhooks.
+    pub webhook: Option<String>,
 }
 
 impl Default for Options {
@@ -82,12 +91,16 @@ impl Default for Options {
             dashboard_names: Vec::new(),
             assets: &[],
             advertised: None,
+            names: Vec::new(),
             config: None,
             trust_domain: "cluster.local".to_owned(),
             leaf_lifetime: Duration::from_secs(24 * 3600),
+            issuance_limits: IssuanceLimits::default(),
+            kubernetes: None,
             ca_directory: None,
             revocation_lists: None,
             signals: signals::Limits::default(),
+            webhook: None,
         }
     }
 }
@@ -158,13 +171,14 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let (publisher, fetching) = publisher(&store, &world, &options, &authority);
     let published = publisher.subscribe();
     let board = Board::new(store.clone(), proxies.clone(), published.clone());
-    let dialled_at = [grpc_at.ip(), api_at.ip()].into_iter().chain(site.as_ref().map(site::Site::ip)).collect();
-    let certificate = OwnCertificate::new(authority.clone(), world.clone(), dialled_at)?;
+    let addresses = [grpc_at.ip(), api_at.ip()].into_iter().chain(site.as_ref().map(site::Site::ip)).collect();
+    let certificate = OwnCertificate::new(authority.clone(), world.clone(), Names { addresses, dns: options.names.clone() })?;
     let signals = open_signals(&options)?;
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
 
     let trust = trusted::trust(&options, &authority, &proxies, &published, &world)?;
+    let (incidents, telling) = Incidents::new(signals.clone(), store.clone(), published.clone(), world.clone()).telling(options.webhook.clone());
     let side = Arc::new(Side {
         authority: authority.clone(),
         proxies: proxies.clone(),
@@ -179,9 +193,9 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         signals: signals.clone(),
         trust,
         audit: Audit::open(options.state.as_deref())?,
-        incidents: Incidents::new(signals.clone(), store.clone(), world.clone()),
+        incidents,
     });
-    let services = services(&side, &registry, &stopping);
+    let services = services(&side, &registry, &stopping, options.kubernetes.clone());
     let router = behind::routes(side.clone(), api, &store, &signals);
     let mut serving = serve_proxies(grpc, &certificate, services)?;
     serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router.clone(), stopping.clone()));
@@ -192,6 +206,9 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     trusted::tend(&mut tending, &side, &store, kept);
     tending.spawn(fetching);
     tending.spawn(side.incidents.clone().watch());
+    if let Some(telling) = telling {
+        tending.spawn(telling);
+    }
     Ok(Running {
         grpc: grpc_at,
         api: api_at,
@@ -224,7 +241,7 @@ fn publisher(store: &Store, world: &World, options: &Options, authority: &Author
 }
 
 /// What proxies are served from.
-fn services(side: &Side, registry: &Registry, stopping: &Stopping) -> Services {
+fn services(side: &Side, registry: &Registry, stopping: &Stopping, kubernetes: Option<Kubernetes>) -> Services {
     Services {
         authority: side.authority.clone(),
         registry: registry.clone(),
@@ -234,6 +251,7 @@ fn services(side: &Side, registry: &Registry, stopping: &Stopping) -> Services {
         stopping: stopping.clone(),
         signals: side.signals.clone(),
         audit: side.audit.clone(),
+        reviewer: kubernetes.map(|kubernetes| Arc::new(Reviewer::new(kubernetes, side.world.clone()))),
     }
 }
 

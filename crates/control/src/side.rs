@@ -277,6 +277,7 @@ async fn metrics(State(side): State<Arc<Side>>) -> Response {
         text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"));
     }
     text.push_str(&trust_metrics(&side.trust));
+    text.push_str(&side.authority.limits.metrics());
     text.push_str(&side.dashboard.as_ref().map(|counts| counts.text(side.access.sessions())).unwrap_or_default());
     text.push_str(&side.signals.metrics());
     text.push_str(&side.incidents.metrics());

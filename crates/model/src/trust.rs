@@ -30,6 +30,8 @@ pub struct TrustBundle {
     /// SHA-256 of the certificate that signs leaves now. Whoever holds a leaf that another one signed asks for a new leaf. Empty: nobody is to ask.
     pub signer: Vec<u8>,
     pub revoked: BTreeSet<Revoked>,
+    /// A JSON Web Key Set (RFC 7517): what signs the trust domain's JWT-SVIDs. Empty: nothing does.
+    pub token_keys: String,
 }
 
 /// A certificate that is not to be believed any more, whatever its dates say.

@@ -4,6 +4,7 @@
 //! A bucket is the generic cell rate algorithm (ITU-T I.371): one time per bucket, the moment at which it will be full again. It lets
 //! `burst` requests through at once and one more every `interval / requests`.
 
+use crate::dice::stable_hash;
 use foldhash::fast::FixedState;
 use std::collections::HashMap;
 use std::fmt;
@@ -36,6 +37,13 @@ pub struct Due {
     pub(crate) key: u64,
 }
 
+impl Due {
+    /// `key`: what has a bucket of its own.
+    pub fn new(limit: Arc<Limit>, key: &[u8]) -> Self {
+        Self { limit, key: stable_hash(key) }
+    }
+}
+
 /// A limit that has no room.
 #[derive(Clone, Debug)]
 pub struct Full {
@@ -57,6 +65,11 @@ impl fmt::Display for Limit {
 }
 
 impl Limit {
+    /// One that is no RateLimit's: the caller says from which of its buckets each one is due.
+    pub fn own(name: &str, requests: u32, interval: Duration, burst: u32) -> Self {
+        Self { origin: Origin::built_in("a limit of its own"), name: name.into(), requests, interval, burst: burst.max(1), per: Per::Client }
+    }
+
     pub(crate) fn new(said: &RequestLimit) -> Self {
         let object = &said.origin.object;
         Self {

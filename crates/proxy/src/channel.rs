@@ -2,7 +2,7 @@
 //! it breaks, whoever used it makes another.
 
 use crate::identity::HeldIdentity;
-use crate::tls::control::{self, Pin};
+use crate::tls::control::{self, Anchor};
 use crate::world::World;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -43,9 +43,9 @@ impl fmt::Display for NoChannel {
 impl std::error::Error for NoChannel {}
 
 impl Control {
-    /// Before there is a certificate; the pin is the join token's.
-    pub async fn joining(&self, pin: Pin) -> Result<Channel, NoChannel> {
-        self.channel(control::joining(&self.world, pin)).await
+    /// Before there is a certificate.
+    pub async fn joining(&self, anchor: Anchor) -> Result<Channel, NoChannel> {
+        self.channel(control::joining(&self.world, anchor)).await
     }
 
     /// As `held`, over mutual TLS.

@@ -254,14 +254,14 @@ async fn peer(engine: Rc<Engine>, arrival: Arrival, stream: Stream) -> Option<Se
     }
 }
 
-/// Ends a peer's connection, with all that is under way on it, when a certificate is revoked by which the peer has proven itself.
+/// Ends a peer's connection, with all that is under way on it, when what the peer has proven itself by is not believed any more.
 async fn until_revoked(engine: Rc<Engine>, arrival: Arrival, shown: Shown, served: Served) {
     let current = engine.current.clone();
     tokio::select! {
         biased;
         () = current.revoked(&shown) => {
             let open = OpenConnection::new(&engine, arrival.edge(&engine, Protocol::Tcp), engine.pin().version());
-            open.close(Some(&Fault::new(Kind::HandshakeFailed, "the peer's certificate was revoked: its connection was ended")));
+            open.close(Some(&Fault::new(Kind::HandshakeFailed, "the peer's certificate was revoked, or its trust domain is not federated any more: its connection was ended")));
         }
         () = served => {}
     }

@@ -258,7 +258,8 @@ impl Current {
             return;
         }
         // Connections are pooled by what they were checked by: they stay while that does.
-        let checked_otherwise = |held: &Arc<HeldIdentity>| held.roots != trust.roots || held.revoked != trust.revoked;
+        let checked_otherwise =
+            |held: &Arc<HeldIdentity>| held.roots != trust.roots || held.revoked != trust.revoked || held.federated != trust.federated;
         if let Some(held) = self.identity.load_full().filter(checked_otherwise) {
             self.replace_identity(held, Some(&trust));
         }
@@ -273,7 +274,7 @@ impl Current {
         let newest = self.identity.load().as_ref().map_or(0, |held| held.serial);
         let mut held = (*identity).clone();
         if let Some(trust) = trust {
-            (held.roots, held.revoked) = (trust.roots.clone(), trust.revoked.clone());
+            (held.roots, held.revoked, held.federated) = (trust.roots.clone(), trust.revoked.clone(), trust.federated.clone());
         }
         held.serial = held.serial.max(newest + 1);
         let serial = held.serial;
@@ -281,12 +282,12 @@ impl Current {
         self.renewed.send_replace(serial);
     }
 
-    /// Resolves when another authority signs than the one that signed the certificate that is held, and it is not `known`. Says which.
-    pub async fn superseded(&self, known: Option<[u8; 32]>) -> [u8; 32] {
+    /// Resolves when another authority signs than the one that signed the certificate that is `held`, and it is not `known`. Says which.
+    pub async fn superseded(&self, held: impl Fn() -> Option<Arc<HeldIdentity>>, known: Option<[u8; 32]>) -> [u8; 32] {
         let mut renewed = self.renewed.subscribe();
         loop {
             let signs = self.trust.lock().as_ref().and_then(|trust| trust.signer);
-            let signed = self.identity.load().as_ref().and_then(|held| held.signer());
+            let signed = held().and_then(|held| held.signer());
             if let Some(signs) = signs.filter(|signs| signed.is_some_and(|signed| signed != *signs) && known != Some(*signs)) {
                 return signs;
             }
@@ -297,17 +298,24 @@ impl Current {
         }
     }
 
-    /// Resolves when one of the certificates by which a peer has proven itself is revoked.
+    /// Resolves when a peer that has proven itself by this is not believed any more.
     pub async fn revoked(&self, shown: &Shown) {
         let mut renewed = self.renewed.subscribe();
         loop {
-            if self.identity.load().as_ref().is_some_and(|held| held.revoked.holds(shown)) {
+            if self.identity.load().as_ref().is_some_and(|held| held.disowns(shown)) {
                 return;
             }
             if renewed.changed().await.is_err() {
                 return std::future::pending().await;
             }
         }
+    }
+
+    /// Resolves when there is a certificate.
+    pub async fn has_identity(&self) {
+        // The sender lives as long as `self`.
+        let mut renewed = self.renewed.subscribe();
+        while self.identity.load().is_none() && renewed.changed().await.is_ok() {}
     }
 
     /// A number for a worker, to report under.

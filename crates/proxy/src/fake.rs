@@ -22,6 +22,8 @@ use taut_wire::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use taut_wire::resource::{self, Resource, ResourceType};
 use taut_wire::session::{ServerSession, View};
 use taut_wire::signals::Listener;
+use taut_wire::svid::svids_server::{Svids, SvidsServer};
+use taut_wire::svid::{SignTokenRequest, SignTokenResponse};
 use taut_wire::token::JoinToken;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -51,6 +53,8 @@ pub struct Seen {
     pub readiness: Vec<Readiness>,
     pub answers: Vec<(u64, String)>,
     pub bearers: Vec<Option<String>>,
+    /// The audiences of the tokens that were asked for.
+    pub audiences: Vec<Vec<String>>,
     pub reports: Vec<Batch>,
     /// The hosts that the last discovery request left subscribed.
     pub hosts: BTreeSet<String>,
@@ -88,6 +92,10 @@ impl FakeControl {
         token.text().to_string()
     }
 
+    pub fn root_pem(&self) -> String {
+        self.issuer.pem()
+    }
+
     pub fn put(&self, name: &str, resource: Resource) {
         let bytes = resource::encode(&resource);
         self.put_bytes(resource.of_type(), name, bytes);
@@ -118,6 +126,7 @@ impl FakeControl {
         let address = listener.local_addr().unwrap();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(self.server_config()));
         let routes = tonic::service::Routes::new(IstioCertificateServiceServer::new(self.clone()))
+            .add_service(SvidsServer::new(self.clone()))
             .add_service(DeskServer::new(self.clone()))
             .add_service(AggregatedDiscoveryServiceServer::new(self.clone()));
         let task = tokio::spawn(async move {
@@ -171,6 +180,15 @@ impl IstioCertificateService for FakeControl {
         let request = CertificateSigningRequestParams::from_pem(&request.into_inner().csr).unwrap();
         let leaf = self.sign(&request.public_key, &Identity::new("mesh.local", "default", "reviews"));
         Ok(Response::new(IstioCertificateResponse { cert_chain: vec![leaf.pem(), self.issuer.pem()] }))
+    }
+}
+
+#[tonic::async_trait]
+impl Svids for FakeControl {
+    async fn sign_token(&self, request: Request<SignTokenRequest>) -> Result<Response<SignTokenResponse>, Status> {
+        let mut seen = self.seen.lock();
+        seen.audiences.push(request.into_inner().audiences);
+        Ok(Response::new(SignTokenResponse { token: format!("token {}", seen.audiences.len()), expires: i64::MAX / 2 }))
     }
 }
 

@@ -11,12 +11,15 @@ use crate::http1::fuzzing as http1;
 use crate::http2::fuzzing as http2;
 use crate::io::Io;
 use crate::proxy_protocol::{self, Preface, Start};
-use crate::tls::{Hello, hello};
-use crate::{authorizer, metadata, token, trace};
+use crate::tls::{self, Hello, hello};
+use crate::trust::Shown;
+use crate::{authorizer, metadata, renewal, token, trace, workload_api};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue};
+use rustls_pki_types::CertificateDer;
 use std::io::Cursor;
 use taut_model::destination::ProxyProtocol;
+use taut_model::identity::Identity;
 use taut_model::read;
 use taut_observe::text::Id;
 use taut_wire::net::Stream;
@@ -28,6 +31,7 @@ type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("authority", authority),
     ("authorizer", authorizer),
+    ("certificate", certificate),
     ("client_hello", client_hello),
     ("hpack", hpack),
     ("http1_body", http1_body),
@@ -43,6 +47,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("socks5", socks5),
     ("token", token),
     ("traceparent", traceparent),
+    ("workload_api", workload_api),
     ("yaml", yaml),
 ];
 
@@ -61,6 +66,21 @@ pub fn authority(bytes: &[u8]) {
 /// The answer of an authorizer.
 pub fn authorizer(bytes: &[u8]) {
     authorizer::fuzz(bytes);
+}
+
+/// A peer's certificate, as every reader of one takes it.
+pub fn certificate(bytes: &[u8]) {
+    let certificate = CertificateDer::from(bytes.to_vec());
+    let identity = tls::identity_of(&certificate).ok();
+    let shown = Shown::of(std::slice::from_ref(&certificate));
+    if let Some(identity) = &identity {
+        assert_eq!(Identity::parse(&identity.to_string()).as_ref(), Ok(identity), "an identity reads differently when it is written");
+        assert_eq!(shown.trust_domain(), Some(identity.trust_domain.as_str()), "two readers find two trust domains");
+    }
+    if let Some(read) = renewal::identity_in(&certificate) {
+        // Another parser may take less, and must not find somebody else.
+        assert!(identity.is_none_or(|identity| identity == read), "two parsers find two identities");
+    }
 }
 
 /// The ClientHello of a TLS connection that is passed through.
@@ -211,6 +231,11 @@ pub fn traceparent(bytes: &[u8]) {
     assert!(request.bytes().all(|byte| byte.is_ascii_graphic()), "{request:?} breaks a log's line");
 }
 
+/// What a caller of the Workload API sends.
+pub fn workload_api(bytes: &[u8]) {
+    workload_api::fuzz(bytes);
+}
+
 /// Resources as users write them.
 pub fn yaml(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -236,11 +261,17 @@ mod tests {
         entries.map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect()
     }
 
+    /// Of the programs that feed this crate's parsers.
+    fn programs() -> BTreeSet<String> {
+        let ours = |name: &String| fs::read_to_string(fuzz().join("fuzz_targets").join(name).with_extension("rs")).unwrap().contains("taut_proxy::");
+        names("fuzz_targets").into_iter().filter(ours).collect()
+    }
+
     #[test]
     fn every_target_has_a_program_and_a_corpus() {
         let targets: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        assert_eq!(targets, names("fuzz_targets"));
-        assert_eq!(targets, names("corpus"));
+        assert_eq!(targets, programs());
+        assert_eq!(names("fuzz_targets"), names("corpus"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Who this proxy is: the certificate it holds now. Getting and renewing one is in `renewal.rs`.
 
-use crate::trust::Revocations;
+use crate::trust::{Federated, Revocations, Shown};
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ pub struct HeldIdentity {
     pub key: Arc<dyn rustls::sign::SigningKey>,
     pub roots: Vec<CertificateDer<'static>>,
     pub revoked: Arc<Revocations>,
+    pub federated: Arc<Federated>,
     pub identity: Identity,
     pub not_before: Timestamp,
     pub not_after: Timestamp,
@@ -29,6 +30,12 @@ impl HeldIdentity {
     pub fn alarm(&self, now: Timestamp) -> Option<Severity> {
         let span = |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
         near_end(span(self.not_before, self.not_after).saturating_sub(CLOCK_SKEW), span(now, self.not_after), LEAF_NOTICE)
+    }
+
+    /// Whether a peer that was believed is not any more: what it has shown is revoked, or its trust domain has gone from the federation.
+    pub fn disowns(&self, shown: &Shown) -> bool {
+        let is_stranger = |domain: &str| domain != self.identity.trust_domain && !self.federated.contains_key(domain);
+        self.revoked.holds(shown) || shown.trust_domain().is_some_and(is_stranger)
     }
 
     /// SHA-256 of the certificate that signed the leaf, if it came along.

@@ -73,6 +73,7 @@ pub mod ring;
 pub mod signer;
 pub mod sink;
 mod slots;
+mod sockets;
 pub mod start;
 pub mod status;
 pub mod sync;
@@ -89,6 +90,7 @@ pub mod usage;
 mod watched;
 mod websocket;
 pub mod worker;
+mod workload_api;
 pub mod world;
 
 pub use start::{Fault, Proxy, run};

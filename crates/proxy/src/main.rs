@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 use taut_proxy::handover::{self, Upgraded};
 use taut_proxy::options::{
-    AccessLog, AccessLogFormat, Handover, ListenerKind, Options, OwnPort, OwnWorkload, Probe, Secret, Signals, Start, Started, Upstream,
+    AccessLog, AccessLogFormat, Handover, ListenerKind, Options, OwnPort, OwnWorkload, Probe, Secret, ServiceAccount, Signals, Start, Started,
+    Upstream, WorkloadApi,
 };
 use taut_proxy::world::World;
 use tokio::signal::unix::{SignalKind, signal};
@@ -73,6 +74,12 @@ struct Arguments {
     token: Option<String>,
     #[arg(long)]
     token_file: Option<PathBuf>,
+    /// In a pod: the file of its Kubernetes service account token, which proves it in the place of a join token (`taut up --kube-api`)
+    #[arg(long, value_name = "FILE", requires_all = ["root_cert", "control"], conflicts_with_all = ["token", "token_file"])]
+    service_account_token: Option<PathBuf>,
+    /// Roots of the mesh (PEM), by which the control plane proves itself to a pod
+    #[arg(long, value_name = "FILE", requires = "service_account_token")]
+    root_cert: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "off")]
     access_log: LogFormat,
     /// [default: standard output]
@@ -81,6 +88,12 @@ struct Arguments {
     /// Whether to tell the control plane each second what passed: on or off
     #[arg(long, value_name = "on|off", default_value = "on", env = "TAUT_SIGNALS")]
     signals: Signals,
+    /// Unix socket where the application gets its own identity (SPIFFE Workload API: X.509-SVID, JWT-SVID, bundles)
+    #[arg(long, value_name = "PATH", env = "TAUT_WORKLOAD_API")]
+    workload_api: Option<PathBuf>,
+    /// User whose processes are the application, beside the proxy's own (repeatable)
+    #[arg(long, value_name = "UID", requires = "workload_api")]
+    workload_api_uid: Vec<u32>,
     /// Path whose 2xx or 3xx answer says that the application is ready [default: its first port takes connections]
     #[arg(long, value_name = "PATH")]
     probe: Option<String>,
@@ -226,12 +239,14 @@ impl Arguments {
             accept_proxy_protocol: self.accept_proxy_protocol,
             admin: self.admin,
             token: token.map(Secret::new),
+            pod: self.service_account_token.zip(self.root_cert).map(|(token, roots)| ServiceAccount { token, roots }),
             workers: self.workers.max(1),
             drain: Duration::from_secs(self.drain),
             handover,
             probe: self.probe.map_or(Probe::Tcp, Probe::Http),
             access_log: AccessLog { format, file: self.access_log_file },
             signals: self.signals,
+            workload_api: self.workload_api.map(|place| WorkloadApi { place, users: self.workload_api_uid }),
             ..Options::new(workload, self.control)
         })
     }

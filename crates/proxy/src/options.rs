@@ -33,6 +33,8 @@ pub struct Options {
     pub control: String,
     /// Join token, for the first certificate.
     pub token: Option<Secret>,
+    /// In a pod, in the place of a join token.
+    pub pod: Option<ServiceAccount>,
     pub workers: usize,
     /// How long exchanges in flight may go on after a stop was asked for.
     pub drain: Duration,
@@ -45,6 +47,26 @@ pub struct Options {
     /// Records kept for `taut why REQUEST-ID`, the newest.
     pub records: usize,
     pub signals: Signals,
+    /// `None`: the application gets no identity of its own.
+    pub workload_api: Option<WorkloadApi>,
+}
+
+/// How a pod proves itself to the control plane, and the control plane to the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// File of the Kubernetes service account token.
+    pub token: PathBuf,
+    /// File of the mesh's roots (PEM).
+    pub roots: PathBuf,
+}
+
+/// Where the application gets its identity (SPIFFE Workload API), and who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadApi {
+    /// A Unix socket.
+    pub place: PathBuf,
+    /// Users whose processes are the application, beside the proxy's own.
+    pub users: Vec<u32>,
 }
 
 /// Whether the proxy tells the control plane, each second, what passed.
@@ -83,6 +105,7 @@ impl Options {
             admin: vec![loopback(15000)],
             control: control.into(),
             token: None,
+            pod: None,
             workers: 1,
             drain: Duration::from_secs(30),
             learn: Duration::from_secs(5),
@@ -91,6 +114,7 @@ impl Options {
             handover: None,
             records: 1024,
             signals: Signals::default(),
+            workload_api: None,
         }
     }
 }

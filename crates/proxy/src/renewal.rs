@@ -42,18 +42,40 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Runs for ever.
+/// Where a certificate is kept that is renewed.
+pub trait Holder {
+    fn held(&self) -> Option<Arc<HeldIdentity>>;
+    /// `key`: PKCS #8.
+    fn take(&self, held: Arc<HeldIdentity>, key: Zeroizing<Vec<u8>>);
+}
+
+impl Holder for Current {
+    fn held(&self) -> Option<Arc<HeldIdentity>> {
+        self.identity()
+    }
+
+    fn take(&self, held: Arc<HeldIdentity>, _: Zeroizing<Vec<u8>>) {
+        self.hold(held);
+    }
+}
+
+/// Keeps the proxy's own certificate. Runs for ever.
 pub async fn keep(world: &World, current: &Current, signer: &impl Signer) {
+    keep_for(world, current, signer, current).await;
+}
+
+/// Keeps the certificate of `holder`, which is the proxy or the application beside it. Runs for ever.
+pub async fn keep_for(world: &World, current: &Current, signer: &impl Signer, holder: &impl Holder) {
     let (mut serial, mut came, mut asked_of) = (0, None, None);
     loop {
-        if let Some(held) = current.identity() {
+        if let Some(held) = holder.held() {
             serial = held.serial;
             let mut dice = world.dice(SALT ^ serial);
             let from = came.unwrap_or(held.not_before);
             tokio::select! {
                 biased;
                 // Once for each: an authority that goes on signing with the other one is not asked without end.
-                signer = current.superseded(asked_of) => {
+                signer = current.superseded(|| holder.held(), asked_of) => {
                     asked_of = Some(signer);
                     tracing::info!("the authority signs with another certificate: asking for a new one");
                     tokio::time::sleep(SPREAD.mul_f64(dice.f64())).await;
@@ -61,10 +83,10 @@ pub async fn keep(world: &World, current: &Current, signer: &impl Signer) {
                 () = nap_until(world, held.renew_at(from, &mut world.dice(SALT ^ serial))) => {}
             }
         }
-        let held = obtain(world, current, signer, serial + 1).await;
+        let (held, key) = obtain(world, current, signer, holder, serial + 1).await;
         came = Some(world.wall());
         tracing::info!(identity = %held.identity, not_after = %held.not_after, serial = held.serial, "holds a certificate");
-        current.hold(Arc::new(held));
+        holder.take(Arc::new(held), key);
     }
 }
 
@@ -79,10 +101,15 @@ pub async fn obtain_once(world: &World, current: &Current, signer: &impl Signer)
     issued::accept(&chain, &request, current, world.wall(), serial)
 }
 
+/// Whose certificate it is, as what the authority sends is read.
+pub(crate) fn identity_in(certificate: &rustls_pki_types::CertificateDer<'_>) -> Option<Identity> {
+    issued::identity_in(certificate)
+}
+
 const SALT: u64 = 0x1d;
 
 /// Tries until there is one. The key stays the same from try to try: a join token is good for one key.
-async fn obtain(world: &World, current: &Current, signer: &impl Signer, serial: u64) -> HeldIdentity {
+async fn obtain(world: &World, current: &Current, signer: &impl Signer, holder: &impl Holder, serial: u64) -> (HeldIdentity, Zeroizing<Vec<u8>>) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), world.dice(SALT.wrapping_add(serial)));
     let mut request: Option<Request> = None;
     let mut told: Option<(Duration, String)> = None;
@@ -93,15 +120,15 @@ async fn obtain(world: &World, current: &Current, signer: &impl Signer, serial: 
                 None => request.insert(Request::new(current)?),
             };
             let chain = signer.sign(&request.text, LIFETIME).await?;
-            issued::accept(&chain, request, current, world.wall(), serial)
+            issued::accept(&chain, request, current, world.wall(), serial).map(|held| (held, request.key()))
         };
         match tried.await {
-            Ok(held) => return held,
+            Ok(obtained) => return obtained,
             Err(refused) => {
                 let now = world.now();
                 // The same trouble is told once, then every 30 s.
                 if told.as_ref().is_none_or(|(at, why)| *why != refused.0 || now >= *at + TELL_EVERY) {
-                    let held = current.identity().map_or("none yet".to_owned(), |held| format!("valid until {}", held.not_after));
+                    let held = holder.held().map_or("none yet".to_owned(), |held| format!("valid until {}", held.not_after));
                     tracing::warn!(certificate = %held, "no new certificate: {refused}; trying again");
                     told = Some((now, refused.0));
                 }

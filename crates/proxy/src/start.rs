@@ -11,17 +11,18 @@ use crate::options::{AccessLog, AccessLogFormat, Handover, Options, Start};
 use crate::pages;
 use crate::ready;
 use crate::renewal;
-use crate::signer::ControlSigner;
+use crate::signer::{ControlSigner, Proof};
 use crate::sink::{Sink, expire_series};
+use crate::sockets::{Sockets, share, take_up};
 use crate::status::{AtDesk, Readiness, Status};
 use crate::sync::{self, Sync};
 use crate::telemetry::{self, Source};
 use crate::worker;
+use crate::workload_api::{Application, Socket, WorkloadApi};
 use crate::world::World;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -88,7 +89,7 @@ pub async fn run(world: World, options: Options, shutdown: impl Future<Output = 
 pub struct Proxy {
     world: World,
     options: Arc<Options>,
-    token: Option<JoinToken>,
+    proof: Option<Proof>,
     control: Control,
     current: Arc<Current>,
     /// Taken when it runs.
@@ -100,6 +101,10 @@ pub struct Proxy {
     /// Where a successor asks.
     door: Option<UnixListener>,
     inheritance: Option<Inheritance>,
+    /// What the application holds for itself.
+    application: Arc<Application>,
+    /// Where it asks for it, if it may.
+    socket: Option<Socket>,
 }
 
 /// The task that speaks to the control plane.
@@ -115,6 +120,7 @@ impl Proxy {
             (Some(token), true) => token.control.as_str().into(),
             _ => options.control.as_str().into(),
         };
+        let proof = token.map(Proof::Token).or_else(|| options.pod.clone().map(Proof::ServiceAccount));
         if address.is_empty() {
             return Err(Fault::new("no control plane is named", "give --control HOST:PORT, or a join token, which names it"));
         }
@@ -132,13 +138,15 @@ impl Proxy {
         if let Some(inheritance) = &mut inheritance {
             inheritance.close_the_rest();
         }
+        let socket = Socket::open(&options).await.map_err(|(what, help)| Fault::new(what, help))?;
         let log = open_log(&options.access_log)?;
         let (current, wanted) = Current::new(options.workload.clone());
         let sink = Sink::new(Arc::new(Registry::default()), log, options.records);
         let status = Status::new(world.clone(), current.clone(), address.clone());
         let control = Control { world: world.clone(), address };
         let (options, wanted) = (Arc::new(options), Some(wanted));
-        Ok(Self { world, options, token, control, current, wanted, status, sink, listeners, admin, door, inheritance })
+        let application = Arc::default();
+        Ok(Self { world, options, proof, control, current, wanted, status, sink, listeners, admin, door, inheritance, application, socket })
     }
 
     /// Where the admin servers listen.
@@ -174,6 +182,7 @@ impl Proxy {
         };
         let (replaced, mut successor) = oneshot::channel();
         self.await_successor(&mut tasks, replaced, before.is_some());
+        self.serve_application(&mut tasks);
         for listener in std::mem::take(&mut self.admin) {
             front.spawn(admin::serve(listener, Admin { world: self.world.clone(), status: self.status.clone(), sink: self.sink.clone() }));
         }
@@ -218,7 +227,7 @@ impl Proxy {
                     () = &mut working => {}
                     () = move_away(&current, &status) => working.await,
                 }
-                remove_door(&options);
+                remove_sockets(&options);
             }
         }
         say_goodbye(&status, desk).await;
@@ -256,7 +265,7 @@ impl Proxy {
 
     /// Certificates, readiness, what the control plane says. Gives the task that speaks to the control plane.
     fn background(&self, tasks: &mut JoinSet<()>, wanted: Option<Wanted>) -> Option<Desk> {
-        let signer = ControlSigner { control: self.control.clone(), current: self.current.clone(), token: self.token.clone() };
+        let signer = ControlSigner { control: self.control.clone(), current: self.current.clone(), proof: self.proof.clone() };
         let (world, current) = (self.world.clone(), self.current.clone());
         tasks.spawn_local(async move { renewal::keep(&world, &current, &signer).await });
         let (world, status, probe) = (self.world.clone(), self.status.clone(), self.options.probe.clone());
@@ -273,11 +282,26 @@ impl Proxy {
             status: self.status.clone(),
             sink: self.sink.clone(),
             control: self.control.clone(),
+            application: self.application.clone(),
             peer: self.peer_advertised(),
             admin: self.admin_addresses().first().map(ToString::to_string).unwrap_or_default(),
         };
         // There is always somebody to hear what is wanted.
         wanted.map(|wanted| tokio::task::spawn_local(sync::run(sync, wanted)))
+    }
+
+    /// Serves the Workload API, if it is wanted; after a takeover in the place of the proxy before.
+    fn serve_application(&mut self, tasks: &mut JoinSet<()>) {
+        let (Some(mut socket), Some(wanted)) = (self.socket.take(), &self.options.workload_api) else { return };
+        if let Err(error) = socket.publish() {
+            tracing::error!(%error, place = %wanted.place.display(), "the Workload API is not served");
+            return;
+        }
+        let users = [handover::own_user()].into_iter().chain(wanted.users.iter().copied()).collect();
+        // Never the join token: what the application gets is what the proxy's certificate proves.
+        let signer = Arc::new(ControlSigner { control: self.control.clone(), current: self.current.clone(), proof: None });
+        let (world, application, sink) = (self.world.clone(), self.application.clone(), self.sink.clone());
+        tasks.spawn_local(WorkloadApi { world, signer, application, sink, users }.run(socket.listener()));
     }
 
     /// Answers at the handover socket, if there is one; after a takeover only when all has moved here that can.
@@ -286,7 +310,7 @@ impl Proxy {
         match self.estate() {
             Ok(estate) => {
                 // The certificate that is held vouches for the successor's, nothing else.
-                let signer = ControlSigner { control: self.control.clone(), current: self.current.clone(), token: None };
+                let signer = ControlSigner { control: self.control.clone(), current: self.current.clone(), proof: None };
                 let started = self.options.handover.as_ref().and_then(|handover| handover.started.clone());
                 let predecessor = Predecessor { listener, estate, status: self.status.clone(), signer, user: handover::own_user(), started };
                 let settle = if after_takeover { SETTLE } else { Duration::ZERO };
@@ -389,10 +413,11 @@ async fn say_goodbye(status: &Status, desk: Option<Desk>) {
 }
 
 /// Nobody answers there any more.
-fn remove_door(options: &Options) {
-    if let Some(handover) = &options.handover {
+fn remove_sockets(options: &Options) {
+    let door = options.handover.as_ref().map(|handover| &handover.place);
+    for place in door.into_iter().chain(options.workload_api.as_ref().map(|api| &api.place)) {
         // What is left behind is replaced by the next proxy.
-        let _ = std::fs::remove_file(&handover.place);
+        let _ = std::fs::remove_file(place);
     }
 }
 
@@ -511,47 +536,6 @@ fn open_log(wanted: &AccessLog) -> Result<Option<Log>, Fault> {
         }
     };
     log.map(Some).map_err(|error| Fault::new("cannot start the access log", error.to_string()))
-}
-
-/// Listening sockets on their way to another thread, whose runtime must take them up itself.
-struct Sockets {
-    outbound: Option<std::net::TcpListener>,
-    upstreams: Vec<(std::net::TcpListener, String, u16)>,
-    peer: std::net::TcpListener,
-    exposed: Option<std::net::TcpListener>,
-}
-
-impl Sockets {
-    fn share(of: &Listeners) -> io::Result<Self> {
-        let upstreams = of.upstreams.iter().map(|(listener, host, port)| Ok((share(listener)?, host.clone(), *port)));
-        Ok(Self {
-            outbound: of.outbound.as_ref().map(share).transpose()?,
-            upstreams: upstreams.collect::<io::Result<_>>()?,
-            peer: share(&of.peer)?,
-            exposed: of.exposed.as_ref().map(share).transpose()?,
-        })
-    }
-
-    fn listeners(self) -> io::Result<Listeners> {
-        let upstreams = self.upstreams.into_iter().map(|(socket, host, port)| Ok((take_up(socket)?, host, port)));
-        Ok(Listeners {
-            upstreams: upstreams.collect::<io::Result<_>>()?,
-            outbound: self.outbound.map(take_up).transpose()?,
-            peer: take_up(self.peer)?,
-            exposed: self.exposed.map(take_up).transpose()?,
-        })
-    }
-}
-
-fn share(listener: &Listener) -> io::Result<std::net::TcpListener> {
-    match listener {
-        Listener::Tcp(listener) => Ok(listener.as_fd().try_clone_to_owned()?.into()),
-        Listener::Other(_) => Err(io::Error::new(ErrorKind::Unsupported, "only TCP sockets can be shared between threads")),
-    }
-}
-
-fn take_up(socket: std::net::TcpListener) -> io::Result<Listener> {
-    tokio::net::TcpListener::from_std(socket).map(Listener::Tcp)
 }
 
 #[cfg(test)]

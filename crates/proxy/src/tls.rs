@@ -19,7 +19,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, Error, Root
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -251,42 +251,57 @@ fn only_identity(certificate: &webpki::EndEntityCert<'_>) -> Result<Identity, Er
     Identity::parse(uri).map_err(|error| Error::General(error.to_string()))
 }
 
-/// Checks a peer's chain against the bundle, and its identity.
+/// By trust domain.
+type Anchors = BTreeMap<String, Vec<rustls_pki_types::TrustAnchor<'static>>>;
+
+/// Checks a peer's chain against the bundle of its trust domain, and its identity.
 struct PeerVerifier {
-    anchors: Vec<rustls_pki_types::TrustAnchor<'static>>,
+    anchors: Anchors,
     algorithms: WebPkiSupportedAlgorithms,
-    /// Peers belong to this trust domain.
-    trust_domain: String,
-    /// `None`: any identity of the trust domain; policies say what it may do.
+    own: String,
+    /// `None`: any identity of the trust domains; policies say what it may do.
     expect: Option<Identity>,
     revoked: Arc<Revocations>,
 }
 
 impl PeerVerifier {
     fn new(provider: &CryptoProvider, held: &HeldIdentity, expect: Option<Identity>) -> Result<Self, Error> {
-        let anchor = |root| webpki::anchor_from_trusted_cert(root).map(|anchor| anchor.to_owned());
-        let anchors = held.roots.iter().map(anchor).collect::<Result<_, _>>().map_err(|error| Error::General(format!("trust bundle: {error}")))?;
-        let algorithms = provider.signature_verification_algorithms;
-        Ok(Self { anchors, algorithms, trust_domain: held.identity.trust_domain.clone(), expect, revoked: held.revoked.clone() })
+        let (anchors, own) = (anchors(held)?, held.identity.trust_domain.clone());
+        Ok(Self { anchors, algorithms: provider.signature_verification_algorithms, own, expect, revoked: held.revoked.clone() })
     }
 
     fn verify(&self, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], now: UnixTime, usage: webpki::KeyUsage) -> Result<(), Error> {
         let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|error| Error::General(format!("peer's certificate: {error}")))?;
+        // What it says of itself only chooses the bundle that it must be proven by.
+        let found = only_identity(&leaf)?;
+        let Some(anchors) = self.anchors.get(&found.trust_domain) else {
+            return Err(Error::General(format!(
+                "peer is {found}, of another trust domain than {}, and not of one that it is federated with",
+                self.own
+            )));
+        };
         let path = leaf
-            .verify_for_usage(self.algorithms.all, &self.anchors, rest, now, usage, None, None)
+            .verify_for_usage(self.algorithms.all, anchors, rest, now, usage, None, None)
             .map_err(|error| Error::General(format!("peer's certificate {}", unproven(&error))))?;
         if let Some(serial) = self.revoked.of(&leaf).or_else(|| path.intermediate_certificates().find_map(|above| self.revoked.of(above))) {
             return Err(Error::General(format!("peer's certificate is revoked (serial number {serial})")));
-        }
-        let found = only_identity(&leaf)?;
-        if found.trust_domain != self.trust_domain {
-            return Err(Error::General(format!("peer is {found}, of another trust domain than {}", self.trust_domain)));
         }
         match &self.expect {
             Some(expect) if *expect != found => Err(Error::General(format!("peer is {found}, expected {expect}"))),
             _ => Ok(()),
         }
     }
+}
+
+/// Nobody but the own authority vouches for the own trust domain, whatever is said of others.
+fn anchors(held: &HeldIdentity) -> Result<Anchors, Error> {
+    let of = |roots: &[CertificateDer<'static>]| {
+        let anchors: Result<Vec<_>, _> = roots.iter().map(|root| webpki::anchor_from_trusted_cert(root).map(|anchor| anchor.to_owned())).collect();
+        anchors.map_err(|error| Error::General(format!("trust bundle: {error}")))
+    };
+    let mut all: Anchors = held.federated.iter().map(|(domain, roots)| Ok((domain.clone(), of(roots)?))).collect::<Result<_, Error>>()?;
+    all.insert(held.identity.trust_domain.clone(), of(&held.roots)?);
+    Ok(all)
 }
 
 /// What a chain lacks, for the record.

@@ -4,6 +4,7 @@ pub mod authz;
 mod convert;
 #[allow(clippy::all, missing_docs, rust_2018_idioms, reason = "not written by hand")]
 mod generated;
+pub mod istio;
 pub mod net;
 pub mod otlp;
 pub mod resource;
@@ -12,4 +13,4 @@ pub mod signals;
 pub mod token;
 
 pub use convert::Malformed;
-pub use generated::{certificate, desk, discovery};
+pub use generated::{certificate, desk, discovery, svid, workload_api};

@@ -6,7 +6,8 @@ use prost::encoding::{decode_varint, encode_varint};
 use std::fmt;
 use zeroize::{Zeroize, Zeroizing};
 
-const PREFIX: &str = "taut1.";
+/// What every join token begins with.
+pub const PREFIX: &str = "taut1.";
 
 /// A one-time right to join the mesh. Whoever holds it may join as the workload it names, so it is shown only by
 /// [`text`](Self::text).

@@ -43,6 +43,7 @@ pub struct Mesh {
     children: BTreeMap<String, Child>,
     pub config: Option<PathBuf>,
     pub leaf_lifetime: Option<&'static str>,
+    pub trust_domain: Option<&'static str>,
     /// Where proxies tell a service manager that they serve.
     pub notify: Option<PathBuf>,
 }
@@ -116,7 +117,7 @@ impl Mesh {
         let net = 128 + (std::process::id() % 100) as u8;
         let second = MESHES.fetch_add(1, Ordering::Relaxed);
         let directory = tempfile::Builder::new().prefix("taut-e2e-").tempdir().expect("temporary directory");
-        Self { directory, net, second, children: BTreeMap::new(), config: None, leaf_lifetime: None, notify: None }
+        Self { directory, net, second, children: BTreeMap::new(), config: None, leaf_lifetime: None, trust_domain: None, notify: None }
     }
 
     /// A control plane that answers.
@@ -189,6 +190,9 @@ impl Mesh {
         }
         if let Some(lifetime) = self.leaf_lifetime {
             command.args(["--leaf-lifetime", lifetime]);
+        }
+        if let Some(domain) = self.trust_domain {
+            command.args(["--trust-domain", domain]);
         }
         self.spawn("control-plane", command);
         eventually(PATIENCE, "the control plane answers", || {

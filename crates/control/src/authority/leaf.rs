@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use rcgen::{
-    CertificateParams, CertificateSigningRequestParams, DistinguishedName, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
-    SanType, SerialNumber, SigningKey,
+    CertificateParams, CertificateSigningRequestParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SanType, SerialNumber, SigningKey,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt;
@@ -39,6 +39,8 @@ pub enum CertificateFault {
     },
     /// The identity is the control plane's own.
     Reserved,
+    /// A token for nobody, or for more than can be meant.
+    Audience,
     Signing(String),
 }
 
@@ -49,6 +51,7 @@ impl fmt::Display for CertificateFault {
             Self::UnsupportedKey => write!(f, "the certificate request has a key of an unsupported kind; use ECDSA P-256"),
             Self::OtherTrustDomain { ours } => write!(f, "this authority issues only for trust domain {ours:?}"),
             Self::Reserved => write!(f, "that identity is the control plane's own and no workload's; run as another service account"),
+            Self::Audience => write!(f, "a token needs 1 to 16 audiences, each of 1 to 2048 bytes; name whom it is for"),
             Self::Signing(why) => write!(f, "the authority could not sign: {why}"),
         }
     }
@@ -92,6 +95,8 @@ fn params(identity: &Identity, validity: Validity) -> Result<CertificateParams, 
     params.distinguished_name = DistinguishedName::new();
     let uri = identity.to_string().try_into().map_err(signing)?;
     params.subject_alt_names = vec![SanType::URI(uri)];
+    // X.509-SVID section 4.1: said, and not only left out; some of SPIFFE's clients take no leaf without it.
+    params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
@@ -164,7 +169,7 @@ pub(super) fn for_server(
 }
 
 /// RFC 7468 text of one DER value.
-pub(super) fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     use base64::Engine;
     let body = base64::engine::general_purpose::STANDARD.encode(der);
     let mut text = format!("-----BEGIN {label}-----\n");

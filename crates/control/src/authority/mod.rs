@@ -5,17 +5,21 @@
 
 mod chest;
 mod leaf;
+pub mod limits;
 mod plugged;
 mod revoked;
 mod rotation;
 mod signer;
+mod token_keys;
 pub mod tokens;
 
 pub use chest::{keep_private, private_directory, warn_if_shared, write_private};
+pub(crate) use leaf::pem;
 pub use leaf::{CertificateFault, Issued, Requested, requested};
 pub use revoked::{Lists, Named};
 pub use rotation::{Rotation, Stage};
 pub use signer::{Signer, fingerprint, serial};
+pub use token_keys::Signed;
 pub use tokens::random_text;
 
 use crate::fault::Fault;
@@ -35,6 +39,7 @@ use taut_model::origin::Origin;
 use taut_model::policy::ROOT_NAMESPACE;
 use taut_model::trust::{Revoked, TrustBundle};
 use taut_wire::token::JoinToken;
+use token_keys::TokenKeys;
 use tokio::sync::watch;
 use zeroize::Zeroize;
 
@@ -50,11 +55,12 @@ pub struct AuthoritySettings {
     pub trust_domain: String,
     /// The longest life of a leaf; a request may ask for less. 24 h by default.
     pub leaf_lifetime: Duration,
+    pub limits: limits::IssuanceLimits,
 }
 
 impl AuthoritySettings {
     pub fn new(trust_domain: impl Into<String>) -> Self {
-        Self { trust_domain: trust_domain.into(), leaf_lifetime: DAY }
+        Self { trust_domain: trust_domain.into(), leaf_lifetime: DAY, limits: Default::default() }
     }
 }
 
@@ -70,6 +76,7 @@ pub struct Authority {
     /// Held by whoever changes what stands.
     steps: Mutex<()>,
     pub tokens: tokens::Tokens,
+    pub limits: limits::Limits,
 }
 
 /// Who signs, whom to believe, and whom not any more: one consistent state of the authority.
@@ -80,12 +87,14 @@ pub struct Standing {
     /// What operators have revoked by name.
     pub named: Vec<Named>,
     pub listed: Arc<Lists>,
+    token_keys: Arc<TokenKeys>,
     all_revoked: Arc<BTreeSet<Revoked>>,
 }
 
 impl Standing {
-    fn new(signing: Arc<Signer>) -> Self {
-        Self { signing, rotation: None, named: Vec::new(), listed: Arc::default(), all_revoked: Arc::default() }
+    fn new(signing: Arc<Signer>, token_keys: TokenKeys) -> Self {
+        let (listed, all_revoked) = (Arc::default(), Arc::default());
+        Self { signing, rotation: None, named: Vec::new(), listed, token_keys: Arc::new(token_keys), all_revoked }
     }
 
     /// The one that signs first.
@@ -109,6 +118,7 @@ impl Standing {
             roots: self.roots().map(|root| root.to_vec()).collect(),
             signer: self.signing.fingerprint().to_vec(),
             revoked: self.revoked_now().clone(),
+            token_keys: self.token_keys.published(),
         }
     }
 }
@@ -197,10 +207,11 @@ impl Authority {
             }
         };
         let tokens = tokens::Tokens::open(chest.as_ref().map(Chest::tokens_path))?;
-        let standing = Standing::new(Arc::new(signing));
+        let standing = Standing::new(Arc::new(signing), TokenKeys::open(chest.as_ref(), now)?);
+        let limits = limits::Limits::new(settings.limits);
         let bundle = watch::Sender::new(Arc::new(standing.bundle(&settings.trust_domain)));
         let (root_keys, steps) = (Mutex::default(), Mutex::default());
-        let authority = Self { settings, standing: RwLock::new(Arc::new(standing)), bundle, chest, root_keys, steps, tokens };
+        let authority = Self { settings, standing: RwLock::new(Arc::new(standing)), bundle, chest, root_keys, steps, tokens, limits };
         if let Some((root, key)) = made_key {
             authority.remember_root_key(&root, key);
         }
@@ -382,12 +393,7 @@ impl Authority {
     /// A request that is no PEM certificate request, whose self-signature is wrong, or whose key is of another kind than
     /// ECDSA P-256 or P-384 or Ed25519; an identity of another trust domain, or the control plane's own.
     pub fn issue(&self, request: &str, identity: &Identity, lifetime: Option<Duration>, now: Timestamp) -> Result<Issued, CertificateFault> {
-        if identity.trust_domain != self.settings.trust_domain {
-            return Err(CertificateFault::OtherTrustDomain { ours: self.settings.trust_domain.clone() });
-        }
-        if *identity == self.control_identity() {
-            return Err(CertificateFault::Reserved);
-        }
+        self.may_have(identity)?;
         let standing = self.standing();
         let signer = &standing.signing;
         let lifetime = lifetime.unwrap_or(self.settings.leaf_lifetime).min(self.settings.leaf_lifetime);
@@ -396,6 +402,17 @@ impl Authority {
         let certificate = leaf::from_request(request, identity, validity, &issuer)?;
         let chain = [certificate].into_iter().chain(signer.chain()).collect();
         Ok(Issued { chain, root: signer.root.clone(), not_after: validity.not_after })
+    }
+
+    /// Whether anything is issued for an identity at all.
+    fn may_have(&self, identity: &Identity) -> Result<(), CertificateFault> {
+        match () {
+            () if identity.trust_domain != self.settings.trust_domain => {
+                Err(CertificateFault::OtherTrustDomain { ours: self.settings.trust_domain.clone() })
+            }
+            () if *identity == self.control_identity() => Err(CertificateFault::Reserved),
+            () => Ok(()),
+        }
     }
 
     /// A certificate with a fresh key for the control plane's own listeners: the DNS names, the addresses and the identity.

@@ -97,6 +97,7 @@ impl Authority {
         if let Some(key) = root_key {
             self.remember_root_key(&to.root, key);
         }
+        self.renew_next_token_key()?;
         let rotation = Rotation { stage: Stage::Spreading, since: now, from: from.clone(), to: Arc::new(to) };
         self.step(Some(rotation), from)
     }
@@ -109,6 +110,7 @@ impl Authority {
         let _one_at_a_time = self.steps.lock();
         let Some(rotation) = self.standing().rotation.clone().filter(|rotation| rotation.stage == Stage::Spreading) else { return Ok(()) };
         let signs = rotation.to.clone();
+        self.turn_token_keys(now)?;
         self.step(Some(Rotation { stage: Stage::Renewing, since: now, ..rotation }), signs)
     }
 

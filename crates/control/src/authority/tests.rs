@@ -3,6 +3,7 @@
 mod plugged;
 mod revoked;
 mod rotation;
+mod token_keys;
 
 use super::tokens::{DEFAULT_LIFETIME, Grant, TokenFault};
 use super::*;

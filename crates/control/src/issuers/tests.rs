@@ -13,6 +13,8 @@ use tokio::net::TcpListener;
 
 const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
+const KEYS_ALONE: Wanted = Wanted { keys: true, bundle: false, timeout: Duration::from_secs(5) };
+
 /// A server that gives these answers one after another, the last one for ever. `None`: it says nothing at all.
 async fn server(answers: Vec<Option<String>>) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -40,9 +42,9 @@ fn ok(body: &str) -> Option<String> {
 
 async fn fetched(answer: Option<String>) -> Result<String, String> {
     let (address, _) = server(vec![answer]).await;
-    let fetch = Fetch::new(World::os());
+    let outside = Outside::new(World::os());
     let uri = format!("http://{address}/keys");
-    tokio::time::timeout(Duration::from_millis(300), fetch.keys(&uri)).await.unwrap_or_else(|_| Err("hangs".to_owned()))
+    tokio::time::timeout(Duration::from_millis(300), fetch(&outside, &uri, KEYS_ALONE)).await.unwrap_or_else(|_| Err("hangs".to_owned()))
 }
 
 #[tokio::test]
@@ -64,7 +66,7 @@ async fn only_a_key_set_is_taken() {
         assert!(refused.contains(why) || why == "http", "{answer:?}: {refused}");
     }
     for secret in ["http://169.254.169.254/latest/meta-data", "http://[fe80::1]/", "http://[fd00:ec2::254]/"] {
-        let refused = Fetch::new(World::os()).keys(secret).await.unwrap_err();
+        let refused = fetch(&Outside::new(World::os()), secret, KEYS_ALONE).await.unwrap_err();
         assert!(refused.contains("secrets"), "{refused}");
     }
 }
@@ -124,4 +126,42 @@ async fn the_last_good_keys_stay_when_the_server_fails_and_status_says_so() {
 #[test]
 fn nothing_is_known_without_a_state_directory() {
     assert!(kept(None).is_empty());
+}
+
+#[tokio::test]
+async fn a_bundle_in_a_file_is_followed_and_one_that_is_none_changes_nothing() {
+    let state = tempfile::tempdir().unwrap();
+    let file = state.path().join("west.pem");
+    let root = || {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap()
+    };
+    let first = root();
+    std::fs::write(&file, first.pem()).unwrap();
+    let kind = kinds::KINDS.iter().find(|kind| kind.kind == "MeshSettings").unwrap();
+    let spec = serde_json::json!({"federation": [{"trustDomain": "west.example", "bundleUrl": format!("file://{}", file.display())}]});
+    let value = serde_json::json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"name": "mesh"}, "spec": spec});
+    let store = Store::open(None).unwrap();
+    store.create(Object { kind, namespace: String::new(), name: "mesh".to_owned(), value, places: None }, &write()).unwrap();
+    let sender = watch::Sender::new(kept(Some(state.path())));
+    let publisher = Publisher::new(store, Settings::default()).with_keys(sender.subscribe());
+    let mut published = publisher.subscribe();
+    let issuers = Issuers::new(World::os(), published.clone(), sender, Some(state.path().to_owned()));
+    let tasks = [tokio::spawn(publisher.run()), tokio::spawn(issuers.run())];
+    let mut until = async |wanted: &[u8], problem: &str| {
+        let told = published.wait_for(|published| {
+            let translation = &published.translation;
+            let said = translation.findings.values().flatten().map(|problem| problem.message.clone()).collect::<String>();
+            translation.trust.get("west.example").is_some_and(|bundle| bundle.roots == [wanted.to_vec()]) && said.contains(problem)
+        });
+        tokio::time::timeout(Duration::from_secs(20), told).await.expect("in time").expect("the publisher lives");
+    };
+    until(first.der(), "").await;
+    std::fs::write(&file, "nonsense").unwrap();
+    until(first.der(), "the last good bundle is used").await;
+    let second = root();
+    std::fs::write(&file, second.pem()).unwrap();
+    until(second.der(), "").await;
+    tasks.iter().for_each(|task| task.abort());
 }

@@ -39,6 +39,7 @@ const ENTRIES: &[&str] = &["WorkloadEntry"];
 static KNOWN: &[Known] = &[
     known("tautline.dev/peer", ENTRIES, Form::Address),
     known("tautline.dev/auto-registered", ENTRIES, Form::Boolean),
+    known("tautline.dev/identity", ENTRIES, Form::Any),
     known("tautline.dev/balancer", &["DestinationRule"], Form::Any),
     known("tautline.dev/hedging", &["VirtualService", "HTTPRoute", "GRPCRoute"], Form::Any),
     known("tautline.dev/service-accounts", &[], Form::Any),

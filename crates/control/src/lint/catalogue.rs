@@ -285,8 +285,8 @@ pub static CATALOGUE: &[Entry] = &[
         "TAUT0603",
         "KeysNotFetched",
         &[],
-        "tokens are verified with the last good keys, or refused where there are none",
-        "see that the control plane reaches the jwksUri, and that it answers with a JSON Web Key Set",
+        "tokens and members of other trust domains are held against what was fetched last, and refused where there is nothing",
+        "see that the control plane reaches the jwksUri or bundleUrl, and that it answers with a JSON Web Key Set or a SPIFFE bundle",
     ),
     entry(
         "TAUT0604",

@@ -138,7 +138,7 @@ fn traffic() -> Traffic {
 }
 
 fn authority() -> Authority {
-    let settings = AuthoritySettings { trust_domain: "mesh.local".into(), leaf_lifetime: Duration::from_secs(3600) };
+    let settings = AuthoritySettings { trust_domain: "mesh.local".into(), leaf_lifetime: Duration::from_secs(3600), limits: Default::default() };
     Authority::open(None, None, settings, "2026-01-01T00:00:00Z".parse().unwrap()).unwrap()
 }
 

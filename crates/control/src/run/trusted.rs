@@ -16,7 +16,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub(super) fn authority(options: &Options, world: &World) -> Result<Arc<Authority>, Fault> {
-    let settings = AuthoritySettings { trust_domain: options.trust_domain.clone(), leaf_lifetime: options.leaf_lifetime };
+    let settings =
+        AuthoritySettings { trust_domain: options.trust_domain.clone(), leaf_lifetime: options.leaf_lifetime, limits: options.issuance_limits };
     Authority::open(options.state.as_deref(), options.ca_directory.as_deref(), settings, world.wall()).map(Arc::new)
 }
 

@@ -4,12 +4,15 @@ pub mod accept;
 mod ads;
 mod certificate;
 mod desk;
+mod issuance;
 mod report;
+mod svid;
 pub mod tls;
 
 use crate::audit::Audit;
 use crate::authority::Authority;
 use crate::fault::Fault;
+use crate::kubernetes::Reviewer;
 use crate::proxies::Proxies;
 use crate::publish::Published;
 use crate::registry::Registry;
@@ -22,6 +25,7 @@ use taut_wire::certificate::istio_certificate_service_server::IstioCertificateSe
 use taut_wire::desk::desk_server::DeskServer;
 use taut_wire::discovery::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use taut_wire::net::Listener;
+use taut_wire::svid::svids_server::SvidsServer;
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
@@ -46,6 +50,7 @@ pub struct Services {
     pub stopping: Stopping,
     pub signals: signals::Store,
     pub audit: Audit,
+    pub reviewer: Option<Arc<Reviewer>>,
 }
 
 /// Serves until `stopping` is true and all streams have ended.
@@ -53,8 +58,9 @@ pub struct Services {
 /// # Errors
 /// The server itself failed; a client's failure ends only its own connection.
 pub async fn serve(listener: Listener, tls: Arc<rustls::ServerConfig>, services: Services) -> Result<(), Fault> {
-    let Services { authority, registry, proxies, published, world, mut stopping, signals, audit } = services;
-    let certificates = certificate::CertificateService { authority: authority.clone(), world: world.clone(), audit, refusals: Default::default() };
+    let Services { authority, registry, proxies, published, world, mut stopping, signals, audit, reviewer } = services;
+    let issuance = issuance::Issuance::new(authority.clone(), world.clone(), audit);
+    let certificates = certificate::CertificateService { issuance: issuance.clone(), reviewer };
     let delivery =
         ads::AdsService { published: published.clone(), proxies: proxies.clone(), stopping: stopping.clone(), authority: authority.clone() };
     let trust_domain = authority.trust_domain().into();
@@ -64,6 +70,7 @@ pub async fn serve(listener: Listener, tls: Arc<rustls::ServerConfig>, services:
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_LIMIT))
         .add_service(IstioCertificateServiceServer::new(certificates))
+        .add_service(SvidsServer::new(svid::SvidService(issuance)))
         .add_service(
             AggregatedDiscoveryServiceServer::new(delivery).max_decoding_message_size(LARGEST_MESSAGE).max_encoding_message_size(LARGEST_MESSAGE),
         )

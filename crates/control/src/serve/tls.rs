@@ -1,31 +1,36 @@
-//! TLS of the control plane's listeners: its own certificate, renewed in place, and who is at the other end; and of what it asks of
-//! servers outside the mesh.
+//! TLS of the control plane's listeners: its own certificate, renewed in place, and who is at the other end.
 
 use crate::authority::Authority;
 use crate::fault::Fault;
+use crate::tls::WorldTime;
 use crate::world::World;
 use parking_lot::RwLock;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
-use taut_wire::net::{Stream, system_root_files};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 /// The control plane's own certificate; handshakes read it, `renew` replaces it.
 pub struct OwnCertificate {
     authority: Arc<Authority>,
     world: World,
-    listening: Vec<IpAddr>,
+    names: Names,
     held: Held,
+}
+
+/// How clients call the control plane, beside localhost.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// That they dial.
+    pub addresses: Vec<IpAddr>,
+    /// DNS names, for clients that look at names (ours look at the identity).
+    pub dns: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -44,13 +49,11 @@ impl ResolvesServerCert for Held {
 }
 
 impl OwnCertificate {
-    /// `listening`: the addresses that clients dial, beside loopback.
-    ///
     /// # Errors
     /// The authority could not sign.
-    pub fn new(authority: Arc<Authority>, world: World, listening: Vec<IpAddr>) -> Result<Self, Fault> {
-        let (key, _) = make(&authority, &world, &listening)?;
-        Ok(Self { authority, world, listening, held: Held(Arc::new(RwLock::new(Arc::new(key)))) })
+    pub fn new(authority: Arc<Authority>, world: World, names: Names) -> Result<Self, Fault> {
+        let (key, _) = make(&authority, &world, &names)?;
+        Ok(Self { authority, world, names, held: Held(Arc::new(RwLock::new(Arc::new(key)))) })
     }
 
     /// Renews the certificate when half of its life has passed or another intermediate signs, and the authority's intermediate in time.
@@ -68,7 +71,7 @@ impl OwnCertificate {
             if let Err(fault) = self.authority.maintain(self.world.wall()) {
                 tracing::error!(%fault, "the authority's intermediate was not renewed");
             }
-            match make(&self.authority, &self.world, &self.listening) {
+            match make(&self.authority, &self.world, &self.names) {
                 Ok((key, lifetime)) => {
                     *self.held.0.write() = Arc::new(key);
                     wait = lifetime / 2;
@@ -102,54 +105,18 @@ impl OwnCertificate {
     }
 }
 
-fn make(authority: &Authority, world: &World, listening: &[IpAddr]) -> Result<(CertifiedKey, Duration), Fault> {
+fn make(authority: &Authority, world: &World, names: &Names) -> Result<(CertifiedKey, Duration), Fault> {
     let identity = authority.control_identity();
     let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-    let addresses: Vec<IpAddr> = listening.iter().copied().filter(|address| !address.is_unspecified()).chain(loopback).collect();
+    let addresses: Vec<IpAddr> = names.addresses.iter().copied().filter(|address| !address.is_unspecified()).chain(loopback).collect();
     let failed =
         |error: String| Fault::new(format!("the control plane's own certificate could not be made: {error}"), "Look at ca/ in the state directory");
     let now = world.wall();
-    let server = authority.server(&identity, &["localhost"], &addresses, now).map_err(|error| failed(error.to_string()))?;
+    let dns: Vec<&str> = ["localhost"].into_iter().chain(names.dns.iter().map(String::as_str)).collect();
+    let server = authority.server(&identity, &dns, &addresses, now).map_err(|error| failed(error.to_string()))?;
     let lifetime = Duration::try_from(server.not_after.duration_since(now)).unwrap_or_default();
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&server.key).map_err(|error| failed(error.to_string()))?;
     Ok((CertifiedKey::new(server.chain, key), lifetime))
-}
-
-/// A server outside the mesh, which proves to be `host` by the roots that this machine trusts.
-///
-/// # Errors
-/// There are no roots, or it does not prove it: as a sentence.
-pub async fn outside(world: &World, host: &str, stream: Stream) -> Result<TlsStream<Stream>, String> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} is no name that a certificate can have"))?;
-    let mut roots = RootCertStore::empty();
-    let file = system_root_files().filter_map(|file| CertificateDer::pem_file_iter(file).ok()).next();
-    roots.add_parsable_certificates(file.into_iter().flatten().filter_map(Result::ok));
-    if roots.is_empty() {
-        return Err("this machine has no file of trusted roots: install ca-certificates, or name one in SSL_CERT_FILE".to_owned());
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_details(provider, Arc::new(WorldTime(world.clone())))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| format!("TLS: {error}"))
-}
-
-/// Certificates are checked against the world's clock, which a simulation sets.
-struct WorldTime(World);
-
-impl std::fmt::Debug for WorldTime {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("WorldTime")
-    }
-}
-
-impl rustls::time_provider::TimeProvider for WorldTime {
-    fn current_time(&self) -> Option<UnixTime> {
-        let seconds = u64::try_from(self.0.wall().as_second()).ok()?;
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
-    }
 }
 
 /// Accepts clients without a certificate, and clients with exactly one identity of our trust domain, by the roots that are believed at the

@@ -1,5 +1,7 @@
 //! What one object means by itself, before objects are put together.
 
+use super::federation::Federation;
+use super::tautline::Promised;
 use std::collections::BTreeMap;
 use taut_model::destination::Destination;
 use taut_model::origin::ObjectRef;
@@ -35,8 +37,9 @@ pub enum Meaning {
     RequestAuthentication(RequestAuthentication),
     RateLimit(RateLimit),
     Node(Node),
-    MeshSettings(MeshSettings),
+    MeshSettings(MeshSettings, Federation),
     Telemetry(Telemetry),
+    Promised(Promised),
     Grant(Grant),
     /// Without meaning for mesh traffic, and why.
     Idle(String),

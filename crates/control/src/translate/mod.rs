@@ -3,7 +3,9 @@
 //! says which references lead nowhere and which objects are in each other's way.
 
 mod authorizer;
+mod bundle;
 mod core;
+mod federation;
 mod format;
 mod gateway_api;
 mod hedging;
@@ -23,10 +25,12 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use bundle::{authorities, published};
 pub(crate) use reader::{code, problem};
 pub use refer::references;
 pub use stand_in::{STANDS_IN, stand_in};
-pub use translation::{FetchedKeys, Settings, Translation, key};
+pub use tautline::Promised;
+pub use translation::{Fetched, Settings, Translation, key};
 pub(crate) use values::{duration, key_set, nearest};
 
 use meaning::{Bound, Delegate, Grant, Meaning, Root};
@@ -94,6 +98,7 @@ fn meaning(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
         ("gateway.networking.x-k8s.io", "XBackendTrafficPolicy") => gateway_api::backend_traffic_policy(reader),
         ("tautline.dev", "RateLimit") => tautline::rate_limit(reader),
         ("tautline.dev", "HealthCheck") => tautline::health_check(reader),
+        ("tautline.dev", "ServiceLevelObjective") => tautline::service_level_objective(reader),
         ("tautline.dev", "MeshSettings") => settings::mesh_settings(reader, settings),
         ("telemetry.istio.io", "Telemetry") => telemetry::telemetry(reader),
         ("security.istio.io" | "telemetry.istio.io" | "networking.istio.io" | "gateway.networking.k8s.io" | "extensions.istio.io", _) => {
@@ -210,12 +215,15 @@ impl<'a> Assembly<'a> {
             Meaning::PeerAuthentication(policy) => self.authentication(object, policy),
             Meaning::AuthorizationPolicy(policy) => self.authorization(object, policy),
             Meaning::RequestAuthentication(policy) => drop(self.translation.tokens.insert(key(&object.reference()), Arc::new(policy))),
-            Meaning::MeshSettings(settings) => {
+            Meaning::MeshSettings(settings, federation) => {
+                self.translation.bundle_urls.extend(federation.urls);
+                self.translation.trust.extend(federation.bundles.into_iter().map(|bundle| (bundle.trust_domain.clone(), Arc::new(bundle))));
                 self.translation.settings.insert(key(&object.reference()), Arc::new(settings));
             }
             Meaning::Telemetry(telemetry) => {
                 self.translation.telemetry.insert(key(&object.reference()), Arc::new(telemetry));
             }
+            Meaning::Promised(promised) => drop(self.translation.promised.insert(key(&object.reference()), Arc::new(promised))),
             Meaning::Grant(grant) => self.grants.push(grant),
             Meaning::Idle(because) => {
                 self.translation.idle.insert(object.reference(), because);

@@ -1,6 +1,7 @@
 //! MeshSettings: the one object about the whole mesh. Its providers are read in `telemetry`.
 
 use super::Settings;
+use super::federation;
 use super::hedging::MOST_PERCENT;
 use super::istio::api::WorkloadSelector;
 use super::meaning::Meaning;
@@ -44,6 +45,7 @@ struct Spec {
     retries: Retries,
     compression: Compression,
     egress: Egress,
+    federation: Vec<federation::Written>,
 }
 
 #[derive(Default, Deserialize)]
@@ -115,7 +117,8 @@ pub fn mesh_settings(reader: &mut Reader<'_>, known: &Settings) -> Meaning {
     };
     let balancer = chosen(reader, "spec.balancing.default", spec.balancing.default, balancer, "LoadAware, LeastRequest and PeakEwma");
     let providers = telemetry::providers(reader, spec.extension_providers);
-    Meaning::MeshSettings(MeshSettings {
+    let federation = federation::federation(reader, known, spec.federation);
+    let settings = MeshSettings {
         origin: reader.origin(""),
         protection: protection.unwrap_or(defaults.protection),
         balancer: balancer.unwrap_or(defaults.balancer),
@@ -126,7 +129,8 @@ pub fn mesh_settings(reader: &mut Reader<'_>, known: &Settings) -> Meaning {
         default_providers: telemetry::default_providers(reader, spec.default_providers, &providers),
         providers,
         tracing: telemetry::tracing_defaults(reader, spec.tracing),
-    })
+    };
+    Meaning::MeshSettings(settings, federation)
 }
 
 /// In place of MeshSettings that are not accepted: the defaults, and programs reach nothing outside the mesh where that may have been meant.

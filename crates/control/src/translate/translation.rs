@@ -1,5 +1,6 @@
 //! What a translation is given and what it hands back; no rules of any dialect.
 
+use super::tautline::Promised;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use taut_model::destination::Destination;
@@ -19,15 +20,15 @@ use taut_model::workload::Workload;
 pub struct Settings {
     /// The trust domain of every identity that the mesh issues.
     pub trust_domain: String,
-    /// By the URI that a RequestAuthentication names.
-    pub keys: Arc<BTreeMap<String, FetchedKeys>>,
+    /// By the URI that a RequestAuthentication names, or a trust domain of the mesh's settings.
+    pub keys: Arc<BTreeMap<String, Fetched>>,
 }
 
-/// What came of fetching an issuer's keys.
+/// What came of fetching an issuer's keys, or the bundle of another trust domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FetchedKeys {
-    /// The last good set.
-    pub keys: Option<String>,
+pub struct Fetched {
+    /// The last that was good.
+    pub text: Option<String>,
     /// Why the last attempt brought none.
     pub problem: Option<String>,
 }
@@ -46,8 +47,12 @@ pub struct Translation {
     pub limits: BTreeMap<String, Arc<RateLimit>>,
     pub settings: BTreeMap<String, Arc<MeshSettings>>,
     pub telemetry: BTreeMap<String, Arc<Telemetry>>,
-    /// By trust domain. No object says it: the authority does.
+    /// Objectives of Services.
+    pub promised: BTreeMap<String, Arc<Promised>>,
+    /// By trust domain. The mesh's settings say those of others; the own one is the authority's.
     pub trust: BTreeMap<String, Arc<TrustBundle>>,
+    /// Where bundles of other trust domains are fetched.
+    pub bundle_urls: BTreeSet<String>,
     /// What is wrong, per object. With an `Error` among them the object is not accepted and nothing of it is in the maps
     /// above, but for policies, which then refuse instead, and DestinationRules, whose demand for TLS stays (nothing is ever
     /// weaker than it reads).

@@ -58,6 +58,9 @@ impl Trust {
                 look_at = Instant::now() + LOOK;
                 self.sources.look(&self.authority, self.world.wall());
                 self.tell_alarms(&mut told);
+                if let Err(fault) = self.authority.tend_token_keys(self.world.wall()) {
+                    tracing::error!(%fault, "the keys of tokens were not changed; it is tried again");
+                }
             }
             self.advance(&audit);
             tokio::select! {
@@ -119,7 +122,9 @@ impl Trust {
         let why = |proxy: &Proxy| match self.bundle_at(proxy, is_published) {
             BundleAt::Refused(why) => Some(format!("refused the bundle: {why}")),
             BundleAt::Behind => Some("has not acknowledged the bundle yet".to_owned()),
-            BundleAt::Current if needs_leaf && !self.holds_current(proxy) => Some("holds no certificate of the signer yet".to_owned()),
+            BundleAt::Current if needs_leaf && !(self.holds_current(proxy) && self.application_holds_current(proxy)) => {
+                Some("holds no certificate of the signer yet".to_owned())
+            }
             BundleAt::Current => None,
         };
         self.proxies.all().iter().filter_map(|proxy| why(proxy).map(|why| Waiting { uid: proxy.uid.clone(), why })).collect()
@@ -142,10 +147,17 @@ impl Trust {
         proxy.holding.as_ref().is_some_and(|holding| holding.signer == signs)
     }
 
-    /// The serial number of the certificate that a connected workload shows.
-    pub fn serial_of(&self, uid: &str) -> Option<String> {
-        let proxy = self.proxies.get(uid)?;
-        proxy.holding.as_ref().map(|holding| serial_text(&holding.serial)).filter(|serial| !serial.is_empty())
+    /// One that has no certificate of its own waits for none.
+    fn application_holds_current(&self, proxy: &Proxy) -> bool {
+        let signs = self.authority.standing().signing.fingerprint();
+        proxy.holding.as_ref().and_then(|holding| holding.application.as_ref()).is_none_or(|leaf| leaf.signer == signs)
+    }
+
+    /// The serial numbers of the certificates that a connected workload shows: its sidecar's, and its application's own.
+    pub fn serials_of(&self, uid: &str) -> Vec<String> {
+        let Some(holding) = self.proxies.get(uid).and_then(|proxy| proxy.holding.clone()) else { return Vec::new() };
+        let application = holding.application.as_ref().map(|leaf| serial_text(&leaf.serial));
+        [serial_text(&holding.serial)].into_iter().chain(application).filter(|serial| !serial.is_empty()).collect()
     }
 
     /// The document behind `taut trust`.
@@ -164,6 +176,7 @@ impl Trust {
         let alarms: Vec<Value> = self.alarms().iter().map(Alarm::to_json).collect();
         json!({
             "trustDomain": self.authority.trust_domain(),
+            "federated": self.federated(),
             "roots": standing.roots().map(root).collect::<Vec<_>>(),
             "rootKey": if self.authority.has_root_key() { "here" } else { "offline" },
             "intermediate": {"fingerprint": hexadecimal(&standing.signing.fingerprint()), "serial": serial(&standing.signing.certificate),
@@ -175,6 +188,15 @@ impl Trust {
             "proxies": self.proxies.all().iter().map(|proxy| self.shown(proxy, is_published)).collect::<Vec<_>>(),
             "problems": alarms,
         })
+    }
+
+    /// Other trust domains whose members are believed.
+    fn federated(&self) -> Vec<Value> {
+        let published = self.published.borrow();
+        let others = published.translation.trust.iter().filter(|(domain, _)| *domain != self.authority.trust_domain());
+        others
+            .map(|(domain, bundle)| json!({"trustDomain": domain, "roots": bundle.roots.len(), "signsTokens": !bundle.token_keys.is_empty()}))
+            .collect()
     }
 
     fn shown(&self, proxy: &Proxy, is_published: bool) -> Value {

@@ -4,6 +4,7 @@ use super::Trust;
 use crate::access::Visitor;
 use crate::audit::Audit;
 use crate::fault::Fault;
+use crate::translate::published;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -15,10 +16,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Behind the guard: who may read sees it, admins change it.
+/// Behind the guard: who may read sees it, admins change it. The bundle is for everybody: it holds nothing secret, and those who need it are
+/// in other trust domains.
 pub fn router(trust: Trust, audit: Audit) -> Router {
     Router::new()
         .route("/taut/v1/trust", get(status))
+        .route("/taut/v1/trust/bundle", get(bundle))
         .route("/taut/v1/trust/rotate", post(rotate))
         .route("/taut/v1/trust/abort", post(abort))
         .route("/taut/v1/trust/revoke", post(revoke))
@@ -44,6 +47,12 @@ fn body<T: DeserializeOwned>(bytes: &Bytes, shape: &str) -> Result<T, Response> 
 
 async fn status(State(Audited { trust, .. }): State<Audited>, _: Visitor) -> Json<Value> {
     Json(trust.status())
+}
+
+/// SPIFFE's bundle format; as a JSON Web Key Set it says who signs this mesh's JWT-SVIDs.
+async fn bundle(State(Audited { trust, .. }): State<Audited>) -> Json<Value> {
+    let bundle = trust.authority.bundle().borrow().clone();
+    Json(published(&bundle))
 }
 
 fn done(trust: &Trust, done: Result<(), Fault>) -> Response {
@@ -103,21 +112,21 @@ async fn revoke(State(Audited { trust, audit }): State<Audited>, visitor: Visito
         Ok(wanted) => wanted,
         Err(refused) => return refused,
     };
-    let (serial, workload) = match (wanted.serial, wanted.workload) {
-        (Some(serial), None) => (serial, None),
-        (None, Some(uid)) => match trust.serial_of(&uid) {
-            Some(serial) => (serial, Some(uid)),
-            None => {
+    let (serials, workload) = match (wanted.serial, wanted.workload) {
+        (Some(serial), None) => (vec![serial], None),
+        (None, Some(uid)) => match trust.serials_of(&uid) {
+            serials if !serials.is_empty() => (serials, Some(uid)),
+            _ => {
                 let why = format!("no connected workload {uid} has said which certificate it shows; name its serial number instead");
                 return refuse(StatusCode::NOT_FOUND, why);
             }
         },
         _ => return refuse(StatusCode::BAD_REQUEST, "the body must be {serial} or {workload}"),
     };
-    let revoked = trust.authority.revoke(std::slice::from_ref(&serial), workload.as_deref(), &visitor.user, trust.world.wall());
+    let revoked = trust.authority.revoke(&serials, workload.as_deref(), &visitor.user, trust.world.wall());
     if revoked.is_ok() {
-        tracing::warn!(by = %visitor.user, %serial, workload = workload.as_deref().unwrap_or_default(), "a certificate is revoked");
-        audit.note(trust.world.wall(), &visitor.user, "certificate.revoked", json!({"serial": serial, "workload": workload}));
+        tracing::warn!(by = %visitor.user, ?serials, workload = workload.as_deref().unwrap_or_default(), "a certificate is revoked");
+        audit.note(trust.world.wall(), &visitor.user, "certificate.revoked", json!({"serial": serials.join(" "), "workload": workload}));
     }
     done(&trust, revoked)
 }

@@ -49,7 +49,7 @@ impl Mesh {
     fn holds(&self, name: &str, line: u64) {
         let signer = self.trust.authority.standing().signing.fingerprint().to_vec();
         let now = self.trust.world.wall().as_second();
-        let holding = Holding { serial: vec![1], not_before: now, not_after: now + 86_400, signer, roots: vec![] };
+        let holding = Holding { serial: vec![1], not_before: now, not_after: now + 86_400, signer, roots: vec![], application: None };
         self.trust.proxies.holds(&format!("default/{name}"), line, holding);
     }
 
@@ -114,5 +114,5 @@ fn a_leaf_that_is_not_renewed_is_told_by_name() {
     mesh.trust.proxies.holds("default/a", line, old);
     let alarms = mesh.trust.alarms();
     assert!(alarms.len() == 1 && alarms[0].of == "default/a" && alarms[0].text.contains("the certificate of default/a expires at"), "{alarms:?}");
-    assert_eq!(mesh.trust.serial_of("default/a").as_deref(), Some("01"));
+    assert_eq!(mesh.trust.serials_of("default/a"), ["01"]);
 }

@@ -43,10 +43,16 @@ pub(super) fn accept(chain: &[String], request: &Request, current: &Current, now
         key,
         roots: vec![root],
         revoked: std::sync::Arc::default(),
+        federated: std::sync::Arc::default(),
         identity,
         not_before: leaf.not_before,
         not_after: leaf.not_after,
     })
+}
+
+/// Whose certificate it is, if it names exactly one.
+pub(super) fn identity_in(certificate: &CertificateDer<'_>) -> Option<Identity> {
+    Leaf::read(certificate).ok().map(|leaf| leaf.identity)
 }
 
 fn valid_now(not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> Result<(), Refused> {

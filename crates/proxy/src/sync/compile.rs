@@ -3,7 +3,7 @@
 use super::Known;
 use crate::options::OwnWorkload;
 use crate::status::ResourceStatus;
-use crate::trust::Trust;
+use crate::trust::{self, Federated, Trust};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use taut_model::origin::{ObjectRef, Origin};
@@ -61,7 +61,8 @@ pub(super) fn candidate(known: &mut Known, workload: &OwnWorkload) -> Snapshot {
 /// takes the others with it. A policy that has no good version stays, refused: without it more would be allowed.
 pub(super) fn compile(mut candidate: Snapshot, good: &Snapshot) -> Compiled {
     let mut refused = BTreeMap::new();
-    let trust = trust(&mut candidate, good, &mut refused);
+    let trust =
+        own_trust(&mut candidate, good, &mut refused).map(|own| Trust { federated: federated(&mut candidate, good, &mut refused).into(), ..own });
     loop {
         let plan = Plan::compile(&candidate);
         let mut changed = false;
@@ -79,7 +80,7 @@ pub(super) fn compile(mut candidate: Snapshot, good: &Snapshot) -> Compiled {
 }
 
 /// The bundle of the own trust domain. One that cannot be used is put back to the last good one.
-fn trust(candidate: &mut Snapshot, good: &Snapshot, refused: &mut BTreeMap<Key, String>) -> Option<Trust> {
+fn own_trust(candidate: &mut Snapshot, good: &Snapshot, refused: &mut BTreeMap<Key, String>) -> Option<Trust> {
     let name = candidate.trust_domain.clone();
     let bundle = candidate.trust.get(&name)?;
     match Trust::read(bundle) {
@@ -92,6 +93,33 @@ fn trust(candidate: &mut Snapshot, good: &Snapshot, refused: &mut BTreeMap<Key, 
             last
         }
     }
+}
+
+/// The bundles of other trust domains. Of one that cannot be used the last good one counts; without any, nobody of it is believed.
+fn federated(candidate: &mut Snapshot, good: &Snapshot, refused: &mut BTreeMap<Key, String>) -> Federated {
+    let others: Vec<String> = candidate.trust.keys().filter(|name| **name != candidate.trust_domain).cloned().collect();
+    let mut federated = Federated::new();
+    for name in others {
+        let roots = |snapshot: &Snapshot| {
+            snapshot.trust.get(&name).map(|bundle| match bundle.trust_domain == name {
+                true => trust::roots(bundle),
+                false => Err(format!("it is of trust domain {:?}", bundle.trust_domain)),
+            })
+        };
+        let usable = match roots(candidate) {
+            Some(Err(why)) => {
+                let key = (ResourceType::TrustBundle, name.clone());
+                put_back(candidate, good, &key);
+                refused.insert(key, why);
+                roots(candidate)
+            }
+            read => read,
+        };
+        if let Some(Ok(roots)) = usable {
+            federated.insert(name, roots);
+        }
+    }
+    federated
 }
 
 fn put(snapshot: &mut Snapshot, name: String, resource: Resource) {

@@ -14,7 +14,7 @@ use taut_observe::profile::{self, NoProfile};
 use taut_observe::record::{Edge, Party};
 use taut_observe::secrets::is_secret;
 use taut_observe::text::Id;
-use taut_wire::desk::{self, Answer, Ask, Failed, Hello, Holding, Port, Profile, Tap, ask, readiness};
+use taut_wire::desk::{self, Answer, Ask, Failed, Hello, Holding, Leaf, Port, Profile, Tap, ask, readiness};
 
 pub(super) fn hello(sync: &Sync, now: &Readiness) -> Hello {
     let own = sync.current.workload();
@@ -40,14 +40,21 @@ pub(super) fn hello(sync: &Sync, now: &Readiness) -> Hello {
     }
 }
 
-pub(super) fn holding(held: &HeldIdentity) -> Holding {
+fn serial(held: &HeldIdentity) -> Vec<u8> {
     let leaf = held.chain.first().and_then(|leaf| webpki::EndEntityCert::try_from(leaf).ok());
+    leaf.map(|leaf| leaf.serial().to_vec()).unwrap_or_default()
+}
+
+/// `application`: what the application holds for itself.
+pub(super) fn holding(held: &HeldIdentity, application: Option<&HeldIdentity>) -> Holding {
+    let signer = |held: &HeldIdentity| held.signer().map(Vec::from).unwrap_or_default();
     Holding {
-        serial: leaf.map(|leaf| leaf.serial().to_vec()).unwrap_or_default(),
+        serial: serial(held),
         not_before: held.not_before.as_second(),
         not_after: held.not_after.as_second(),
-        signer: held.signer().map(Vec::from).unwrap_or_default(),
+        signer: signer(held),
         roots: held.roots.iter().map(|root| fingerprint(root).to_vec()).collect(),
+        application: application.map(|held| Leaf { serial: serial(held), signer: signer(held) }),
     }
 }
 

@@ -4,6 +4,7 @@ use super::compile::{self, Compiled};
 use super::{Known, Sync, desk};
 use crate::backoff::Backoff;
 use crate::current::Wanted;
+use crate::renewal::Holder;
 use crate::status::{AtDesk, Readiness};
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,6 +135,7 @@ impl<'a> Line<'a> {
         wanted: &mut Wanted,
     ) -> Result<(), Status> {
         let (mut readiness, mut renewed) = (self.sync.status.readiness(), self.sync.current.renewed());
+        let mut application = self.sync.application.svid();
         // What Hello said may be old by now, and it said nothing of the certificate.
         readiness.mark_changed();
         renewed.mark_changed();
@@ -149,6 +151,7 @@ impl<'a> Line<'a> {
                     }
                 }
                 Ok(()) = renewed.changed() => self.tell_certificate(),
+                Ok(()) = application.changed() => self.tell_certificate(),
                 message = heard(desk.as_deref_mut()) => match message? {
                     Some(message) => self.answer(message),
                     None => return Err(Status::unavailable("the control plane closed the desk stream")),
@@ -199,7 +202,8 @@ impl<'a> Line<'a> {
 
     fn tell_certificate(&self) {
         if let Some(held) = self.sync.current.identity() {
-            self.say(from_proxy::Say::Holding(desk::holding(&held)));
+            let application = self.sync.application.held();
+            self.say(from_proxy::Say::Holding(desk::holding(&held, application.as_deref())));
         }
     }
 

@@ -15,6 +15,7 @@ use crate::options::Options;
 use crate::sink::Sink;
 use crate::status::{AtDesk, Status};
 use crate::usage::{Subscriptions, Usage};
+use crate::workload_api::Application;
 use crate::world::World;
 use compile::Receipts;
 use line::{Ended, Line};
@@ -39,6 +40,7 @@ pub struct Sync {
     pub status: Arc<Status>,
     pub sink: Sink,
     pub control: Control,
+    pub application: Arc<Application>,
     /// What other proxies dial: `host:port`.
     pub peer: String,
     /// `host:port` of the first admin listener, or empty.

@@ -416,6 +416,7 @@ async fn an_outage_does_not_pile_up_names() {
     let (current, _wanted) = crate::current::Current::new(workload());
     let world = World::os();
     let sync = super::Sync {
+        application: Arc::default(),
         world: world.clone(),
         options: Arc::new(Options::new(workload(), "127.0.0.1:1")),
         status: Status::new(world.clone(), current.clone(), "127.0.0.1:1".into()),

@@ -198,6 +198,7 @@ impl Authority {
             key,
             roots: vec![self.root()],
             revoked: Arc::default(),
+            federated: Arc::default(),
             identity,
             not_before: jiff::Timestamp::MIN,
             not_after: jiff::Timestamp::MAX,

@@ -50,7 +50,7 @@ fn of(roots: &[CertificateDer<'static>], revoked: &[&HeldIdentity]) -> Trust {
     });
     let (origin, trust_domain) = (Origin::default(), "mesh.local".to_owned());
     let roots = roots.iter().map(|root| root.to_vec()).collect();
-    Trust::read(&TrustBundle { origin, trust_domain, roots, signer: vec![], revoked: revoked.collect() }).unwrap()
+    Trust::read(&TrustBundle { origin, trust_domain, roots, signer: vec![], revoked: revoked.collect(), token_keys: String::new() }).unwrap()
 }
 
 fn day(from_now: i64) -> Duration {
@@ -199,6 +199,91 @@ fn a_new_bundle_drops_no_connection_that_stands() {
     });
 }
 
+fn federated(own: &Authority, others: &[(&str, &Authority)]) -> Trust {
+    let others = others.iter().map(|(domain, authority)| ((*domain).to_owned(), vec![authority.root()]));
+    Trust { federated: Arc::new(others.collect()), ..of(&[own.root()], &[]) }
+}
+
+/// Somebody of another trust domain, who believes the mesh.
+fn stranger(west: &Authority, mesh: &Authority) -> HeldIdentity {
+    HeldIdentity { federated: Arc::new([("mesh.local".to_owned(), vec![mesh.root()])].into()), ..west.issue("web") }
+}
+
+#[test]
+fn members_of_a_federated_trust_domain_are_believed_by_its_own_bundle_alone() {
+    run(async {
+        let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        let (mesh, west) = (&pair.authority, Authority::new("west.example"));
+        let refused = async |held: &HeldIdentity, why: &str| {
+            let before = pair.server.connections().len();
+            assert!(knock(pair.server.peer, client(held)).await.is_err(), "{why}");
+            let record = eventually(|| pair.server.connections().into_iter().nth(before)).await;
+            let detail = record.failure.unwrap().detail;
+            assert!(detail.contains(why), "expected {why:?} in {detail:?}");
+        };
+        let web = stranger(&west, mesh);
+        refused(&web, "peer is spiffe://west.example/ns/default/sa/web, of another trust domain than mesh.local").await;
+        pair.server.current.trust(Arc::new(federated(mesh, &[("west.example", &west)])));
+        let mut stands = knock(pair.server.peer, client(&web)).await.unwrap();
+        // Neither vouches for the other's members, and nobody for those of a third.
+        let of_west = Identity::new("west.example", "default", "web");
+        let claimed = HeldIdentity { roots: vec![mesh.root()], ..west.issue_names(super::trust::web(), &[super::trust::web().to_string()]) };
+        refused(&claimed, "does not lead to the trust bundle").await;
+        refused(&mesh.issue_names(super::trust::web(), &[of_west.to_string()]), "does not lead to the trust bundle").await;
+        let third = HeldIdentity {
+            roots: vec![mesh.root()],
+            ..west.issue_names(super::trust::web(), &["spiffe://east.example/ns/default/sa/web".to_owned()])
+        };
+        refused(&third, "of another trust domain than mesh.local").await;
+        // What a bundle says of the mesh's own trust domain counts for nothing.
+        pair.server.current.trust(Arc::new(federated(mesh, &[("west.example", &west), ("mesh.local", &west)])));
+        refused(&claimed, "does not lead to the trust bundle").await;
+        assert_eq!(ask(&mut stands).await, Ok(()));
+        // Without the federation nobody gets in, and who is in is led out.
+        pair.server.current.trust(Arc::new(of(&[mesh.root()], &[])));
+        let mut rest = Vec::new();
+        let _ = stands.read_to_end(&mut rest).await;
+        assert!(ask(&mut stands).await.is_err());
+        let ended = eventually(|| {
+            pair.server
+                .connections()
+                .pop()
+                .filter(|record| record.failure.as_ref().is_some_and(|failure| failure.detail.contains("not federated any more")))
+        })
+        .await;
+        assert_eq!(ended.failure.unwrap().reason, "handshake_failed");
+    });
+}
+
+#[test]
+fn a_client_speaks_to_a_server_of_a_federated_trust_domain_and_to_no_other_of_it() {
+    run(async {
+        let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        let west = Authority::new("west.example");
+        pair.server.current.hold(Arc::new(HeldIdentity {
+            federated: Arc::new([("mesh.local".to_owned(), vec![pair.authority.root()])].into()),
+            ..west.issue("reviews")
+        }));
+        let of_west = |snapshot: &mut Snapshot| {
+            for workload in snapshot.workloads.values_mut() {
+                Arc::make_mut(workload).identity.trust_domain = "west.example".to_owned();
+            }
+        };
+        pair.client.pin(&Mesh { change: Some(of_west), ..pair.mesh.clone() });
+        let answer = get(pair.client.outbound, "/1").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("x-taut-reason: peer_untrusted"), "{answer}");
+        pair.client.current.trust(Arc::new(federated(&pair.authority, &[("west.example", &west)])));
+        assert!(get(pair.client.outbound, "/2").await.starts_with("HTTP/1.1 200"));
+        pair.server.current.hold(Arc::new(HeldIdentity {
+            federated: Arc::new([("mesh.local".to_owned(), vec![pair.authority.root()])].into()),
+            ..west.issue("impostor")
+        }));
+        pair.client.current.trust(Arc::new(federated(&pair.authority, &[("west.example", &west), ("east.example", &west)])));
+        let answer = get(pair.client.outbound, "/3").await;
+        assert!(answer.contains("x-taut-reason: peer_untrusted"), "{answer}");
+    });
+}
+
 #[test]
 fn a_bundle_that_nobody_could_be_believed_by_is_refused() {
     let bundle = |roots: Vec<Vec<u8>>| TrustBundle {
@@ -207,6 +292,7 @@ fn a_bundle_that_nobody_could_be_believed_by_is_refused() {
         roots,
         signer: vec![],
         revoked: Default::default(),
+        token_keys: String::new(),
     };
     assert!(Trust::read(&bundle(vec![])).unwrap_err().contains("holds no root"));
     assert!(Trust::read(&bundle(vec![Authority::new("mesh.local").root().to_vec(), vec![1, 2]])).unwrap_err().contains("roots[1] cannot be used"));

@@ -20,13 +20,24 @@ pub const CONTROL_ACCOUNT: &str = "taut-control";
 /// SHA-256 of the DER form of a certificate authority's certificate.
 pub type Pin = [u8; 32];
 
-/// Before there is a certificate: the server's chain must lead to the authority that the join token names.
+/// What the control plane is recognised by before there is a certificate.
+pub enum Anchor {
+    /// The authority that the join token names.
+    Pinned(Pin),
+    Roots(Vec<CertificateDer<'static>>),
+}
+
+/// Before there is a certificate: the server's chain must lead to the anchor.
 ///
 /// # Errors
-/// The cryptography provider lacks TLS 1.3.
-pub fn joining(world: &World, pin: Pin) -> Result<ClientConfig, Error> {
+/// A root cannot be used, or the cryptography provider lacks TLS 1.3.
+pub fn joining(world: &World, known: Anchor) -> Result<ClientConfig, Error> {
     let (provider, builder) = builder(world)?;
-    let verifier = ControlVerifier { algorithms: provider.signature_verification_algorithms, trust: Trust::Pinned(pin) };
+    let trust = match known {
+        Anchor::Pinned(pin) => Trust::Pinned(pin),
+        Anchor::Roots(roots) => Trust::Bundle { anchors: roots.iter().map(anchor).collect::<Result<_, _>>()?, trust_domain: None },
+    };
+    let verifier = ControlVerifier { algorithms: provider.signature_verification_algorithms, trust };
     let mut config = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth();
     finish(&mut config);
     Ok(config)
@@ -39,7 +50,7 @@ pub fn joining(world: &World, pin: Pin) -> Result<ClientConfig, Error> {
 pub fn live(world: &World, held: &HeldIdentity) -> Result<ClientConfig, Error> {
     let (provider, builder) = builder(world)?;
     let anchors = held.roots.iter().map(anchor).collect::<Result<_, _>>()?;
-    let trust = Trust::Bundle { anchors, trust_domain: held.identity.trust_domain.clone() };
+    let trust = Trust::Bundle { anchors, trust_domain: Some(held.identity.trust_domain.clone()) };
     let verifier = ControlVerifier { algorithms: provider.signature_verification_algorithms, trust };
     let own = CertifiedKey::new(held.chain.clone(), held.key.clone());
     let mut config =
@@ -77,7 +88,8 @@ enum Trust {
     Pinned(Pin),
     Bundle {
         anchors: Vec<TrustAnchor<'static>>,
-        trust_domain: String,
+        /// `None`: the one that the first certificate will be of.
+        trust_domain: Option<String>,
     },
 }
 
@@ -112,7 +124,7 @@ impl ControlVerifier {
             }
             Trust::Bundle { anchors, trust_domain } => {
                 chained(anchors)?;
-                Some(trust_domain.as_str())
+                trust_domain.as_deref()
             }
         };
         is_control_plane(&leaf, trust_domain)

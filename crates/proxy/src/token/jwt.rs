@@ -24,7 +24,8 @@ pub struct Unverified<'a> {
     /// The second part, as it came.
     pub payload: &'a str,
     pub claims: Claim,
-    pub issuer: String,
+    /// JWT-SVIDs need none.
+    pub issuer: Option<String>,
     audiences: Vec<String>,
     /// Seconds since 1970.
     expires: f64,
@@ -62,7 +63,7 @@ impl<'a> Unverified<'a> {
             signed,
             signature,
             payload,
-            issuer: optional_text(&claims, "iss")?.ok_or(Flaw::UnknownIssuer)?,
+            issuer: optional_text(&claims, "iss")?,
             audiences: audiences(&claims)?,
             expires: seconds(&claims, "exp")?.ok_or(Flaw::NoExpiry)?,
             not_before: seconds(&claims, "nbf")?,
@@ -70,14 +71,22 @@ impl<'a> Unverified<'a> {
         })
     }
 
-    /// Whether it is good at `now` (seconds since 1970) for the rule's audiences.
-    pub fn check(&self, rule: &TokenRule, now: f64) -> Result<(), Flaw> {
+    /// Whether it is good at `now` (seconds since 1970).
+    pub fn is_timely(&self, now: f64) -> Result<(), Flaw> {
         if self.not_before.is_some_and(|start| start > now + LEEWAY) {
             return Err(Flaw::NotYetValid);
         }
-        if self.is_over(now) {
-            return Err(Flaw::Expired);
-        }
+        if self.is_over(now) { Err(Flaw::Expired) } else { Ok(()) }
+    }
+
+    /// Whether it is meant for exactly this audience (JWT-SVID section 3.2).
+    pub fn is_for(&self, audience: &str) -> bool {
+        self.audiences.iter().any(|one| one == audience)
+    }
+
+    /// Whether it is good at `now` (seconds since 1970) for the rule's audiences.
+    pub fn check(&self, rule: &TokenRule, now: f64) -> Result<(), Flaw> {
+        self.is_timely(now)?;
         // Envoy reads an audience with and without a slash at its end as one, and so do Google's.
         let same = |one: &str, other: &str| one.trim_end_matches('/') == other.trim_end_matches('/');
         let meant = |wanted: &String| self.audiences.iter().any(|audience| same(audience, wanted));

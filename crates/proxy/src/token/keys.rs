@@ -112,7 +112,8 @@ impl Key {
             _ => None,
         };
         let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?.trim_end_matches('=')).ok();
-        let is_for_signatures = text("use").is_none_or(|purpose| purpose == "sig")
+        // `jwt-svid`: as SPIFFE bundles have it (SPIFFE Trust Domain and Bundle section 4.2.2).
+        let is_for_signatures = text("use").is_none_or(|purpose| matches!(purpose, "sig" | "jwt-svid"))
             && match key.at(["key_ops"]) {
                 None => true,
                 Some(Claim::List(all)) => all.iter().any(|one| *one == Claim::Text("verify".to_owned())),

@@ -5,9 +5,12 @@ mod json;
 mod jwt;
 mod keys;
 mod places;
+mod svid;
 #[cfg(test)]
 pub mod tests;
 mod verified;
+
+pub use svid::validate;
 
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
@@ -99,7 +102,7 @@ impl Tokens {
         }
         let token = Unverified::read(text).map_err(|flaw| BadToken { flaw, rule: None })?;
         let mut worst = BadToken { flaw: Flaw::UnknownIssuer, rule: None };
-        for issuer in from.iter().filter(|issuer| issuer.rule.issuer == token.issuer) {
+        for issuer in from.iter().filter(|issuer| Some(&issuer.rule.issuer) == token.issuer.as_ref()) {
             match vouch(issuer, &token, now) {
                 Ok(()) => {
                     let entry = Rc::new(entry(issuer, token));
@@ -192,7 +195,7 @@ pub fn fuzz(bytes: &[u8]) {
     if let Ok(token) = Unverified::read(text) {
         assert!(text.len() <= jwt::LONGEST && text.as_bytes().starts_with(token.signed), "what is signed is not what came");
         assert_eq!(text.matches('.').count(), 2, "not three parts");
-        assert!(token.claims.at(["exp"]).is_some() && token.claims.at(["iss"]).is_some(), "a token without an end or an issuer");
+        assert!(token.claims.at(["exp"]).is_some(), "a token without an end");
     }
     if let Some(keys) = Keys::read(text) {
         assert!(keys.verify(keys::Algorithm::Rs256, None, b"", b"").is_err(), "an empty signature is taken");

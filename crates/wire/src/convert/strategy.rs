@@ -366,13 +366,14 @@ fn peer_authentication() -> BoxedStrategy<PeerAuthentication> {
 fn trust_bundle() -> BoxedStrategy<TrustBundle> {
     let bytes = || vec(any::<u8>(), 0..4);
     let revoked = vec((bytes(), bytes()), 0..3);
-    (origin(), text(), vec(bytes(), 1..3), bytes(), revoked)
-        .prop_map(|(origin, trust_domain, roots, signer, revoked)| TrustBundle {
+    (origin(), text(), vec(bytes(), 1..3), bytes(), revoked, text())
+        .prop_map(|(origin, trust_domain, roots, signer, revoked, token_keys)| TrustBundle {
             origin,
             trust_domain,
             roots,
             signer,
             revoked: revoked.iter().map(|(issuer, serial)| Revoked::new(issuer, serial)).collect(),
+            token_keys,
         })
         .boxed()
 }

@@ -13,6 +13,7 @@ impl From<&model::TrustBundle> for proto::TrustBundle {
             roots: bundle.roots.clone(),
             signer: bundle.signer.clone(),
             revoked: bundle.revoked.iter().map(revoked).collect(),
+            token_keys: bundle.token_keys.clone(),
         }
     }
 }
@@ -29,6 +30,7 @@ impl TryFrom<proto::TrustBundle> for model::TrustBundle {
             roots: bundle.roots,
             signer: bundle.signer,
             revoked: bundle.revoked.iter().map(|one| model::Revoked::new(&one.issuer, &one.serial)).collect(),
+            token_keys: bundle.token_keys,
         })
     }
 }

@@ -189,6 +189,17 @@ pub struct Holding {
     /// SHA-256 of each root that peers' chains may end in, in order.
     #[prost(bytes = "vec", repeated, tag = "5")]
     pub roots: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// The certificate that the application holds by the Workload API, if it asked for one.
+    #[prost(message, optional, tag = "6")]
+    pub application: ::core::option::Option<Leaf>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Leaf {
+    #[prost(bytes = "vec", tag = "1")]
+    pub serial: ::prost::alloc::vec::Vec<u8>,
+    /// SHA-256 of the certificate that signed it.
+    #[prost(bytes = "vec", tag = "2")]
+    pub signer: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Readiness {

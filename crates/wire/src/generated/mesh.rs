@@ -1203,6 +1203,9 @@ pub struct TrustBundle {
     pub signer: ::prost::alloc::vec::Vec<u8>,
     #[prost(message, repeated, tag = "5")]
     pub revoked: ::prost::alloc::vec::Vec<RevokedCertificate>,
+    /// A JSON Web Key Set: what signs the trust domain's JWT-SVIDs. Empty: nothing does.
+    #[prost(string, tag = "6")]
+    pub token_keys: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokedCertificate {

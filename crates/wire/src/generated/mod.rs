@@ -5,3 +5,5 @@ pub mod desk;
 pub mod discovery;
 pub mod mesh;
 pub mod otlp;
+pub mod svid;
+pub mod workload_api;

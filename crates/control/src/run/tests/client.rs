@@ -75,7 +75,17 @@ pub async fn certificate_of(
     held: Option<&Identity>,
 ) -> Result<Identity, Status> {
     let csr = params.serialize_request(key).unwrap().pem().unwrap();
-    let mut request = Request::new(IstioCertificateRequest { csr, validity_duration: 0 });
+    certificate_as(running, IstioCertificateRequest { csr, ..Default::default() }, key, token, held).await
+}
+
+pub async fn certificate_as(
+    running: &Running,
+    request: IstioCertificateRequest,
+    key: &KeyPair,
+    token: Option<&str>,
+    held: Option<&Identity>,
+) -> Result<Identity, Status> {
+    let mut request = Request::new(request);
     if let Some(token) = token {
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
     }

@@ -1,7 +1,14 @@
 //! Certificates of a control plane that runs: who gets which, what is revoked, and what the audit log says of it.
 
+use super::client::certificate_as;
 use super::*;
+use crate::authority::limits::IssuanceLimits;
 use crate::authority::serial;
+use crate::kubernetes::{Kubernetes, tests as kubernetes};
+use taut_wire::certificate::IstioCertificateRequest;
+use taut_wire::svid::SignTokenRequest;
+use taut_wire::svid::svids_client::SvidsClient;
+use tonic::Status;
 
 async fn audit(running: &Running, what: &str) -> Vec<Value> {
     let (status, answer) = http(running, "GET", &format!("/taut/v1/audit?what={what}"), Some(&running.admin_token), "").await;
@@ -34,5 +41,82 @@ async fn a_live_certificate_is_renewed_for_nobody_else_and_a_revoked_one_not_at_
     assert_eq!(audit(&running, "certificate.revoked").await[0]["details"]["serial"], serial);
     let (status, answer) = http(&running, "GET", "/taut/v1/audit/verify", Some(&running.admin_token), "").await;
     assert!(status == 200 && answer.contains(r#""broken":null"#), "{status} {answer}");
+    running.stop().await;
+}
+
+async fn signed(running: &Running, held: Option<&Identity>, audiences: &[&str]) -> Result<String, Status> {
+    let audiences = audiences.iter().map(|&one| one.to_owned()).collect();
+    let mut client = SvidsClient::new(channel(running, held).await.unwrap());
+    client.sign_token(SignTokenRequest { audiences }).await.map(|answer| answer.into_inner().token)
+}
+
+#[tokio::test]
+async fn tokens_are_signed_for_who_proves_itself_and_verified_by_the_bundle_that_everybody_may_read() {
+    let running = up().await;
+    let held = join(&running, "reviews").await;
+    assert!(signed(&running, Some(&held), &["bank"]).await.unwrap().starts_with("eyJ"));
+    assert_eq!(signed(&running, None, &["bank"]).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(signed(&running, Some(&held), &[]).await.unwrap_err().code(), Code::InvalidArgument);
+    let issued = audit(&running, "jwt.issued").await;
+    assert_eq!((&issued[0]["who"], &issued[0]["details"]["audiences"][0]), (&"spiffe://cluster.local/ns/default/sa/reviews".into(), &"bank".into()));
+    assert!(audit(&running, "jwt.refused").await[0]["details"]["why"].as_str().unwrap().contains("needs a certificate"));
+    // The bundle is for everybody, and everything else still needs a token.
+    let (status, answer) = http(&running, "GET", "/taut/v1/trust/bundle", None, "").await;
+    assert!(status == 200 && answer.contains(r#""use":"x509-svid""#) && answer.contains(r#""use":"jwt-svid""#), "{status} {answer}");
+    assert_eq!(http(&running, "GET", "/taut/v1/trust", None, "").await.0, 401);
+    // A revoked certificate signs no token, on whatever connection.
+    let mut open = SvidsClient::new(channel(&running, Some(&held)).await.unwrap());
+    let audiences = vec!["bank".to_owned()];
+    assert!(open.sign_token(SignTokenRequest { audiences: audiences.clone() }).await.is_ok());
+    running.authority.revoke(&[serial(&held.0[0])], None, "test", jiff::Timestamp::now()).unwrap();
+    assert_eq!(open.sign_token(SignTokenRequest { audiences }).await.unwrap_err().code(), Code::PermissionDenied);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_so_and_others_are_not_hurt() {
+    let limits = IssuanceLimits { each: 1, all: 100 };
+    let running = start(World::os(), Options { issuance_limits: limits, ..options() }).await.unwrap();
+    let held = join(&running, "reviews").await;
+    let mut refused = None;
+    for _ in 0..20 {
+        refused = refused.or(signed(&running, Some(&held), &["bank"]).await.err());
+    }
+    let refused = refused.unwrap();
+    assert!(refused.code() == Code::ResourceExhausted && refused.message().contains("1 a second for one identity"), "{refused}");
+    assert!(certificate(&running, None, Some(&held)).await.is_err(), "certificates count with tokens");
+    join(&running, "page").await;
+    assert!(audit(&running, "jwt.refused").await[0]["details"]["why"].as_str().unwrap().contains("for one identity"));
+    let (_, metrics) = http(&running, "GET", "/metrics", Some(&running.admin_token), "").await;
+    assert!(metrics.contains("taut_control_issued_total{kind=\"certificate\"} 2\n"), "{metrics}");
+    assert!(!metrics.contains("taut_control_issuance_limited_total{kind=\"jwt\"} 0\n"), "{metrics}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_pod_gets_in_by_its_service_account_token_as_istios_clients_ask() {
+    let (api, seen) = kubernetes::api_server("201 Created", kubernetes::vouches("system:serviceaccount:shop:reviews", &["istio-ca"])).await;
+    let wanted = Kubernetes { api: format!("http://{api}"), roots: None, token: None, audiences: vec!["istio-ca".to_owned()] };
+    let running = start(World::os(), Options { kubernetes: Some(wanted), ..options() }).await.unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    // Istio's agents name themselves in the request, and what node they are on beside it.
+    let ask = async |uri: &str, metadata: &[(&str, &str)]| {
+        let mut params = rcgen::CertificateParams::default();
+        params.subject_alt_names = vec![rcgen::SanType::URI(uri.try_into().unwrap())];
+        let csr = params.serialize_request(&key).unwrap().pem().unwrap();
+        let request = IstioCertificateRequest { csr, validity_duration: 86_400, metadata: Some(taut_wire::istio::metadata(metadata)) };
+        certificate_as(&running, request, &key, Some("eyJ.pod.token"), None).await
+    };
+    let held = ask("spiffe://cluster.local/ns/shop/sa/reviews", &[("NodeName", "a")]).await.unwrap();
+    assert_eq!(crate::serve::tls::identity_of(&held.0[0]).unwrap().to_string(), "spiffe://cluster.local/ns/shop/sa/reviews");
+    assert!(ask("spiffe://cluster.local/ns/shop/sa/admin", &[]).await.unwrap_err().message().contains("and the request is for"));
+    let node = ask("spiffe://cluster.local/ns/shop/sa/reviews", &[("ImpersonatedIdentity", "spiffe://cluster.local/ns/shop/sa/web")]).await;
+    assert!(node.unwrap_err().message().contains("nodes do not get certificates for their workloads"));
+    assert_eq!(seen.count.load(std::sync::atomic::Ordering::SeqCst), 1, "the answer is kept for a while");
+    assert_eq!(audit(&running, "certificate.issued").await[0]["details"]["by"], "service account token");
+    // Without an API server such a token proves nothing.
+    let other = up().await;
+    assert!(certificate(&other, Some("eyJ.pod.token"), None).await.unwrap_err().message().contains("--kube-api"));
+    other.stop().await;
     running.stop().await;
 }

@@ -1,7 +1,7 @@
 //! ServiceEntry and WorkloadEntry -> services and workloads.
 
 use super::api;
-use crate::registry::{AUTO_REGISTERED, PEER};
+use crate::registry::{AUTO_REGISTERED, IDENTITY, PEER};
 use crate::translate::core::{distribution, topology};
 use crate::translate::meaning::{Candidate, Meaning, Offer, OfferedPort, Target};
 use crate::translate::reader::{Reader, code};
@@ -27,7 +27,19 @@ pub fn workload_entry(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
     let health = if lost { Health::NotReady } else { health(reader) };
     let name = reader.object().name.clone();
     let candidate = candidate(reader, "spec", spec, &name, settings);
-    Meaning::Candidate(Candidate { workload: Workload { peer, health, ..candidate.workload }, ..candidate })
+    let identity = foreign_identity(reader, settings).unwrap_or_else(|| candidate.workload.identity.clone());
+    Meaning::Candidate(Candidate { workload: Workload { peer, health, identity, ..candidate.workload }, ..candidate })
+}
+
+/// Who a workload of another trust domain proves to be. Those of the own one are named by namespace and service account alone.
+fn foreign_identity(reader: &mut Reader<'_>, settings: &Settings) -> Option<Identity> {
+    let written = reader.annotation(IDENTITY)?.to_owned();
+    let read = Identity::parse(&written).map_err(|fault| fault.to_string());
+    let foreign = read.and_then(|identity| match identity.trust_domain == settings.trust_domain {
+        true => Err(format!("{written:?} is of this mesh's own trust domain: say it by the namespace and spec.serviceAccount")),
+        false => Ok(identity),
+    });
+    reader.taken(&format!("metadata.annotations.{IDENTITY}"), foreign)
 }
 
 #[derive(Default, serde::Deserialize)]

@@ -162,13 +162,13 @@ fn keys(reader: &mut Reader<'_>, settings: &Settings, at: &str, inline: Option<S
             reader.taken(&at, values::key_uri(&uri))?;
             let known = settings.keys.get(&uri).cloned().unwrap_or_default();
             if let Some(problem) = &known.problem {
-                let meanwhile = match known.keys {
+                let meanwhile = match known.text {
                     Some(_) => "the keys of the last good answer are used",
                     None => "until there are keys, requests with tokens of this issuer are refused",
                 };
                 reader.warn(code::KEYS_NOT_FETCHED, &at, format_args!("{problem}; {meanwhile}"));
             }
-            Some(TokenKeys::Fetched { uri, timeout, keys: known.keys })
+            Some(TokenKeys::Fetched { uri, timeout, keys: known.text })
         }
         (Some(_), Some(_)) => {
             reader.invalid(&format!("{at}.jwksUri"), "stands beside jwks, and the API allows one of the two");

@@ -1,6 +1,7 @@
 //! MeshSettings, and what of it is refused.
 
 use super::*;
+use crate::translate::Fetched;
 use std::time::Duration;
 use taut_model::destination::{Balancer, RetryBudget};
 use taut_model::settings::{MeshSettings, Outside};
@@ -92,4 +93,69 @@ fn what_has_no_meaning_is_refused_by_name() {
     let other = mesh("other", json!({}));
     let translation = translated(vec![other.clone()]);
     assert!(translation.settings.is_empty() && translation.idle[&other.reference()].contains("mesh"));
+}
+
+/// The bundle of some other trust domain, as PEM.
+fn bundle() -> String {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+}
+
+fn federated(federation: Value, keys: &[(&str, Fetched)]) -> Translation {
+    let keys = keys.iter().map(|(url, fetched)| ((*url).to_owned(), fetched.clone())).collect();
+    let settings = Settings { trust_domain: "mesh.local".to_owned(), keys: Arc::new(keys) };
+    translate(&[Arc::new(mesh("mesh", json!({"federation": federation})))], &settings)
+}
+
+#[test]
+fn other_trust_domains_are_believed_by_the_bundle_that_is_written_or_was_fetched() {
+    let written = federated(json!([{"trustDomain": "west.example", "bundle": bundle()}]), &[]);
+    assert_eq!((written.trust["west.example"].roots.len(), written.trust.len(), written.findings.len()), (1, 1, 0));
+    let url = "https://west.example/bundle";
+    let fetched = |text: Option<String>, problem: Option<&str>| {
+        let known = Fetched { text, problem: problem.map(str::to_owned) };
+        let translation = federated(json!([{"trustDomain": "west.example", "bundleUrl": url}]), &[(url, known)]);
+        assert_eq!(translation.bundle_urls.iter().collect::<Vec<_>>(), [url]);
+        let said = translation.findings.values().flatten().map(|problem| problem.message.clone()).collect::<String>();
+        (translation.trust.contains_key("west.example"), said)
+    };
+    assert_eq!(fetched(Some(bundle()), None), (true, String::new()));
+    let (believed, said) = fetched(Some(bundle()), Some("it hangs"));
+    assert!(believed && said.contains("it hangs; the last good bundle is used"), "{said}");
+    let (believed, said) = fetched(None, Some("it hangs"));
+    assert!(!believed && said.contains("nobody of it is believed"), "{said}");
+}
+
+#[test]
+fn a_federation_that_could_let_in_somebody_else_is_refused() {
+    let pem = bundle();
+    for (federation, why) in [
+        (json!([{"trustDomain": "mesh.local", "bundle": pem}]), "is this mesh's own"),
+        (json!([{"trustDomain": "West", "bundle": pem}]), "is no trust domain"),
+        (json!([{"trustDomain": "west.example", "bundle": pem}, {"trustDomain": "west.example", "bundle": pem}]), "named twice"),
+        (json!([{"trustDomain": "west.example"}]), "needs exactly one of"),
+        (json!([{"trustDomain": "west.example", "bundle": pem, "bundleUrl": "https://a/"}]), "needs exactly one of"),
+        (json!([{"trustDomain": "west.example", "bundleUrl": "http://a/"}]), "neither https"),
+        (json!([{"trustDomain": "west.example", "bundle": "hello"}]), "holds no X.509 authority"),
+    ] {
+        let translation = federated(federation.clone(), &[]);
+        let said = translation.findings.values().flatten().map(|problem| problem.to_string()).collect::<String>();
+        assert!(said.contains(why) && translation.trust.is_empty() && translation.settings.is_empty(), "{federation}: {said}");
+    }
+}
+
+#[test]
+fn a_workload_of_another_trust_domain_is_expected_to_prove_it() {
+    let entry = |identity: &str| {
+        let annotations = json!({"tautline.dev/peer": "10.0.0.7:15008", "tautline.dev/identity": identity});
+        let value = json!({"apiVersion": "networking.istio.io/v1", "kind": "WorkloadEntry",
+            "metadata": {"name": "a", "namespace": "shop", "annotations": annotations}, "spec": {"address": "10.0.0.7"}});
+        let settings = Settings { trust_domain: "mesh.local".to_owned(), ..Settings::default() };
+        let translation = translate(&[Arc::new(object(value))], &settings);
+        translation.workloads.values().next().map(|workload| workload.identity.to_string())
+    };
+    let west = "spiffe://west.example/ns/bank/sa/teller";
+    assert_eq!(entry(west).as_deref(), Some(west));
+    assert_eq!((entry("spiffe://mesh.local/ns/bank/sa/teller"), entry("teller")), (None, None));
 }
