@@ -16,6 +16,7 @@ mod get;
 mod kubeconfig;
 mod output;
 mod place;
+mod plaintext;
 mod plan;
 mod policy;
 mod profile;
