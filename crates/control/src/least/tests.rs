@@ -114,7 +114,10 @@ fn callers_that_were_seen_are_let_in_at_their_ports_and_others_are_told() {
         assert_eq!(policy["spec"]["rules"], rule, "no port of TCP, no method, no path: {policy:#}");
         let told = reviews.told();
         assert_eq!((&told["callers"][0]["carried"], &told["callers"][0]["workloads"]), (&json!(34), &json!(["default/page-v1"])), "{told:#}");
-        assert_eq!(told["refused"], json!([{"principal": "mesh.local/ns/default/sa/thief", "refused": 9, "last": "2026-01-01T00:00:00Z"}]));
+        assert_eq!(
+            told["refused"],
+            json!([{"principal": "mesh.local/ns/default/sa/thief", "refused": 9, "carried": 0, "last": "2026-01-01T00:00:00Z"}])
+        );
         assert_eq!(told["confidence"]["level"], "low", "a second is not a week");
         let read = read::json(policy.clone()).unwrap();
         assert!(crate::translate::admit(&read).is_empty());
