@@ -7,7 +7,7 @@ use crate::api::Api;
 use crate::apply::readings;
 use crate::output::Format;
 use crate::place::Place;
-use crate::trust::strict;
+use crate::plaintext;
 use crate::{Failure, Outcome};
 use report::{Finding, Report};
 use std::collections::BTreeMap;
@@ -96,8 +96,8 @@ pub async fn analyze(place: &Place, arguments: Arguments) -> Outcome {
 
 /// The mesh that runs, and what is seen of its traffic.
 async fn in_mesh(api: &Api) -> Outcome<(Vec<Arc<Object>>, Vec<Problem>)> {
-    let plaintext = strict::lately(api).await?.map(|report| strict::lines(&report)).unwrap_or_default();
-    Ok((mesh::objects(api).await?, plaintext.into_iter().map(seen_in_plain_text).collect()))
+    let lines = plaintext::lately(api).await?.map(|report| plaintext::lines(&report)).unwrap_or_default();
+    Ok((mesh::objects(api).await?, lines.into_iter().map(seen_in_plain_text).collect()))
 }
 
 fn seen_in_plain_text(line: String) -> Problem {

@@ -18,6 +18,7 @@ mod incidents;
 mod kubeconfig;
 mod output;
 mod place;
+mod plaintext;
 mod plan;
 mod policy;
 mod profile;

@@ -154,7 +154,7 @@ fn one(suggestion: &Value, window: &Value) -> Outcome<String> {
         let workloads = joined(&caller["workloads"]);
         let named = if workloads.is_empty() { String::new() } else { format!(" ({workloads})") };
         out += &comment(&format!(
-            "  {}{named}: {} requests or connections to {}, in {} hours, {} to {}",
+            "  {}{named}: {} requests or connections to {}, in {} h, {} to {}",
             text(&caller["principal"]),
             text(&caller["carried"]),
             joined(&caller["ports"]),
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(reading.objects.iter().map(|object| object.name.as_str()).collect::<Vec<_>>(), ["seen-callers-of-reviews"], "{text}");
         for line in [
             "# confidence low: 60 of 120 s are known (50.0 %), calls in 4 s; 100.0 % of callers' hours may be of callers that were not seen",
-            "#   m/ns/default/sa/page (default/page --- kind: Evil): 7 requests or connections to 9080, in 1 hours, a to b",
+            "#   m/ns/default/sa/page (default/page --- kind: Evil): 7 requests or connections to 9080, in 1 h, a to b",
             "# NO POLICY: 3 requests came in plain text",
             "# gap: 1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z: the proxy was away",
             "# WARNING: a -> b was carried and would be refused",

@@ -5,7 +5,7 @@ mod sidecars;
 use crate::Outcome;
 use crate::output::{self, Format};
 use crate::place::Place;
-use crate::trust::strict;
+use crate::plaintext;
 use serde_json::Value;
 use std::net::SocketAddr;
 
@@ -28,7 +28,7 @@ pub async fn status(place: &Place, arguments: Arguments) -> Outcome {
     }
     let api = place.api()?;
     let mut status = api.get("/taut/v1/status").await?.good()?;
-    if let Some(report) = strict::lately(&api).await? {
+    if let Some(report) = plaintext::lately(&api).await? {
         status["plaintext"] = report["plaintext"].clone();
     }
     match arguments.output {
@@ -80,10 +80,10 @@ fn render(status: &Value) -> String {
         proxies.len(),
         text(&status["controlPlaneVersion"])
     );
-    let plaintext = strict::lines(status);
-    if !plaintext.is_empty() {
+    let lines = plaintext::lines(status);
+    if !lines.is_empty() {
         out += "plain text in the last hour (`taut trust strict --dry-run` says what would break without):\n";
-        out += &plaintext.iter().map(|line| format!("  {line}\n")).collect::<String>();
+        out += &lines.iter().map(|line| format!("  {line}\n")).collect::<String>();
         out += "\n";
     }
     if proxies.is_empty() {

@@ -1,6 +1,6 @@
 //! `taut trust`: whom the mesh believes, who holds what, replacing the root, and revoking certificates. Demanding mutual TLS is in `strict`.
 
-pub mod strict;
+mod strict;
 
 use crate::api::Api;
 use crate::duration::duration;

@@ -2,6 +2,7 @@
 
 use crate::api::{Api, collection, shown};
 use crate::apply::unknown_kind;
+use crate::duration::duration;
 use crate::output;
 use crate::place::Place;
 use crate::{Failure, Outcome};

@@ -1,6 +1,7 @@
 //! Live upgrade with real processes: a new `taut-proxy` takes over from the one that runs, under load, and nobody notices.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+#[allow(dead_code, reason = "other tests use the rest")]
 mod load;
 mod support;
 

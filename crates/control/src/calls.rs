@@ -7,8 +7,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use taut_model::signal::{Edge, Party, Protocol, Reporter, Second, Security, Signals, UNKNOWN};
 
-/// Steps into which a window is cut at most: when a call was seen is known as finely as they are.
-const MOST_STEPS: Second = 1500;
+/// Steps into which a window is cut at most: when a call was seen is known as finely as they are, and the finer the more there is to read.
+pub const FINE: Second = 1500;
+pub const COARSE: Second = 60;
 /// As the store keeps time: seconds, tens of seconds, minutes, hours.
 const STEPS: [Second; 4] = [1, 10, 60, 3600];
 pub const HOUR: Second = 3600;
@@ -76,13 +77,14 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Reads the newest `length` seconds. `namespace`: of the caller, the service or the destination. May read from disk.
-    pub fn read(store: &Store, length: Second, namespace: Option<&str>, now: Second) -> Self {
+    /// Reads the newest `length` seconds in so many steps at most. `namespace`: of the caller, the service or the destination. May read
+    /// from disk.
+    pub fn read(store: &Store, length: Second, most_steps: Second, namespace: Option<&str>, now: Second) -> Self {
         let latest = if store.latest() > 0 { store.latest() } else { now };
         let start = (latest + 1).saturating_sub(length);
         let known_from = store.oldest().unwrap_or(latest + 1).max(start);
         let finest = store.finest_at(known_from);
-        let step = STEPS.into_iter().find(|step| *step >= finest && length.div_ceil(*step) <= MOST_STEPS).unwrap_or(HOUR);
+        let step = STEPS.into_iter().find(|step| *step >= finest && length.div_ceil(*step) <= most_steps).unwrap_or(HOUR);
         let first = known_from / step * step;
         let steps = usize::try_from(step).unwrap_or(1);
         let windows: Vec<Range<Second>> = (first..latest + 1).step_by(steps).map(|from| from..from + step).collect();

@@ -5,6 +5,7 @@ use crate::api::Api;
 use crate::apply::{How, apply_all};
 use crate::edges::parameters;
 use crate::output::{self, Format};
+use crate::plaintext::from;
 use crate::{Failure, Outcome};
 use serde_json::Value;
 use std::io::{BufRead, IsTerminal, Write};
@@ -38,7 +39,7 @@ pub struct Arguments {
     /// Do not ask
     #[arg(short, long, conflicts_with = "dry_run")]
     yes: bool,
-    /// Do it though flows break
+    /// Do it though flows break, and take over fields that another manager owns
     #[arg(long, conflicts_with = "dry_run")]
     force: bool,
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
@@ -66,8 +67,10 @@ pub async fn strict(api: &Api, arguments: Arguments) -> Outcome<ExitCode> {
     if !arguments.yes && !agreed()? {
         return Err(Failure::no("nothing was changed"));
     }
-    let objects = objects(&report)?;
-    apply_all(api, &objects, &How { namespace: None, dry_run: false, force_conflicts: false, wait: Some(LIVE_IN) }).await?;
+    // One after the other, each everywhere before the next: the demand comes last, and must not overtake what is excepted from it.
+    for object in objects(&report)? {
+        apply_all(api, &[object], &How { namespace: None, dry_run: false, force_conflicts: arguments.force, wait: Some(LIVE_IN) }).await?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -141,26 +144,6 @@ fn plaintext(rows: &[Value]) -> String {
     };
     let table = output::table(&["", "from", "to", "service", "carried", "last", "then"], rows.iter().map(row));
     table.lines().map(|line| format!("# {line}\n")).collect()
-}
-
-/// Who it is that sends plain text.
-pub fn from(row: &Value) -> String {
-    if row["from"].is_null() { "(no proxy)".to_owned() } else { text(&row["from"]) }
-}
-
-/// What was carried in plain text in the last hour; `None` where the control plane does not say.
-pub async fn lately(api: &Api) -> Outcome<Option<Value>> {
-    let answer = api.get("/taut/v1/trust/plaintext?since=1h").await?;
-    Ok(answer.status.is_success().then_some(answer.value))
-}
-
-/// A line for each flow of that.
-pub fn lines(report: &Value) -> Vec<String> {
-    let line = |row: &Value| {
-        let (to, service) = (text(&row["to"]), text(&row["service"]));
-        format!("{} -> {to} ({service}): {} requests or connections, the last at {}", from(row), text(&row["carried"]), text(&row["last"]))
-    };
-    list(&report["plaintext"]).iter().map(line).collect()
 }
 
 #[cfg(test)]

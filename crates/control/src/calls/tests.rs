@@ -34,11 +34,11 @@ pub(crate) fn denied(count: u64, status: u16) -> Signals {
     Signals { requests: if status > 0 { count } else { 0 }, outcomes, ..Signals::default() }
 }
 
-/// What one edge carried.
-type Carried = (Arc<Edge>, Signals);
+/// What was heard of an edge.
+pub(crate) type Heard = (Arc<Edge>, Signals);
 
 /// Each as one second's report of one proxy.
-pub(crate) fn store(seconds: &[(Second, Vec<Carried>)]) -> Store {
+pub(crate) fn store(seconds: &[(Second, Vec<Heard>)]) -> Store {
     let store = Store::in_memory(Limits::default());
     for (sequence, (second, entries)) in (1..).zip(seconds) {
         let batch = Batch { proxy: "default/page-v1".into(), epoch: 1, sequence, second: *second, entries: entries.clone(), lost: 0, last: false };
@@ -81,7 +81,7 @@ fn what_was_carried_and_refused_is_told_apart_with_its_first_and_last_second() {
             ],
         ),
     ]);
-    let calls = Calls::read(&store, 600, None, NOW);
+    let calls = Calls::read(&store, 600, FINE, None, NOW);
     assert_eq!((calls.step, calls.window.end - calls.window.start), (1, 600));
     let page = &of(&calls, "page-v1").seen;
     assert_eq!((page.carried, page.refused, page.first, page.last, page.seconds, page.hours.len()), (6, 2, NOW, NOW + 7, 2, 1));
@@ -99,7 +99,7 @@ fn a_day_is_cut_into_minutes_and_hours_are_counted() {
     let page = || edge(party("page-v1"), "reviews", "reviews-v1", Protocol::Http, Reporter::Source, Security::MutualTls);
     let store =
         store(&[(NOW - 3 * HOUR, vec![(page(), requests(1))]), (NOW - HOUR, vec![(page(), requests(1))]), (NOW, vec![(page(), requests(1))])]);
-    let calls = Calls::read(&store, 24 * HOUR, None, NOW);
+    let calls = Calls::read(&store, 24 * HOUR, FINE, None, NOW);
     let seen = &of(&calls, "page-v1").seen;
     assert_eq!((calls.step, seen.carried, seen.hours.len()), (60, 3, 3), "{seen:?}");
     assert_eq!(calls.known_from, NOW - 3 * HOUR);

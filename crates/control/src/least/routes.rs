@@ -4,7 +4,7 @@ use super::strict::{self, lately, report};
 use super::suggest::{Suggestion, Wanted, suggest};
 use super::{Check, manifests, window};
 use crate::access::Visitor;
-use crate::calls::{self, Calls, HOUR};
+use crate::calls::{self, Calls, FINE, HOUR};
 use crate::proposal::{Caller, Pair, Proposals};
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
@@ -67,7 +67,7 @@ async fn suggestions(State(proposals): State<Proposals>, _: Visitor, Query(asked
         let published = proposals.published.borrow().clone();
         let namespace = asked.namespace().unwrap_or("default");
         let since = asked.since()?.unwrap_or(SINCE);
-        let calls = Calls::read(&proposals.signals, since, Some(namespace), proposals.world.second());
+        let calls = Calls::read(&proposals.signals, since, FINE, Some(namespace), proposals.world.second());
         let service = asked.service.as_deref().filter(|name| !name.is_empty());
         let found = suggest(&Wanted { published: &published, calls: &calls, namespace, service });
         if let (Some(service), []) = (service, &found[..]) {

@@ -3,7 +3,7 @@
 use super::plain::{Plain, plain};
 use super::selector::{Group, groups, selector};
 use super::{Check, manifests, window};
-use crate::calls::{Calls, HOUR};
+use crate::calls::{COARSE, Calls, FINE, HOUR};
 use crate::proposal::{Caller, Pair, Proposals};
 use crate::publish::Published;
 use serde_json::{Value, json};
@@ -27,14 +27,14 @@ pub struct Wanted<'a> {
 /// A service that is excepted is not there, or its workloads cannot be selected.
 pub fn report(proposals: &Proposals, wanted: &Wanted<'_>) -> Result<Value, String> {
     let published = proposals.published.borrow().clone();
-    let calls = Calls::read(&proposals.signals, wanted.since, wanted.namespace, proposals.world.second());
+    let calls = Calls::read(&proposals.signals, wanted.since, FINE, wanted.namespace, proposals.world.second());
     let concerned: BTreeSet<&str> = concerned(&published, wanted.namespace).map(|workload| workload.uid.as_str()).collect();
     let with_proxy = |uid: &str| published.translation.workloads.get(uid).is_some_and(|workload| workload.peer.is_some());
     let plain = plain(&calls, |to| concerned.contains(to) && with_proxy(to));
-    let mut objects = vec![demand(&published, wanted.namespace)];
-    for service in wanted.except {
-        objects.push(exception(&published, wanted.namespace, service)?);
-    }
+    // Exceptions first: between the two, what is excepted would be refused.
+    let exceptions = wanted.except.iter().map(|service| exception(&published, wanted.namespace, service));
+    let mut objects = exceptions.collect::<Result<Vec<Value>, String>>()?;
+    objects.push(demand(&published, wanted.namespace));
     let pairs: Vec<Pair> = plain.iter().map(pair).collect();
     let proposal = proposals.judge(&manifests(&objects), "strict.yaml", "taut", &pairs);
     let verbs: Vec<&str> = proposal.changes.iter().map(|change| change.verb).collect();
@@ -55,7 +55,7 @@ pub fn report(proposals: &Proposals, wanted: &Wanted<'_>) -> Result<Value, Strin
 /// What was carried in plain text lately, for those who look at the state of the mesh.
 pub fn lately(proposals: &Proposals, namespace: Option<&str>, since: Option<Second>) -> Value {
     let published = proposals.published.borrow().clone();
-    let calls = Calls::read(&proposals.signals, since.unwrap_or(HOUR), namespace, proposals.world.second());
+    let calls = Calls::read(&proposals.signals, since.unwrap_or(HOUR), COARSE, namespace, proposals.world.second());
     let in_mesh = |to: &str| published.translation.workloads.get(to).is_some_and(|workload| workload.peer.is_some());
     json!({"window": window(&calls), "plaintext": plain(&calls, in_mesh).iter().map(Plain::told).collect::<Vec<_>>()})
 }

@@ -85,7 +85,10 @@ fn one<'a>(wanted: &Wanted<'a>, group: Group<'a>) -> Suggestion<'a> {
     }
     let rules = selector.filter(|_| withheld.is_empty() && !callers.is_empty());
     let policy = rules.map(|labels| policy(wanted, &group.name, &labels, &callers, &confidence));
-    let notes = notes(wanted, &group, &callers);
+    let mut notes = notes(wanted, &group, &callers);
+    if [callers.len(), refused.len(), claimed.len(), plain.len()] == [0; 4] {
+        notes.push("nobody was seen calling it, which is no proof that nobody does: no policy is written".to_owned());
+    }
     Suggestion { group, callers, refused, claimed, plain, policy, withheld, notes, confidence }
 }
 
@@ -170,9 +173,6 @@ fn word(confidence: &Confidence) -> String {
 /// What cannot be known, and what else counts.
 fn notes(wanted: &Wanted<'_>, group: &Group<'_>, callers: &BTreeMap<String, Caller>) -> Vec<String> {
     let mut notes = Vec::new();
-    if callers.is_empty() {
-        notes.push("nobody was seen calling it, which is no proof that nobody does: no policy is written".to_owned());
-    }
     if wanted.calls.crowded > 0 {
         notes.push(format!("{} requests are of callers that found no room to be told apart: some may be missing here", wanted.calls.crowded));
     }

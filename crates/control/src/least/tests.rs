@@ -3,8 +3,8 @@
 use super::strict::{Wanted as Strict, lately, report};
 use super::suggest::{Suggestion, Wanted, suggest};
 use super::*;
-use crate::calls::HOUR;
-use crate::calls::tests::{NOW, denied, edge, party, requests, store};
+use crate::calls::tests::{Heard, NOW, denied, edge, party, requests, store};
+use crate::calls::{FINE, HOUR};
 use crate::proposal::Proposals;
 use crate::proxies::Proxies;
 use crate::publish::{Published, Publisher};
@@ -13,7 +13,7 @@ use crate::translate::Settings;
 use crate::world::World;
 use std::sync::Arc;
 use taut_model::read;
-use taut_model::signal::{Edge, Party, Protocol, Reporter, Second, Security, Signals};
+use taut_model::signal::{Party, Protocol, Reporter, Second, Security, Signals};
 
 const MESH: &str = "
 apiVersion: v1
@@ -57,8 +57,6 @@ metadata: {name: old-v1, namespace: default}
 spec: {address: 127.0.0.5, labels: {app: old}, serviceAccount: old}
 ";
 
-type Heard = (Arc<Edge>, Signals);
-
 /// As both proxies tell it.
 fn called(from: &str, service: &str, to: &str, signals: Signals) -> [Heard; 2] {
     [Reporter::Source, Reporter::Destination].map(|reporter| told(from, service, to, reporter, signals.clone()))
@@ -89,7 +87,7 @@ fn proposals(more: &str, heard: Vec<Heard>) -> Proposals {
 
 fn with_suggestions(proposals: &Proposals, look: impl FnOnce(&[Suggestion<'_>])) {
     let published: Arc<Published> = proposals.published.borrow().clone();
-    let calls = Calls::read(&proposals.signals, HOUR, Some("default"), NOW);
+    let calls = Calls::read(&proposals.signals, HOUR, FINE, Some("default"), NOW);
     look(&suggest(&Wanted { published: &published, calls: &calls, namespace: "default", service: None }));
 }
 
@@ -116,7 +114,10 @@ fn callers_that_were_seen_are_let_in_at_their_ports_and_others_are_told() {
         assert_eq!(policy["spec"]["rules"], rule, "no port of TCP, no method, no path: {policy:#}");
         let told = reviews.told();
         assert_eq!((&told["callers"][0]["carried"], &told["callers"][0]["workloads"]), (&json!(34), &json!(["default/page-v1"])), "{told:#}");
-        assert_eq!(told["refused"], json!([{"principal": "mesh.local/ns/default/sa/thief", "refused": 9, "last": "2026-01-01T00:00:00Z"}]));
+        assert_eq!(
+            told["refused"],
+            json!([{"principal": "mesh.local/ns/default/sa/thief", "refused": 9, "carried": 0, "last": "2026-01-01T00:00:00Z"}])
+        );
         assert_eq!(told["confidence"]["level"], "low", "a second is not a week");
         let read = read::json(policy.clone()).unwrap();
         assert!(crate::translate::admit(&read).is_empty());
@@ -198,7 +199,7 @@ fn strict_names_who_would_break_and_an_exception_mends_it() {
     let mended = strict(&proposals, &["page"], HOUR).unwrap();
     assert_eq!((&mended["breaks"], &mended["safe"], &mended["changes"]), (&json!(0), &json!(true), &json!(true)), "{mended:#}");
     let names: Vec<&str> = mended["objects"].as_array().unwrap().iter().filter_map(|object| object["metadata"]["name"].as_str()).collect();
-    assert_eq!(names, ["default", "plain-text-to-page"]);
+    assert_eq!(names, ["plain-text-to-page", "default"], "in the order in which they have to come");
     assert!(strict(&proposals, &["nosuch"], HOUR).unwrap_err().contains("there are page, reviews"));
     assert_eq!(lately(&proposals, None, None)["plaintext"][0]["to"], "default/page-v1");
 }
