@@ -32,6 +32,7 @@ export const PLURALS: Record<string, [string, string]> = {
   ServiceEntry: ['networking.istio.io/v1', 'serviceentries'],
   AuthorizationPolicy: ['security.istio.io/v1', 'authorizationpolicies'],
   PeerAuthentication: ['security.istio.io/v1', 'peerauthentications'],
+  ServiceLevelObjective: ['tautline.dev/v1alpha1', 'servicelevelobjectives'],
   HTTPRoute: ['gateway.networking.k8s.io/v1', 'httproutes'],
 };
 

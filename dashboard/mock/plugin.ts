@@ -1,9 +1,10 @@
-/** Answers for the dashboard in development, in place of a control plane. `TAUT_MOCK` picks the mesh: shop, large, empty or locked. */
+/** Answers for the dashboard in development, in place of a control plane. `TAUT_MOCK` picks the mesh: shop, large, empty, locked or old. */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Plugin } from 'vite';
 import { seconds } from '../src/text/time.ts';
 import { Answers, discovery } from './answers.ts';
+import { Insight } from './insight.ts';
 import { Objects, PLURALS, SEED } from './objects.ts';
 import { large, shop, type Mesh } from './topology.ts';
 
@@ -12,9 +13,15 @@ const POLICY =
 
 type Answer = { status?: number; body: unknown };
 
+function found(body: unknown, path: string): Answer {
+  return body === undefined || body === null ? { status: 404, body: { error: `there is nothing at ${path}` } } : { body };
+}
+
 class Mock {
   private readonly store: Objects;
   private readonly answers: Answers;
+  /** An old control plane has none. */
+  private readonly insight: Insight | null;
   private signedIn: boolean;
 
   constructor(which: string) {
@@ -27,6 +34,7 @@ class Mock {
       );
     }
     this.answers = new Answers(mesh, this.store);
+    this.insight = which === 'old' ? null : new Insight(mesh);
     this.signedIn = which !== 'locked';
   }
 
@@ -51,6 +59,10 @@ class Mock {
         return { body: this.answers.status() };
       case '/taut/v1/changes':
         return { body: { changes: [...this.store.changes].reverse() } };
+      case '/taut/v1/incidents':
+        return found(this.insight?.incidents(given('state')), path);
+      case '/taut/v1/objectives':
+        return found(this.insight?.objectives(), path);
       case '/taut/v1/plan':
         return this.plan(body);
       case '/taut/v1/why': {
@@ -90,11 +102,13 @@ class Mock {
       .split('/')
       .filter((part) => part !== '')
       .map(decodeURIComponent);
-    const missing: Answer = { status: 404, body: { error: `there is nothing at ${path}` } };
+    const missing = found(null, path);
     if (path.startsWith('/taut/v1/services/')) {
       const detail = this.answers.service(parts[3] ?? '', parts[4] ?? '');
       return detail === null ? { status: 404, body: { error: `there is no service ${parts[3]}/${parts[4]}` } } : { body: detail };
     }
+    if (path.startsWith('/taut/v1/incidents/')) return found(this.insight?.incident(parts[3] ?? ''), path);
+    if (path.startsWith('/taut/v1/forecast/')) return found(this.insight?.forecast(parts[3] ?? '', parts[4] ?? ''), path);
     if (path.startsWith('/taut/v1/why/')) return { body: this.answers.happened(parts[3] ?? '') };
     if (path.startsWith('/taut/v1/changes/')) {
       const generation = Number(parts[3]);

@@ -1,8 +1,10 @@
 /**
- * Clicks through a bookstore under traffic: a canary shift seen on the map, a denial explained, a rollback done; then pictures of
- * every page. `node test/demo.mjs URL DIRECTORY`, where URL carries the token. Fails on any complaint of a page.
+ * Clicks through a bookstore under traffic: a canary shift seen on the map, a denial explained, a rollback done, an incident followed to
+ * its evidence; then pictures of every page. `node test/demo.mjs URL DIRECTORY`, where URL carries the token. The incident is made by
+ * `$TAUT demo break`, and left out without TAUT. Fails on any complaint of a page.
  */
 
+import { execFileSync } from 'node:child_process';
 import { check, open } from './browser.mjs';
 import { shots } from './shots.mjs';
 
@@ -66,6 +68,9 @@ const origin = new URL(url).origin;
 const chromium = await open();
 /** Above what a busy machine takes to move traffic and to show it. */
 const PATIENCE = 40_000;
+/** What an incident takes to close: it must be calm for a while, longer after each relapse. */
+const CALM = 150_000;
+const taut = process.env['TAUT'];
 
 /** @param {string} line */
 const say = (line) => console.log(line);
@@ -185,6 +190,69 @@ async function rollback(page) {
   say('after the rollback ratings answers again');
 }
 
+/** Nothing is wrong: the badge is gone from the navigation. @param {Page} page */
+async function calm(page) {
+  await go(page, '/incidents');
+  await page.locator('[data-testid="open-count"]').getByText('0 open').waitFor({ timeout: CALM });
+  await page.locator('[data-testid="badge"]').waitFor({ state: 'detached' });
+}
+
+/** @param {Page} page @param {string} program */
+async function incident(page, program) {
+  await calm(page);
+  execFileSync(program, ['demo', 'break', 'ratings']);
+  const began = Date.now();
+  const card = page.locator('[data-testid="incident"]').filter({ hasText: 'ratings' }).first();
+  await card.waitFor({ timeout: PATIENCE });
+  say(`an incident that names ratings is on screen ${((Date.now() - began) / 1000).toFixed(1)} s after ratings broke`);
+  await page.locator('[data-testid="badge"]').waitFor();
+
+  await card.getByRole('link').click();
+  const causes = page.locator('[data-testid="causes"]');
+  await causes
+    .getByRole('link', { name: /^ratings/ })
+    .first()
+    .waitFor({ timeout: PATIENCE });
+  await causes.locator('button.cite').first().click();
+  await causes.locator('li.picked').waitFor();
+  check(/evidence=0\.\d/.test(page.url()), 'the evidence is not in the address');
+  await page.locator('[data-testid="timeline"]').getByText('Noticed').first().waitFor();
+  await page.waitForFunction(() => document.querySelectorAll('.charts canvas').length > 0);
+  const id = new URL(page.url()).hash.split('/')[2]?.split('?')[0] ?? '';
+  say(`its first cause is ratings, with evidence, charts and a timeline: ${id}`);
+  await page.screenshot({ path: `${directory}/incident.png` });
+
+  await page.getByRole('link', { name: 'On the map' }).click();
+  await page.waitForSelector('canvas');
+  await page.locator('aside [data-testid="incident-link"]').waitFor();
+  await page.screenshot({ path: `${directory}/incident-map.png` });
+
+  execFileSync(program, ['demo', 'repair']);
+  const repaired = Date.now();
+  await calm(page);
+  say(`it closed by itself ${((Date.now() - repaired) / 1000).toFixed(1)} s after the repair`);
+  await page.getByRole('heading', { name: 'Closed' }).waitFor();
+  return id;
+}
+
+/** An objective written from the example on the page of objectives. @param {Page} page */
+async function objective(page) {
+  await go(page, '/objectives');
+  await page.getByRole('link', { name: 'Write one from this' }).click();
+  await page
+    .getByText(/would change/)
+    .first()
+    .waitFor();
+  await page.getByRole('button', { name: 'Apply' }).click();
+  await page.getByText(/^Applied \d/).waitFor();
+  await go(page, '/objectives');
+  await page.getByRole('link', { name: 'reviews' }).first().waitFor({ timeout: PATIENCE });
+  say('an objective written from the example is measured');
+}
+
+/** Whether the control plane has a route. @param {Page} page @param {string} path */
+const has = (page, path) => page.evaluate(async (one) => (await fetch(one)).status !== 404, path);
+
 try {
   const page = await chromium.page({ width: 1280, height: 800 });
   const began = Date.now();
@@ -199,6 +267,8 @@ try {
   await denial(page);
   await page.setViewportSize({ width: 1280, height: 800 });
   await rollback(page);
+  const broke = taut === undefined ? null : await incident(page, taut);
+  if (await has(page, '/taut/v1/objectives')) await objective(page);
   const cookies = await page.context().cookies();
   await shots(
     chromium,
@@ -207,6 +277,9 @@ try {
     [
       ['map', '/map'],
       ['map-service', '/map?sel=default%2Freviews'],
+      ['incidents', '/incidents'],
+      .../** @type {[string, string][]} */ (broke === null ? [] : [['incident', `/incidents/${broke}`]]),
+      ['objectives', '/objectives'],
       ['services', '/services'],
       ['service', '/services/default/ratings'],
       ['security', '/security'],

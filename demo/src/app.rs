@@ -1,6 +1,7 @@
 //! Which service a process is, and how it starts. The parts of the bookstore differ only in what `route` answers.
 
-use crate::{client::Upstreams, details, productpage, ratings, reviews, server, store};
+use crate::trouble::Faults;
+use crate::{books, client::Upstreams, details, productpage, ratings, reviews, server, store};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,10 +17,12 @@ pub enum Role {
     Reviews,
     Ratings,
     Store,
+    /// A catalogue on the internet, for what stands outside of the mesh.
+    Books,
 }
 
 impl Role {
-    pub const ALL: [Self; 5] = [Self::ProductPage, Self::Details, Self::Reviews, Self::Ratings, Self::Store];
+    pub const ALL: [Self; 6] = [Self::ProductPage, Self::Details, Self::Reviews, Self::Ratings, Self::Store, Self::Books];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -28,6 +31,7 @@ impl Role {
             Self::Reviews => "reviews",
             Self::Ratings => "ratings",
             Self::Store => "store",
+            Self::Books => "books",
         }
     }
 
@@ -47,13 +51,14 @@ pub struct App {
     /// Where it listens, on the ports above.
     pub address: IpAddr,
     pub upstreams: Upstreams,
+    pub faults: Faults,
 }
 
 impl App {
-    /// Reads what it needs of its surroundings the way any application does: `HTTP_PROXY` and `STORE_ADDRESS`.
-    pub fn from_environment(role: Role, version: &str, address: IpAddr) -> Result<Self, String> {
-        let upstreams = Upstreams::from_environment()?;
-        Ok(Self { role, version: version.to_owned(), instance: format!("{}-{version}", role.name()), address, upstreams })
+    /// Reads what it needs of its surroundings the way any application does: `HTTP_PROXY`, `STORE_ADDRESS` and `BOOKS`.
+    pub fn from_environment(role: Role, version: &str, address: IpAddr, faults: Faults) -> Result<Self, String> {
+        let upstreams = Upstreams::from_environment(role.name())?;
+        Ok(Self { role, version: version.to_owned(), instance: format!("{}-{version}", role.name()), address, upstreams, faults })
     }
 
     /// Serves until the process is told to stop.
@@ -62,11 +67,14 @@ impl App {
         let http = SocketAddr::new(app.address, HTTP_PORT);
         let work = async {
             match app.role {
-                Role::Store => store::serve(SocketAddr::new(app.address, STORE_PORT)).await,
-                Role::Details => tokio::try_join!(server::http(http, details::Details::new(&app)), details::serve_stock(&app)).map(|_| ()),
-                Role::Reviews => server::http(http, reviews::Reviews::new(&app)).await,
-                Role::Ratings => server::http(http, ratings::Ratings::new(&app)).await,
-                Role::ProductPage => server::http(http, productpage::ProductPage::new(&app)).await,
+                Role::Store => store::serve(SocketAddr::new(app.address, STORE_PORT), &app.faults).await,
+                Role::Details => {
+                    tokio::try_join!(server::http(http, details::Details::new(&app), &app.faults), details::serve_stock(&app)).map(|_| ())
+                }
+                Role::Reviews => server::http(http, reviews::Reviews::new(&app), &app.faults).await,
+                Role::Ratings => server::http(http, ratings::Ratings::new(&app), &app.faults).await,
+                Role::ProductPage => server::http(http, productpage::ProductPage::new(&app), &app.faults).await,
+                Role::Books => server::http(http, books::Books::new(), &app.faults).await,
             }
         };
         tokio::select! {

@@ -19,6 +19,10 @@ pub struct Upstreams {
     pub proxy: Option<String>,
     /// `host:port` of the store.
     pub store: String,
+    /// `http://host:port` of the catalogue of books, if there is one.
+    pub books: Option<String>,
+    /// Who asks, as `user-agent`.
+    name: &'static str,
     idle: Idle,
 }
 
@@ -31,11 +35,11 @@ pub struct Reply {
 }
 
 impl Upstreams {
-    pub fn new(proxy: Option<String>, store: String) -> Self {
-        Self { proxy, store, idle: Idle::default() }
+    pub fn new(name: &'static str, proxy: Option<String>, store: String, books: Option<String>) -> Self {
+        Self { proxy, store, books, name, idle: Idle::default() }
     }
 
-    pub fn from_environment() -> Result<Self, String> {
+    pub fn from_environment(name: &'static str) -> Result<Self, String> {
         let proxy = std::env::var("HTTP_PROXY").or_else(|_| std::env::var("http_proxy")).ok().filter(|p| !p.is_empty());
         let proxy = match proxy {
             None => None,
@@ -44,7 +48,9 @@ impl Upstreams {
                 Some(authority.trim_end_matches('/').to_owned())
             }
         };
-        Ok(Self::new(proxy, std::env::var("STORE_ADDRESS").unwrap_or_else(|_| "store:7000".to_owned())))
+        let store = std::env::var("STORE_ADDRESS").unwrap_or_else(|_| "store:7000".to_owned());
+        let books = std::env::var("BOOKS").ok().filter(|url| !url.is_empty());
+        Ok(Self::new(name, proxy, store, books))
     }
 
     /// `GET http://host:port/path`, the caller's trace headers passed on. An idle connection that turns out to be closed
@@ -72,7 +78,7 @@ impl Upstreams {
                 Some(_) => uri.clone(),
                 None => uri.path_and_query().map_or("/".parse(), |p| p.as_str().parse()).map_err(|e| format!("{url}: {e}"))?,
             };
-            let mut request = Request::get(target).header(header::HOST, &authority);
+            let mut request = Request::get(target).header(header::HOST, &authority).header(header::USER_AGENT, self.name);
             for name in PASSED_ON {
                 if let Some(value) = passed.get(name) {
                     request = request.header(name, value);

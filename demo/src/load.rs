@@ -1,4 +1,4 @@
-//! Steady traffic: so many page views a second, on a schedule that does not wait for slow answers.
+//! Steady traffic: so many visits a second, on a schedule that does not wait for slow answers.
 
 use crate::client::Upstreams;
 use http::{HeaderMap, HeaderValue};
@@ -14,14 +14,17 @@ pub struct Seen {
     pub bad: AtomicU64,
 }
 
-/// Asks `url` `rate` times a second until `stop`. Every tenth visitor is `jason`, so that rules on the user show. At most 256 requests are
+/// What visitors ask for, in turn: people open the page, programs ask for the stars alone.
+const VISITS: [&str; 5] = ["/productpage", "/productpage", "/productpage", "/api/v1/products/0/ratings", "/productpage"];
+
+/// Visits `site` `rate` times a second until `stop`. Every tenth visitor is `jason`, so that rules on the user show. At most 256 requests are
 /// open at a time: beyond that a request counts as bad without being sent, so a stuck mesh is not buried.
-pub async fn run(url: String, rate: f64, seen: Arc<Seen>, stop: impl Future<Output = ()>) {
-    let client = Upstreams::new(None, String::new());
+pub async fn run(site: String, rate: f64, seen: Arc<Seen>, stop: impl Future<Output = ()>) {
+    let client = Upstreams::new("visitor", None, String::new(), None);
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate.clamp(0.1, 10_000.0)));
     let open = Arc::new(tokio::sync::Semaphore::new(256));
     let mut stop = std::pin::pin!(stop);
-    for turn in 0u64.. {
+    for (turn, path) in VISITS.iter().cycle().enumerate() {
         tokio::select! {
             biased;
             () = &mut stop => return,
@@ -32,7 +35,7 @@ pub async fn run(url: String, rate: f64, seen: Arc<Seen>, stop: impl Future<Outp
             seen.bad.fetch_add(1, Ordering::Relaxed);
             continue;
         };
-        let (client, url, seen) = (client.clone(), url.clone(), seen.clone());
+        let (client, url, seen) = (client.clone(), format!("{site}{path}"), seen.clone());
         tokio::spawn(async move {
             let mut headers = HeaderMap::new();
             if turn % 10 == 9 {

@@ -1,5 +1,7 @@
 //! The gRPC half of `details`: its server and productpage's client of it.
 
+use crate::trouble::{Fate, Faults};
+use http::HeaderMap;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio_stream::{Stream, StreamExt};
@@ -10,6 +12,7 @@ pub use crate::generated::bookstore::{StockReply, StockRequest, stock_client::St
 
 pub struct StockService {
     pub version: String,
+    pub faults: Faults,
 }
 
 impl StockService {
@@ -23,7 +26,11 @@ impl Stock for StockService {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<StockReply, Status>> + Send>>;
 
     async fn get(&self, request: Request<StockRequest>) -> Result<Response<StockReply>, Status> {
-        Ok(Response::new(self.reply(request.into_inner().book)))
+        let (fate, _place) = self.faults.suffer(&HeaderMap::new(), "/bookstore.Stock/Get").await;
+        match fate {
+            Fate::Served { .. } => Ok(Response::new(self.reply(request.into_inner().book))),
+            Fate::Cut | Fate::Answered(_) => Err(Status::internal("broken on purpose")),
+        }
     }
 
     async fn watch(&self, request: Request<StockRequest>) -> Result<Response<Self::WatchStream>, Status> {

@@ -78,6 +78,17 @@ enum Bench {
     Overload(bench::overload::Options),
     /// The control plane's store of signals: an hour of a large mesh, then a million distinct edges
     Signals(bench::signals::Options),
+    /// What the mesh makes of its signals: incidents, causes, forecasts
+    Insight {
+        #[command(subcommand)]
+        what: Insight,
+    },
+}
+
+#[derive(Subcommand)]
+enum Insight {
+    /// The bookstore under faults and benign changes, live, through real proxies: time to detect, causes, false incidents
+    Faultlab(bench::faultlab::Options),
 }
 
 fn main() -> ExitCode {
@@ -91,6 +102,7 @@ fn main() -> ExitCode {
         Chore::Bench { what: Bench::Plan(options) } => bench::plan::run(&options),
         Chore::Bench { what: Bench::Overload(options) } => bench::overload::run(&options),
         Chore::Bench { what: Bench::Signals(options) } => bench::signals::run(&options),
+        Chore::Bench { what: Bench::Insight { what: Insight::Faultlab(options) } } => bench::faultlab::run(&options),
         Chore::Pgo => pgo::run(),
         Chore::Fuzz { target, seconds, keep } => fuzz::run(target.as_deref(), seconds, keep),
     };

@@ -3,9 +3,11 @@
 mod mesh;
 mod report;
 
+use crate::api::Api;
 use crate::apply::readings;
 use crate::output::Format;
 use crate::place::Place;
+use crate::trust::strict;
 use crate::{Failure, Outcome};
 use report::{Finding, Report};
 use std::collections::BTreeMap;
@@ -65,7 +67,7 @@ pub async fn analyze(place: &Place, arguments: Arguments) -> Outcome {
         return report::explain(code, arguments.output);
     }
     let (objects, mut problems) = match arguments.paths.is_empty() {
-        true => (mesh::objects(&place.api()?).await?, Vec::new()),
+        true => in_mesh(&place.api()?).await?,
         false => in_files(&arguments.paths)?,
     };
     let from_files = !arguments.paths.is_empty();
@@ -90,6 +92,25 @@ pub async fn analyze(place: &Place, arguments: Arguments) -> Outcome {
     let findings = problems.into_iter().map(Finding::from).collect();
     Report::new(total, suppressed, findings).show(arguments.output)?;
     if fails { Err(Failure::no("")) } else { Ok(()) }
+}
+
+/// The mesh that runs, and what is seen of its traffic.
+async fn in_mesh(api: &Api) -> Outcome<(Vec<Arc<Object>>, Vec<Problem>)> {
+    let plaintext = strict::lately(api).await?.map(|report| strict::lines(&report)).unwrap_or_default();
+    Ok((mesh::objects(api).await?, plaintext.into_iter().map(seen_in_plain_text).collect()))
+}
+
+fn seen_in_plain_text(line: String) -> Problem {
+    Problem {
+        severity: Severity::Info,
+        code: lint::name::PLAINTEXT_SEEN,
+        object: None,
+        path: String::new(),
+        location: None,
+        message: format!("plain text in the last hour: {line}"),
+        help: None,
+        excerpt: None,
+    }
 }
 
 fn in_files(paths: &[PathBuf]) -> Outcome<(Vec<Arc<Object>>, Vec<Problem>)> {

@@ -58,7 +58,7 @@ impl Api {
             ))),
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(why)) => Err(Failure::cannot(format!(
-                "no control plane answers at {} ({why})\n  start one with `taut up`, or name another with --kubeconfig",
+                "no control plane answers at {} ({why})\n  start one with `taut up`, or name another with --kubeconfig; what a sidecar says of itself: `taut status --sidecar IP:15000`",
                 self.config.server
             ))),
             Err(_) => Err(Failure::cannot(format!("the control plane at {} did not answer within {} s", self.config.server, PATIENCE.as_secs()))),

@@ -55,18 +55,34 @@ pub struct DeleteArguments {
     ignore_not_found: bool,
 }
 
+/// How objects are applied.
+pub struct How<'a> {
+    /// Of objects that name none.
+    pub namespace: Option<&'a str>,
+    pub dry_run: bool,
+    pub force_conflicts: bool,
+    /// Until they are live everywhere.
+    pub wait: Option<Duration>,
+}
+
 pub async fn apply(place: &Place, arguments: Arguments) -> Outcome {
     let objects = objects(&arguments.filename)?;
-    let api = place.api()?;
+    let Arguments { namespace, dry_run, force_conflicts, wait, .. } = &arguments;
+    apply_all(&place.api()?, &objects, &How { namespace: namespace.as_deref(), dry_run: *dry_run, force_conflicts: *force_conflicts, wait: *wait })
+        .await
+}
+
+/// Applies objects as one change.
+pub async fn apply_all(api: &Api, objects: &[Object], how: &How<'_>) -> Outcome {
     let change = change();
     let mut failed = 0;
     let mut applied = Vec::new();
-    for object in &objects {
-        match apply_one(&api, object, &arguments, &change).await? {
+    for object in objects {
+        match apply_one(api, object, how, &change).await? {
             Ok(verb) => {
-                let suffix = if arguments.dry_run { " (dry run)" } else { "" };
+                let suffix = if how.dry_run { " (dry run)" } else { "" };
                 output::tell(&format!("{} {verb}{suffix}", shown(object.kind, &object.name)));
-                applied.push((object.kind, namespace_of(&api, object, arguments.namespace.as_deref()), object.name.clone()));
+                applied.push((object.kind, namespace_of(api, object, how.namespace), object.name.clone()));
             }
             Err(message) => {
                 crate::output::error(&format!("{}: {message}", object.reference()));
@@ -77,8 +93,8 @@ pub async fn apply(place: &Place, arguments: Arguments) -> Outcome {
     if failed > 0 {
         return Err(Failure::no(format!("{failed} of {} objects were not applied", objects.len())));
     }
-    match arguments.wait.filter(|_| !arguments.dry_run) {
-        Some(limit) => wait::until_live(&api, &applied, limit).await,
+    match how.wait.filter(|_| !how.dry_run) {
+        Some(limit) => wait::until_live(api, &applied, limit).await,
         None => Ok(()),
     }
 }
@@ -88,15 +104,15 @@ fn change() -> String {
     format!("change={:016x}", fastrand::u64(..))
 }
 
-async fn apply_one(api: &Api, object: &Object, arguments: &Arguments, change: &str) -> Outcome<Result<&'static str, String>> {
-    let namespace = namespace_of(api, object, arguments.namespace.as_deref());
+async fn apply_one(api: &Api, object: &Object, how: &How<'_>, change: &str) -> Outcome<Result<&'static str, String>> {
+    let namespace = namespace_of(api, object, how.namespace);
     let path = format!("{}/{}", collection(object.kind, Some(&namespace)), object.name);
     let before = api.get(&path).await?;
     let mut query = format!("?fieldManager=taut&fieldValidation=Strict&{change}");
-    if arguments.dry_run {
+    if how.dry_run {
         query += "&dryRun=All";
     }
-    if arguments.force_conflicts {
+    if how.force_conflicts {
         query += "&force=true";
     }
     let body = object.value.to_string().into_bytes();

@@ -1,4 +1,6 @@
-//! `taut demo`: a control plane, ten processes with sidecars, steady traffic, a page, and the next three commands.
+//! `taut demo`: a control plane, nine processes with sidecars, steady traffic, a page, and the next three commands.
+
+mod broken;
 
 use crate::api::{Api, collection};
 use crate::output;
@@ -19,9 +21,14 @@ use taut_model::read;
 use tokio::process::{Child, Command};
 
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Without --state the demo keeps its state apart from that of `taut up`; the commands it prints name it.")]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Without --state the demo keeps its state apart from that of `taut up`; the commands it prints name it."
+)]
 pub struct Arguments {
-    /// Page views a second
+    #[command(subcommand)]
+    act: Option<Act>,
+    /// Visits a second
     #[arg(long, default_value_t = 5.0)]
     rate: f64,
     /// Where the page is served
@@ -36,6 +43,14 @@ pub struct Arguments {
     /// Do not load manifests from earlier runs
     #[arg(long)]
     fresh: bool,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Act {
+    /// Break a service of the demo that runs, to see what the mesh says about it
+    Break(broken::Arguments),
+    /// Make all of them well again
+    Repair,
 }
 
 /// Set in the environment of what the demo starts.
@@ -78,7 +93,7 @@ impl Member {
     }
 
     /// `taut run … -- taut bookstore …`
-    fn command(&self, taut: &Path, arguments: &Arguments) -> Vec<String> {
+    fn command(&self, taut: &Path, place: &Place, arguments: &Arguments) -> Vec<String> {
         let mut words = vec!["run".to_owned(), "--service".to_owned(), self.role.name().to_owned(), "--name".to_owned(), self.name()];
         words.extend(["--address".to_owned(), self.address().to_string()]);
         words.extend(["--service-account".to_owned(), format!("bookinfo-{}", self.role.name())]);
@@ -98,6 +113,7 @@ impl Member {
         }
         words.extend(["--".to_owned(), taut.display().to_string(), "bookstore".to_owned(), self.role.name().to_owned()]);
         words.extend([self.version.to_owned(), "--address".to_owned(), self.address().to_string()]);
+        words.extend(["--faults".to_owned(), broken::file(place, &self.name()).display().to_string()]);
         words
     }
 }
@@ -105,6 +121,12 @@ impl Member {
 pub async fn demo(place: &Place, arguments: Arguments) -> Outcome {
     let started = Instant::now();
     let place = place.for_demo();
+    let members = || MEMBERS.iter().map(|member| (member.role.name(), member.name()));
+    match &arguments.act {
+        Some(Act::Break(what)) => return broken::break_service(&place, what, members()),
+        Some(Act::Repair) => return broken::repair(&place, members()),
+        None => {}
+    }
     check_ports(&arguments)?;
     let taut = std::env::current_exe().map_err(|e| Failure::cannot(format!("cannot find the taut program: {e}")))?;
     let logs = place.state.join("logs");
@@ -112,6 +134,7 @@ pub async fn demo(place: &Place, arguments: Arguments) -> Outcome {
         std::fs::remove_dir_all(&place.state).map_err(|e| Failure::cannot(format!("cannot clear {}: {e}", place.state.display())))?;
     }
     std::fs::create_dir_all(&logs).map_err(|e| Failure::cannot(format!("cannot make {}: {e}", logs.display())))?;
+    broken::prepare(&place)?;
     let mut stop = Box::pin(stop_signal());
     let mut children = Vec::new();
     let up = async {
@@ -125,7 +148,7 @@ pub async fn demo(place: &Place, arguments: Arguments) -> Outcome {
         }
         step("nine processes, each with a sidecar");
         for member in &MEMBERS {
-            children.push(spawn(&taut, &place, &logs, &member.name(), &member.command(&taut, &arguments))?);
+            children.push(spawn(&taut, &place, &logs, &member.name(), &member.command(&taut, &place, &arguments))?);
         }
         all_ready(&api, &mut children, &logs).await
     };
@@ -146,16 +169,16 @@ pub async fn demo(place: &Place, arguments: Arguments) -> Outcome {
             None => std::future::pending().await,
         }
     };
-    let url = format!("http://{}/productpage", arguments.page);
+    let site = format!("http://{}", arguments.page);
     tokio::select! {
         biased;
         () = &mut stop => {}
         () = time_up => {}
-        () = load::run(url, arguments.rate, seen.clone(), std::future::pending()) => {}
+        () = load::run(site, arguments.rate, seen.clone(), std::future::pending()) => {}
         () = tell_deaths(&mut children, &logs) => {}
     }
     let count = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
-    output::tell(&format!("\n{} page views: {} good, {} failed. Stopping…", count(&seen.sent), count(&seen.good), count(&seen.bad)));
+    output::tell(&format!("\n{} visits: {} good, {} failed. Stopping…", count(&seen.sent), count(&seen.good), count(&seen.bad)));
     end_all(children).await;
     Ok(())
 }
@@ -271,15 +294,16 @@ fn welcome(place: &Place, taut: &Path, arguments: &Arguments, took: Duration) ->
     let dashboard = url.map_or_else(String::new, |url| format!("open     {}\n  ", url.trim()));
     crate::output::print(&format!(
         "\nThe bookstore is up after {:.1} s: five services and a store, every hop between them over mutual TLS.\n\n  \
-           page     http://{}/productpage        ({} views a second are on their way)\n  \
+           page     http://{}/productpage        ({} visits a second are on their way)\n  \
            {dashboard}API      kubectl --kubeconfig {state}/kubeconfig get virtualservices,services,workloadentries\n  \
            logs     {state}/logs\n\n\
          Try next, in another terminal:\n\n  \
            1. Send all reviews to v3 with a manifest of Istio's own tutorial, and reload the page:\n     \
               kubectl --kubeconfig {state}/kubeconfig apply -f testdata/manifests/istio-bookinfo/networking/destination-rule-all.yaml \\\n       \
                 -f testdata/manifests/istio-bookinfo/networking/virtual-service-reviews-v3.yaml\n  \
-           2. Break ratings, and see who is hurt:\n     \
-              pkill -9 -f '^{taut} bookstore ratings'; {taut} --state {state} status\n  \
+           2. Break ratings, and see who is hurt, and why; then make it well again:\n     \
+              {taut} --state {state} demo break ratings; sleep 15; {taut} --state {state} incidents\n     \
+              {taut} --state {state} demo repair\n  \
            3. Ask why:\n     \
               {taut} --state {state} why --from productpage --to reviews --request 'GET /reviews/1' -H 'end-user: jason'\n\n\
          Ctrl-C stops everything.\n",

@@ -13,10 +13,12 @@ mod dashboard;
 mod demo;
 mod edges;
 mod get;
+mod incidents;
 mod kubeconfig;
 mod output;
 mod place;
 mod plan;
+mod policy;
 mod profile;
 mod record;
 mod replay;
@@ -83,6 +85,8 @@ enum Command {
     Record(record::Arguments),
     /// Look into a recording, without a control plane
     Replay(replay::Arguments),
+    /// Whether users are hurt, where it comes from, and on what evidence
+    Incidents(incidents::Arguments),
     /// Find mistakes in files, without a control plane, or in the mesh that runs
     Analyze(analyze::Arguments),
     /// Try assertions over configuration, without a mesh: where requests go, in which shares, and what happens to them
@@ -93,11 +97,13 @@ enum Command {
     Wait(wait::Arguments),
     /// What would change if files were applied, in the objects and for the flows that were seen
     Plan(plan::Arguments),
+    /// The smallest policies that let in every caller that was seen
+    Policy(policy::Arguments),
     /// Who changed what of the configuration, when, and where it is live
     Changes(changes::Arguments),
     /// Take a change of configuration back
     Rollback(changes::RollbackArguments),
-    /// Whom the mesh believes, who holds what; replace the root, revoke certificates
+    /// Whom the mesh believes, who holds what; replace the root, revoke certificates, refuse plain text
     Trust(trust::Arguments),
     /// Who did what to the mesh's trust and configuration, and whether the log of it was touched
     Audit(audit::Arguments),
@@ -174,9 +180,11 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
             Command::Why(a) => why::why(place, a).await.map(done),
             Command::Wait(a) => wait::wait(place, a).await.map(done),
             Command::Plan(a) => plan::plan(place, a).await,
+            Command::Policy(a) => policy::policy(place, a).await,
             Command::Changes(a) => changes::changes(place, a).await.map(done),
             Command::Rollback(a) => changes::rollback(place, a).await.map(done),
-            Command::Trust(a) => trust::trust(place, a).await.map(done),
+            Command::Incidents(a) => incidents::incidents(place, a).await.map(done),
+            Command::Trust(a) => trust::trust(place, a).await,
             Command::Audit(a) => audit::audit(place, a).await.map(done),
             Command::Token(a) => token::token(place, a).await.map(done),
             Command::Completions { shell } => {

@@ -3,17 +3,23 @@
 use crate::api::Api;
 use crate::apply::readings;
 use crate::changes::coloured;
+use crate::edges::parameters;
 use crate::output::{self, Format};
 use crate::place::Place;
 use crate::{Failure, Outcome};
-use serde_json::Value;
-use std::path::PathBuf;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use taut_control::recording::Recording;
+use taut_control::signals::Filter;
 use taut_model::problem::Severity;
+use taut_model::signal::{self, Edge, Party, Reporter, Security, Signals};
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   taut plan -f reviews.yaml
+  taut plan -f policy.yaml --since 7d                        held against the flows of a week
+  taut plan -f policy.yaml --recording incident.parquet      held against those of a recording (taut record)
   taut plan -f ./mesh -o json | jq '.flows[] | select(.refused)'
 
 Exit codes: 0 nothing that was seen would be refused; 1 the files have errors; 2 a flow that was seen would be refused, or some of its requests.")]
@@ -24,6 +30,12 @@ pub struct Arguments {
     /// Namespace of objects that name none
     #[arg(short, long)]
     namespace: Option<String>,
+    /// How far back a flow counts as seen, as in 30m, 12h or 7d [default: 1h]
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Replay the flows of this recording instead of those that the control plane has seen
+    #[arg(long, value_name = "FILE", conflicts_with = "since")]
+    recording: Option<PathBuf>,
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
@@ -34,7 +46,10 @@ const REFUSED: u8 = 2;
 pub async fn plan(place: &Place, arguments: Arguments) -> Outcome<ExitCode> {
     let api = place.api()?;
     let text = documents(&api, &arguments)?;
-    let answer = ask(&api, text).await?;
+    let answer = match &arguments.recording {
+        Some(recording) => replay(&api, &text, recording).await?,
+        None => ask(&api, text, arguments.since.as_deref()).await?,
+    };
     match arguments.output {
         Format::Table => output::print(&shown(&answer))?,
         format => output::structured(format, &answer)?,
@@ -68,8 +83,35 @@ fn documents(api: &Api, arguments: &Arguments) -> Outcome<Vec<u8>> {
     }
 }
 
-async fn ask(api: &Api, text: Vec<u8>) -> Outcome<Value> {
-    api.send(http::Method::POST, "/taut/v1/plan", "application/yaml", "application/json", text).await?.good()
+const PLAN: &str = "/taut/v1/plan";
+
+async fn ask(api: &Api, text: Vec<u8>, since: Option<&str>) -> Outcome<Value> {
+    let query = parameters(since.map(|since| ("since", since)).into_iter());
+    api.send(http::Method::POST, &format!("{PLAN}?{query}"), "application/yaml", "application/json", text).await?.good()
+}
+
+/// The same, with the flows of a recording.
+async fn replay(api: &Api, text: &[u8], path: &Path) -> Outcome<Value> {
+    let recording = Recording::open(path).map_err(|error| Failure::cannot(format!("{} {error}", path.display())))?;
+    let window = recording.about().window.clone();
+    let edges = recording.edges(&window, &Filter::default(), &mut |_, _| {});
+    let edges = edges.map_err(|error| Failure::cannot(format!("{} {error}", path.display())))?;
+    let flows: Vec<Value> = edges.iter().filter_map(|(edge, signals)| flow(edge, signals)).collect();
+    api.post(PLAN, &json!({"manifests": String::from_utf8_lossy(text), "flows": flows})).await?.good()
+}
+
+/// A flow that carried anything, between parties with names.
+fn flow(edge: &Edge, signals: &Signals) -> Option<Value> {
+    let name = |party: &Party| (party.workload != signal::UNKNOWN).then(|| format!("{}/{}", party.namespace, party.workload));
+    let requests = signals.requests.max(signals.opened).max(signals.connections);
+    let host = &edge.service.host;
+    if requests == 0 || edge.is_other() {
+        return None;
+    }
+    match (edge.reporter, edge.security) {
+        (Reporter::Destination, Security::Plaintext) => Some(json!({"at": name(&edge.destination)?, "host": host, "requests": requests})),
+        _ => Some(json!({"workload": name(&edge.source)?, "host": host, "requests": requests})),
+    }
 }
 
 fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
@@ -103,6 +145,10 @@ fn shown(answer: &Value) -> String {
         shown.push_str(&format!("{} unchanged\n", same.len()));
     }
     shown.push_str(&flows(answer));
+    let left_out = answer["leftOut"].as_u64().unwrap_or_default();
+    if left_out > 0 {
+        shown.push_str(&format!("{left_out} flows were left out: their workload or their service is not there any more\n"));
+    }
     shown
 }
 

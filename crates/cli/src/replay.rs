@@ -8,16 +8,20 @@ use std::io::{IsTerminal, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use taut_control::incidents;
 use taut_control::recording::{Recording, Totals};
 use taut_control::signal_routes;
 use taut_control::signals::{Filter, Reports};
+use taut_insight::engine::Settings;
 use taut_model::signal::{Reporter, Second};
+use taut_model::tree;
 
 const EXAMPLES: &str = "Examples:
   taut replay incident.parquet                                      span, totals, gaps, changes of configuration
   taut replay incident.parquet edges                                who called whom, over all of it
   taut replay incident.parquet edges --at 2026-01-02T03:04:05Z      the 30 seconds before then
   taut replay incident.parquet top --sort errors --limit 5 --from 2026-01-02T03:00:00Z --to 2026-01-02T03:10:00Z
+  taut replay incident.parquet --insight                            the incidents in it
   taut replay incident.parquet edges -o json | jq '.edges[0]'";
 
 #[derive(clap::Args, Debug)]
@@ -27,6 +31,12 @@ pub struct Arguments {
     file: PathBuf,
     #[command(subcommand)]
     view: Option<View>,
+    /// The incidents that insight finds in it, as it would have live
+    #[arg(long)]
+    insight: bool,
+    /// What insight takes for unusual and for over: a YAML file of its settings (docs/incidents.md)
+    #[arg(long, value_name = "FILE", requires = "insight")]
+    settings: Option<PathBuf>,
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
@@ -60,10 +70,34 @@ pub fn replay(arguments: Arguments) -> Outcome {
     let path = &arguments.file;
     let recording = Recording::open(path).map_err(|error| failure(path, &error))?;
     match &arguments.view {
+        None if arguments.insight => insight(path, &recording, &arguments),
         None => summary(path, &recording, arguments.output),
         Some(View::Edges(window)) => view(path, &recording, window, arguments.output, usize::MAX),
         Some(View::Top(window)) => view(path, &recording, window, arguments.output, TOP),
     }
+}
+
+/// What the engine finds, with its settings or the user's.
+fn insight(path: &Path, recording: &Recording, arguments: &Arguments) -> Outcome {
+    let settings = arguments.settings.as_deref().map_or_else(|| Ok(Settings::default()), settings)?;
+    let found = incidents::replay(recording, settings, &mut progress()).map_err(|error| failure(path, &error))?;
+    let shown: Vec<Value> = found.into_iter().map(|incident| incidents::view(&incident.into())).collect();
+    let answer = json!({"at": recording.about().window.end, "incidents": shown});
+    match arguments.output {
+        Format::Table => output::print(&crate::incidents::list(&answer, true)),
+        format => output::structured(format, &answer),
+    }
+}
+
+fn settings(file: &Path) -> Outcome<Settings> {
+    let text = std::fs::read_to_string(file).map_err(|error| Failure::cannot(format!("{} cannot be read: {error}", file.display())))?;
+    let documents = tree::documents(&text, &file.display().to_string());
+    let problems: Vec<String> = documents.iter().flat_map(|document| &document.problems).map(ToString::to_string).collect();
+    if !problems.is_empty() {
+        return Err(Failure::cannot(problems.join("\n")));
+    }
+    let value = documents.iter().find_map(|document| document.root.as_ref()).map_or_else(|| json!({}), |root| root.value());
+    serde_json::from_value(value).map_err(|error| Failure::cannot(format!("{}: {error}", file.display())))
 }
 
 fn failure(path: &Path, error: &taut_control::recording::Unreadable) -> Failure {

@@ -56,6 +56,9 @@ pub struct Arguments {
     /// Where the sidecar listens, on Istio's ports [default: --address, or a free loopback address when that is 127.0.0.1]
     #[arg(long, value_name = "IP")]
     sidecar_address: Option<IpAddr>,
+    /// What other sidecars dial to reach this one, where a NAT or a relay stands before it
+    #[arg(long, value_name = "HOST:PORT")]
+    peer_advertised: Option<String>,
     /// A listener for one service, for programs that know no proxies. May be given again
     #[arg(long = "upstream", value_name = "HOST:PORT[=IP:PORT]", value_parser = upstream)]
     upstreams: Vec<(String, u16, Option<SocketAddr>)>,
@@ -206,6 +209,7 @@ fn options(arguments: &Arguments, sidecar: IpAddr) -> Options {
         outbound: Some(at(15001)),
         upstreams: arguments.upstreams.iter().map(upstream).collect(),
         peer: SocketAddr::new(sidecar, 15008),
+        peer_advertised: arguments.peer_advertised.clone(),
         exposed: arguments.expose,
         accept_proxy_protocol: arguments.accept_proxy_protocol.clone(),
         admin: vec![at(15000), at(15020), at(15021)],

@@ -1,19 +1,36 @@
 //! `taut status`: what is wrong now, first; then who is connected and what is live.
 
+mod sidecars;
+
 use crate::Outcome;
 use crate::output::{self, Format};
 use crate::place::Place;
+use crate::trust::strict;
 use serde_json::Value;
+use std::net::SocketAddr;
 
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  taut status
+  taut status -o json | jq '.problems[].text'
+  taut status --sidecar 127.0.10.4:15000      what that sidecar says of itself; needs no control plane")]
 pub struct Arguments {
+    /// Ask this sidecar's admin listener instead of the control plane; may be given again
+    #[arg(long, value_name = "IP:PORT")]
+    sidecar: Vec<SocketAddr>,
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
 
 pub async fn status(place: &Place, arguments: Arguments) -> Outcome {
+    if !arguments.sidecar.is_empty() {
+        return sidecars::status(&arguments.sidecar, arguments.output).await;
+    }
     let api = place.api()?;
-    let status = api.get("/taut/v1/status").await?.good()?;
+    let mut status = api.get("/taut/v1/status").await?.good()?;
+    if let Some(report) = strict::lately(&api).await? {
+        status["plaintext"] = report["plaintext"].clone();
+    }
     match arguments.output {
         Format::Table => output::print(&render(&status)),
         format => output::structured(format, &status),
@@ -63,6 +80,12 @@ fn render(status: &Value) -> String {
         proxies.len(),
         text(&status["controlPlaneVersion"])
     );
+    let plaintext = strict::lines(status);
+    if !plaintext.is_empty() {
+        out += "plain text in the last hour (`taut trust strict --dry-run` says what would break without):\n";
+        out += &plaintext.iter().map(|line| format!("  {line}\n")).collect::<String>();
+        out += "\n";
+    }
     if proxies.is_empty() {
         return out + "No proxies are connected. Start one: taut run --service hello --port 8080 -- ./hello\n";
     }
@@ -85,5 +108,8 @@ mod tests {
         let expected = "✗ mesh.yaml:3:5: error[UnknownField]: x\n… VirtualService default/reviews is not live: 1/2, 1 lagging: b\n✗ default/reviews-v1 is NotReady\n";
         assert!(shown.starts_with(expected), "{shown}");
         assert!(render(&json!({})).starts_with("✓ nothing is wrong"));
+        let plain = json!([{"from": null, "to": "default/page-v1", "service": "page", "carried": 3, "last": "now"}]);
+        let shown = render(&json!({ "plaintext": plain }));
+        assert!(shown.contains("\n  (no proxy) -> default/page-v1 (page): 3 requests or connections, the last at now\n"), "{shown}");
     }
 }

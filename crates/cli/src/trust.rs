@@ -1,4 +1,6 @@
-//! `taut trust`: whom the mesh believes, who holds what, replacing the root, and revoking certificates.
+//! `taut trust`: whom the mesh believes, who holds what, replacing the root, and revoking certificates. Demanding mutual TLS is in `strict`.
+
+pub mod strict;
 
 use crate::api::Api;
 use crate::output::{self, Format};
@@ -7,6 +9,7 @@ use crate::wait::duration;
 use crate::{Failure, Outcome};
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -18,7 +21,8 @@ use tokio::time::Instant;
   taut trust rotate                           replace the root by a new one, and wait until every proxy is through
   taut trust rotate --to /etc/taut/new-ca     go over to an authority of your own (Istio's cacerts layout)
   taut trust rotate --abort                   take a rotation back
-  taut trust revoke default/reviews-v2        nobody believes the certificate of that workload any more"
+  taut trust revoke default/reviews-v2        nobody believes the certificate of that workload any more
+  taut trust strict --dry-run                 which flows of the last day would break if plain text were refused"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -33,6 +37,8 @@ enum Command {
     Rotate(Rotate),
     /// Revoke a certificate: proxies refuse it, and end the connections of whoever shows it
     Revoke(Revoke),
+    /// Refuse plain text (PeerAuthentication STRICT), or say which flows of the last day that would break
+    Strict(strict::Arguments),
 }
 
 #[derive(clap::Args, Debug)]
@@ -73,13 +79,15 @@ const LOOK: Duration = Duration::from_millis(300);
 /// How long `revoke` waits for every proxy.
 const TOLD_IN: Duration = Duration::from_secs(10);
 
-pub async fn trust(place: &Place, arguments: Arguments) -> Outcome {
+pub async fn trust(place: &Place, arguments: Arguments) -> Outcome<ExitCode> {
     let api = place.api()?;
     match arguments.command {
-        None => show(&api.get(TRUST).await?.good()?, arguments.output),
-        Some(Command::Rotate(rotation)) => rotate(place, &api, rotation).await,
-        Some(Command::Revoke(revocation)) => revoke(&api, revocation).await,
+        None => show(&api.get(TRUST).await?.good()?, arguments.output)?,
+        Some(Command::Rotate(rotation)) => rotate(place, &api, rotation).await?,
+        Some(Command::Revoke(revocation)) => revoke(&api, revocation).await?,
+        Some(Command::Strict(demand)) => return strict::strict(&api, demand).await,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn show(status: &Value, format: Format) -> Outcome {

@@ -1,5 +1,5 @@
 //! The dashboard in a real browser, in front of a bookstore under traffic: a canary shift seen on the map, a denial explained, a
-//! rollback done, then pictures of every page, into `target/dashboard`. The clicks are in `dashboard/test/demo.mjs`. Where
+//! rollback done, an incident followed to its evidence, then pictures of every page, into `target/dashboard`. The clicks are in `dashboard/test/demo.mjs`. Where
 //! Node.js, Chromium or the built dashboard is missing, says so and does nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -13,12 +13,12 @@ use std::time::Duration;
 use support::{Connection, Member, Mesh, bookstore, eventually, has, text};
 
 /// The browser's own patience is shorter, and says what it waited for.
-const LONGEST: Duration = Duration::from_secs(400);
+const LONGEST: Duration = Duration::from_secs(600);
 /// Between two page views of one client.
 const PAUSE: Duration = Duration::from_millis(60);
 
 #[test]
-fn a_browser_sees_a_canary_shift_a_denial_and_a_rollback() {
+fn a_browser_sees_a_canary_shift_a_denial_a_rollback_and_an_incident() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dashboard");
     if let Some(missing) = missing(&sources) {
         eprintln!("{missing}: the dashboard is not clicked through here");
@@ -39,6 +39,7 @@ fn a_browser_sees_a_canary_shift_a_denial_and_a_rollback() {
         mesh.run(member);
     }
     mesh.wait_ready(members.len());
+    std::fs::create_dir_all(mesh.state().join("faults")).expect("where `taut demo break` writes");
     let stop = AtomicBool::new(false);
     let (good, said) = std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -95,6 +96,8 @@ fn click(mesh: &Mesh, sources: &Path, url: &str) -> (bool, String) {
     let file = File::create(&log).expect("log file");
     let mut command = Command::new("node");
     command.current_dir(sources).arg("test/demo.mjs").arg(url).arg(pictures.canonicalize().expect("target/dashboard"));
+    // What breaks and repairs ratings.
+    command.env("TAUT", env!("CARGO_BIN_EXE_taut")).env("TAUT_STATE", mesh.state());
     command.env("CHROMIUM", browser().expect("looked for above")).stdout(file.try_clone().expect("log file")).stderr(file);
     let mut child = command.spawn().expect("start node");
     let status = eventually(LONGEST, "the clicks end", || {

@@ -62,6 +62,11 @@ fn spiffe() {
 }
 
 #[test]
+fn least() {
+    page("least");
+}
+
+#[test]
 fn analyze() {
     page("analyze");
 }

@@ -10,7 +10,7 @@ use load::{Apps, Http1, Http2, Load, Ping};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{Connection, Mesh, PATIENCE, eventually, has, text};
 
 const LONG: Duration = Duration::from_secs(90);
@@ -152,6 +152,101 @@ fn leaves_of_seconds_are_renewed_under_load_and_fail_nothing() {
     let counts = load.stop();
     println!("{counts}");
     assert_eq!(counts.failed(), 0, "{counts}");
+}
+
+/// A number that the environment may name, for runs that are longer and larger than those of every day.
+fn setting(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
+}
+
+/// Rotation of everything at once: leaves every `TAUT_TRUST_LEAF_SECONDS / 2`, and the root in the midst of it.
+#[test]
+fn leaves_and_the_root_change_under_paced_load_and_long_streams_and_nothing_fails() {
+    let (rate, streams, leaf) = (setting("TAUT_TRUST_RATE", 50), setting("TAUT_TRUST_STREAMS", 10), setting("TAUT_TRUST_LEAF_SECONDS", 8));
+    let rotations = setting("TAUT_TRUST_ROTATIONS", 3);
+    let mut mesh = Mesh::new();
+    mesh.leaf_lifetime = Some(Box::leak(format!("{leaf}s").into_boxed_str()));
+    mesh.up();
+    let pair = Pair::start(mesh);
+    let (outbound, upstream, clients) = (pair.at(10, 15001), pair.at(10, 7000), rate.div_ceil(50));
+    let every = Duration::from_secs_f64(clients as f64 / rate as f64);
+    let begun = Instant::now();
+    let load = Load::start(&[
+        ("HTTP/1.1, paced", usize::try_from(clients).unwrap(), Box::new(Http1::paced(&outbound, "shop:8081", every))),
+        ("TCP, long-lived, mutual TLS between the proxies", usize::try_from(streams).unwrap(), Box::new(Ping::seldom(&upstream))),
+    ]);
+    load.settle();
+    let renewals = |count: u64, what: &str| {
+        let serial = |last: u8| pair.mesh.admin(last, "/config").json()["certificate"]["serial"].as_u64().unwrap_or_default();
+        let before = [serial(10), serial(20)];
+        eventually(Duration::from_secs(leaf * (count + 2)), what, || match [serial(10), serial(20)] {
+            now if now[0] >= before[0] + count && now[1] >= before[1] + count => Ok(now[0] - before[0]),
+            now => Err(format!("{before:?} {now:?}")),
+        })
+    };
+    let root = pair.root();
+    renewals(rotations.div_ceil(2), "leaves are renewed");
+    let rotated = pair.mesh.taut(&["trust", "rotate", "--wait", "60s"]);
+    assert!(rotated.status.success() && pair.root() != root, "{}", said(&rotated));
+    renewals(rotations.div_ceil(2), "leaves of the new root are renewed");
+    load.settle();
+    let (seconds, counts) = (begun.elapsed().as_secs_f64(), load.stop());
+    let measured = counts.rounds("HTTP") as f64 / seconds;
+    println!("{seconds:.0} s, {measured:.0} requests/s, {streams} streams, a leaf every {} s, one new root\n{counts}", leaf / 2);
+    assert_eq!(counts.failed(), 0, "{counts}");
+    assert!(measured > rate as f64 * 0.5, "{measured} requests/s of {rate}");
+}
+
+/// The authority is away for the life of a leaf, less a margin of a tenth.
+#[test]
+fn traffic_outlives_the_authority_for_the_life_of_a_leaf_and_the_alarm_is_heard_before_its_end() {
+    let life = setting("TAUT_TRUST_OUTAGE_LEAF_SECONDS", 36);
+    let mut mesh = Mesh::new();
+    mesh.leaf_lifetime = Some(Box::leak(format!("{life}s").into_boxed_str()));
+    mesh.up();
+    let mut pair = Pair::start(mesh);
+    let load = pair.load();
+    let gauge = |mesh: &Mesh, last: u8, name: &str| {
+        let text = mesh.admin(last, "/metrics").body;
+        let line = text.lines().find_map(|line| line.strip_prefix(name).and_then(|rest| rest.strip_prefix(' '))).unwrap_or_default().to_owned();
+        line.parse::<f64>().unwrap_or_else(|error| panic!("{name} {line:?}: {error}"))
+    };
+    let left = |mesh: &Mesh| [10, 20].map(|last| gauge(mesh, last, "taut_certificate_expiry_seconds")).into_iter().fold(f64::MAX, f64::min);
+    let alarm = |mesh: &Mesh| [10, 20].map(|last| gauge(mesh, last, "taut_certificate_alarm")).into_iter().fold(0.0, f64::max);
+    assert_eq!(alarm(&pair.mesh), 0.0);
+    pair.mesh.kill9("control-plane");
+    let (begun, at_first) = (Instant::now(), left(&pair.mesh));
+    let heard = eventually(Duration::from_secs(life), "the alarm is raised", || match alarm(&pair.mesh) {
+        0.0 => Err(format!("{} s left", left(&pair.mesh))),
+        _ => Ok(left(&pair.mesh)),
+    });
+    let sidecars = [pair.at(10, 15000), pair.at(20, 15000)];
+    let status = pair.mesh.taut_ok(&["status", "--sidecar", &sidecars[0], "--sidecar", &sidecars[1]]);
+    assert!(status.contains("the certificate of default/") && status.contains("does not reach the control plane"), "{status}");
+    let gone = pair.mesh.taut(&["status"]);
+    assert!(gone.status.code() == Some(2) && said(&gone).contains("taut status --sidecar"), "{}", said(&gone));
+    // Who comes back asks again within seconds, however short the life.
+    let margin = (life as f64 / 10.0).max(8.0);
+    eventually(Duration::from_secs(life), "the end is near", || match left(&pair.mesh) {
+        left if left <= margin => Ok(()),
+        left => Err(format!("{left} s left")),
+    });
+    let away = begun.elapsed().as_secs_f64();
+    assert!(alarm(&pair.mesh) >= 1.0 && pair.request() == 200);
+    pair.mesh.up();
+    eventually(LONG, "new leaves are held", || match (left(&pair.mesh), alarm(&pair.mesh)) {
+        (left, 0.0) if left > life as f64 / 2.0 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    load.settle();
+    let counts = load.stop();
+    println!(
+        "leaves of {life} s with {at_first:.1} s left: the authority was away for {away:.1} s, the alarm came {heard:.1} s before the end\n{counts}"
+    );
+    assert_eq!(counts.failed(), 0, "{counts}");
+    assert!(heard > margin, "{heard}");
+    let status = pair.mesh.taut_ok(&["trust"]);
+    assert!(status.starts_with("✓ nothing is near its end"), "{status}");
 }
 
 #[test]

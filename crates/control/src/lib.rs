@@ -4,6 +4,7 @@ pub mod access;
 pub mod api;
 pub mod audit;
 pub mod authority;
+mod calls;
 pub mod changes;
 mod condition;
 pub mod dashboard;
@@ -11,8 +12,10 @@ pub mod fault;
 #[doc(hidden)]
 pub mod fuzzing;
 mod https;
+pub mod incidents;
 pub mod issuers;
 pub mod kubernetes;
+pub mod least;
 pub mod lint;
 pub mod outside;
 pub mod pages;

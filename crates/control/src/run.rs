@@ -13,6 +13,7 @@ use crate::authority::{Authority, private_directory, warn_if_shared};
 use crate::dashboard::assets::Assets;
 use crate::fault::Fault;
 use crate::https;
+use crate::incidents::Incidents;
 use crate::issuers::{self, Issuers};
 use crate::kubernetes::{Kubernetes, Reviewer};
 use crate::proxies::Proxies;
@@ -187,6 +188,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         signals: signals.clone(),
         trust,
         audit: Audit::open(options.state.as_deref())?,
+        incidents: Incidents::new(signals.clone(), store.clone(), world.clone()),
     });
     let router = behind::routes(side.clone(), api, &store, &signals);
     let mut serving = serve_proxies(grpc, &certificate, services(&side, &registry, &stopping, options.kubernetes.clone()))?;
@@ -197,6 +199,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let kept = options.state.map(|state| keys::keep_kubeconfig(state, api_at, authority.clone(), admin_token.clone()));
     trusted::tend(&mut tending, &side, &store, kept);
     tending.spawn(fetching);
+    tending.spawn(side.incidents.clone().watch());
     Ok(Running {
         grpc: grpc_at,
         api: api_at,

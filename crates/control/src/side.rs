@@ -5,6 +5,7 @@ use crate::audit::Audit;
 use crate::authority::Authority;
 use crate::authority::tokens::{DEFAULT_LIFETIME, Grant};
 use crate::dashboard::Counts;
+use crate::incidents::Incidents;
 use crate::profiling;
 use crate::proxies::Proxies;
 use crate::publish::Published;
@@ -58,6 +59,7 @@ pub struct Side {
     pub signals: signals::Store,
     pub trust: Trust,
     pub audit: Audit,
+    pub incidents: Incidents,
 }
 
 /// `beside`: other routes that ask for no more than to be known.
@@ -278,5 +280,6 @@ async fn metrics(State(side): State<Arc<Side>>) -> Response {
     text.push_str(&side.authority.limits.metrics());
     text.push_str(&side.dashboard.as_ref().map(|counts| counts.text(side.access.sessions())).unwrap_or_default());
     text.push_str(&side.signals.metrics());
+    text.push_str(&side.incidents.metrics());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

@@ -3,7 +3,7 @@
 
 mod inquiry;
 
-pub use inquiry::{Arrival, Inquiry};
+pub use inquiry::{Arrival, Inquiry, stranger};
 
 use crate::proxies::Proxies;
 use crate::publish::Published;

@@ -293,6 +293,29 @@ pub static KINDS: &[Kind] = &[
         columns: &[("Targets", ".spec.targetRefs[*].name", "string"), ("Interval", ".spec.interval", "string")],
         ..row("tautline.dev", &["v1alpha1"], "HealthCheck", "healthchecks", "healthcheck")
     },
+    Kind {
+        short_names: &["slo"],
+        categories: &["tautline"],
+        columns: &[
+            ("Service", ".spec.targetRefs[*].name", "string"),
+            ("Target", ".spec.target", "number"),
+            ("Latency", ".spec.latency.threshold", "string"),
+            ("Window", ".spec.window", "string"),
+        ],
+        ..row("tautline.dev", &["v1alpha1"], "ServiceLevelObjective", "servicelevelobjectives", "servicelevelobjective")
+    },
+    Kind {
+        short_names: &["inc"],
+        categories: &["tautline"],
+        columns: &[
+            ("State", ".status.state", "string"),
+            ("Subject", ".status.subject", "string"),
+            ("Cause", ".status.cause", "string"),
+            ("Confidence", ".status.confidence", "string"),
+            ("Hurt", ".status.hurt", "integer"),
+        ],
+        ..row("tautline.dev", &["v1alpha1"], "Incident", "incidents", "incident")
+    },
 ];
 
 #[cfg(test)]

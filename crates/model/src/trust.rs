@@ -1,7 +1,24 @@
 //! By what the members of the mesh check each other's certificates: the roots, what is revoked, and who signs now.
 
 use crate::origin::Origin;
+use crate::problem::Severity;
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long before they are made certificates become valid, for peers whose clocks are behind.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
+/// However long a leaf lives: its end is not told of before that.
+pub const LEAF_NOTICE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How bad it is that a certificate of this life ends so soon: it should have been renewed at half of its life. `None`: not at all. `notice`:
+/// the end of what lives long is not told of before that.
+pub fn near_end(life: Duration, left: Duration, notice: Duration) -> Option<Severity> {
+    match () {
+        () if left < (life / 10).min(notice / 4) => Some(Severity::Error),
+        () if left < (life / 3).min(notice) => Some(Severity::Warning),
+        () => None,
+    }
+}
 
 /// Of one trust domain.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,6 +19,7 @@ pub const TCP_RECEIVED: &str = "istio_tcp_received_bytes_total";
 
 /// Tautline's own.
 pub const CERTIFICATE_EXPIRY: &str = "taut_certificate_expiry_seconds";
+pub const CERTIFICATE_ALARM: &str = "taut_certificate_alarm";
 pub const CONNECTED: &str = "taut_control_plane_connected";
 pub const PLAN_VERSION: &str = "taut_plan_version";
 pub const CONNECTIONS_OPEN: &str = "taut_connections_open";
@@ -74,6 +75,11 @@ pub const SIGNALS_DISK: &str = "taut_signals_disk_bytes";
 pub const SIGNALS_EDGES: &str = "taut_signals_edges";
 pub const SIGNALS_PROXIES: &str = "taut_signals_proxies";
 pub const SIGNALS_LATEST: &str = "taut_signals_latest_timestamp_seconds";
+pub const INCIDENTS_OPEN: &str = "taut_incidents_open";
+pub const INCIDENTS: &str = "taut_incidents_total";
+pub const INSIGHT_LATEST: &str = "taut_insight_latest_timestamp_seconds";
+pub const INSIGHT_SERVICES: &str = "taut_insight_services";
+pub const INSIGHT_LINKS: &str = "taut_insight_links";
 pub const SIGNALS_OVERFLOW: &str = "taut_signals_overflow_total";
 pub const SIGNALS_REPEATS: &str = "taut_signals_repeats_total";
 pub const SIGNALS_MISDATED: &str = "taut_signals_misdated_total";

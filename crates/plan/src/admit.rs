@@ -9,7 +9,6 @@ use crate::rate::Due;
 use crate::token::{Claims, Token};
 use crate::trace::{Mark, Trace};
 use crate::verdict::{Action, Go, Permission, Question, Reason, Refusal, RulePlan, Side, Sizes, Verdict};
-use crate::words::names;
 use std::sync::Arc;
 use taut_model::origin::Origin;
 use taut_model::policy::MtlsMode;
@@ -176,10 +175,9 @@ impl Plan {
             trace.step(Mark::Match, "allow", || "a rule matches".to_owned(), Some(rule.origin()));
             return Ok(Allowed { rule: rule.plan.clone(), audit, would_deny });
         }
-        let about: Vec<&Origin> = inbound.allow.about(visit).map(|policy| &policy.origin).collect();
-        if let Some(first) = about.first() {
-            let names = names(about.iter().copied());
-            return Err(denied(Some((*first).clone()), format!("no ALLOW policy matched: {names}")).into());
+        if let Some(first) = inbound.allow.about(visit).next() {
+            let why = format!("no ALLOW policy matched: {}", inbound.allow.mismatches(visit));
+            return Err(denied(Some(first.origin.clone()), why).into());
         }
         Ok(Allowed { rule: inbound.open.clone(), audit, would_deny })
     }

@@ -4,6 +4,8 @@
 //! *unknown*: an ALLOW rule that needs one never matches, a DENY rule takes it as matched, so a policy is never weaker than
 //! it reads.
 
+mod mismatch;
+
 use crate::facts::{Facts, HttpFacts};
 use crate::index::{AnyOf, Demand};
 use crate::path::{fits_template, lower, split_authority, undotted};
@@ -454,18 +456,29 @@ impl Glob {
 
 impl Operation {
     fn matches(&self, visit: &Visit<'_>, unknown: bool) -> bool {
-        let http = visit.http;
+        self.takes_port(visit, unknown) && self.takes_host(visit, unknown) && self.takes_method(visit, unknown) && self.takes_path(visit, unknown)
+    }
+
+    fn takes_port(&self, visit: &Visit<'_>, unknown: bool) -> bool {
+        holds(&self.ports, unknown, |port| Some(*port == visit.port))
+    }
+
+    fn takes_host(&self, visit: &Visit<'_>, unknown: bool) -> bool {
         // With and without its port, and never with the root's dot: a client could else slip past a DENY by writing them out. A
         // request without a host could be for any.
-        let host_is = |glob: &Glob| {
-            let authority = undotted(http?.authority);
+        holds(&self.hosts, unknown, |glob| {
+            let authority = undotted(visit.http?.authority);
             let authority = Some(lower(&authority)).filter(|authority| !authority.is_empty())?;
             Some(glob.matches(&authority) || glob.matches(split_authority(&authority).0))
-        };
-        holds(&self.ports, unknown, |port| Some(*port == visit.port))
-            && holds(&self.hosts, unknown, host_is)
-            && holds(&self.methods, unknown, |glob| Some(glob.matches(http?.method)))
-            && holds(&self.paths, unknown, |glob| http.map(|_| glob.matches(visit.path)))
+        })
+    }
+
+    fn takes_method(&self, visit: &Visit<'_>, unknown: bool) -> bool {
+        holds(&self.methods, unknown, |glob| Some(glob.matches(visit.http?.method)))
+    }
+
+    fn takes_path(&self, visit: &Visit<'_>, unknown: bool) -> bool {
+        holds(&self.paths, unknown, |glob| visit.http.map(|_| glob.matches(visit.path)))
     }
 
     /// As [`Source::demand`].

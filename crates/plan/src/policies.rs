@@ -7,6 +7,8 @@ use taut_model::policy::AuthorizationAction;
 
 /// Holding a visit against this many rules costs as much as finding those that could match (measured: 12 ns each, against 50).
 const FEW: usize = 4;
+/// Policies that a refusal names.
+const MOST_TOLD: usize = 5;
 
 #[derive(Debug)]
 pub(crate) struct Policies {
@@ -45,9 +47,17 @@ impl Policies {
             if let Some(rule) = policy.matching(visit, self.unknown) {
                 return Some((policy, rule));
             }
-            trace.step(Mark::NoMatch, topic, || "no rule matches".to_owned(), Some(&policy.origin));
+            trace.step(Mark::NoMatch, topic, || format!("no rule matches: {}", policy.mismatch(visit)), Some(&policy.origin));
         }
         None
+    }
+
+    /// Of a visit that no rule matches: the policies that it falls under, each with what its rules want otherwise.
+    pub(crate) fn mismatches(&self, visit: &Visit<'_>) -> String {
+        let more = self.about(visit).count().saturating_sub(MOST_TOLD);
+        let told = |policy: &Policy| format!("{} ({})", policy.origin.object, policy.mismatch(visit));
+        let told = self.about(visit).take(MOST_TOLD).map(told).collect::<Vec<_>>().join(", ");
+        if more == 0 { told } else { format!("{told} and {more} more") }
     }
 
     /// Of every policy, the first rule that matches.

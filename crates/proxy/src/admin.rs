@@ -14,6 +14,7 @@ use serde_json::Value;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use taut_model::problem::Severity;
 use taut_observe::exposition::Format;
 use taut_observe::metrics::{Kind, Sample};
 use taut_observe::names::{self, label};
@@ -90,6 +91,11 @@ impl Admin {
         let current = self.status.current();
         let process = Process::read();
         let expires = current.identity().map(|held| held.not_after.duration_since(self.world.wall()).as_secs_f64());
+        let alarm = current.identity().map(|held| match held.alarm(self.world.wall()) {
+            Some(Severity::Error) => 2.0,
+            Some(_) => 1.0,
+            None => 0.0,
+        });
         let version = [(label::VERSION, env!("CARGO_PKG_VERSION"))];
         let connected = f64::from(u8::from(current.connected()));
         let mut samples = vec![
@@ -123,6 +129,8 @@ impl Admin {
         let help = "Requests that a dry run of an AuthorizationPolicy would have refused.";
         samples.extend(would_be.iter().map(|(labels, value)| counted(names::DRY_RUN_REFUSALS, help, labels.as_slice(), *value)));
         samples.extend(expires.map(|left| Sample::gauge(names::CERTIFICATE_EXPIRY, "Seconds until the certificate expires.", left)));
+        let help = "1 when the certificate should have been renewed long ago (a third of its life is left), 2 when it ends soon (a tenth), else 0.";
+        samples.extend(alarm.map(|alarm| Sample::gauge(names::CERTIFICATE_ALARM, help, alarm)));
         samples.extend(process.resident_bytes.map(|bytes| Sample::gauge(names::PROCESS_MEMORY, "Resident memory.", bytes as f64)));
         samples.extend(process.cpu.map(|cpu| Sample::counter(names::PROCESS_CPU, "User and system CPU time.", cpu.as_secs_f64())));
         samples.extend(process.started.map(|at| Sample::gauge(names::PROCESS_START, "Start of the process, Unix time.", at)));

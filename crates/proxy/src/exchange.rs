@@ -14,8 +14,10 @@ use crate::respond::{self, ResponseBody};
 use crate::trace;
 use crate::transform;
 use crate::translate;
+use crate::tunnel;
 use crate::upgrade::Upgrade;
 use futures_util::FutureExt;
+use http::header::ACCEPT;
 use http::request::Parts;
 use http::{Method, Response};
 use std::rc::Rc;
@@ -41,7 +43,10 @@ async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, F
     }
     translate::request(engine, exchange, &go);
     transform::request(engine, exchange, &go)?;
-    let answer = forward::attempts(engine, exchange, &go).await;
+    let answer = match awaits_stream(exchange) {
+        true => unless_revoked(engine, exchange, &go).boxed_local().await,
+        false => forward::attempts(engine, exchange, &go).await,
+    };
     mirror::send(engine, exchange, &go);
     let mut answer = answer.map_err(|fault| limiter::blame(exchange, &go, fault))?;
     limiter::measure(&answer.response, &go)?;
@@ -53,6 +58,32 @@ async fn carry(engine: &Rc<Engine>, exchange: &mut Exchange) -> Result<Answer, F
         answer.response = compress::response(engine, &exchange.head, answer.response, compression);
     }
     Ok(answer)
+}
+
+/// Whether it may stand for as long as the client likes, before its response has begun too: a call of gRPC, or a page that waits for events.
+fn awaits_stream(exchange: &Exchange) -> bool {
+    let wants_events = || exchange.head.headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"));
+    exchange.inbound() && (exchange.grpc || wants_events())
+}
+
+/// What a policy takes away while nothing was answered yet ends at once. (From the response's head on, its body sees to that.)
+async fn unless_revoked(engine: &Rc<Engine>, exchange: &mut Exchange, go: &Go) -> Result<Answer, Fault> {
+    let mut facts = exchange.open.evidence.as_ref().map(|evidence| evidence.facts.clone());
+    if let Some(http) = facts.as_mut().and_then(|facts| facts.http.as_mut()) {
+        // A later plan may ask about any.
+        http.headers = exchange.head.headers.clone();
+    }
+    let revoked = async {
+        match &facts {
+            Some(facts) => tunnel::revoked(engine, facts).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = forward::attempts(engine, exchange, go) => answer,
+        fault = revoked => Err(fault),
+    }
 }
 
 fn sample_as_the_route_says(exchange: &mut Exchange, percent: f64) {

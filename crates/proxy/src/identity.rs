@@ -4,7 +4,10 @@ use crate::trust::{Federated, Revocations, Shown};
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
+use std::time::Duration;
 use taut_model::identity::Identity;
+use taut_model::problem::Severity;
+use taut_model::trust::{CLOCK_SKEW, LEAF_NOTICE, near_end};
 
 /// A certificate, its key, the roots that peers' certificates must end in, and those that are revoked.
 #[derive(Clone)]
@@ -27,6 +30,12 @@ impl HeldIdentity {
     pub fn disowns(&self, shown: &Shown) -> bool {
         let is_stranger = |domain: &str| domain != self.identity.trust_domain && !self.federated.contains_key(domain);
         self.revoked.holds(shown) || shown.trust_domain().is_some_and(is_stranger)
+    }
+
+    /// How bad it is that the certificate was not renewed yet; `None` while there is time.
+    pub fn alarm(&self, now: Timestamp) -> Option<Severity> {
+        let span = |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
+        near_end(span(self.not_before, self.not_after).saturating_sub(CLOCK_SKEW), span(now, self.not_after), LEAF_NOTICE)
     }
 
     /// SHA-256 of the certificate that signed the leaf, if it came along.

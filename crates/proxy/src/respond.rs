@@ -142,8 +142,10 @@ fn respond(engine: &Rc<Engine>, mut exchange: Exchange, outcome: Result<Answer, 
 fn failure(mut exchange: Exchange, fault: &Fault) -> Response<ResponseBody> {
     let id = exchange.open.record.request_id.clone();
     let (side, reason) = (side_name(fault.side()), fault.reason());
-    // A stranger learns what happened, and not which policies and workloads there are.
-    let text = match exchange.inbound() && exchange.arrival.peer.is_none() {
+    // A stranger learns what happened, and not which policies and workloads there are. Of a refusal nobody does who is not allowed to
+    // ask the control plane.
+    let untold = exchange.inbound() && (exchange.arrival.peer.is_none() || matches!(fault.kind, Kind::Refused { .. }));
+    let text = match untold {
         true => format!("{side} {reason} (request {id})"),
         false => format!("{side} {reason}: {} (request {id}; for the whole story: taut why {id})", fault.detail),
     };

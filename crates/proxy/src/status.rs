@@ -188,7 +188,8 @@ impl Status {
         let own = self.current.workload();
         let snapshot = self.current.snapshot();
         let certificate = self.current.identity().map(|held| {
-            json!({ "identity": held.identity.to_string(), "serial": held.serial, "notBefore": held.not_before.to_string(), "notAfter": held.not_after.to_string() })
+            let (from, until) = (held.not_before.to_string(), held.not_after.to_string());
+            json!({ "identity": held.identity.to_string(), "serial": held.serial, "notBefore": from, "notAfter": until, "alarm": held.alarm(self.world.wall()) })
         });
         let ready = self.ready();
         json!({

@@ -287,3 +287,128 @@ export interface ExchangeRecord {
   attempts: { address: string; endpoint: string; duration_us: number; result: string }[];
   failure: { reason: string; side: string; detail: string; retry_safe: boolean; origin: Origin | null } | null;
 }
+
+/** `namespace/name` of a service, or of a workload that serves none; `outside`: whoever no proxy of the mesh stands beside. */
+export type NodeId = string;
+
+export interface Part {
+  workload: string;
+  version: string;
+}
+
+export type Signal = 'errorRatio' | 'latencyP50' | 'latencyP99' | 'rate' | 'saturation' | { objective: string };
+
+export type CausePlace = { service: NodeId } | { part: [NodeId, Part] } | { link: [NodeId, NodeId] } | { outside: NodeId };
+
+export type CauseKind = 'slow' | 'failing' | 'unreachable' | 'network' | 'refused' | 'saturated' | 'surge' | 'quiet';
+
+export type MeshChange = { at: number; nodes: NodeId[] } & (
+  | { kind: 'configuration'; generation: number; by: string; objects: string[] }
+  | { kind: 'version'; version: string }
+  | { kind: 'endpoints'; before: number; after: number }
+  | { kind: 'certificate'; detail: string }
+);
+
+/** What a sentence about a cause rests on: figures of the incident's window against the time before. */
+export type Evidence =
+  | { kind: 'ownTime' | 'ownFailures'; node: NodeId; perSecond: number; share: number; surprise: number }
+  | { kind: 'gap'; source: NodeId; destination: NodeId; before: number; now: number }
+  | { kind: 'reason'; source: NodeId; destination: NodeId; reason: string; before: number; now: number }
+  | { kind: 'part'; node: NodeId; part: Part; own: number; others: number; unit: 'share' | 'milliseconds' | 'perSecond' }
+  | { kind: 'pressure'; node: NodeId; what: string; before: number; now: number }
+  | { kind: 'load'; node: NodeId; before: number; now: number }
+  | { kind: 'change'; change: MeshChange; before: number }
+  | { kind: 'well'; node: NodeId };
+
+export interface Cause {
+  place: CausePlace;
+  kind: CauseKind;
+  /** Of the hurt, 0 to 1. */
+  share: number;
+  confidence: number;
+  evidence: Evidence[];
+}
+
+export interface Symptom {
+  node: NodeId;
+  signal: Signal;
+  since: number;
+  until: number | null;
+  baseline: number;
+  worst: number;
+  now: number;
+  /** -log10 of how probable the worst was, had nothing changed. */
+  surprise: number;
+}
+
+export type TimelineEntry = { at: number } & (
+  | { event: 'began' | 'opened' | 'closed' }
+  | { event: 'symptom' | 'relieved'; node: NodeId; signal: Signal }
+  | { event: 'cause'; place: CausePlace; cause: CauseKind; confidence: number }
+  | { event: 'change'; change: MeshChange }
+);
+
+export interface Incident {
+  id: string;
+  revision: number;
+  opened: number;
+  began: number;
+  closed: number | null;
+  /** Where users are hurt first. */
+  subject: NodeId;
+  symptoms: Symptom[];
+  verdict: 'found' | 'outsideMesh' | 'noCause' | 'tooEarly';
+  causes: Cause[];
+  timeline: TimelineEntry[];
+  /** Requests that failed or were slower than usual. */
+  hurt: number;
+  state: 'open' | 'closed';
+  /** Whether users are hurt already; not said: they are once requests are. */
+  users?: boolean;
+  story: { title: string; summary: string; lines: StoryLine[] };
+}
+
+export interface StoryLine {
+  text: string;
+  /** Cause and evidence by index: `0.1`. */
+  evidence: string[];
+}
+
+export interface IncidentsAnswer {
+  at: number;
+  incidents: Incident[];
+}
+
+export interface Objective {
+  namespace: string;
+  name: string;
+  /** `namespace/name` */
+  service: NodeId;
+  kind: 'availability' | 'latency';
+  /** Share of requests that must be good, 0 to 1. */
+  target: number;
+  thresholdMs: number | null;
+  windowDays: number;
+  /** 1: untouched; below 0: overdrawn. */
+  budgetLeft: number;
+  burn: { window: string; rate: number | null }[];
+  alert: 'none' | 'ticket' | 'page';
+  /** Seconds. */
+  exhaustedIn: number | null;
+  requests: number;
+  bad: number;
+}
+
+export interface Forecast {
+  service: string;
+  at: number;
+  step: number | string;
+  history: { at: number; rate: number | null }[];
+  forecast: { at: number; rate: number; low80: number; high80: number; low95: number; high95: number }[];
+  experts: { name: string; weight: number }[];
+  past: { at: number; predicted: number; actual: number | null; low95: number; high95: number }[];
+  coverage95: number | null;
+  /** Weighted absolute percentage error: what was wrong, as a share of what came. */
+  wape: number | null;
+  ready: boolean;
+}

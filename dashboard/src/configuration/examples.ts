@@ -1,5 +1,8 @@
 /** Beginnings for new objects: what people want most often, ready to be changed. */
 
+/** The title of the example to which the page of objectives leads. */
+export const OBJECTIVE = 'A service level objective';
+
 export const EXAMPLES: { title: string; text: string }[] = [
   {
     title: 'Canary: 10 % to v2',
@@ -105,6 +108,21 @@ spec:
       name: tls
       protocol: TLS
   resolution: DNS
+`,
+  },
+  {
+    title: OBJECTIVE,
+    text: `apiVersion: tautline.dev/v1alpha1
+kind: ServiceLevelObjective
+metadata:
+  name: reviews
+  namespace: default
+spec:
+  targetRefs:
+    - name: reviews
+  target: 99.9
+  # latency: { threshold: 250ms }   # then what is slower counts as bad
+  window: 30d
 `,
   },
 ];

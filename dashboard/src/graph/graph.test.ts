@@ -109,13 +109,13 @@ describe('scene', () => {
   });
 
   it('keeps only trouble when asked', () => {
-    const kept = chosen(graph, { namespace: '', idle: true, trouble: true });
+    const kept = chosen(graph, { namespace: '', idle: true, trouble: true, marked: new Set<string>() });
     expect(kept.edges.length).toBeGreaterThan(0);
     expect(kept.edges.every((edge) => edgeHealth(edge) !== 'ok' || edge.security === 'plaintext')).toBe(true);
   });
 
   it('keeps a namespace with those it talks to', () => {
-    const kept = chosen(graph, { namespace: 'pay', idle: true, trouble: false });
+    const kept = chosen(graph, { namespace: 'pay', idle: true, trouble: false, marked: new Set<string>() });
     expect(kept.nodes.map((node) => node.id)).toContain('orders/checkout');
     expect(kept.nodes.map((node) => node.id)).not.toContain('default/reviews');
   });

@@ -1,6 +1,7 @@
 /** Draws the map on a canvas, at three distances: cards, names, and namespaces. Draws only what is on the screen. */
 
 import type { Health } from '../api/shapes.ts';
+import type { Mark, Marks } from '../incidents/marks.ts';
 import { milliseconds, percent, rate } from '../text/units.ts';
 import type { Camera } from './camera.ts';
 import { CARD } from './card.ts';
@@ -26,6 +27,8 @@ export interface Look {
   hovered: string | null;
   /** Ids that the search found; others are dimmed. `null`: no search. */
   found: Set<string> | null;
+  /** What incidents say: who is hurt, and the likely causes. */
+  marks: Marks;
 }
 
 const CARDS = 0.56;
@@ -153,6 +156,7 @@ export class Painter {
       this.card(node, camera, scene, look);
     }
     if (!far) this.labels(scene, camera, look, view);
+    this.ranks(scene, camera, look, view);
     place();
     this.groupNames(scene, camera);
   }
@@ -278,6 +282,70 @@ export class Painter {
     if (camera.scale >= CARDS) this.near(scene);
     else if (!far) this.named(scene, camera);
     context.globalAlpha = 1;
+  }
+
+  /** Over everything: where users are hurt, and the likely causes by number. Of one size on the screen, so that they are seen from afar. */
+  private ranks(scene: Scene, camera: Camera, { marks, found, selected }: Look, view: View): void {
+    if (marks.nodes.size + marks.links.size === 0) return;
+    const unit = Math.max(1, 0.9 / camera.scale);
+    for (const edge of marks.links.size === 0 ? [] : scene.edges) {
+      const mark = marks.links.get(`${edge.edge.from}>${edge.edge.to}`);
+      // Beside the middle, where the figures of the edge are.
+      const spot = at(edge.curve, 0.22);
+      if (mark !== undefined) this.disc(mark, spot.x, spot.y, unit);
+    }
+    for (const [id, mark] of marks.nodes) {
+      const node = scene.byId.get(id);
+      if (node === undefined) continue;
+      if (node.x > view.right || node.y > view.bottom || node.x + CARD.width < view.left || node.y + CARD.height < view.top)
+        continue;
+      this.context.globalAlpha = (found !== null || selected !== null) && isDim(id, scene, { selected, found }) ? DIM : 1;
+      if (mark.hurt !== null) this.hurt(node, camera, mark.hurt === 'users' ? 'users hurt' : 'hurt');
+      this.disc(mark, node.x, node.y, unit);
+      this.context.globalAlpha = 1;
+    }
+  }
+
+  /** A second border around the card, and the word. */
+  private hurt({ x, y }: SceneNode, camera: Camera, word: string): void {
+    const { context, palette } = this;
+    const gap = Math.max(4, 3 / camera.scale);
+    context.strokeStyle = palette.health.failing;
+    context.lineWidth = 2.2 / camera.scale;
+    context.beginPath();
+    context.roundRect(x - gap, y - gap, CARD.width + 2 * gap, CARD.height + 2 * gap, 12);
+    context.stroke();
+    // From farther away it would cover names.
+    if (camera.scale < CARDS) return;
+    context.font = `600 10px ${FONT}`;
+    const across = context.measureText(word).width + 10;
+    const [left, top] = [x + CARD.width - across - 8, y - gap - 8];
+    context.beginPath();
+    context.roundRect(left, top, across, 16, 8);
+    context.fillStyle = palette.health.failing;
+    context.fill();
+    context.fillStyle = palette.surface;
+    context.textAlign = 'left';
+    context.textBaseline = 'middle';
+    context.fillText(word, left + 5, top + 8.5);
+  }
+
+  private disc({ rank }: Mark, x: number, y: number, unit: number): void {
+    if (rank === null) return;
+    const { context, palette } = this;
+    context.beginPath();
+    context.arc(x, y, 10 * unit, 0, Math.PI * 2);
+    context.fillStyle = rank === 1 ? palette.text : palette.surface;
+    context.fill();
+    context.lineWidth = 1.8 * unit;
+    context.strokeStyle = rank === 1 ? palette.surface : palette.text;
+    context.stroke();
+    context.fillStyle = rank === 1 ? palette.surface : palette.text;
+    context.font = `700 ${12 * unit}px ${FONT}`;
+    context.textAlign = 'center';
+    context.textBaseline = 'middle';
+    context.fillText(String(rank), x, y + 0.6 * unit);
+    context.textAlign = 'left';
   }
 
   private border(health: Health, far: boolean): string {
@@ -518,7 +586,7 @@ function isMarked(edge: SceneEdge, look: Look): boolean {
 }
 
 /** With a search, all but its finds; with a selection, all but its neighbours. */
-function isDim(id: string, scene: Scene, look: Look): boolean {
+function isDim(id: string, scene: Scene, look: Pick<Look, 'found' | 'selected'>): boolean {
   if (look.found !== null) return !look.found.has(id);
   return look.selected !== null && !neighbours(scene, look.selected).has(id);
 }

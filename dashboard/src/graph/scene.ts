@@ -65,6 +65,8 @@ export interface Choice {
   namespace: string;
   idle: boolean;
   trouble: boolean;
+  /** Services that are trouble whatever their edges say. */
+  marked: ReadonlySet<string>;
 }
 
 /** What of the mesh is wanted: one namespace with its neighbours, only trouble, with or without what is idle. */
@@ -78,7 +80,7 @@ export function chosen(graph: Graph, choice: Choice): Graph {
   );
   const touched = new Set(edges.flatMap((edge) => [edge.from, edge.to]));
   const nodes = graph.nodes.filter((node) => {
-    if (touched.has(node.id)) return true;
+    if (touched.has(node.id) || choice.marked.has(node.id)) return true;
     if (choice.namespace !== '' && node.namespace !== choice.namespace) return false;
     return choice.trouble ? unwell(node.health) : choice.idle || node.health !== 'idle';
   });

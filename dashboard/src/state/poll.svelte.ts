@@ -3,6 +3,12 @@
 import { ask, Refusal } from '../api/client.ts';
 import { session } from './session.svelte.ts';
 
+/** A server in trouble is asked less often, and for what it does not have still less. */
+function patience(fault: Refusal | null): number {
+  if (fault === null) return 0;
+  return fault.status === 404 ? 15_000 : 4000;
+}
+
 export class Poll<T> {
   value = $state.raw<T | null>(null);
   fault = $state.raw<Refusal | null>(null);
@@ -35,8 +41,7 @@ export class Poll<T> {
         if (this.fault.status === 401) session.lost(this.fault);
       }
       this.asking = false;
-      // A server in trouble is asked less often.
-      if (every > 0) timer = setTimeout(() => void turn(), this.fault === null ? every : Math.max(every, 4000));
+      if (every > 0) timer = setTimeout(() => void turn(), Math.max(every, patience(this.fault)));
     };
     const shown = (): void => {
       if (!document.hidden) void turn();

@@ -5,6 +5,7 @@
 
 mod backend;
 mod certificates;
+pub mod faultlab;
 mod measure;
 pub mod overload;
 mod place;

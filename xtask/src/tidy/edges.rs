@@ -5,19 +5,20 @@ use std::fs;
 use std::path::Path;
 
 /// Crate -> the workspace crates it may depend on (dev-dependencies are free, but for `sim`).
-const EDGES: [(&str, &[&str]); 8] = [
+const EDGES: [(&str, &[&str]); 9] = [
     ("model", &[]),
     ("plan", &["taut-model"]),
+    ("insight", &["taut-model"]),
     ("wire", &["taut-model"]),
     ("observe", &["taut-model"]),
     ("proxy", &["taut-model", "taut-plan", "taut-wire", "taut-observe"]),
-    ("control", &["taut-model", "taut-plan", "taut-wire", "taut-observe"]),
-    ("cli", &["taut-model", "taut-plan", "taut-wire", "taut-observe", "taut-proxy", "taut-control", "taut-demo"]),
-    ("sim", &["taut-model", "taut-plan", "taut-wire", "taut-observe", "taut-proxy", "taut-control"]),
+    ("control", &["taut-model", "taut-plan", "taut-insight", "taut-wire", "taut-observe"]),
+    ("cli", &["taut-model", "taut-plan", "taut-insight", "taut-wire", "taut-observe", "taut-proxy", "taut-control", "taut-demo"]),
+    ("sim", &["taut-model", "taut-plan", "taut-insight", "taut-wire", "taut-observe", "taut-proxy", "taut-control"]),
 ];
 
 /// Pure crates get time and dice from their callers, so they may not even link what gives them.
-const PURE: [&str; 2] = ["model", "plan"];
+const PURE: [&str; 3] = ["model", "plan", "insight"];
 const IMPURE: [&str; 12] = ["tokio", "hyper", "tonic", "axum", "rustls", "rand", "fastrand", "getrandom", "socket2", "nix", "notify", "redb"];
 
 pub fn check(root: &Path) -> Result<Vec<Untidy>, String> {

@@ -14,7 +14,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One round of a client may take this long before it counts as failed.
 const ROUND: Duration = Duration::from_secs(10);
@@ -146,6 +146,11 @@ struct KindCount {
 pub struct Counts(Vec<KindCount>);
 
 impl Counts {
+    /// Requests and echoes of all kinds whose name begins so.
+    pub fn rounds(&self, name: &str) -> u64 {
+        self.0.iter().filter(|kind| kind.name.starts_with(name)).map(|kind| kind.rounds).sum()
+    }
+
     pub fn failed(&self) -> u64 {
         self.0.iter().map(|kind| kind.failed).sum()
     }
@@ -167,14 +172,29 @@ pub struct Http1 {
     outbound: String,
     host: String,
     keep: bool,
-    pause: Duration,
+    pause: Pause,
     connection: Option<Connection>,
     turn: u64,
 }
 
+/// How long a client waits between two rounds.
+#[derive(Clone, Copy)]
+enum Pause {
+    Always(Duration),
+    /// So that a round begins every so often from a time on, however long the rounds take.
+    Every(Duration, Instant),
+}
+
 impl Http1 {
     pub fn kept(outbound: &str, host: &str) -> Self {
-        Self { outbound: outbound.to_owned(), host: host.to_owned(), keep: true, pause: Duration::from_millis(2), connection: None, turn: 0 }
+        Self {
+            outbound: outbound.to_owned(),
+            host: host.to_owned(),
+            keep: true,
+            pause: Pause::Always(Duration::from_millis(2)),
+            connection: None,
+            turn: 0,
+        }
     }
 
     pub fn fresh(outbound: &str, host: &str) -> Self {
@@ -183,7 +203,12 @@ impl Http1 {
 
     /// Kept, and idle most of the time.
     pub fn idle(outbound: &str, host: &str) -> Self {
-        Self { pause: Duration::from_millis(300), ..Self::kept(outbound, host) }
+        Self { pause: Pause::Always(Duration::from_millis(300)), ..Self::kept(outbound, host) }
+    }
+
+    /// Kept, one request in each span of time.
+    pub fn paced(outbound: &str, host: &str, every: Duration) -> Self {
+        Self { pause: Pause::Every(every, Instant::now()), ..Self::kept(outbound, host) }
     }
 
     fn request(&mut self) -> io::Result<u16> {
@@ -214,7 +239,10 @@ impl Client for Http1 {
     }
 
     fn pause(&self) -> Duration {
-        self.pause
+        match self.pause {
+            Pause::Always(pause) => pause,
+            Pause::Every(every, from) => (from + every.mul_f64(self.turn as f64)).saturating_duration_since(Instant::now()),
+        }
     }
 
     fn starts_again(&self) -> bool {
@@ -288,13 +316,19 @@ pub struct Ping {
     address: String,
     /// Times that a number is said in one message.
     copies: usize,
+    pause: Duration,
     stream: Option<TcpStream>,
     next: u64,
 }
 
 impl Ping {
     pub fn new(address: &str) -> Self {
-        Self { address: address.to_owned(), copies: 1, stream: None, next: 0 }
+        Self { address: address.to_owned(), copies: 1, pause: Duration::from_millis(2), stream: None, next: 0 }
+    }
+
+    /// A connection that lives long and says little.
+    pub fn seldom(address: &str) -> Self {
+        Self { pause: Duration::from_millis(500), ..Self::new(address) }
     }
 
     /// In messages of half a megabyte, so that bytes are on their way at any moment.
@@ -333,7 +367,11 @@ fn open(address: &str) -> io::Result<TcpStream> {
 
 impl Client for Ping {
     fn another(&self) -> Box<dyn Client> {
-        Box::new(Self { copies: self.copies, ..Self::new(&self.address) })
+        Box::new(Self { copies: self.copies, pause: self.pause, ..Self::new(&self.address) })
+    }
+
+    fn pause(&self) -> Duration {
+        self.pause
     }
 
     fn round(&mut self) -> Result<(), String> {

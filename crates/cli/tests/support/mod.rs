@@ -213,6 +213,8 @@ impl Mesh {
         command.args(&member.extra).arg("--");
         if member.program.is_empty() {
             command.args([env!("CARGO_BIN_EXE_taut"), "bookstore", &member.service, &member.version, "--address", &address]);
+            // As the demo has it, so that `taut demo break` works here too.
+            command.arg("--faults").arg(self.state().join("faults").join(format!("{}.json", member.name)));
         } else {
             command.args(&member.program);
         }

@@ -1,6 +1,5 @@
 //! Leaves: what a certificate of a workload or of the control plane itself looks like.
 
-use super::CLOCK_SKEW;
 use jiff::Timestamp;
 use rcgen::{
     CertificateParams, CertificateSigningRequestParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -11,6 +10,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 use taut_model::identity::Identity;
+use taut_model::trust::CLOCK_SKEW;
 
 /// A certificate that was issued.
 #[derive(Clone, Debug)]

@@ -43,8 +43,6 @@ use token_keys::TokenKeys;
 use tokio::sync::watch;
 use zeroize::Zeroize;
 
-/// Certificates are valid from this long before they are issued, for peers whose clocks are behind.
-pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 /// The service account of the control plane's own identity, in the root namespace. Proxies take whoever has it for the control
 /// plane, so no token and no request gets it.
 pub const CONTROL_ACCOUNT: &str = "taut-control";

@@ -9,4 +9,4 @@ mod tests;
 
 pub use rollback::{Refused, Request, Restored, rollback};
 pub use routes::{Changes, router};
-pub use shown::{diff, entry_diff, row, yaml};
+pub use shown::{diff, entry_diff, row, told, yaml};

@@ -7,6 +7,8 @@ use similar::TextDiff;
 
 /// Lines around a change.
 const CONTEXT: usize = 3;
+/// Bytes of one difference among many.
+const LONGEST_TOLD: usize = 64 << 10;
 
 /// What a user would write: without what tools keep for themselves.
 pub fn yaml(value: &Value) -> String {
@@ -38,6 +40,19 @@ pub fn row(generation: &Generation) -> Value {
         "by": {"user": author.user, "manager": author.manager, "file": author.file},
         "note": author.note, "objects": generation.entries.iter().map(|entry| named(entry)).collect::<Vec<_>>(),
     })
+}
+
+/// The same with the differences, as far as there is room for their text: what comes beyond is told by name.
+pub fn told(generation: &Generation, room: &mut usize) -> Value {
+    let mut value = row(generation);
+    for (object, entry) in value["objects"].as_array_mut().into_iter().flatten().zip(&generation.entries) {
+        let diff = entry_diff(entry);
+        if diff.len() <= LONGEST_TOLD.min(*room) {
+            *room -= diff.len();
+            object["diff"] = diff.into();
+        }
+    }
+    value
 }
 
 pub(super) fn named(entry: &Entry) -> Value {

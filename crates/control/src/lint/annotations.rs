@@ -45,6 +45,8 @@ static KNOWN: &[Known] = &[
     known("tautline.dev/service-accounts", &[], Form::Any),
     known("tautline.dev/stands-in", &[], Form::Any),
     known("tautline.dev/source", &[], Form::Any),
+    known("tautline.dev/seen-window", &["AuthorizationPolicy"], Form::Any),
+    known("tautline.dev/seen-confidence", &["AuthorizationPolicy"], Form::Any),
     known("tautline.dev/suppress", &[], Form::Any),
     known("galley.istio.io/analyze-suppress", &[], Form::Any),
     known("inject.istio.io/templates", PODS, Form::Any),

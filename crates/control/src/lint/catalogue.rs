@@ -45,6 +45,7 @@ pub mod name {
     pub const NO_ENDPOINT: &str = "NoEndpoint";
     pub const HTTP_RULE_ON_TCP: &str = "HttpRuleOnTcp";
     pub const PRINCIPAL_WITHOUT_MTLS: &str = "PrincipalWithoutMtls";
+    pub const PLAINTEXT_SEEN: &str = "PlaintextSeen";
     pub const NOT_SERVED: &str = "NotServed";
     pub const HOST_NOT_IN_GATEWAY: &str = "HostNotInGateway";
     pub const REPEATED_CERTIFICATE: &str = "RepeatedCertificate";
@@ -286,6 +287,13 @@ pub static CATALOGUE: &[Entry] = &[
         &[],
         "tokens and members of other trust domains are held against what was fetched last, and refused where there is nothing",
         "see that the control plane reaches the jwksUri or bundleUrl, and that it answers with a JSON Web Key Set or a SPIFFE bundle",
+    ),
+    entry(
+        "TAUT0604",
+        name::PLAINTEXT_SEEN,
+        &[],
+        "whoever comes in plain text proves nothing, can be read and changed on the way, and would be refused by STRICT",
+        "give the caller a proxy; `taut trust strict --dry-run` says what else would break",
     ),
     entry(
         "TAUT0701",

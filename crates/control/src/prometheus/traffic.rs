@@ -75,6 +75,9 @@ fn series_name(slot: Slot) -> &'static str {
 /// Labels that a series has beside those of its edge: matchers of others can be told from the edge alone.
 const OWN_LABELS: [&str; 5] = [NAME, label::LE, label::RESPONSE_CODE, label::GRPC_RESPONSE_STATUS, label::RESPONSE_FLAGS];
 
+/// Samples are asked for a quarter of a range apart: they may come as far apart as the range, and no farther.
+const RANGE: Second = 4;
+
 /// Reads series from the store of signals.
 pub struct Traffic {
     store: Store,
@@ -94,6 +97,9 @@ impl Traffic {
             return vec![];
         }
         let wanted = second(window.spacing);
+        // A range has some samples, or it has none: what is known too coarsely for that is as if it had not been scraped yet.
+        let known = self.store.known_since(RANGE * wanted.max(1)).filter(|known| (from..end).contains(known));
+        let from = known.unwrap_or(from);
         let mut step = SPACINGS.into_iter().rev().find(|spacing| *spacing <= wanted).unwrap_or(1);
         // A time that is only known by the hour has no finer samples.
         for _ in 0..4 {

@@ -5,23 +5,42 @@ use crate::publish::{Encoded, Published};
 use crate::trial::seen::{End, Seen, seen};
 use crate::trial::share;
 use crate::view::{Viewer, view};
-use crate::why::{Inquiry, NoAnswer};
+use crate::why::{Inquiry, NoAnswer, stranger};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use taut_model::origin::Origin;
+use taut_plan::Verdict;
 use taut_plan::cluster::Transport;
 use taut_wire::resource::ResourceType;
 
 /// Questions that are put to both worlds; a mesh has more flows than anybody reads.
 const MOST_QUESTIONS: usize = 4000;
 
-/// A flow that was seen: from a workload to a service.
+/// A flow that was seen: from somebody to a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// `namespace/name`
-    pub workload: String,
+    pub from: Caller,
     pub host: String,
     /// How many requests were seen; `None`: the workload's proxy has asked for the service.
     pub requests: Option<u64>,
+}
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Caller {
+    /// `namespace/name`
+    Workload(String),
+    /// Somebody whom nobody knows, in plain text, at a workload of the mesh (`namespace/name`).
+    Stranger { at: String },
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Workload(uid) => f.write_str(uid),
+            Self::Stranger { .. } => f.write_str("(plain text)"),
+        }
+    }
 }
 
 /// A flow, or a kind of its requests, whose outcome changes.
@@ -63,6 +82,7 @@ pub fn compare(before: &Published, after: &Published, trust_domain: &str, pairs:
     let mut asked = 0;
     for pair in pairs.iter().filter(|pair| differs(before, after, pair)) {
         let mut known: Vec<(String, String)> = Vec::new();
+        let from = pair.from.to_string();
         for probe in probes([before, after], &pair.host) {
             asked += 1;
             if asked > MOST_QUESTIONS {
@@ -75,8 +95,8 @@ pub fn compare(before: &Published, after: &Published, trust_domain: &str, pairs:
             if now == then || known.contains(&told) {
                 continue;
             }
-            outcomes.changes.push(FlowChange {
-                from: pair.workload.clone(),
+            outcomes.add(FlowChange {
+                from: from.clone(),
                 to: pair.host.clone(),
                 request: probe.describe(),
                 refused: then.refused > now.refused,
@@ -91,11 +111,26 @@ pub fn compare(before: &Published, after: &Published, trust_domain: &str, pairs:
     outcomes
 }
 
+impl Outcomes {
+    /// Strangers at several workloads of a service are told as one.
+    fn add(&mut self, new: FlowChange) {
+        let same = |known: &&mut FlowChange| FlowChange { requests: new.requests, ..(*known).clone() } == new;
+        match self.changes.iter_mut().find(same) {
+            Some(known) => known.requests = known.requests.zip(new.requests).map(|(one, other)| one.saturating_add(other)),
+            None => self.changes.push(new),
+        }
+    }
+}
+
 /// Whether anything that the proxies at either end would be told is another.
 fn differs(before: &Published, after: &Published, pair: &Pair) -> bool {
     let ends = |published: &Published| -> BTreeSet<String> {
         let serves = published.index.serving(&pair.host);
-        std::iter::once(pair.workload.clone()).chain(serves.cloned()).collect()
+        let caller = match &pair.from {
+            Caller::Workload(uid) => Some(uid.clone()),
+            Caller::Stranger { .. } => None,
+        };
+        caller.into_iter().chain(serves.cloned()).collect()
     };
     let told = |published: &Published, uid: &str| -> BTreeMap<ResourceType, Encoded> {
         let Some(workload) = published.translation.workloads.get(uid) else { return BTreeMap::new() };
@@ -108,7 +143,38 @@ fn differs(before: &Published, after: &Published, pair: &Pair) -> bool {
 }
 
 fn fate(published: &Published, trust_domain: &str, pair: &Pair, probe: &Probe) -> Fate {
-    let question = probe.question(&pair.workload, &pair.host);
+    match &pair.from {
+        Caller::Workload(uid) => fate_of_workload(published, trust_domain, uid, &pair.host, probe),
+        Caller::Stranger { at } => fate_of_stranger(published, trust_domain, at, &pair.host, probe),
+    }
+}
+
+/// At each port at which the workload serves: the signals do not tell them apart.
+fn fate_of_stranger(published: &Published, trust_domain: &str, at: &str, host: &str, probe: &Probe) -> Fate {
+    let Some(to) = published.translation.workloads.get(at) else {
+        return Fate { text: "there is no such workload".to_owned(), ..Fate::default() };
+    };
+    let ports: BTreeSet<u16> = to.serves.iter().filter(|serves| serves.host == host).map(|serves| serves.target).collect();
+    let question = probe.question("", host);
+    let (mut fate, mut texts) = (Fate::default(), BTreeSet::new());
+    for port in &ports {
+        match stranger(published, trust_domain, to, *port, &question).map(|arrival| arrival.verdict) {
+            Ok(Verdict::Refuse(refusal)) => {
+                let end = End::Refused { status: refusal.status, reason: refusal.reason.name(), detail: refusal.detail };
+                texts.insert(end.describe());
+                fate.refused += 1_000_000 / ports.len().max(1) as u128;
+                fate.by = fate.by.or(refusal.origin);
+            }
+            Ok(Verdict::Go(_) | Verdict::Ask(_)) => drop(texts.insert("let in".to_owned())),
+            Err(why) => drop(texts.insert(why.to_string())),
+        }
+    }
+    fate.text = texts.into_iter().collect::<Vec<_>>().join(", ");
+    fate
+}
+
+fn fate_of_workload(published: &Published, trust_domain: &str, from: &str, host: &str, probe: &Probe) -> Fate {
+    let question = probe.question(from, host);
     let inquiry = match Inquiry::new(published, trust_domain, &question) {
         Ok(inquiry) => inquiry,
         Err(NoAnswer::UnknownFrom { .. }) => return Fate { text: "there is no such workload".to_owned(), ..Fate::default() },

@@ -8,7 +8,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
-pub use flows::{FlowChange, Outcomes, Pair};
+pub use flows::{Caller, FlowChange, Outcomes, Pair};
 pub use objects::Changed;
 pub use routes::{Proposals, router};
 

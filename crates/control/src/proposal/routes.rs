@@ -1,7 +1,8 @@
 //! `POST /taut/v1/plan`: YAML in, what would change out.
 
-use super::{Changed, FlowChange, Pair, Proposal, Terms, judge};
+use super::{Caller, Changed, FlowChange, Pair, Proposal, Terms, judge};
 use crate::access::Visitor;
+use crate::calls;
 use crate::pages::Traffic;
 use crate::proxies::Proxies;
 use crate::publish::Published;
@@ -14,16 +15,17 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use taut_model::problem::Problem;
-use taut_model::signal::Second;
+use taut_model::signal::{Edge, Reporter, Second, Security};
 use tokio::sync::watch;
 
-/// How far back a flow counts as seen.
+/// How far back a flow counts as seen, unless the caller says otherwise.
 const SEEN: Second = 3600;
 
 /// What proposals are held against. Cheap to clone.
@@ -51,25 +53,54 @@ struct How {
     /// What the text is called in problems.
     #[serde(default)]
     file: Option<String>,
+    /// How far back a flow counts as seen: `30m`, `7d`.
+    #[serde(default)]
+    since: Option<String>,
 }
 
-async fn plan(State(proposals): State<Proposals>, _: Visitor, Query(how): Query<How>, body: Bytes) -> Response {
-    let Ok(text) = String::from_utf8(body.to_vec()) else {
-        return (StatusCode::BAD_REQUEST, Json(json!({"error": "the body must be YAML in UTF-8"}))).into_response();
+/// A proposal that brings the flows along that it is to be held against, as a recording has them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Replayed {
+    manifests: String,
+    flows: Vec<Recorded>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Recorded {
+    /// `namespace/name`; without one it came in plain text from somebody whom nobody knows.
+    #[serde(default)]
+    workload: Option<String>,
+    /// The workload that it came to.
+    #[serde(default)]
+    at: Option<String>,
+    host: String,
+    requests: u64,
+}
+
+/// By caller and service.
+type Counted = BTreeMap<(Caller, String), Option<u64>>;
+
+async fn plan(State(proposals): State<Proposals>, _: Visitor, Query(how): Query<How>, headers: HeaderMap, body: Bytes) -> Response {
+    let refuse = |why: String| (StatusCode::BAD_REQUEST, Json(json!({"error": why}))).into_response();
+    let is_json = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let (text, counted) = match read(&body, is_json) {
+        Ok(read) => read,
+        Err(why) => return refuse(why),
+    };
+    let since = match how.since.as_deref().filter(|since| !since.is_empty()).map_or(Ok(SEEN), calls::span) {
+        Ok(since) => since,
+        Err(why) => return refuse(format!("since: {why}")),
     };
     // Compiling plans takes a while, and proxies should not wait for it.
     let judged = tokio::task::spawn_blocking(move || {
-        let published = proposals.published.borrow().clone();
-        let pairs = proposals.pairs();
-        let terms = Terms {
-            store: &proposals.store,
-            published: &published,
-            settings: &proposals.settings,
-            manager: how.field_manager.as_deref().filter(|manager| !manager.is_empty()).unwrap_or("taut"),
-            now: &proposals.world.wall_text(),
-            pairs: &pairs,
-        };
-        told(&judge(&text, how.file.as_deref().unwrap_or("body"), &terms))
+        let (pairs, left_out) = proposals.known(counted.unwrap_or_else(|| proposals.counted(since)));
+        let manager = how.field_manager.as_deref().filter(|manager| !manager.is_empty()).unwrap_or("taut");
+        let proposal = proposals.judge(&text, how.file.as_deref().unwrap_or("body"), manager, &pairs);
+        let mut answer = told(&proposal);
+        answer["leftOut"] = left_out.into();
+        answer
     });
     match judged.await {
         Ok(answer) => Json(answer).into_response(),
@@ -77,26 +108,76 @@ async fn plan(State(proposals): State<Proposals>, _: Visitor, Query(how): Query<
     }
 }
 
+/// The manifests, and the flows if they came along.
+fn read(body: &Bytes, is_json: bool) -> Result<(String, Option<Counted>), String> {
+    if !is_json {
+        return Ok((String::from_utf8(body.to_vec()).map_err(|_| "the body must be YAML in UTF-8".to_owned())?, None));
+    }
+    let replayed: Replayed = serde_json::from_slice(body).map_err(|error| format!("the body must be {{manifests, flows}}: {error}"))?;
+    let mut counted = Counted::new();
+    for flow in replayed.flows {
+        let caller = flow.workload.map(Caller::Workload).or_else(|| flow.at.map(|at| Caller::Stranger { at }));
+        let caller = caller.ok_or_else(|| "a flow needs workload, or at where it came in plain text".to_owned())?;
+        let seen = counted.entry((caller, flow.host)).or_default();
+        *seen = Some(seen.unwrap_or_default().saturating_add(flow.requests));
+    }
+    Ok((replayed.manifests, Some(counted)))
+}
+
 impl Proposals {
-    /// Who called whom in the last hour, and whose proxies have asked for a service: they do on first use.
-    fn pairs(&self) -> Vec<Pair> {
-        let mut pairs: BTreeMap<(String, String), Option<u64>> = BTreeMap::new();
-        for proxy in self.proxies.all() {
-            pairs.extend(proxy.viewer.hosts.iter().map(|host| ((proxy.uid.clone(), host.clone()), None)));
-        }
-        for (edge, signals) in Traffic::read(&self.signals, SEEN, None, self.world.second()).edges {
-            let uid = format!("{}/{}", edge.source.namespace, edge.source.workload);
-            let seen = pairs.entry((uid, edge.service.host.clone())).or_default();
-            *seen = Some(seen.unwrap_or_default() + signals.requests.max(signals.opened));
-        }
+    /// Holds a text against the mesh as it is and the flows given.
+    pub fn judge(&self, text: &str, file: &str, manager: &str, pairs: &[Pair]) -> Proposal {
         let published = self.published.borrow().clone();
+        let now = &self.world.wall_text();
+        judge(text, file, &Terms { store: &self.store, published: &published, settings: &self.settings, manager, now, pairs })
+    }
+
+    /// Who called whom in so many seconds, and whose proxies have asked for a service: they do on first use.
+    pub fn pairs(&self, since: Second) -> Vec<Pair> {
+        self.known(self.counted(since)).0
+    }
+
+    fn counted(&self, since: Second) -> Counted {
+        let mut counted = Counted::new();
+        for proxy in self.proxies.all() {
+            let asked = proxy.viewer.hosts.iter().map(|host| ((Caller::Workload(proxy.uid.clone()), host.clone()), None));
+            counted.extend(asked);
+        }
+        for (edge, signals) in Traffic::read(&self.signals, since, None, self.world.second()).edges {
+            let carried = signals.requests.max(signals.opened).max(signals.connections);
+            let Some(caller) = caller(&edge).filter(|_| carried > 0) else { continue };
+            let seen = counted.entry((caller, edge.service.host.clone())).or_default();
+            *seen = Some(seen.unwrap_or_default().saturating_add(carried));
+        }
+        counted
+    }
+
+    /// The flows between what there is now, and how many there are of others.
+    fn known(&self, counted: Counted) -> (Vec<Pair>, usize) {
+        let published = self.published.borrow().clone();
+        let mesh = &published.translation;
         // A proxy asks for the service that its own workload serves, too: that is no call.
-        let known = |(uid, host): &(String, String), requests: Option<u64>| {
-            let workload = published.translation.workloads.get(uid).filter(|_| published.translation.services.contains_key(host));
+        let is_known = |caller: &Caller, host: &String, requests: Option<u64>| {
+            let (Caller::Workload(uid) | Caller::Stranger { at: uid }) = caller;
+            let workload = mesh.workloads.get(uid).filter(|_| mesh.services.contains_key(host));
             workload.is_some_and(|workload| requests.is_some() || !workload.serves.iter().any(|serves| serves.host == *host))
         };
-        let known = pairs.into_iter().filter(|(pair, requests)| known(pair, *requests));
-        known.map(|((workload, host), requests)| Pair { workload, host, requests }).collect()
+        let seen = counted.values().filter(|requests| requests.is_some()).count();
+        let known: Vec<Pair> = counted
+            .into_iter()
+            .filter(|((caller, host), requests)| is_known(caller, host, *requests))
+            .map(|((from, host), requests)| Pair { from, host, requests })
+            .collect();
+        let left_out = seen - known.iter().filter(|pair| pair.requests.is_some()).count();
+        (known, left_out)
+    }
+}
+
+/// Who called, as far as a proposal can be asked about it.
+fn caller(edge: &Edge) -> Option<Caller> {
+    match (edge.reporter, edge.security) {
+        (Reporter::Destination, Security::Plaintext) => calls::uid(&edge.destination).map(|at| Caller::Stranger { at }),
+        _ => calls::uid(&edge.source).map(Caller::Workload),
     }
 }
 

@@ -68,8 +68,15 @@ fn propose(text: &str) -> Proposal {
     }
     let settings = Settings { trust_domain: "mesh.local".into(), ..Settings::default() };
     let published = Publisher::new(store.clone(), settings.clone()).subscribe().borrow().clone();
-    let pair = |workload: &str, requests| Pair { workload: workload.into(), host: HOST.into(), requests };
-    let pairs = [pair("default/page-v1", Some(40)), pair("default/old-v1", None)];
+    let pair = |from, requests| Pair { from, host: HOST.into(), requests };
+    let workload = |uid: &str| Caller::Workload(uid.to_owned());
+    let stranger = |at: &str| Caller::Stranger { at: at.to_owned() };
+    let pairs = [
+        pair(workload("default/page-v1"), Some(40)),
+        pair(workload("default/old-v1"), None),
+        pair(stranger("default/reviews-v1"), Some(3)),
+        pair(stranger("default/reviews-v2"), Some(4)),
+    ];
     let version = store.version();
     let proposal =
         judge(text, "new.yaml", &Terms { store: &store, published: &published, settings: &settings, manager: "taut", now: NOW, pairs: &pairs });
@@ -93,7 +100,7 @@ fn a_shift_of_weights_is_told_with_exact_shares() {
     assert!(changed.diff.contains("+") && changed.diff.contains("subset: v2"), "{}", changed.diff);
     let page = row(&proposal, "default/page-v1", "");
     assert_eq!((page.before.as_str(), page.after.as_str()), ("reviews v1", "90 % reviews v1, 10 % reviews v2"));
-    assert_eq!((page.refused, page.requests, proposal.flows.seen), (false, Some(40), 2));
+    assert_eq!((page.refused, page.requests, proposal.flows.seen), (false, Some(40), 4));
 }
 
 #[test]
@@ -108,14 +115,29 @@ fn a_policy_that_shuts_somebody_out_names_itself() {
     let proposal = propose(&policy("  action: ALLOW\n  rules: [{from: [{source: {principals: [mesh.local/ns/default/sa/page]}}]}]\n"));
     let old = row(&proposal, "default/old-v1", "");
     assert!(old.refused && old.after.contains("403 authorization_denied"), "{old:?}");
+    assert!(old.after.contains("AuthorizationPolicy default/some (spec.rules[0]: source.principal is mesh.local/ns/default/sa/old)"), "{old:?}");
     assert_eq!(old.by.unwrap().object.name, "some");
+    let stranger = row(&proposal, "(plain text)", "");
+    assert!(stranger.refused && stranger.before == "let in" && stranger.requests == Some(7), "{stranger:?}");
+    assert!(stranger.after.contains("there is no source.principal"), "{stranger:?}");
     assert!(!proposal.flows.changes.iter().any(|flow| flow.from == "default/page-v1"), "{:?}", proposal.flows);
+}
+
+#[test]
+fn a_caller_that_a_rule_does_not_name_is_told_what_the_rule_wants() {
+    let proposal = propose(&policy(
+        "  rules: [{from: [{source: {namespaces: [default]}}], to: [{operation: {methods: [PUT]}}]}, {from: [{source: {principals: [mesh.local/ns/default/sa/other]}}]}]\n",
+    ));
+    let page = row(&proposal, "default/page-v1", "");
+    let why =
+        "AuthorizationPolicy default/some (spec.rules[0]: request.method is GET; spec.rules[1]: source.principal is mesh.local/ns/default/sa/page)";
+    assert!(page.refused && page.after.contains(why), "{page:?}");
 }
 
 #[test]
 fn requests_that_only_a_rule_names_are_looked_at_too() {
     let proposal = propose(&policy("  action: DENY\n  rules: [{to: [{operation: {paths: [/admin*], methods: [POST]}}]}]\n"));
-    assert_eq!(proposal.flows.changes.len(), 2, "{:?}", proposal.flows);
+    assert_eq!(proposal.flows.changes.len(), 3, "{:?}", proposal.flows);
     let admin = row(&proposal, "default/page-v1", "POST /admin");
     assert!(admin.refused && admin.before == "reviews v1", "{admin:?}");
     let split = propose(&route(
@@ -130,6 +152,8 @@ fn a_demand_for_mutual_tls_refuses_who_has_none() {
         "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: default}\nspec: {mtls: {mode: STRICT}}\n";
     let disable = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: reviews, namespace: default}\nspec: {host: reviews, trafficPolicy: {tls: {mode: DISABLE}}, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}\n";
     assert!(propose(strict).flows.changes.iter().all(|flow| flow.from != "default/page-v1"), "who has a proxy goes on");
+    let stranger = row(&propose(strict), "(plain text)", "");
+    assert!(stranger.refused && stranger.after.contains("403 mutual_tls_required"), "{stranger:?}");
     let plain = row(&propose(disable), "default/page-v1", "");
     assert!(plain.after.contains("in plain text") || plain.refused, "{plain:?}");
 }

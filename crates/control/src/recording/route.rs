@@ -29,9 +29,8 @@ const AT_ONCE: usize = 2;
 /// Pieces that wait for a slow client.
 const PIECES: usize = 4;
 const DEFAULT_LAST: Second = 1800;
-/// Text of all differences in a recording, and of one: what comes beyond is told by name.
+/// Text of all differences in a recording.
 const MOST_DIFFERENCES: usize = 4 << 20;
-const LONGEST_DIFFERENCE: usize = 64 << 10;
 
 /// What the route stands on. Cheap to clone.
 #[derive(Clone)]
@@ -140,18 +139,7 @@ fn changes_in(all: &[Arc<Generation>], window: &Range<Second>) -> Vec<Value> {
     let second = |text: &str| text.parse::<Timestamp>().ok().and_then(|at| Second::try_from(at.as_second()).ok());
     let inside = |generation: &&Arc<Generation>| second(&generation.at).is_some_and(|at| window.contains(&at));
     let mut room = MOST_DIFFERENCES;
-    let told = |generation: &Arc<Generation>| {
-        let mut value = changes::row(generation);
-        for (object, entry) in value["objects"].as_array_mut().into_iter().flatten().zip(&generation.entries) {
-            let diff = changes::entry_diff(entry);
-            if diff.len() <= LONGEST_DIFFERENCE.min(room) {
-                room -= diff.len();
-                object["diff"] = diff.into();
-            }
-        }
-        value
-    };
-    all.iter().filter(inside).map(told).collect()
+    all.iter().filter(inside).map(|generation| changes::told(generation, &mut room)).collect()
 }
 
 /// Hands pieces to the client; waits for it when it is slow.

@@ -4,6 +4,8 @@ use crate::access;
 use crate::api::{self, Api};
 use crate::audit;
 use crate::changes::{self, Changes};
+use crate::incidents;
+use crate::least;
 use crate::pages::{self, Pages};
 use crate::prometheus::{self, Mesh, Prometheus, Traffic};
 use crate::proposal::{self, Proposals};
@@ -43,8 +45,10 @@ pub(super) fn routes(side: Arc<Side>, api: Arc<Api>, store: &Store, signals: &si
     let all = access::routes::router(access.clone())
         .merge(changes::router(changes))
         .merge(pages::router(pages))
+        .merge(least::router(proposals.clone()))
         .merge(proposal::router(proposals))
         .merge(prometheus::router(prometheus))
+        .merge(incidents::router(side.incidents.clone()))
         .merge(trust::routes::router(side.trust.clone(), side.audit.clone()))
         .merge(audit::routes::router(side.audit.clone()))
         .merge(side::router(side, recording::router(recordings)))

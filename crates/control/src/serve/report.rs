@@ -71,12 +71,14 @@ impl Reports {
         Ok(epoch)
     }
 
-    /// A proxy reports what passed its own workload. How many entries of a report are of another namespace's.
+    /// A proxy reports what passed its own workload, under its own identity. How many entries of a report are another's.
     fn drop_foreign(&self, batch: &mut Batch) -> u64 {
-        let before = batch.entries.len();
+        let (before, principal) = (batch.entries.len(), self.identity.to_string());
         batch.entries.retain(|(edge, _)| {
             let own = edge.own();
-            own.namespace == self.identity.namespace || own.namespace == UNKNOWN || edge.is_other()
+            let is_here = own.namespace == self.identity.namespace || own.namespace == UNKNOWN;
+            let is_itself = own.principal == principal || own.principal == UNKNOWN;
+            (is_here && is_itself) || edge.is_other()
         });
         (before - batch.entries.len()) as u64
     }

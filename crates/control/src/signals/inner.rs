@@ -19,6 +19,9 @@ use std::path::Path;
 use std::sync::Arc;
 use taut_model::signal::{Batch, Second};
 
+/// Steps are told apart by spans of so many times their length at most: what is only known more coarsely is said to be unknown.
+const MOST_COARSE: Second = 10;
+
 /// How often what is kept in memory about files is looked through.
 const TEND_EVERY: Second = 60;
 
@@ -261,8 +264,12 @@ impl Inner {
 
     /// Whether a level (with what it has not taken up yet) knows all that is known since a second.
     fn reaches(&self, level: usize, second: Second) -> bool {
-        let gone = self.disk.as_ref().map_or(self.levels[level].gone, |disk| disk.gone(level));
-        gone <= second
+        self.gone(level) <= second
+    }
+
+    /// What is older is not known at a level.
+    fn gone(&self, level: usize) -> Second {
+        self.disk.as_ref().map_or(self.levels[level].gone, |disk| disk.gone(level))
     }
 
     /// Where, after a second, a finer level than this one begins to know.
@@ -344,10 +351,19 @@ impl Inner {
         self.wanted(cover)
     }
 
-    /// The coarsest level whose frames fit into the steps, or the finest that reaches back to where they begin.
+    /// The coarsest level whose frames fit into the steps, or the finest that reaches back to where they begin. Where that one could
+    /// not tell the steps apart at all, one that knows the newer of them.
     pub fn level_of_steps(&self, from: Second, step: Second) -> usize {
         let fitting = SPANS.iter().rposition(|span| step.is_multiple_of(*span)).unwrap_or_default();
-        (fitting..SPANS.len()).find(|level| self.reaches(*level, from)).unwrap_or(fitting)
+        let found = (fitting..SPANS.len()).find(|level| self.reaches(*level, from)).unwrap_or(fitting);
+        let bearable = (fitting..found).filter(|level| SPANS[*level] <= MOST_COARSE * step && self.gone(*level) < self.latest);
+        if SPANS[found] <= MOST_COARSE * step { found } else { bearable.min_by_key(|level| self.gone(*level)).unwrap_or(found) }
+    }
+
+    /// Since when all is known in spans of at most so many seconds; `None`: it is not.
+    pub fn known_since(&self, span: Second) -> Option<Second> {
+        let levels = (0..SPANS.len()).filter(|level| SPANS[*level] <= span);
+        levels.map(|level| self.gone(level)).min().filter(|gone| *gone < self.latest)
     }
 
     /// Single seconds that were sealed after a number.

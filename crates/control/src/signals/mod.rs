@@ -229,6 +229,11 @@ impl Store {
         }
     }
 
+    /// Whether anything is kept in files.
+    pub fn is_on_disk(&self) -> bool {
+        self.shared.on_disk
+    }
+
     /// Tells the newest sealed second whenever seconds are sealed.
     pub fn sealed(&self) -> watch::Receiver<Second> {
         self.shared.sealed.subscribe()
@@ -324,6 +329,11 @@ impl Store {
     /// How finely a window that begins at a second can be told apart, in seconds.
     pub fn finest_at(&self, second: Second) -> Second {
         self.shared.inner.lock().finest_at(second).unwrap_or(1)
+    }
+
+    /// Since when all is known in spans of at most so many seconds; `None`: nothing is.
+    pub fn known_since(&self, span: Second) -> Option<Second> {
+        self.shared.inner.lock().known_since(span)
     }
 
     /// What is missing in a window, and why.

@@ -63,6 +63,9 @@ pub fn translate(objects: &[Arc<Object>], settings: &Settings) -> Translation {
 /// What is wrong with one object by itself, for admission: unsupported fields and values. References are not looked at.
 pub fn admit(object: &Object) -> Vec<Problem> {
     let mut reader = Reader::new(object);
+    if object.kind.kind == "Incident" {
+        reader.invalid("kind", "incidents are written by the mesh itself; say what is to open one in a ServiceLevelObjective");
+    }
     meaning(&mut reader, &Settings::default());
     reader.finish()
 }

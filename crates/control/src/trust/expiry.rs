@@ -1,15 +1,14 @@
 //! What is near its end: said long before traffic could suffer from it.
 
 use super::Trust;
-use crate::authority::CLOCK_SKEW;
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 use std::time::Duration;
 use taut_model::problem::{Problem, Severity};
+use taut_model::trust::{CLOCK_SKEW, LEAF_NOTICE, near_end};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A root needs a rotation, and the operator's own authority may be slow.
 const ROOT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Renewed 60 days before its end where that is possible: with less left, it was not.
@@ -43,15 +42,6 @@ impl Alarm {
     }
 }
 
-/// How bad it is that a certificate of this life ends so soon. `None`: not at all.
-fn severity(life: Duration, left: Duration, widest: Duration) -> Option<Severity> {
-    match () {
-        () if left < (life / 10).min(widest / 4) => Some(Severity::Error),
-        () if left < (life / 3).min(widest) => Some(Severity::Warning),
-        () => None,
-    }
-}
-
 impl Trust {
     pub(super) fn root_ends(&self, root: &CertificateDer<'_>) -> Option<Timestamp> {
         span(root).map(|(_, until)| until)
@@ -73,7 +63,7 @@ impl Trust {
         let mut note = |of: String, (from, until): (Timestamp, Timestamp), widest: Duration, what: String, help: &str| {
             let life = Duration::try_from(until.duration_since(from)).unwrap_or_default().saturating_sub(CLOCK_SKEW);
             let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
-            if let Some(severity) = severity(life, left, widest) {
+            if let Some(severity) = near_end(life, left, widest) {
                 let text = if left.is_zero() { format!("{what} expired at {until}: {help}") } else { format!("{what} expires at {until}: {help}") };
                 alarms.push(Alarm { severity, of, text });
             }
@@ -92,7 +82,7 @@ impl Trust {
             let at = |seconds| Timestamp::from_second(seconds).unwrap_or(Timestamp::MIN);
             let what = format!("the certificate of {}", proxy.uid);
             let help = "its sidecar renews it at half of its life and could not: see its log";
-            note(proxy.uid.clone(), (at(holding.not_before), at(holding.not_after)), 30 * DAY, what, help);
+            note(proxy.uid.clone(), (at(holding.not_before), at(holding.not_after)), LEAF_NOTICE, what, help);
         }
         alarms
     }
@@ -107,6 +97,8 @@ fn span(certificate: &CertificateDer<'_>) -> Option<(Timestamp, Timestamp)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
 
     #[test]
     fn an_alarm_comes_long_before_the_end_and_gets_louder() {
@@ -124,7 +116,7 @@ mod tests {
             (day(1), hour(2), day(30), Some(Severity::Error)),
             (day(1), Duration::ZERO, day(30), Some(Severity::Error)),
         ] {
-            assert_eq!(severity(life, left, widest), want, "{left:?} of {life:?}");
+            assert_eq!(near_end(life, left, widest), want, "{left:?} of {life:?}");
         }
     }
 }

@@ -53,19 +53,7 @@ impl<'a> Inquiry<'a> {
     }
 
     fn http(&self) -> Option<HttpFacts<'_>> {
-        let whole = self.question.path.as_deref().unwrap_or("/");
-        let (path, query) = whole.split_once('?').unwrap_or((whole, ""));
-        let method = self.question.method.as_deref().unwrap_or("GET");
-        self.request.then_some(HttpFacts {
-            method,
-            scheme: "http",
-            authority: self.host,
-            path,
-            query,
-            headers: &self.headers,
-            token: None,
-            permitted_by: None,
-        })
+        self.request.then(|| http_facts(self.question, self.host, &self.headers))
     }
 
     /// What is decided where a request arrives. `None` where no proxy decides: nobody serves it, or only what is outside the mesh.
@@ -86,14 +74,40 @@ impl<'a> Inquiry<'a> {
         });
         let address = self.from.address.parse().ok();
         let peer = Peer { identity, address, client: address };
-        let plan = Plan::compile(&snapshot(self.published, self.trust_domain, to, &BTreeSet::from([key.host.to_string()])));
         let facts = Facts { direction: Direction::Inbound, host, port, http, peer, sni: None };
-        let mut explanation = plan.explain(&facts, None);
-        if to.health != Health::Ready {
-            explanation.outcome.push_str(" (but the workload is not ready)");
-        }
-        Some(Arrival { workload: to.uid.clone(), verdict: plan.decide(&facts, &Rolls::default()), explanation })
+        Some(arrival(self.published, self.trust_domain, to, &key.host, &facts))
     }
+}
+
+/// What is decided at a workload about a call in plain text by somebody whom nobody knows. `target`: the workload's own port.
+///
+/// # Errors
+/// The request is malformed.
+pub fn stranger(published: &Published, trust_domain: &str, to: &Arc<Workload>, target: u16, question: &Question) -> Result<Arrival, NoAnswer> {
+    let headers = headers(question)?;
+    let serves = to.serves.iter().find(|serves| serves.host == question.to && serves.target == target);
+    let port = serves.and_then(|serves| published.translation.services.get(&serves.host)?.port(serves.port));
+    let bytes = port.is_some_and(|port| matches!(port.protocol, AppProtocol::Tcp | AppProtocol::Tls));
+    let request = question.method.is_some() || !bytes;
+    let http = request.then(|| http_facts(question, &question.to, &headers));
+    let facts = Facts { direction: Direction::Inbound, host: "", port: target, http, peer: Peer::default(), sni: None };
+    Ok(arrival(published, trust_domain, to, &question.to, &facts))
+}
+
+fn arrival(published: &Published, trust_domain: &str, to: &Arc<Workload>, host: &str, facts: &Facts<'_>) -> Arrival {
+    let plan = Plan::compile(&snapshot(published, trust_domain, to, &BTreeSet::from([host.to_owned()])));
+    let mut explanation = plan.explain(facts, None);
+    if to.health != Health::Ready {
+        explanation.outcome.push_str(" (but the workload is not ready)");
+    }
+    Arrival { workload: to.uid.clone(), verdict: plan.decide(facts, &Rolls::default()), explanation }
+}
+
+fn http_facts<'a>(question: &'a Question, authority: &'a str, headers: &'a http::HeaderMap) -> HttpFacts<'a> {
+    let whole = question.path.as_deref().unwrap_or("/");
+    let (path, query) = whole.split_once('?').unwrap_or((whole, ""));
+    let method = question.method.as_deref().unwrap_or("GET");
+    HttpFacts { method, scheme: "http", authority, path, query, headers, token: None, permitted_by: None }
 }
 
 fn find_from<'a>(published: &'a Published, from: &str) -> Result<&'a Arc<Workload>, NoAnswer> {

@@ -11,7 +11,7 @@ fn authentication(name: &str, namespace: &str, created: &str, selector: &[(&str,
     PeerAuthentication { origin, namespace: namespace.into(), selector: labels(selector), mode, ports: BTreeMap::new(), created: created.into() }
 }
 
-fn policy(name: &str, action: AuthorizationAction, rules: Vec<AuthorizationRule>) -> AuthorizationPolicy {
+pub(super) fn policy(name: &str, action: AuthorizationAction, rules: Vec<AuthorizationRule>) -> AuthorizationPolicy {
     AuthorizationPolicy {
         origin: origin("AuthorizationPolicy", name, ""),
         namespace: "default".into(),
@@ -49,7 +49,7 @@ fn visit(snapshot: &Snapshot, who: Option<&str>, request: Option<&Request>) -> S
     short(&verdict)
 }
 
-fn with_policies(policies: Vec<AuthorizationPolicy>) -> Snapshot {
+pub(super) fn with_policies(policies: Vec<AuthorizationPolicy>) -> Snapshot {
     let mut snapshot = bookstore();
     snapshot.authorizations = policies.into_iter().map(|policy| (policy.origin.object.name.clone(), Arc::new(policy))).collect();
     snapshot

@@ -7,6 +7,7 @@ mod destinations;
 mod inbound;
 mod limits;
 mod live;
+mod mismatch;
 mod possibilities;
 mod properties;
 mod routing;

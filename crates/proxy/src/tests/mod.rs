@@ -21,6 +21,7 @@ mod passthrough;
 mod policy;
 mod proxy_protocol;
 mod replaced;
+mod revoked;
 mod routes;
 mod tcp;
 mod telemetry;

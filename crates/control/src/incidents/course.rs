@@ -1,0 +1,62 @@
+//! The course of time through the engine: buckets of signals and changes as they come, live or from a recording, and each quiet second
+//! between them.
+
+use super::Carried;
+use taut_insight::change::Change;
+use taut_insight::engine::{Engine, Settings};
+use taut_insight::feed::Feed;
+use taut_insight::incident::Event;
+use taut_model::signal::Second;
+
+/// Quiet seconds in a row that are gone through; what is longer is a gap.
+const MOST_QUIET: Second = 3600;
+
+pub struct Course {
+    feed: Feed,
+    engine: Engine,
+    /// Those whose second has not come.
+    coming: Vec<Change>,
+    /// The second that follows.
+    next: Second,
+}
+
+impl Course {
+    pub fn new(settings: Settings) -> Self {
+        Self { feed: Feed::default(), engine: Engine::new(settings), coming: Vec::new(), next: 0 }
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The first second that was not gone through; 0 before the first.
+    pub fn next(&self) -> Second {
+        self.next
+    }
+
+    pub fn expect(&mut self, changes: impl IntoIterator<Item = Change>) {
+        self.coming.extend(changes);
+        self.coming.sort_by_key(|change| change.at);
+    }
+
+    /// What edges carried in a bucket. Those of one bucket come together.
+    pub fn bucket(&mut self, start: Second, span: Second, incomplete: bool, edges: &[Carried]) -> Vec<Event> {
+        let mut events = self.quiet_to(start);
+        events.extend(self.step(start, span.max(1), incomplete, edges));
+        events
+    }
+
+    /// Nothing came before this second.
+    pub fn quiet_to(&mut self, end: Second) -> Vec<Event> {
+        let first = if self.next == 0 { end } else { self.next.max(end.saturating_sub(MOST_QUIET)) };
+        (first..end).flat_map(|second| self.step(second, 1, false, &[])).collect()
+    }
+
+    fn step(&mut self, at: Second, span: Second, incomplete: bool, edges: &[Carried]) -> Vec<Event> {
+        let tick = self.feed.tick(at, span, incomplete, edges.iter().map(|(edge, signals)| (edge, signals)));
+        self.next = at.saturating_add(span);
+        let due = self.coming.iter().take_while(|change| change.at < self.next).count();
+        let due: Vec<Change> = self.coming.drain(..due).collect();
+        self.engine.step(&tick, &due)
+    }
+}

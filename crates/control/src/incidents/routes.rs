@@ -1,0 +1,73 @@
+//! `/taut/v1/incidents`: what users suffer from, with its story.
+
+use super::{Incidents, Shown};
+use crate::access::Visitor;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use taut_insight::incident::Incident;
+
+const DEFAULT_LIMIT: usize = 50;
+
+/// Behind the guard: whoever may read sees it.
+pub fn router(incidents: Incidents) -> Router {
+    Router::new().route("/taut/v1/incidents", get(list)).route("/taut/v1/incidents/{id}", get(one)).with_state(incidents)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    #[serde(default)]
+    state: State_,
+    limit: Option<usize>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum State_ {
+    Open,
+    Closed,
+    #[default]
+    All,
+}
+
+async fn list(State(incidents): State<Incidents>, _: Visitor, Query(wanted): Query<Wanted>) -> Json<Value> {
+    let fits = |incident: &Incident| match wanted.state {
+        State_::Open => incident.closed.is_none(),
+        State_::Closed => incident.closed.is_some(),
+        State_::All => true,
+    };
+    let found = incidents.all().into_iter().filter(fits).take(wanted.limit.unwrap_or(DEFAULT_LIMIT));
+    let found: Vec<Value> = found.map(|incident| view(&incident.into())).collect();
+    Json(json!({"at": incidents.world.second(), "incidents": found}))
+}
+
+async fn one(State(incidents): State<Incidents>, _: Visitor, Path(id): Path<String>) -> Response {
+    match incidents.all().into_iter().find(|incident| incident.id == id) {
+        Some(incident) => Json(view(&incident.into())).into_response(),
+        None => {
+            let error = format!("there is no incident {id:?}; GET /taut/v1/incidents lists them");
+            (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
+        }
+    }
+}
+
+/// An incident as the API gives it.
+pub fn view(shown: &Shown) -> Value {
+    let mut value = json!(shown.incident);
+    value["state"] = if shown.incident.closed.is_some() { "closed" } else { "open" }.into();
+    value["story"] = json!(shown.story);
+    // Evidence by its place: which cause, and which of what speaks for it.
+    let places = shown.incident.causes.iter().enumerate();
+    let places: Vec<String> = places.flat_map(|(at, cause)| (0..cause.evidence.len()).map(move |number| format!("{at}.{number}"))).collect();
+    for line in value["story"]["lines"].as_array_mut().into_iter().flatten() {
+        let numbers = line["evidence"].as_array().into_iter().flatten().filter_map(Value::as_u64);
+        let named: Vec<&String> = numbers.filter_map(|number| places.get(usize::try_from(number).ok()?.checked_sub(1)?)).collect();
+        line["evidence"] = json!(named);
+    }
+    value
+}

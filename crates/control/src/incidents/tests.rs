@@ -1,0 +1,143 @@
+//! From reports of proxies to resources: what is opened, kept over a restart, pruned, and told the same of a recording.
+
+use super::*;
+use crate::recording::{About, Recording, Row, Writer};
+use crate::signals::{Filter, Limits};
+use jiff::Timestamp;
+use serde_json::json;
+use std::ops::Range;
+use taut_insight::incident::Verdict;
+use taut_model::signal::{Batch, Party, Protocol, Reporter, Security, ServiceName};
+use taut_wire::net::OsNetwork;
+
+const START: Second = 1_767_225_600;
+/// Seconds from the start in which cart fails.
+const ILL: Range<Second> = 90..130;
+
+fn edge(source: &str, service: &str) -> Arc<Edge> {
+    let party = |name: &str| Party { namespace: "shop".into(), app: name.into(), workload: format!("{name}-1"), ..Party::unknown() };
+    Arc::new(Edge {
+        source: Arc::new(if source == "users" { Party::unknown() } else { party(source) }),
+        service: Arc::new(ServiceName { host: format!("{service}.shop"), namespace: "shop".into(), name: service.into() }),
+        destination: Arc::new(party(service)),
+        protocol: Protocol::Http,
+        route: "".into(),
+        reporter: Reporter::Source,
+        security: Security::MutualTls,
+    })
+}
+
+fn passed(failures: u64) -> Signals {
+    let mut signals = Signals { requests: 10, in_flight: 1, ..Signals::default() };
+    signals.outcomes.count(200, None, None, 10 - failures);
+    if failures > 0 {
+        signals.outcomes.count(500, None, None, failures);
+    }
+    signals.latency.record_many(4000, 10);
+    signals
+}
+
+/// What the proxies of web and cart report of a second.
+fn report(second: Second) -> Batch {
+    let failures = if ILL.contains(&second) { 8 } else { 0 };
+    let entries = vec![(edge("users", "web"), passed(failures)), (edge("web", "cart"), passed(failures))];
+    Batch { proxy: "shop/web".into(), epoch: 1, sequence: second + 1, second: START + second, entries, lost: 0, last: false }
+}
+
+fn incidents(signals: &signals::Store, store: &Store) -> Incidents {
+    let wall = Timestamp::from_second(START as i64).unwrap();
+    Incidents::new(signals.clone(), store.clone(), World::simulated(Arc::new(OsNetwork), 1, wall))
+}
+
+/// Lets seconds pass as they do live: each is reported, sealed, and looked at.
+fn live(incidents: &Incidents, watcher: &mut Watcher, seconds: Range<Second>) {
+    for second in seconds {
+        let now = START + second + 1;
+        incidents.signals.add(report(second), now);
+        incidents.signals.tick(now);
+        let latest = incidents.signals.latest();
+        let events = watcher.advance(latest);
+        incidents.take(&events, watcher, latest, false);
+    }
+}
+
+fn watcher(incidents: &Incidents) -> Watcher {
+    Watcher::new(incidents.signals.clone(), incidents.store.clone(), Settings::default())
+}
+
+#[tokio::test]
+async fn an_incident_is_a_resource_while_it_is_open_and_after() {
+    let incidents = incidents(&signals::Store::in_memory(Limits::default()), &Store::open(None).unwrap());
+    let mut watcher = watcher(&incidents);
+    live(&incidents, &mut watcher, 0..100);
+    let kind = object::kind().unwrap();
+    let objects = || incidents.store.list(kind).0;
+    let [open] = &objects()[..] else { panic!("{:?}", objects()) };
+    let status = &open.value["status"];
+    assert_eq!((&status["state"], &status["subject"]), (&json!("Open"), &json!("shop/web")), "{status:#}");
+    assert_eq!(status["cause"], "shop/cart failing", "{status:#}");
+    assert_eq!(open.namespace, "shop");
+    assert!(incidents.metrics().contains("taut_incidents_open 1\n") && incidents.metrics().contains("taut_incidents_total 1\n"));
+    live(&incidents, &mut watcher, 100..180);
+    let [over] = &objects()[..] else { panic!("{:?}", objects()) };
+    assert_eq!(over.value["status"]["state"], "Closed");
+    assert_eq!(over.value["metadata"]["uid"], open.value["metadata"]["uid"]);
+    assert_eq!(incidents.all()[0].verdict, Verdict::Found);
+    assert!(incidents.store.generations().is_empty(), "what the mesh itself writes is no change of configuration");
+}
+
+#[tokio::test]
+async fn a_restart_finds_what_is_open_again_and_ends_what_is_over() {
+    let (signals, store) = (signals::Store::in_memory(Limits::default()), Store::open(None).unwrap());
+    let before = incidents(&signals, &store);
+    live(&before, &mut watcher(&before), 0..110);
+    let [open] = &before.all()[..] else { panic!("{:?}", before.all()) };
+    let after = incidents(&signals, &store);
+    let mut fresh = watcher(&after);
+    let latest = signals.latest();
+    let events = fresh.advance(latest);
+    after.take(&events, &fresh, latest, true);
+    let [again] = &after.all()[..] else { panic!("{:?}", after.all()) };
+    assert_eq!((&again.id, again.closed), (&open.id, None));
+    // Nobody knows of one that began before all that is remembered.
+    let old = Incident { id: "old-1".into(), opened: START - 9000, began: START - 9000, ..again.clone() };
+    object::write(&store, &after.world, &old.into()).unwrap();
+    after.take(&[], &fresh, latest, true);
+    let closed: Vec<(String, bool)> = after.all().into_iter().map(|incident| (incident.id, incident.closed.is_some())).collect();
+    assert_eq!(closed, [(open.id.clone(), false), ("old-1".to_owned(), true)]);
+}
+
+#[tokio::test]
+async fn the_oldest_that_are_over_go() {
+    let incidents = incidents(&signals::Store::in_memory(Limits::default()), &Store::open(None).unwrap());
+    live(&incidents, &mut watcher(&incidents), 0..100);
+    let one = incidents.all().remove(0);
+    for number in 0..object::MOST_KEPT as u64 + 20 {
+        let closed = (number != 3).then_some(START + number);
+        incidents.keep(Incident { id: format!("n{number}"), opened: START + number, closed, ..one.clone() });
+    }
+    let kept = incidents.all();
+    assert_eq!(kept.len(), object::MOST_KEPT);
+    assert!(kept.iter().any(|incident| incident.id == "n3") && kept.iter().any(|incident| incident.id == one.id), "what is open stays");
+    assert!(kept.iter().all(|incident| incident.id != "n0"));
+}
+
+#[tokio::test]
+async fn a_recording_tells_the_same_byte_for_byte() {
+    let incidents = incidents(&signals::Store::in_memory(Limits::default()), &Store::open(None).unwrap());
+    live(&incidents, &mut watcher(&incidents), 0..180);
+    let window = START..incidents.signals.latest() + 1;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut writer = Writer::new(file.as_file()).unwrap();
+    let rows = |bucket: signals::Bucket| -> Result<(), crate::recording::NotWritten> {
+        bucket.edges.into_iter().try_for_each(|(edge, signals)| writer.push(&Row { start: bucket.start, span: bucket.span, edge, signals }))
+    };
+    incidents.signals.each_bucket(window.clone(), &Filter::everything(), rows).unwrap();
+    let gaps = incidents.signals.gaps(window.clone());
+    let about = About { version: "0".into(), mesh: "m".into(), window, namespace: None, gaps, changes: Vec::new() };
+    writer.finish(&about).unwrap();
+    let told = replay(&Recording::open(file.path()).unwrap(), Settings::default(), &mut |_, _| {}).unwrap();
+    let text =
+        |incidents: Vec<Incident>| serde_json::to_string(&incidents.into_iter().map(|one| routes::view(&one.into())).collect::<Vec<_>>()).unwrap();
+    assert_eq!(text(told), text(incidents.all()));
+}

@@ -1,0 +1,73 @@
+//! Follows the store of signals second by second, and asks the engine what each means.
+
+use super::changes::change;
+use super::course::Course;
+use crate::changes::told;
+use crate::signals::{self, Filter};
+use crate::store::Store;
+use std::convert::Infallible;
+use taut_insight::engine::{Engine, Settings};
+use taut_insight::incident::Event;
+use taut_model::signal::Second;
+
+/// After a start, so much of the past is gone through first: what is usual is learnt from it, and incidents that are open are found again.
+const WARM_UP: Second = 900;
+/// A control plane that slept longer than this does not catch up on all of it.
+const MOST_BEHIND: Second = 900;
+
+/// Text of the differences of one generation.
+const MOST_DIFFERENCES: usize = 64 << 10;
+
+pub struct Watcher {
+    signals: signals::Store,
+    store: Store,
+    course: Course,
+    /// Up to which generation of the configuration, and version of the store, is known.
+    generation: u64,
+    version: u64,
+}
+
+impl Watcher {
+    pub fn new(signals: signals::Store, store: Store, settings: Settings) -> Self {
+        Self { signals, store, course: Course::new(settings), generation: 0, version: 0 }
+    }
+
+    pub fn engine(&self) -> &Engine {
+        self.course.engine()
+    }
+
+    /// Goes on to the newest second. May read from disk.
+    pub fn advance(&mut self, latest: Second) -> Vec<Event> {
+        let first = match self.course.next() {
+            0 => latest.saturating_sub(WARM_UP).max(self.signals.oldest().unwrap_or(latest)),
+            next => next.max(latest.saturating_sub(MOST_BEHIND)),
+        };
+        if latest < first || latest == 0 {
+            return Vec::new();
+        }
+        self.learn_of_changes();
+        let gaps = self.signals.gaps(first..latest + 1);
+        let mut events = Vec::new();
+        let course = &mut self.course;
+        let Ok(()) = self.signals.each_bucket::<Infallible>(first..latest + 1, &Filter::everything(), |bucket| {
+            let end = bucket.start + bucket.span;
+            let incomplete = gaps.iter().any(|gap| gap.from < end && gap.to > bucket.start);
+            events.extend(course.bucket(bucket.start, bucket.span, incomplete, &bucket.edges));
+            Ok(())
+        });
+        events.extend(course.quiet_to(latest + 1));
+        events
+    }
+
+    fn learn_of_changes(&mut self) {
+        let version = self.store.version();
+        if version == self.version {
+            return;
+        }
+        self.version = version;
+        let all = self.store.generations();
+        let new = all.iter().filter(|generation| generation.number > self.generation);
+        self.course.expect(new.filter_map(|generation| change(&told(generation, &mut MOST_DIFFERENCES.clone()))));
+        self.generation = all.last().map_or(self.generation, |newest| newest.number);
+    }
+}

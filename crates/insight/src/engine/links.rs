@@ -1,0 +1,248 @@
+//! What passed between services: what is usual of each link, and what passed in the last half minute; for the search for causes.
+
+use crate::locate::{Seen, Span, Spread};
+use crate::tick::{Flow, Node, Part};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use taut_model::signal::{Reporter, Second, UNKNOWN};
+
+/// Seconds of a cell, and cells that are kept: what is older is what was before.
+const CELL: Second = 2;
+const CELLS: usize = 15;
+/// After how many seconds what was before counts half.
+const HALF_LIFE: f64 = 600.0;
+/// What began so many seconds before it was noticed.
+const LEAD: Second = 2;
+/// Links that are remembered; those of which nothing was heard for longest go first.
+const MOST: usize = 60_000;
+/// A link of which nothing was heard for so long is forgotten.
+const FORGET: Second = 24 * 3600;
+/// Requests that were answered, after which a caller is one that is expected.
+const KNOWN: f64 = 20.0;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    source: Node,
+    destination: Node,
+    part: Option<Part>,
+    reporter: Reporter,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Link {
+    external: bool,
+    before: Span,
+    recent: VecDeque<(Second, Span)>,
+    /// Mean duration per cell: its usual value and how far cells are from it, in milliseconds.
+    mean_ms: f64,
+    deviation_ms: f64,
+    cells: f64,
+    heard: Second,
+    /// The tick that came last.
+    last: Second,
+    /// Up to when `before` tells.
+    learnt_to: Second,
+}
+
+/// Those that are well, and how they call each other.
+#[derive(Clone, Debug, Default)]
+pub struct Links {
+    links: BTreeMap<Key, Link>,
+    /// With the requests that were answered.
+    callees: BTreeMap<Node, BTreeMap<Node, f64>>,
+    callers: BTreeMap<Node, BTreeSet<Node>>,
+}
+
+impl Links {
+    /// Whether these two have spoken often enough that one who is refused is missed.
+    pub fn is_known(&self, flow: &Flow) -> bool {
+        self.callees.get(&flow.source).and_then(|callees| callees.get(&flow.destination)).is_some_and(|answered| *answered >= KNOWN)
+    }
+
+    pub fn observe(&mut self, at: Second, span: Second, flow: &Flow) {
+        let passed = Span::of(&flow.signals, 0.0);
+        self.join(flow, passed.requests - passed.failures.iter().map(|(_, times)| times).sum::<f64>());
+        let part = Some(flow.part.clone()).filter(|part| &*part.workload != UNKNOWN);
+        let key = Key { source: flow.source.clone(), destination: flow.destination.clone(), part, reporter: flow.reporter };
+        let link = self.links.entry(key).or_default();
+        link.external |= flow.external;
+        link.heard = at + span;
+        let cell = at / CELL * CELL;
+        match link.recent.back_mut() {
+            // Several routes of a link in one tick stand beside each other.
+            Some((begin, known)) if *begin >= cell && link.last == at => known.merge(&passed),
+            Some((begin, known)) if *begin >= cell => follow(known, &passed),
+            _ => link.recent.push_back((cell, passed)),
+        }
+        link.last = at;
+    }
+
+    fn join(&mut self, flow: &Flow, answered: f64) {
+        let callees = self.callees.entry(flow.source.clone()).or_default();
+        match callees.get_mut(&flow.destination) {
+            Some(known) => *known += answered.max(0.0),
+            None => {
+                callees.insert(flow.destination.clone(), answered.max(0.0));
+                self.callers.entry(flow.destination.clone()).or_default().insert(flow.source.clone());
+            }
+        }
+    }
+
+    /// Lets time pass: what left the last half minute is learnt from, unless somebody is hurt there.
+    pub fn pass(&mut self, at: Second, hurt: &dyn Fn(&Node) -> bool) {
+        if !at.is_multiple_of(CELL) {
+            return;
+        }
+        let oldest = at.saturating_sub(CELL * CELLS as Second);
+        for (key, link) in &mut self.links {
+            let learn = !hurt(&key.destination) && !hurt(&key.source);
+            link.pass(oldest, at, learn);
+        }
+        if at.is_multiple_of(600) || self.links.len() > MOST {
+            self.forget(at);
+        }
+    }
+
+    fn forget(&mut self, at: Second) {
+        self.links.retain(|_, link| at.saturating_sub(link.heard) < FORGET);
+        if self.links.len() > MOST {
+            let mut heard: Vec<Second> = self.links.values().map(|link| link.heard).collect();
+            heard.sort_unstable();
+            let bound = heard[self.links.len() - MOST * 3 / 4];
+            self.links.retain(|_, link| link.heard > bound);
+        }
+        let kept: BTreeSet<(&Node, &Node)> = self.links.keys().map(|key| (&key.source, &key.destination)).collect();
+        self.callees.retain(|source, callees| {
+            callees.retain(|destination, _| kept.contains(&(source, destination)));
+            !callees.is_empty()
+        });
+        self.callers.retain(|destination, callers| {
+            callers.retain(|source| kept.contains(&(source, destination)));
+            !callers.is_empty()
+        });
+    }
+
+    /// Services around `nodes`: what they call, over any number of hops, and who calls any of these.
+    pub fn seen(&self, nodes: &[Node], began: Second, at: Second) -> Vec<Seen> {
+        let from = began.saturating_sub(LEAD).max(at.saturating_sub(CELL * CELLS as Second)) / CELL * CELL;
+        let near: BTreeSet<Node> =
+            nodes.iter().flat_map(|node| reach(node, |node| self.callees.get(node).into_iter().flat_map(BTreeMap::keys))).collect();
+        let near: BTreeSet<&Node> = near.iter().chain(near.iter().flat_map(|node| self.callers.get(node)).flatten()).collect();
+        let wanted = self.links.iter().filter(|(key, _)| near.contains(&key.destination));
+        wanted.map(|(key, link)| link.seen(key, from, at)).collect()
+    }
+
+    /// A service, all that it calls, and all that call it, over any number of hops. Users are no relation.
+    pub fn relatives(&self, node: &Node) -> BTreeSet<Node> {
+        let mut all = reach(node, |node| self.callees.get(node).into_iter().flat_map(BTreeMap::keys));
+        all.extend(reach(node, |node| self.callers.get(node).into_iter().flatten()));
+        all.remove(&Node::outside());
+        all
+    }
+
+    /// Calls between a service and those that nobody calls, at least.
+    pub fn depth(&self, node: &Node) -> usize {
+        let mut ring: BTreeSet<&Node> = [node].into();
+        let mut known = ring.clone();
+        let mut depth = 0;
+        loop {
+            let is_edge = |node: &Node| node.is_outside() || self.callers.get(node).is_none_or(BTreeSet::is_empty);
+            if ring.iter().any(|node| is_edge(node)) {
+                return depth;
+            }
+            let callers: BTreeSet<&Node> = ring.iter().filter_map(|node| self.callers.get(*node)).flatten().collect();
+            ring = callers.difference(&known).copied().collect();
+            if ring.is_empty() {
+                return usize::MAX;
+            }
+            known.extend(&ring);
+            depth += 1;
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.links.len()
+    }
+}
+
+impl Link {
+    /// Lets time pass: what is older than `oldest` is learnt, or left out.
+    fn pass(&mut self, oldest: Second, end: Second, learn: bool) {
+        if self.learnt_to == 0 {
+            self.learnt_to = self.recent.front().map_or(oldest, |(begin, _)| *begin);
+        }
+        if learn {
+            self.fade(oldest.saturating_sub(self.learnt_to));
+        }
+        self.learnt_to = self.learnt_to.max(oldest);
+        while let Some((begin, cell)) = self.recent.pop_front_if(|(begin, _)| *begin < oldest || *begin > end) {
+            if learn && begin < oldest {
+                self.learn(&cell);
+            }
+        }
+    }
+
+    fn learn(&mut self, cell: &Span) {
+        if cell.timed > 0.0 {
+            let mean = cell.time_ms / cell.timed;
+            self.cells += 1.0;
+            let weight = (1.0 / self.cells).max(0.01);
+            self.deviation_ms += weight * ((mean - self.mean_ms).abs() - self.deviation_ms);
+            self.mean_ms += weight * (mean - self.mean_ms);
+        }
+        follow(&mut self.before, cell);
+    }
+
+    /// Whether anything came or not: seconds that passed count, and make what was before them count less.
+    fn fade(&mut self, passed: Second) {
+        if passed == 0 {
+            return;
+        }
+        let fade = (-(passed as f64) / HALF_LIFE * std::f64::consts::LN_2).exp();
+        let before = &mut self.before;
+        for sum in [&mut before.seconds, &mut before.requests, &mut before.timed, &mut before.time_ms, &mut before.squares] {
+            *sum *= fade;
+        }
+        before.failures.iter_mut().for_each(|(_, times)| *times *= fade);
+        before.failures.retain(|(_, times)| *times > 1e-3);
+        before.seconds += passed as f64;
+        before.in_flight *= 1.0 - (passed as f64 * std::f64::consts::LN_2 / HALF_LIFE).min(1.0);
+    }
+
+    fn seen(&self, key: &Key, from: Second, at: Second) -> Seen {
+        let mut now = Span::default();
+        self.recent.iter().filter(|(begin, _)| *begin >= from && *begin <= at).for_each(|(_, cell)| follow(&mut now, cell));
+        now.seconds = (at + 1).saturating_sub(from) as f64;
+        Seen {
+            source: key.source.clone(),
+            destination: key.destination.clone(),
+            part: key.part.clone(),
+            external: self.external,
+            reporter: key.reporter,
+            before: self.before.clone(),
+            now,
+            // A mean deviation is 0.8 standard deviations.
+            spread: Spread { mean_ms: (self.cells >= 5.0).then_some(1.25 * self.deviation_ms), ..Spread::default() },
+        }
+    }
+}
+
+/// Adds what passed in the span that follows: of what is under way, the most counts.
+fn follow(sum: &mut Span, later: &Span) {
+    let (seconds, in_flight) = (sum.seconds, sum.in_flight.max(later.in_flight));
+    sum.merge(later);
+    (sum.seconds, sum.in_flight) = (seconds, in_flight);
+}
+
+/// A service and all that can be reached from it.
+fn reach<'a, I: Iterator<Item = &'a Node>>(from: &'a Node, next: impl Fn(&Node) -> I) -> BTreeSet<Node> {
+    let mut reached = BTreeSet::from([from.clone()]);
+    let mut waiting = vec![from];
+    while let Some(node) = waiting.pop() {
+        for neighbour in next(node) {
+            if reached.insert(neighbour.clone()) {
+                waiting.push(neighbour);
+            }
+        }
+    }
+    reached
+}

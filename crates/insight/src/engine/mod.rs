@@ -1,0 +1,164 @@
+//! The engine: takes ticks of the whole mesh, and says which incidents open, change and close. It puts together what its parts know:
+//! what is usual (`ratio`, `latency`), what is wrong (`watch`), what passed between whom (`links`), and [`crate::locate`].
+
+mod incidents;
+mod latency;
+mod links;
+mod ratio;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+pub use settings::Settings;
+
+use crate::change::Change;
+use crate::incident::{Event, Incident};
+use crate::locate::{self, Ranking, Situation, Target};
+use crate::tick::{Node, Tick};
+use incidents::{Incidents, Raised, Surroundings};
+use links::Links;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use taut_model::signal::Second;
+use watch::{Passed, Watch};
+
+/// Changes that are remembered, and for how long.
+const MOST_CHANGES: usize = 1000;
+const CHANGES_FOR: Second = 3600;
+/// Clocks differ, and what began is seen a little late or early: a change so many seconds after it may still be before it.
+const LATE: Second = 3;
+/// Services that are watched; when there are more, those of which nothing was heard for longest go.
+const MOST_WATCHED: usize = 20_000;
+/// A service of which nothing was heard for so long is forgotten.
+const FORGET: Second = 24 * 3600;
+
+/// See the module's first sentence. What it holds is bounded, and grows with the services and links that are used.
+#[derive(Clone, Debug, Default)]
+pub struct Engine {
+    settings: Settings,
+    watched: BTreeMap<Node, Watch>,
+    links: Links,
+    incidents: Incidents,
+    changes: VecDeque<Change>,
+    at: Second,
+}
+
+impl Engine {
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    /// Takes the next tick, and what has changed since the one before. Ticks of the past are left out.
+    pub fn step(&mut self, tick: &Tick, changes: &[Change]) -> Vec<Event> {
+        if tick.at < self.at {
+            return Vec::new();
+        }
+        self.at = tick.at.saturating_add(tick.span.max(1) - 1);
+        self.remember(changes);
+        self.observe(tick);
+        let raised: Vec<Raised<'_>> = self.watched.iter().flat_map(|(node, watch)| raised(node, watch)).collect();
+        let around = Around { links: &self.links, watched: &self.watched, changes: self.changes.make_contiguous(), at: self.at };
+        let events = self.incidents.step(self.at, &raised, &around, &self.settings);
+        let concerned: BTreeSet<&Node> = self.incidents.open().flat_map(|incident| incident.symptoms.iter().map(|symptom| &symptom.node)).collect();
+        let ill: BTreeSet<&Node> = self.watched.iter().filter(|(_, watch)| !watch.alarms().is_empty()).map(|(node, _)| node).collect();
+        self.links.pass(self.at, &|node| ill.contains(node) || concerned.contains(node));
+        self.forget();
+        events
+    }
+
+    /// Those that are open.
+    pub fn open(&self) -> impl Iterator<Item = &Incident> {
+        self.incidents.open()
+    }
+
+    /// Services and links that are watched.
+    pub fn size(&self) -> (usize, usize) {
+        (self.watched.len(), self.links.len())
+    }
+
+    fn observe(&mut self, tick: &Tick) {
+        let mut passed: BTreeMap<&Node, Passed> = BTreeMap::new();
+        for flow in &tick.flows {
+            if flow.counts_once() {
+                // Somebody new who is refused is refused rightly, as far as anybody can tell.
+                let errors = if self.links.is_known(flow) || flow.source.is_outside() { flow.signals.errors() } else { 0 };
+                passed.entry(&flow.destination).or_default().add(&flow.signals, errors);
+            }
+            self.links.observe(self.at, tick.span, flow);
+        }
+        for (node, watch) in &mut self.watched {
+            // A service of which nothing is known in a tick that lacks reports may well be well.
+            let passed = passed.remove(node);
+            if passed.is_some() || !tick.incomplete {
+                watch.observe(self.at, passed.unwrap_or_default(), &self.settings);
+            }
+        }
+        for (node, passed) in passed {
+            self.watched.entry(node.clone()).or_insert_with(|| Watch::new(&self.settings)).observe(self.at, passed, &self.settings);
+        }
+    }
+
+    fn remember(&mut self, changes: &[Change]) {
+        self.changes.extend(changes.iter().cloned());
+        let surplus = self.changes.len().saturating_sub(MOST_CHANGES);
+        self.changes.drain(..surplus);
+        let oldest = self.at.saturating_sub(CHANGES_FOR);
+        self.changes.retain(|change| change.at >= oldest);
+    }
+
+    fn forget(&mut self) {
+        if self.at.is_multiple_of(600) || self.watched.len() > MOST_WATCHED {
+            let at = self.at;
+            self.watched.retain(|_, watch| at.saturating_sub(watch.last()) < FORGET);
+        }
+        if self.watched.len() > MOST_WATCHED {
+            let mut last: Vec<Second> = self.watched.values().map(Watch::last).collect();
+            last.sort_unstable();
+            let bound = last[self.watched.len() - MOST_WATCHED * 3 / 4];
+            self.watched.retain(|_, watch| watch.last() > bound);
+        }
+    }
+}
+
+fn raised<'a>(node: &'a Node, watch: &'a Watch) -> impl Iterator<Item = Raised<'a>> {
+    let sure = watch.alarms().iter().filter(|(_, alarm)| alarm.is_confirmed());
+    sure.map(move |(signal, alarm)| Raised { node, signal, alarm })
+}
+
+struct Around<'a> {
+    links: &'a Links,
+    watched: &'a BTreeMap<Node, Watch>,
+    changes: &'a [Change],
+    at: Second,
+}
+
+impl Surroundings for Around<'_> {
+    fn relatives(&self, node: &Node) -> BTreeSet<Node> {
+        self.links.relatives(node)
+    }
+
+    fn depth(&self, node: &Node) -> usize {
+        self.links.depth(node)
+    }
+
+    fn locate(&self, incident: &Incident) -> Ranking {
+        let ill = || incident.symptoms.iter().filter(|symptom| symptom.until.is_none());
+        let nodes: Vec<Node> = ill().map(|symptom| symptom.node.clone()).collect();
+        let situation = Situation {
+            targets: ill().map(|symptom| Target::new(symptom.node.clone(), symptom.signal.clone())).collect(),
+            began: incident.began,
+            seen: self.links.seen(&nodes, incident.began, self.at),
+            pressures: Vec::new(),
+            changes: self.changes.iter().filter(|change| change.at <= incident.began.saturating_add(LATE)).cloned().collect(),
+        };
+        locate::locate(&situation)
+    }
+
+    fn hurt(&self, node: &Node) -> u64 {
+        self.watched.get(node).map_or(0, Watch::hurt)
+    }
+
+    fn changes(&self) -> &[Change] {
+        self.changes
+    }
+}

@@ -1,0 +1,220 @@
+//! One service as its callers see it: what is usual of it, and what is wrong with it now.
+
+use super::latency::{Bounds, Latency};
+use super::ratio::{Ratio, Reading};
+use super::settings::Settings;
+use crate::incident::Signal;
+use std::collections::BTreeMap;
+use taut_model::signal::{Second, Signals, Sketch};
+
+/// A symptom must be seen in so many ticks, one after the other.
+const CONFIRMED: u32 = 2;
+/// Of what was wrong, so much may be left when it is over.
+const LEFT: f64 = 0.3;
+/// When nobody asks any more, what was wrong is over after this.
+const SILENCE: Second = 120;
+/// After how many seconds what was learnt of the load counts half.
+const HALF_LIFE: f64 = 600.0;
+/// A second may be a slip: the load is learnt with this delay.
+const WINDOW: usize = 6;
+
+/// What passed to a service in a tick, each request once.
+#[derive(Clone, Debug, Default)]
+pub struct Passed {
+    pub requests: u64,
+    pub errors: u64,
+    pub latency: Sketch,
+    pub in_flight: u64,
+}
+
+impl Passed {
+    /// `errors`: those that count as such.
+    pub fn add(&mut self, signals: &Signals, errors: u64) {
+        let connections = if signals.requests > 0 { 0 } else { signals.opened + errors };
+        self.requests += signals.requests + connections;
+        self.errors += errors;
+        self.latency.merge(&signals.latency);
+        self.in_flight += signals.in_flight;
+    }
+}
+
+/// What is wrong, since when, how badly.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alarm {
+    pub since: Second,
+    /// When it was last seen.
+    pub last: Second,
+    pub confirmed: u32,
+    /// Shares, milliseconds or requests, as the signal has it.
+    pub baseline: f64,
+    pub worst: f64,
+    pub now: f64,
+    pub surprise: f64,
+    /// Share of bad requests when it was worst; what is over is measured against it.
+    share: f64,
+}
+
+impl Alarm {
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed >= CONFIRMED
+    }
+}
+
+/// Requests that end per second, and how many are under way, usually and lately.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Load {
+    rate: f64,
+    in_flight: f64,
+    known: f64,
+    recent: [(u64, u64); WINDOW],
+    at: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct Watch {
+    errors: Ratio,
+    slow: Ratio,
+    stuck: Ratio,
+    latency: Latency,
+    load: Load,
+    alarms: BTreeMap<Signal, Alarm>,
+    /// Requests that hurt in the last tick.
+    hurt: u64,
+    last: Second,
+}
+
+impl Watch {
+    pub fn new(settings: &Settings) -> Self {
+        let ratio = || Ratio::new(settings.patience_seconds);
+        let (latency, load, alarms) = Default::default();
+        Self { errors: ratio(), slow: ratio(), stuck: ratio(), latency, load, alarms, hurt: 0, last: 0 }
+    }
+
+    pub fn alarms(&self) -> &BTreeMap<Signal, Alarm> {
+        &self.alarms
+    }
+
+    pub fn hurt(&self) -> u64 {
+        self.hurt
+    }
+
+    /// When anything was last heard.
+    pub fn last(&self) -> Second {
+        self.last
+    }
+
+    pub fn observe(&mut self, at: Second, passed: Passed, settings: &Settings) {
+        let learn = self.alarms.values().all(|alarm| at.saturating_sub(alarm.since) > settings.patience_seconds);
+        self.errors.observe(at, passed.errors, passed.requests);
+        let (mut slow, mut stuck) = (0, 0);
+        if let Some(bounds) = self.latency.bounds() {
+            let over = |bound: u64| passed.latency.count().saturating_sub(passed.latency.count_up_to(bound));
+            (slow, stuck) = (over(bounds.slow), over(bounds.stuck));
+            self.slow.observe(at, slow, passed.requests);
+            self.stuck.observe(at, stuck, passed.requests);
+        }
+        self.hurt = passed.errors.max(slow).max(stuck);
+        self.load.observe(passed.requests, passed.in_flight, learn);
+        if passed.requests > 0 || passed.in_flight > 0 {
+            self.last = at;
+        }
+        self.latency.observe(at, passed.latency, learn);
+        self.judge(at, settings);
+    }
+
+    fn judge(&mut self, at: Second, settings: &Settings) {
+        let errors = self.errors.read(settings.errors);
+        let shown = |reading: Reading| Some((reading.usual, reading.ratio));
+        self.ratio(at, Signal::ErrorRatio, errors, settings, &shown);
+        if let Some(bounds) = self.latency.bounds() {
+            let half = self.latency.now(0.5).unwrap_or_default();
+            let tail = self.latency.now(0.99).unwrap_or_default();
+            let Bounds { p50, p99, .. } = bounds;
+            self.ratio(at, Signal::LatencyP50, self.slow.read(settings.slow), settings, &|_| Some((p50 / 1000.0, half)));
+            self.ratio(at, Signal::LatencyP99, self.stuck.read(settings.stuck), settings, &|_| Some((p99 / 1000.0, tail)));
+        }
+        self.stalled(at, settings);
+        let patience = settings.patience_seconds;
+        self.alarms.retain(|_, alarm| at.saturating_sub(alarm.since) <= patience && (alarm.is_confirmed() || alarm.last == at));
+    }
+
+    fn ratio(&mut self, at: Second, signal: Signal, reading: Reading, settings: &Settings, shown: &dyn Fn(Reading) -> Option<(f64, f64)>) {
+        let counts = match signal {
+            Signal::ErrorRatio => &self.errors,
+            Signal::LatencyP50 => &self.slow,
+            _ => &self.stuck,
+        };
+        let known = self.alarms.get(&signal).map(|alarm| alarm.share);
+        let share = known.unwrap_or(reading.ratio);
+        // The windows that surprise may still hold what is over.
+        let over = match counts.since(share) {
+            Some(now) => now <= reading.usual + LEFT * (share - reading.usual).max(0.0),
+            None => known.is_some() && at.saturating_sub(self.last) > SILENCE,
+        };
+        let surprising = reading.surprise >= settings.surprise;
+        let (baseline, now) = shown(reading).unwrap_or_default();
+        if over {
+            self.alarms.remove(&signal);
+        } else if surprising || known.is_some() {
+            self.raise(at, signal, surprising, &reading, baseline, now);
+        }
+    }
+
+    fn raise(&mut self, at: Second, signal: Signal, surprising: bool, reading: &Reading, baseline: f64, now: f64) {
+        let fresh = || Alarm { since: at, last: at, confirmed: 0, baseline, worst: now, now, surprise: 0.0, share: reading.ratio };
+        let alarm = self.alarms.entry(signal).or_insert_with(fresh);
+        alarm.now = now;
+        if surprising {
+            alarm.last = at;
+            alarm.confirmed = alarm.confirmed.saturating_add(1);
+            alarm.worst = alarm.worst.max(now);
+            alarm.surprise = alarm.surprise.max(reading.surprise);
+            alarm.share = alarm.share.max(reading.ratio);
+        }
+    }
+
+    /// Requests come, and do not end.
+    fn stalled(&mut self, at: Second, settings: &Settings) {
+        let (surprise, in_flight) = self.load.stalled();
+        let stalled = surprise >= settings.surprise / 2.0;
+        match self.alarms.get(&Signal::Saturation) {
+            Some(_) if !stalled && in_flight <= 2.0 * self.load.in_flight + 2.0 => {
+                self.alarms.remove(&Signal::Saturation);
+            }
+            known if stalled || known.is_some() => {
+                let reading = Reading { surprise, ..Reading::default() };
+                self.raise(at, Signal::Saturation, stalled, &reading, self.load.in_flight, in_flight);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Load {
+    fn observe(&mut self, ended: u64, under_way: u64, learn: bool) {
+        let slot = self.at % WINDOW;
+        if learn && self.at >= WINDOW {
+            let (ended, under_way) = self.recent[slot];
+            let weight = (1.0 / (self.known + 1.0)).max(std::f64::consts::LN_2 / HALF_LIFE);
+            self.known += 1.0;
+            self.rate += weight * (ended as f64 - self.rate);
+            self.in_flight += weight * (under_way as f64 - self.in_flight);
+        }
+        self.recent[slot] = (ended, under_way);
+        self.at = self.at.wrapping_add(1).max(1);
+    }
+
+    /// -log10 of how probable it is that so few end (Poisson, Chernoff), where many more are under way than usual; and how many are.
+    fn stalled(&self) -> (f64, f64) {
+        let ended: u64 = self.recent.iter().map(|(ended, _)| ended).sum();
+        let newest = (self.at + WINDOW - 1) % WINDOW;
+        let under_way = self.recent[newest].1 as f64;
+        let expected = self.rate * WINDOW as f64;
+        let (ended, many) = (ended as f64, under_way >= 3.0 * self.in_flight + 4.0);
+        if !many || self.known < 10.0 || ended >= 0.5 * expected {
+            return (0.0, under_way);
+        }
+        let exponent = expected - ended + if ended > 0.0 { ended * (ended / expected).ln() } else { 0.0 };
+        (exponent / std::f64::consts::LN_10, under_way)
+    }
+}

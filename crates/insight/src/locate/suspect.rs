@@ -1,0 +1,242 @@
+//! From where hurt rests to who is to be suspected: which end of a link, which part of a service, and what kind of trouble it is.
+
+use super::flow::{Flow, Trouble};
+use super::graph::{Graph, Link, Side};
+use super::reason::Class;
+use super::situation::{Limits, Situation, Span};
+use super::weigh::{self, Weight};
+use crate::incident::{CauseKind, Place};
+use crate::tick::{Part, Pressure};
+
+/// Somebody who may be at fault, with what speaks for it.
+#[derive(Clone, Debug)]
+pub(super) struct Suspect {
+    pub place: Place,
+    /// Whose it is; of a link, the callee.
+    pub node: usize,
+    pub link: Option<usize>,
+    pub kind: CauseKind,
+    pub share: f64,
+    /// How many standard deviations what rests here is off.
+    pub z: f64,
+    /// What `kind` was found by weighs that much of the share.
+    heaviest: f64,
+}
+
+impl Suspect {
+    fn service(graph: &Graph<'_>, node: usize, kind: CauseKind, share: f64, z: f64) -> Self {
+        let external = graph.into[node].iter().any(|at| graph.links[*at].external);
+        let name = graph.nodes[node].clone();
+        let place = if external || name.is_outside() { Place::Outside(name) } else { Place::Service(name) };
+        Self { place, node, link: None, kind, share, z, heaviest: share }
+    }
+}
+
+/// A node that calls others less than it did.
+pub(super) fn quiet(graph: &Graph<'_>, node: usize, link: usize, share: f64, z: f64) -> Suspect {
+    Suspect { link: Some(link), ..Suspect::service(graph, node, CauseKind::Quiet, share, z) }
+}
+
+/// Everybody at whom some of the hurt rests; one entry per place.
+pub(super) fn suspects(situation: &Situation, graph: &Graph<'_>, flow: &Flow<'_>, limits: &Limits) -> Vec<Suspect> {
+    let mut found = Vec::new();
+    for node in 0..graph.nodes.len() {
+        if flow.own_time[node] >= limits.share {
+            let kind = if is_saturated(situation, graph, node) { CauseKind::Saturated } else { CauseKind::Slow };
+            found.push(Suspect::service(graph, node, kind, flow.own_time[node], graph.own_time(node).z()));
+        }
+        if flow.own_words[node] >= limits.share {
+            found.push(Suspect::service(graph, node, CauseKind::Failing, flow.own_words[node], graph.own_failures(node).z()));
+        }
+    }
+    for ((at, trouble), share) in &flow.at_links {
+        found.push(of_link(graph, *at, *trouble, *share));
+    }
+    let mut found = pushed(graph, merged(found));
+    found.retain(|suspect| suspect.share >= limits.share && suspect.z >= limits.cause);
+    found.iter_mut().for_each(|suspect| narrow(graph, suspect));
+    found
+}
+
+fn merged(found: Vec<Suspect>) -> Vec<Suspect> {
+    let mut merged: Vec<Suspect> = Vec::new();
+    for suspect in found {
+        let Some(known) = merged.iter_mut().find(|known| known.place == suspect.place) else {
+            merged.push(suspect);
+            continue;
+        };
+        known.share += suspect.share;
+        known.z = known.z.max(suspect.z);
+        if suspect.heaviest > known.heaviest {
+            (known.kind, known.heaviest, known.link) = (suspect.kind, suspect.heaviest, suspect.link);
+        }
+    }
+    merged
+}
+
+/// What a link weighs of a trouble.
+fn weight(link: &Link, trouble: Trouble) -> Weight {
+    let class = match trouble {
+        Trouble::Gap => return link.weights.gap,
+        // Somebody who is called and says nothing is as sure as can be.
+        Trouble::Silent => return Weight { excess: if link.weights.silent { 1.0 } else { 0.0 }, deviation: 0.1 },
+        Trouble::Unreachable => Class::Unreachable,
+        Trouble::Broken => Class::Broken,
+        Trouble::Refused => Class::Refused,
+        Trouble::Limited => Class::Limited,
+    };
+    link.weights.class(class)
+}
+
+/// Which end of a link is at fault shows in the other links of both: whose others have the same trouble is the one.
+fn of_link(graph: &Graph<'_>, at: usize, trouble: Trouble, share: f64) -> Suspect {
+    let link = &graph.links[at];
+    let troubled = |links: &[usize]| {
+        let others = links.iter().filter(|other| **other != at && graph.links[**other].is_busy());
+        others.fold((0, 0), |(troubled, all), other| (troubled + usize::from(weight(&graph.links[*other], trouble).counted() > 0.0), all + 1))
+    };
+    let (callers_troubled, callers) = troubled(&graph.into[link.destination]);
+    let (callees_troubled, callees) = troubled(&graph.out[link.source]);
+    let most = |troubled: usize, all: usize| all > 0 && 2 * troubled >= all;
+    let kind = match trouble {
+        Trouble::Gap | Trouble::Broken => CauseKind::Network,
+        Trouble::Silent | Trouble::Unreachable => CauseKind::Unreachable,
+        Trouble::Refused => CauseKind::Refused,
+        Trouble::Limited => CauseKind::Saturated,
+    };
+    let z = weight(link, trouble).z();
+    let callee = |kind| Suspect { link: Some(at), ..Suspect::service(graph, link.destination, kind, share, z) };
+    if link.external || graph.nodes[link.source].is_outside() || most(callers_troubled, callers) {
+        return callee(if trouble == Trouble::Broken { CauseKind::Unreachable } else { kind });
+    }
+    if most(callees_troubled, callees) && callers_troubled == 0 {
+        return Suspect { link: Some(at), ..Suspect::service(graph, link.source, kind, share, z) };
+    }
+    if callers == 0 && !matches!(trouble, Trouble::Gap | Trouble::Broken) {
+        return callee(kind);
+    }
+    let place = Place::Link(graph.nodes[link.source].clone(), graph.nodes[link.destination].clone());
+    Suspect { place, node: link.destination, link: Some(at), kind, share, z, heaviest: share }
+}
+
+/// More load than this, against before, may be why a service is slow.
+const MORE_LOAD: f64 = 1.3;
+/// From here on a machine or a limit is full.
+const FULL: f64 = 0.9;
+
+fn is_saturated(situation: &Situation, graph: &Graph<'_>, node: usize) -> bool {
+    let full = |pressure: &Pressure| [pressure.cpu, pressure.memory, pressure.concurrency].into_iter().flatten().any(|share| share >= FULL);
+    let pressed = situation.pressures.iter().any(|pressed| &pressed.node == graph.nodes[node] && full(&pressed.now) && !full(&pressed.before));
+    let (before, now) = graph.load(node);
+    pressed || (before > 0.0 && now >= MORE_LOAD * before && grown(before, now, graph, node))
+}
+
+/// Whether a rate has grown by more than chance.
+fn grown(before: f64, now: f64, graph: &Graph<'_>, node: usize) -> bool {
+    let seconds = graph.into[node].iter().filter_map(|at| graph.links[*at].felt()).map(|side| side.now.seconds).fold(0.0, f64::max);
+    (now - before) * seconds >= 3.0 * (before * seconds).max(1.0).sqrt()
+}
+
+/// A caller that multiplies what it is asked for by this, against before, is more than a relay.
+const MULTIPLIED: f64 = 1.5;
+/// Of the added load, what must come from one caller for it to be that caller's doing.
+const MOSTLY: f64 = 0.7;
+/// What of the hurt of a service that is run over is put on the one that runs it over: that one can stop it.
+const ON_PUSHER: f64 = 0.7;
+
+/// A service that is full because one caller asks much more than it is asked for itself: that caller is the cause before the service is.
+fn pushed(graph: &Graph<'_>, found: Vec<Suspect>) -> Vec<Suspect> {
+    let mut split = Vec::new();
+    for mut suspect in found {
+        if suspect.kind == CauseKind::Saturated
+            && let Some((pusher, link)) = pusher(graph, suspect.node)
+        {
+            let share = suspect.share * ON_PUSHER;
+            suspect.share -= share;
+            split.push(Suspect { link: Some(link), ..Suspect::service(graph, pusher, CauseKind::Surge, share, suspect.z) });
+        }
+        split.push(suspect);
+    }
+    merged(split)
+}
+
+fn pusher(graph: &Graph<'_>, node: usize) -> Option<(usize, usize)> {
+    let mut at = node;
+    // As deep as calls usually go; a circle ends here too.
+    for _ in 0..8 {
+        let (before, now) = graph.load(at);
+        if now < MULTIPLIED * before || !grown(before, now, graph, at) {
+            return None;
+        }
+        let more = |link: &Link| link.felt().map_or(0.0, |side| side.now.rate() - side.before.rate());
+        let link = *graph.into[at].iter().max_by(|a, b| more(&graph.links[**a]).total_cmp(&more(&graph.links[**b])))?;
+        let (source, added) = (graph.links[link].source, more(&graph.links[link]));
+        // Whoever gets failures may only try again.
+        let tries_again = graph.links[link].weights.class(Class::Words).counted() > 0.0;
+        if added < MOSTLY * (now - before) || graph.nodes[source].is_outside() || tries_again {
+            return None;
+        }
+        let side = graph.links[link].felt()?;
+        let (asked_before, asked) = graph.load(source);
+        let as_asked = if asked_before > 0.0 { (asked / asked_before).max(1.0) } else { 1.0 };
+        if side.now.rate() >= MULTIPLIED * as_asked * side.before.rate() {
+            return Some((source, link));
+        }
+        at = source;
+    }
+    None
+}
+
+/// The others of a service must be of that many requests for one part to be told from them.
+const OTHERS: f64 = 5.0;
+/// Of what is off at a service, what one part must be off by for it to be that part alone.
+const ALONE: f64 = 0.7;
+
+/// One part, where the others are well.
+fn narrow(graph: &Graph<'_>, suspect: &mut Suspect) {
+    let Place::Service(node) = &suspect.place else { return };
+    let parts = &graph.parts[suspect.node];
+    if let Some(part) = alone(parts, suspect.kind) {
+        suspect.place = Place::Part(node.clone(), part.clone());
+    }
+}
+
+fn alone<'a>(parts: &[(&'a Part, Side)], kind: CauseKind) -> Option<&'a Part> {
+    let measure = match kind {
+        CauseKind::Slow | CauseKind::Saturated => slowness,
+        CauseKind::Failing | CauseKind::Network => unsoundness,
+        _ => return None,
+    };
+    let usual = others(parts, None);
+    let excess: Vec<f64> = parts.iter().map(|(_, side)| measure(&usual, side)).collect();
+    let whole: f64 = excess.iter().filter(|excess| **excess > 0.0).sum();
+    let at = (0..parts.len()).max_by(|a, b| excess[*a].total_cmp(&excess[*b]))?;
+    let rest = others(parts, Some(at));
+    (rest.now.attempts() >= OTHERS && whole > 0.0 && excess[at] >= ALONE * whole).then_some(parts[at].0)
+}
+
+/// All parts but one, together.
+pub(super) fn others(parts: &[(&Part, Side)], but: Option<usize>) -> Side {
+    let mut sum = Side::default();
+    for (_, (_, side)) in parts.iter().enumerate().filter(|(at, _)| Some(*at) != but) {
+        sum.before.merge(&side.before);
+        sum.now.merge(&side.now);
+    }
+    sum
+}
+
+/// How much time a part adds beyond what it took before, or, new, beyond what the service took.
+fn slowness(usual: &Side, side: &Side) -> f64 {
+    weigh::time(side, usual.before.mean_ms()).counted()
+}
+
+fn unsoundness(_: &Side, side: &Side) -> f64 {
+    let failures = weigh::failures(side);
+    failures[Class::Words as usize].counted() + failures[Class::Broken as usize].counted()
+}
+
+/// The share of a span's attempts that failed.
+pub(super) fn failed(span: &Span) -> f64 {
+    let failures: f64 = span.failures.iter().filter(|(reason, _)| super::reason::class(reason).is_some()).map(|(_, times)| times).sum();
+    if span.attempts() > 0.0 { (failures / span.attempts()).min(1.0) } else { 0.0 }
+}
