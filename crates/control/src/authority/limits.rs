@@ -111,7 +111,8 @@ impl Limits {
 
     /// For Prometheus.
     pub fn metrics(&self) -> String {
-        let rows: [(&str, &str, fn(&Counts) -> &AtomicU64); 3] = [
+        type Of = fn(&Counts) -> &AtomicU64;
+        let rows: [(&str, &str, Of); 3] = [
             (names::CONTROL_ISSUED, "Certificates and tokens that were issued.", |counts| &counts.issued),
             (names::CONTROL_ISSUANCE_REFUSED, "Certificates and tokens that were asked for and refused.", |counts| &counts.refused),
             (names::CONTROL_ISSUANCE_LIMITED, "Of these, for the limits of issuance.", |counts| &counts.limited),

@@ -159,7 +159,7 @@ impl Inner {
 
     fn x509_bundles(&self) -> Option<X509BundlesResponse> {
         let own = self.api.signer.current.identity()?;
-        let all = own.federated.iter().map(|(domain, roots)| (domain, roots)).chain([(&own.identity.trust_domain, &own.roots)]);
+        let all = own.federated.iter().chain([(&own.identity.trust_domain, &own.roots)]);
         let bundles = all.map(|(domain, roots)| (bundle_name(domain), concatenated(roots))).collect();
         Some(X509BundlesResponse { crl: Vec::new(), bundles })
     }
