@@ -39,7 +39,8 @@ mod tests {
     #[test]
     fn the_kept_corpus_does_no_harm() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
-        let targets: [(&str, fn(&[u8])); 2] = [("bundle", bundle), ("certificate_request", certificate_request)];
+        type Target = fn(&[u8]);
+        let targets: [(&str, Target); 2] = [("bundle", bundle), ("certificate_request", certificate_request)];
         let mut dice = fastrand::Rng::with_seed(7);
         for (name, target) in targets {
             let inputs: Vec<_> = std::fs::read_dir(corpus.join(name)).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
