@@ -101,7 +101,7 @@ async function apply(page, text) {
       /would change/.test(document.querySelector('main')?.textContent ?? ''),
   );
   await button.click();
-  await page.getByText(/^Applied \d/).waitFor();
+  await page.getByText(/^Applied \d/).waitFor({ timeout: PATIENCE });
   await page.getByRole('button', { name: 'Dismiss' }).click();
 }
 
@@ -231,7 +231,9 @@ async function incident(page, program) {
   const repaired = Date.now();
   await calm(page);
   say(`it closed by itself ${((Date.now() - repaired) / 1000).toFixed(1)} s after the repair`);
-  await page.getByRole('heading', { name: 'Closed' }).waitFor();
+  // It may have opened again since, on a machine that is slow itself: the timeline keeps that it closed.
+  await go(page, `/incidents/${id}`);
+  await page.locator('[data-testid="timeline"] li.closed').last().waitFor();
   return id;
 }
 
@@ -244,7 +246,7 @@ async function objective(page) {
     .first()
     .waitFor();
   await page.getByRole('button', { name: 'Apply' }).click();
-  await page.getByText(/^Applied \d/).waitFor();
+  await page.getByText(/^Applied \d/).waitFor({ timeout: PATIENCE });
   await go(page, '/objectives');
   await page.getByRole('link', { name: 'reviews' }).first().waitFor({ timeout: PATIENCE });
   say('an objective written from the example is measured');

@@ -123,7 +123,7 @@ impl Faults {
             while !tell.is_closed() {
                 looks.tick().await;
                 // What cannot be read changes nothing.
-                let Ok(trouble) = read(&file) else { continue };
+                let Some(trouble) = read(&file) else { continue };
                 tell.send_if_modified(|now| {
                     let differs = now.trouble != trouble;
                     if differs {
@@ -183,13 +183,15 @@ impl Now {
     }
 }
 
-fn read(file: &Path) -> Result<Trouble, ()> {
-    match std::fs::read_to_string(file) {
+/// None: it cannot be read, which is logged.
+fn read(file: &Path) -> Option<Trouble> {
+    let read = match std::fs::read_to_string(file) {
         Ok(text) if text.trim().is_empty() => Ok(Trouble::default()),
-        Ok(text) => serde_json::from_str(&text).map_err(|error| tracing::warn!("{}: {error}", file.display())),
+        Ok(text) => serde_json::from_str(&text).map_err(|error| error.to_string()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Trouble::default()),
-        Err(error) => Err(tracing::warn!("{}: {error}", file.display())),
-    }
+        Err(error) => Err(error.to_string()),
+    };
+    read.inspect_err(|why| tracing::warn!("{}: {why}", file.display())).ok()
 }
 
 async fn stand_still(mut told: watch::Receiver<Arc<Now>>) {

@@ -89,6 +89,8 @@ enum Bench {
 enum Insight {
     /// The bookstore under faults and benign changes, live, through real proxies: time to detect, causes, false incidents
     Faultlab(bench::faultlab::Options),
+    #[command(flatten)]
+    Engines(bench::insight::Measure),
 }
 
 fn main() -> ExitCode {
@@ -103,6 +105,7 @@ fn main() -> ExitCode {
         Chore::Bench { what: Bench::Overload(options) } => bench::overload::run(&options),
         Chore::Bench { what: Bench::Signals(options) } => bench::signals::run(&options),
         Chore::Bench { what: Bench::Insight { what: Insight::Faultlab(options) } } => bench::faultlab::run(&options),
+        Chore::Bench { what: Bench::Insight { what: Insight::Engines(measure) } } => bench::insight::run(&measure),
         Chore::Pgo => pgo::run(),
         Chore::Fuzz { target, seconds, keep } => fuzz::run(target.as_deref(), seconds, keep),
     };

@@ -33,7 +33,7 @@ pub struct Arguments {
     #[arg(long)]
     force_conflicts: bool,
     /// Wait so long until the objects are live in every proxy that needs them, e.g. 10s
-    #[arg(long, value_name = "TIME", value_parser = wait::duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::duration::duration)]
     wait: Option<Duration>,
 }
 

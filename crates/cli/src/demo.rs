@@ -38,7 +38,7 @@ pub struct Arguments {
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15080", value_parser = crate::up::dashboard)]
     dashboard: crate::up::Dashboard,
     /// Stop after so long (for tests and recordings)
-    #[arg(long = "for", value_name = "TIME", value_parser = crate::wait::duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = crate::duration::duration)]
     limit: Option<Duration>,
     /// Do not load manifests from earlier runs
     #[arg(long)]

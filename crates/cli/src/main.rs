@@ -11,6 +11,7 @@ mod bookstore;
 mod changes;
 mod dashboard;
 mod demo;
+mod duration;
 mod edges;
 mod get;
 mod incidents;
@@ -23,6 +24,7 @@ mod profile;
 mod record;
 mod replay;
 mod run;
+mod slo;
 mod status;
 mod tap;
 mod terminal;
@@ -87,6 +89,10 @@ enum Command {
     Replay(replay::Arguments),
     /// Whether users are hurt, where it comes from, and on what evidence
     Incidents(incidents::Arguments),
+    /// Whether objectives are kept, and how long their budgets last
+    Slo(slo::Arguments),
+    /// What load comes to a service, with how sure that is
+    Forecast(slo::ForecastArguments),
     /// Find mistakes in files, without a control plane, or in the mesh that runs
     Analyze(analyze::Arguments),
     /// Try assertions over configuration, without a mesh: where requests go, in which shares, and what happens to them
@@ -185,6 +191,8 @@ fn start(arguments: Arguments) -> Outcome<ExitCode> {
             Command::Rollback(a) => changes::rollback(place, a).await.map(done),
             Command::Incidents(a) => incidents::incidents(place, a).await.map(done),
             Command::Trust(a) => trust::trust(place, a).await,
+            Command::Slo(a) => slo::slo(place, a).await.map(done),
+            Command::Forecast(a) => slo::forecast(place, a).await.map(done),
             Command::Audit(a) => audit::audit(place, a).await.map(done),
             Command::Token(a) => token::token(place, a).await.map(done),
             Command::Completions { shell } => {

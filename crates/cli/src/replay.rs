@@ -194,7 +194,7 @@ fn window(recording: &Recording, wanted: &Window) -> Result<Range<Second>, Strin
     let whole = recording.about().window.clone();
     let time = |text: &Option<String>| text.as_deref().map(signal_routes::time).transpose();
     let (at, from, to) = (time(&wanted.which.at)?, time(&wanted.from)?, time(&wanted.to)?);
-    let length = wanted.which.window.as_deref().map(crate::wait::duration).transpose()?.map(|length| length.as_secs().max(1));
+    let length = wanted.which.window.as_deref().map(crate::duration::duration).transpose()?.map(|length| length.as_secs().max(1));
     let asked = match (at, length) {
         (None, None) => from.unwrap_or(whole.start)..to.unwrap_or(whole.end),
         (at, length) => {

@@ -84,7 +84,7 @@ pub struct Arguments {
     #[arg(long, value_name = "on|off", default_value = "on")]
     signals: Signals,
     /// How long exchanges and connections under way may go on after a stop
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = crate::wait::duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = crate::duration::duration)]
     drain: Duration,
     /// Unix socket where the program gets its own identity (SPIFFE Workload API); it finds it in SPIFFE_ENDPOINT_SOCKET
     #[arg(long, value_name = "PATH")]

@@ -1,9 +1,9 @@
 //! `taut token`: a join token, for one proxy, once; or a token with a role, for a person or a program.
 
 use crate::api::Api;
+use crate::duration::duration;
 use crate::output::{self, Format};
 use crate::place::Place;
-use crate::wait::duration;
 use crate::{Failure, Outcome};
 use http::Method;
 use serde_json::{Value, json};

@@ -1,11 +1,11 @@
 //! `taut top`: the edges of the mesh, again and again, the most interesting first.
 
+use crate::duration::duration;
 use crate::edges::{self, Sort, Which};
 use crate::output::{self, Format};
 use crate::place::Place;
 use crate::run::stop_signal;
 use crate::terminal::{self, Key, Keys};
-use crate::wait::duration;
 use crate::{Failure, Outcome};
 use serde_json::Value;
 use std::io::IsTerminal;

@@ -3,9 +3,9 @@
 pub mod strict;
 
 use crate::api::Api;
+use crate::duration::duration;
 use crate::output::{self, Format};
 use crate::place::Place;
-use crate::wait::duration;
 use crate::{Failure, Outcome};
 use serde_json::{Value, json};
 use std::path::PathBuf;

@@ -1,9 +1,9 @@
 //! `taut up`: the control plane in the foreground.
 
+use crate::duration::duration;
 use crate::output;
 use crate::place::Place;
 use crate::run::stop_signal;
-use crate::wait::duration;
 use crate::{Failure, Outcome};
 use std::fmt;
 use std::net::SocketAddr;
@@ -57,6 +57,9 @@ pub struct Arguments {
     /// istiod.istio-system.svc; may be given several times
     #[arg(long, value_name = "NAME")]
     certificate_name: Vec<String>,
+    /// Tell this URL of incidents, as Alertmanager tells webhooks
+    #[arg(long, value_name = "URL")]
+    incident_webhook: Option<String>,
     /// Let workloads in by their Kubernetes service account tokens, which this API server vouches for (TokenReview)
     #[arg(long, value_name = "URL")]
     kube_api: Option<String>,
@@ -119,6 +122,7 @@ pub async fn up(place: &Place, arguments: Arguments) -> Outcome {
         leaf_lifetime: arguments.leaf_lifetime,
         ca_directory: arguments.ca_dir,
         revocation_lists: arguments.crl,
+        webhook: arguments.incident_webhook,
         issuance_limits: IssuanceLimits { each: arguments.issue_limit, all: arguments.issue_limit_all },
         kubernetes,
         names: arguments.certificate_name,

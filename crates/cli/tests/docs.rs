@@ -57,13 +57,13 @@ fn trust() {
 }
 
 #[test]
-fn spiffe() {
-    page("spiffe");
+fn least() {
+    page("least");
 }
 
 #[test]
-fn least() {
-    page("least");
+fn spiffe() {
+    page("spiffe");
 }
 
 #[test]

@@ -35,12 +35,13 @@ mod tests {
     use super::{bundle, certificate_request};
     use std::path::Path;
 
+    type Target = (&'static str, fn(&[u8]));
+
     /// Every kept input, and a little of what fuzzers do to it.
     #[test]
     fn the_kept_corpus_does_no_harm() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
-        type Target = fn(&[u8]);
-        let targets: [(&str, Target); 2] = [("bundle", bundle), ("certificate_request", certificate_request)];
+        let targets: [Target; 2] = [("bundle", bundle), ("certificate_request", certificate_request)];
         let mut dice = fastrand::Rng::with_seed(7);
         for (name, target) in targets {
             let inputs: Vec<_> = std::fs::read_dir(corpus.join(name)).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();

@@ -47,15 +47,15 @@ pub enum NotProven {
     Refused(String),
 }
 
-/// Until when, and what.
-type Known = (Duration, Result<Account, String>);
+/// Until when an answer holds, and what it was.
+type Reviewed = (Duration, Result<Account, String>);
 
 pub struct Reviewer {
     kubernetes: Kubernetes,
     outside: Outside,
     world: World,
-    /// By SHA-256 of the token.
-    known: Mutex<BTreeMap<[u8; 32], Known>>,
+    /// By SHA-256 of the token: until when, and what.
+    known: Mutex<BTreeMap<[u8; 32], Reviewed>>,
     room: Semaphore,
 }
 

@@ -75,6 +75,8 @@ pub struct Options {
     pub revocation_lists: Option<PathBuf>,
     /// What the store of signals may use.
     pub signals: signals::Limits,
+    /// Who is told of incidents: a URL that takes what Alertmanager sends to its webhooks.
+    pub webhook: Option<String>,
 }
 
 impl Default for Options {
@@ -98,6 +100,7 @@ impl Default for Options {
             ca_directory: None,
             revocation_lists: None,
             signals: signals::Limits::default(),
+            webhook: None,
         }
     }
 }
@@ -174,6 +177,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
     let trust = trusted::trust(&options, &authority, &proxies, &published, &world)?;
+    let (incidents, watching) = Incidents::begin(signals.clone(), store.clone(), published.clone(), world.clone(), options.webhook.clone());
     let side = Arc::new(Side {
         authority: authority.clone(),
         proxies: proxies.clone(),
@@ -188,7 +192,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         signals: signals.clone(),
         trust,
         audit: Audit::open(options.state.as_deref())?,
-        incidents: Incidents::new(signals.clone(), store.clone(), world.clone()),
+        incidents,
     });
     let router = behind::routes(side.clone(), api, &store, &signals);
     let mut serving = serve_proxies(grpc, &certificate, services(&side, &registry, &stopping, options.kubernetes.clone()))?;
@@ -199,7 +203,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let kept = options.state.map(|state| keys::keep_kubeconfig(state, api_at, authority.clone(), admin_token.clone()));
     trusted::tend(&mut tending, &side, &store, kept);
     tending.spawn(fetching);
-    tending.spawn(side.incidents.clone().watch());
+    tending.spawn(watching);
     Ok(Running {
         grpc: grpc_at,
         api: api_at,

@@ -26,16 +26,16 @@ pub struct HeldIdentity {
 }
 
 impl HeldIdentity {
-    /// Whether a peer that was believed is not any more: what it has shown is revoked, or its trust domain has gone from the federation.
-    pub fn disowns(&self, shown: &Shown) -> bool {
-        let is_stranger = |domain: &str| domain != self.identity.trust_domain && !self.federated.contains_key(domain);
-        self.revoked.holds(shown) || shown.trust_domain().is_some_and(is_stranger)
-    }
-
     /// How bad it is that the certificate was not renewed yet; `None` while there is time.
     pub fn alarm(&self, now: Timestamp) -> Option<Severity> {
         let span = |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
         near_end(span(self.not_before, self.not_after).saturating_sub(CLOCK_SKEW), span(now, self.not_after), LEAF_NOTICE)
+    }
+
+    /// Whether a peer that was believed is not any more: what it has shown is revoked, or its trust domain has gone from the federation.
+    pub fn disowns(&self, shown: &Shown) -> bool {
+        let is_stranger = |domain: &str| domain != self.identity.trust_domain && !self.federated.contains_key(domain);
+        self.revoked.holds(shown) || shown.trust_domain().is_some_and(is_stranger)
     }
 
     /// SHA-256 of the certificate that signed the leaf, if it came along.

@@ -1,10 +1,11 @@
 /** Draws the map on a canvas, at three distances: cards, names, and namespaces. Draws only what is on the screen. */
 
 import type { Health } from '../api/shapes.ts';
-import type { Mark, Marks } from '../incidents/marks.ts';
+import type { Marks } from '../incidents/marks.ts';
 import { milliseconds, percent, rate } from '../text/units.ts';
 import type { Camera } from './camera.ts';
 import { CARD } from './card.ts';
+import { CARDS, DIM, FONT, stamp } from './stamp.ts';
 import { at, type Scene, type SceneEdge, type SceneNode } from './scene.ts';
 
 export interface Palette {
@@ -31,10 +32,9 @@ export interface Look {
   marks: Marks;
 }
 
-const CARDS = 0.56;
 const NAMES = 0.2;
-const FONT = '"Inter Variable", system-ui, sans-serif';
-const DIM = 0.16;
+/** Letters of a card's errors and p99 that leave no room for a word between them. */
+const TIGHT = 14;
 
 /** Lines of one colour and kind go to the canvas in one stroke. */
 interface Batch {
@@ -123,7 +123,7 @@ export class Painter {
   private readonly widths = new Map<string, string>();
 
   constructor(
-    private readonly context: CanvasRenderingContext2D,
+    readonly context: CanvasRenderingContext2D,
     public palette: Palette,
   ) {}
 
@@ -156,7 +156,14 @@ export class Painter {
       this.card(node, camera, scene, look);
     }
     if (!far) this.labels(scene, camera, look, view);
-    this.ranks(scene, camera, look, view);
+    stamp(
+      this,
+      scene,
+      camera,
+      view,
+      look.marks,
+      (id) => (look.found !== null || look.selected !== null) && isDim(id, scene, look),
+    );
     place();
     this.groupNames(scene, camera);
   }
@@ -284,70 +291,6 @@ export class Painter {
     context.globalAlpha = 1;
   }
 
-  /** Over everything: where users are hurt, and the likely causes by number. Of one size on the screen, so that they are seen from afar. */
-  private ranks(scene: Scene, camera: Camera, { marks, found, selected }: Look, view: View): void {
-    if (marks.nodes.size + marks.links.size === 0) return;
-    const unit = Math.max(1, 0.9 / camera.scale);
-    for (const edge of marks.links.size === 0 ? [] : scene.edges) {
-      const mark = marks.links.get(`${edge.edge.from}>${edge.edge.to}`);
-      // Beside the middle, where the figures of the edge are.
-      const spot = at(edge.curve, 0.22);
-      if (mark !== undefined) this.disc(mark, spot.x, spot.y, unit);
-    }
-    for (const [id, mark] of marks.nodes) {
-      const node = scene.byId.get(id);
-      if (node === undefined) continue;
-      if (node.x > view.right || node.y > view.bottom || node.x + CARD.width < view.left || node.y + CARD.height < view.top)
-        continue;
-      this.context.globalAlpha = (found !== null || selected !== null) && isDim(id, scene, { selected, found }) ? DIM : 1;
-      if (mark.hurt !== null) this.hurt(node, camera, mark.hurt === 'users' ? 'users hurt' : 'hurt');
-      this.disc(mark, node.x, node.y, unit);
-      this.context.globalAlpha = 1;
-    }
-  }
-
-  /** A second border around the card, and the word. */
-  private hurt({ x, y }: SceneNode, camera: Camera, word: string): void {
-    const { context, palette } = this;
-    const gap = Math.max(4, 3 / camera.scale);
-    context.strokeStyle = palette.health.failing;
-    context.lineWidth = 2.2 / camera.scale;
-    context.beginPath();
-    context.roundRect(x - gap, y - gap, CARD.width + 2 * gap, CARD.height + 2 * gap, 12);
-    context.stroke();
-    // From farther away it would cover names.
-    if (camera.scale < CARDS) return;
-    context.font = `600 10px ${FONT}`;
-    const across = context.measureText(word).width + 10;
-    const [left, top] = [x + CARD.width - across - 8, y - gap - 8];
-    context.beginPath();
-    context.roundRect(left, top, across, 16, 8);
-    context.fillStyle = palette.health.failing;
-    context.fill();
-    context.fillStyle = palette.surface;
-    context.textAlign = 'left';
-    context.textBaseline = 'middle';
-    context.fillText(word, left + 5, top + 8.5);
-  }
-
-  private disc({ rank }: Mark, x: number, y: number, unit: number): void {
-    if (rank === null) return;
-    const { context, palette } = this;
-    context.beginPath();
-    context.arc(x, y, 10 * unit, 0, Math.PI * 2);
-    context.fillStyle = rank === 1 ? palette.text : palette.surface;
-    context.fill();
-    context.lineWidth = 1.8 * unit;
-    context.strokeStyle = rank === 1 ? palette.surface : palette.text;
-    context.stroke();
-    context.fillStyle = rank === 1 ? palette.surface : palette.text;
-    context.font = `700 ${12 * unit}px ${FONT}`;
-    context.textAlign = 'center';
-    context.textBaseline = 'middle';
-    context.fillText(String(rank), x, y + 0.6 * unit);
-    context.textAlign = 'left';
-  }
-
   private border(health: Health, far: boolean): string {
     if (health === 'failing' || health === 'degraded') return this.palette.health[health];
     return far ? this.palette.faint : this.palette.strong;
@@ -375,11 +318,11 @@ export class Painter {
     context.fillText(idle ? 'no requests' : rate(scene.rate), x + 13, y + 42);
     if (!idle) {
       context.fillStyle = scene.errorRate > 0 ? palette.text : palette.quiet;
-      const errors = percent(scene.errorRate);
-      context.fillText(errors.length > 5 ? errors : `${errors} err`, x + 68, y + 42);
+      const [errors, slowest] = [percent(scene.errorRate), scene.p99 === null ? '' : `p99 ${milliseconds(scene.p99)}`];
+      context.fillText(errors.length + slowest.length > TIGHT ? errors : `${errors} err`, x + 68, y + 42);
       context.fillStyle = palette.quiet;
       context.textAlign = 'right';
-      if (scene.p99 !== null) context.fillText(`p99 ${milliseconds(scene.p99)}`, x + CARD.width - 13, y + 42);
+      context.fillText(slowest, x + CARD.width - 13, y + 42);
       context.textAlign = 'left';
     }
     this.split(scene);
@@ -490,7 +433,7 @@ export class Painter {
       const open = edge.edge.security === 'plaintext' && camera.scale >= CARDS;
       if (edge.health === 'idle' || (!marked && !few && !open)) continue;
       if (!marked && (look.selected !== null || look.found !== null)) continue;
-      const middle = at(edge.curve, 0.5);
+      const middle = clear(edge, scene, few);
       if (middle.x < view.left || middle.x > view.right || middle.y < view.top || middle.y > view.bottom) continue;
       this.pill(edge, middle.x, middle.y, camera, marked);
     }
@@ -580,13 +523,26 @@ export class Painter {
   }
 }
 
+/** Where a label of an edge hides no card that the edge passes behind: the middle, or near it. */
+const PLACES = [0.5, 0.35, 0.65, 0.2, 0.8, 0.12, 0.9];
+
+function clear(edge: SceneEdge, scene: Scene, few: boolean): { x: number; y: number } {
+  const middle = at(edge.curve, 0.5);
+  if (!few) return middle;
+  const free = ({ x, y }: { x: number; y: number }): boolean =>
+    scene.nodes.every(
+      (node) => x < node.x - 20 || x > node.x + CARD.width + 20 || y < node.y - 10 || y > node.y + CARD.height + 10,
+    );
+  return PLACES.map((place) => at(edge.curve, place)).find(free) ?? middle;
+}
+
 function isMarked(edge: SceneEdge, look: Look): boolean {
   const touches = (id: string | null): boolean => id !== null && (edge.id === id || edge.edge.from === id || edge.edge.to === id);
   return touches(look.selected) || (look.selected === null && touches(look.hovered));
 }
 
 /** With a search, all but its finds; with a selection, all but its neighbours. */
-function isDim(id: string, scene: Scene, look: Pick<Look, 'found' | 'selected'>): boolean {
+function isDim(id: string, scene: Scene, look: Look): boolean {
   if (look.found !== null) return !look.found.has(id);
   return look.selected !== null && !neighbours(scene, look.selected).has(id);
 }

@@ -3,6 +3,7 @@ import type { Cause, Evidence, Incident, MeshChange, Symptom, TimelineEntry } fr
 import { marks, openAt } from './marks.ts';
 import { measured, stretch } from './spans.ts';
 import { parts } from './story.ts';
+import { essential, rows, together } from './timeline.ts';
 import { chance, concerned, happening, placeName, question, shown, signalName, signalValue } from './words.ts';
 
 const NETWORK: Cause = {
@@ -120,6 +121,32 @@ describe('evidence', () => {
       'In the second it began: version v2 of b began to serve',
       '1 min after it began: version v2 of b began to serve',
     ]);
+  });
+});
+
+describe('a timeline', () => {
+  const change = (at: number): TimelineEntry => ({
+    at,
+    event: 'change',
+    change: { at, nodes: [], kind: 'configuration', generation: at, by: '', objects: [] },
+  });
+  const sign = (at: number): TimelineEntry => ({ at, event: 'symptom', node: 'a/b', signal: 'rate' });
+
+  it('tells changes that came together in one line', () => {
+    const made = rows([{ at: 9, event: 'began' }, change(4), change(2), change(3), change(1), change(12)]);
+    expect(made.map((row) => (row.kind === 'changes' ? together(row.entries) : row.entry.event))).toEqual([
+      '4 changes, 1 to 4',
+      'began',
+      'change',
+    ]);
+  });
+
+  it('leaves out what says least', () => {
+    const all = rows([sign(1), { at: 2, event: 'opened' }, sign(3), sign(4), { at: 5, event: 'closed' }]);
+    const left = essential(all, 3).map((row) => (row.kind === 'entry' ? row.entry.at : 0));
+    expect(left).toEqual([1, 2, 5]);
+    expect(essential(all, 1)).toHaveLength(2);
+    expect(essential(all, 9)).toHaveLength(5);
   });
 });
 

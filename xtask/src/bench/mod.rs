@@ -6,6 +6,7 @@
 mod backend;
 mod certificates;
 pub mod faultlab;
+pub mod insight;
 mod measure;
 pub mod overload;
 mod place;

@@ -111,8 +111,8 @@ impl Limits {
 
     /// For Prometheus.
     pub fn metrics(&self) -> String {
-        type Of = fn(&Counts) -> &AtomicU64;
-        let rows: [(&str, &str, Of); 3] = [
+        type Row = (&'static str, &'static str, fn(&Counts) -> &AtomicU64);
+        let rows: [Row; 3] = [
             (names::CONTROL_ISSUED, "Certificates and tokens that were issued.", |counts| &counts.issued),
             (names::CONTROL_ISSUANCE_REFUSED, "Certificates and tokens that were asked for and refused.", |counts| &counts.refused),
             (names::CONTROL_ISSUANCE_LIMITED, "Of these, for the limits of issuance.", |counts| &counts.limited),

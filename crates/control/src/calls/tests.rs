@@ -34,8 +34,11 @@ pub(crate) fn denied(count: u64, status: u16) -> Signals {
     Signals { requests: if status > 0 { count } else { 0 }, outcomes, ..Signals::default() }
 }
 
+/// What one edge carried.
+type Carried = (Arc<Edge>, Signals);
+
 /// Each as one second's report of one proxy.
-pub(crate) fn store(seconds: &[(Second, Vec<(Arc<Edge>, Signals)>)]) -> Store {
+pub(crate) fn store(seconds: &[(Second, Vec<Carried>)]) -> Store {
     let store = Store::in_memory(Limits::default());
     for (sequence, (second, entries)) in (1..).zip(seconds) {
         let batch = Batch { proxy: "default/page-v1".into(), epoch: 1, sequence, second: *second, entries: entries.clone(), lost: 0, last: false };

@@ -2,6 +2,7 @@
 //! between them.
 
 use super::Carried;
+use super::loads::Loads;
 use taut_insight::change::Change;
 use taut_insight::engine::{Engine, Settings};
 use taut_insight::feed::Feed;
@@ -14,6 +15,7 @@ const MOST_QUIET: Second = 3600;
 pub struct Course {
     feed: Feed,
     engine: Engine,
+    loads: Loads,
     /// Those whose second has not come.
     coming: Vec<Change>,
     /// The second that follows.
@@ -22,11 +24,23 @@ pub struct Course {
 
 impl Course {
     pub fn new(settings: Settings) -> Self {
-        Self { feed: Feed::default(), engine: Engine::new(settings), coming: Vec::new(), next: 0 }
+        Self { feed: Feed::default(), engine: Engine::new(settings), loads: Loads::default(), coming: Vec::new(), next: 0 }
     }
 
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    pub fn loads(&self) -> &Loads {
+        &self.loads
+    }
+
+    pub fn loads_mut(&mut self) -> &mut Loads {
+        &mut self.loads
     }
 
     /// The first second that was not gone through; 0 before the first.
@@ -34,7 +48,7 @@ impl Course {
         self.next
     }
 
-    pub fn expect(&mut self, changes: impl IntoIterator<Item = Change>) {
+    pub fn announce(&mut self, changes: impl IntoIterator<Item = Change>) {
         self.coming.extend(changes);
         self.coming.sort_by_key(|change| change.at);
     }
@@ -54,6 +68,7 @@ impl Course {
 
     fn step(&mut self, at: Second, span: Second, incomplete: bool, edges: &[Carried]) -> Vec<Event> {
         let tick = self.feed.tick(at, span, incomplete, edges.iter().map(|(edge, signals)| (edge, signals)));
+        self.loads.observe(&tick);
         self.next = at.saturating_add(span);
         let due = self.coming.iter().take_while(|change| change.at < self.next).count();
         let due: Vec<Change> = self.coming.drain(..due).collect();

@@ -2,28 +2,40 @@
 
 mod changes;
 mod course;
+mod loads;
 mod object;
+mod objectives;
 mod replay;
 mod routes;
 #[cfg(test)]
 mod tests;
 mod watcher;
+mod webhook;
 
+pub use object::word;
 pub use replay::replay;
 pub use routes::{router, view};
 
+use crate::publish::Published;
 use crate::signals;
 use crate::store::Store;
 use crate::world::World;
+use loads::Loads;
 use parking_lot::Mutex;
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use taut_insight::engine::Settings;
+use taut_insight::engine::{Promise, Settings};
 use taut_insight::incident::{Event, Incident};
+use taut_insight::objective::Standing;
 use taut_insight::tell::{self, Story};
 use taut_model::signal::{Edge, Second, Signals};
 use taut_observe::names;
+use tokio::sync::{mpsc, watch};
 use watcher::Watcher;
+
+/// Seconds after the end of a step in which its forecasts are taken over.
+const SETTLED: Second = 10;
 
 /// What an edge carried in a bucket.
 pub type Carried = (Arc<Edge>, Signals);
@@ -48,22 +60,53 @@ pub struct Incidents {
     signals: signals::Store,
     store: Store,
     world: World,
-    counts: Arc<Mutex<Counts>>,
+    published: watch::Receiver<Arc<Published>>,
+    latest: Arc<Mutex<Latest>>,
+    /// Where to tell of incidents.
+    webhook: Option<mpsc::Sender<Value>>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
+#[derive(Clone, Debug, Default)]
+struct Latest {
     open: u64,
     opened: u64,
     /// The newest second that was looked at.
     at: Second,
     services: u64,
     links: u64,
+    standings: Vec<(Promise, Standing)>,
+    loads: Arc<Loads>,
+    /// Messages to the webhook that found no room.
+    untold: u64,
 }
 
 impl Incidents {
-    pub fn new(signals: signals::Store, store: Store, world: World) -> Self {
-        Self { signals, store, world, counts: Arc::default() }
+    /// What is asked, and what follows the signals for it: to be spawned. `webhook`: a URL that is told of each incident that opens, has
+    /// another cause, or closes.
+    pub fn begin(
+        signals: signals::Store,
+        store: Store,
+        published: watch::Receiver<Arc<Published>>,
+        world: World,
+        webhook: Option<String>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (sender, messages) = mpsc::channel(webhook::MOST_WAITING);
+        let sender = webhook.is_some().then_some(sender);
+        let incidents = Self { signals, store, world: world.clone(), published, latest: Arc::default(), webhook: sender };
+        let watched = incidents.clone();
+        let telling = async move {
+            if let Some(url) = webhook {
+                webhook::send(url, messages, world).await;
+            }
+        };
+        (incidents, async move {
+            tokio::join!(watched.watch(), telling);
+        })
+    }
+
+    /// How it stands with each objective.
+    pub fn standings(&self) -> Vec<(Promise, Standing)> {
+        self.latest.lock().standings.clone()
     }
 
     /// Those that are kept, the newest first.
@@ -72,9 +115,9 @@ impl Incidents {
     }
 
     /// Follows the signals. Never ends.
-    pub async fn watch(self) {
+    async fn watch(self) {
         let mut sealed = self.signals.sealed();
-        let mut watcher = Watcher::new(self.signals.clone(), self.store.clone(), Settings::default());
+        let mut watcher = self.watcher();
         let mut fresh = true;
         loop {
             let latest = *sealed.borrow_and_update();
@@ -87,20 +130,23 @@ impl Incidents {
         }
     }
 
+    fn watcher(&self) -> Watcher {
+        Watcher::new(self.signals.clone(), self.store.clone(), self.published.clone(), Settings::default())
+    }
+
     async fn advance(&self, mut watcher: Watcher, latest: Second) -> (Watcher, Vec<Event>) {
         if !self.signals.is_on_disk() {
             let events = watcher.advance(latest);
             return (watcher, events);
         }
         // A disk may take its time, and a large mesh its milliseconds.
-        let (settings, signals, store) = (Settings::default(), self.signals.clone(), self.store.clone());
         let advanced = tokio::task::spawn_blocking(move || {
             let events = watcher.advance(latest);
             (watcher, events)
         });
         advanced.await.unwrap_or_else(|error| {
             tracing::error!(%error, "insight has failed, and begins anew");
-            (Watcher::new(signals, store, settings), Vec::new())
+            (self.watcher(), Vec::new())
         })
     }
 
@@ -109,18 +155,34 @@ impl Incidents {
         for event in events {
             let (Event::Opened(incident) | Event::Updated(incident) | Event::Closed(incident)) = event;
             if matches!(event, Event::Opened(_)) {
-                self.counts.lock().opened += u64::from(!fresh);
+                self.latest.lock().opened += u64::from(!fresh);
                 tracing::warn!(incident = %incident.id, subject = %incident.subject, "an incident has opened");
             }
             self.keep(incident.clone());
+            if !fresh {
+                self.tell(incident);
+            }
         }
         if fresh {
             self.end_forgotten(watcher, latest);
         }
         let (services, links) = watcher.engine().size();
-        let mut counts = self.counts.lock();
-        (counts.open, counts.at) = (watcher.engine().open().count() as u64, latest);
-        (counts.services, counts.links) = (services as u64, links as u64);
+        let standings = watcher.engine().standings().map(|(promise, standing)| (promise.clone(), standing.clone())).collect();
+        // Loads change with each step of theirs, and are looked at more seldom still.
+        let loads = (fresh || latest % loads::STEP < SETTLED).then(|| Arc::new(watcher.loads().clone()));
+        let mut known = self.latest.lock();
+        (known.open, known.at) = (watcher.engine().open().count() as u64, latest);
+        (known.services, known.links) = (services as u64, links as u64);
+        known.standings = standings;
+        known.loads = loads.unwrap_or_else(|| known.loads.clone());
+    }
+
+    fn tell(&self, incident: &Incident) {
+        if let Some(webhook) = &self.webhook
+            && webhook.try_send(webhook::message(&incident.clone().into())).is_err()
+        {
+            self.latest.lock().untold += 1;
+        }
     }
 
     fn keep(&self, incident: Incident) {
@@ -145,12 +207,13 @@ impl Incidents {
 
     /// As Prometheus text.
     pub fn metrics(&self) -> String {
-        let counts = *self.counts.lock();
+        let counts = self.latest.lock();
         let rows = [
             (names::INCIDENTS_OPEN, "gauge", "Incidents that are open.", counts.open),
             (names::INCIDENTS, "counter", "Incidents that have opened since this control plane began.", counts.opened),
             (names::INSIGHT_LATEST, "gauge", "The newest second that was looked at for incidents.", counts.at),
             (names::INSIGHT_SERVICES, "gauge", "Services that are watched.", counts.services),
+            (names::INCIDENTS_UNTOLD, "counter", "Messages to the webhook that found no room.", counts.untold),
             (names::INSIGHT_LINKS, "gauge", "Links between services, by part and reporter, that are watched.", counts.links),
         ];
         let mut text = String::new();
@@ -158,6 +221,6 @@ impl Incidents {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
         }
-        text
+        text + &objectives::metrics(&counts.standings) + &counts.loads.metrics()
     }
 }

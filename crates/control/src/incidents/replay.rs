@@ -16,7 +16,7 @@ use taut_model::signal::Second;
 pub fn replay(recording: &Recording, settings: Settings, progress: &mut dyn FnMut(usize, usize)) -> Result<Vec<Incident>, Unreadable> {
     let about = recording.about();
     let mut course = Course::new(settings);
-    course.expect(about.changes.iter().filter_map(change));
+    course.announce(about.changes.iter().filter_map(change));
     let mut incidents: BTreeMap<String, Incident> = BTreeMap::new();
     let mut take = |events: Vec<Event>| {
         for event in events {

@@ -10,12 +10,18 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use taut_insight::incident::Incident;
+use taut_insight::tick::Node;
 
 const DEFAULT_LIMIT: usize = 50;
 
 /// Behind the guard: whoever may read sees it.
 pub fn router(incidents: Incidents) -> Router {
-    Router::new().route("/taut/v1/incidents", get(list)).route("/taut/v1/incidents/{id}", get(one)).with_state(incidents)
+    Router::new()
+        .route("/taut/v1/incidents", get(list))
+        .route("/taut/v1/incidents/{id}", get(one))
+        .route("/taut/v1/objectives", get(objectives))
+        .route("/taut/v1/forecast/{namespace}/{service}", get(forecast))
+        .with_state(incidents)
 }
 
 #[derive(Deserialize)]
@@ -70,4 +76,21 @@ pub fn view(shown: &Shown) -> Value {
         line["evidence"] = json!(named);
     }
     value
+}
+
+async fn objectives(State(incidents): State<Incidents>, _: Visitor) -> Json<Value> {
+    let standings = incidents.standings();
+    let shown: Vec<Value> = standings.iter().map(|(promise, standing)| super::objectives::shown(promise, standing)).collect();
+    Json(json!({"at": incidents.world.second(), "objectives": shown}))
+}
+
+async fn forecast(State(incidents): State<Incidents>, _: Visitor, Path((namespace, service)): Path<(String, String)>) -> Response {
+    let loads = incidents.latest.lock().loads.clone();
+    match loads.shown(&Node::new(&namespace, &service)) {
+        Some(shown) => Json(shown).into_response(),
+        None => {
+            let error = format!("no request to {namespace}/{service} was seen yet: a forecast needs some, and five minutes");
+            (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
+        }
+    }
 }

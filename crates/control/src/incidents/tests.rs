@@ -3,10 +3,11 @@
 use super::*;
 use crate::recording::{About, Recording, Row, Writer};
 use crate::signals::{Filter, Limits};
+use crate::translate::Promised;
 use jiff::Timestamp;
 use serde_json::json;
 use std::ops::Range;
-use taut_insight::incident::Verdict;
+use taut_insight::incident::{Signal, Verdict};
 use taut_model::signal::{Batch, Party, Protocol, Reporter, Security, ServiceName};
 use taut_wire::net::OsNetwork;
 
@@ -46,7 +47,8 @@ fn report(second: Second) -> Batch {
 
 fn incidents(signals: &signals::Store, store: &Store) -> Incidents {
     let wall = Timestamp::from_second(START as i64).unwrap();
-    Incidents::new(signals.clone(), store.clone(), World::simulated(Arc::new(OsNetwork), 1, wall))
+    let published = watch::Sender::new(Arc::new(Published::default())).subscribe();
+    Incidents::begin(signals.clone(), store.clone(), published, World::simulated(Arc::new(OsNetwork), 1, wall), None).0
 }
 
 /// Lets seconds pass as they do live: each is reported, sealed, and looked at.
@@ -61,14 +63,10 @@ fn live(incidents: &Incidents, watcher: &mut Watcher, seconds: Range<Second>) {
     }
 }
 
-fn watcher(incidents: &Incidents) -> Watcher {
-    Watcher::new(incidents.signals.clone(), incidents.store.clone(), Settings::default())
-}
-
 #[tokio::test]
 async fn an_incident_is_a_resource_while_it_is_open_and_after() {
     let incidents = incidents(&signals::Store::in_memory(Limits::default()), &Store::open(None).unwrap());
-    let mut watcher = watcher(&incidents);
+    let mut watcher = incidents.watcher();
     live(&incidents, &mut watcher, 0..100);
     let kind = object::kind().unwrap();
     let objects = || incidents.store.list(kind).0;
@@ -90,10 +88,10 @@ async fn an_incident_is_a_resource_while_it_is_open_and_after() {
 async fn a_restart_finds_what_is_open_again_and_ends_what_is_over() {
     let (signals, store) = (signals::Store::in_memory(Limits::default()), Store::open(None).unwrap());
     let before = incidents(&signals, &store);
-    live(&before, &mut watcher(&before), 0..110);
+    live(&before, &mut before.watcher(), 0..110);
     let [open] = &before.all()[..] else { panic!("{:?}", before.all()) };
     let after = incidents(&signals, &store);
-    let mut fresh = watcher(&after);
+    let mut fresh = after.watcher();
     let latest = signals.latest();
     let events = fresh.advance(latest);
     after.take(&events, &fresh, latest, true);
@@ -110,7 +108,7 @@ async fn a_restart_finds_what_is_open_again_and_ends_what_is_over() {
 #[tokio::test]
 async fn the_oldest_that_are_over_go() {
     let incidents = incidents(&signals::Store::in_memory(Limits::default()), &Store::open(None).unwrap());
-    live(&incidents, &mut watcher(&incidents), 0..100);
+    live(&incidents, &mut incidents.watcher(), 0..100);
     let one = incidents.all().remove(0);
     for number in 0..object::MOST_KEPT as u64 + 20 {
         let closed = (number != 3).then_some(START + number);
@@ -125,7 +123,7 @@ async fn the_oldest_that_are_over_go() {
 #[tokio::test]
 async fn a_recording_tells_the_same_byte_for_byte() {
     let incidents = incidents(&signals::Store::in_memory(Limits::default()), &Store::open(None).unwrap());
-    live(&incidents, &mut watcher(&incidents), 0..180);
+    live(&incidents, &mut incidents.watcher(), 0..180);
     let window = START..incidents.signals.latest() + 1;
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut writer = Writer::new(file.as_file()).unwrap();
@@ -140,4 +138,74 @@ async fn a_recording_tells_the_same_byte_for_byte() {
     let text =
         |incidents: Vec<Incident>| serde_json::to_string(&incidents.into_iter().map(|one| routes::view(&one.into())).collect::<Vec<_>>()).unwrap();
     assert_eq!(text(told), text(incidents.all()));
+}
+
+#[tokio::test]
+async fn a_promise_that_is_broken_is_an_incident_and_its_past_counts() {
+    let incidents = incidents(&signals::Store::in_memory(Limits::default()), &Store::open(None).unwrap());
+    let mut before = incidents.watcher();
+    live(&incidents, &mut before, 0..80);
+    let promised = Promised {
+        namespace: "shop".into(),
+        name: "cart-available".into(),
+        services: vec!["cart".into()],
+        target: 0.99,
+        threshold: None,
+        window: std::time::Duration::from_secs(30 * 86_400),
+    };
+    let mut mesh = Published::default();
+    mesh.translation.promised.insert("a".into(), Arc::new(promised));
+    let incidents = Incidents { published: watch::Sender::new(Arc::new(mesh)).subscribe(), ..incidents };
+    let mut watcher = incidents.watcher();
+    live(&incidents, &mut watcher, 80..125);
+    let [(promise, standing)] = &incidents.standings()[..] else { panic!() };
+    assert!(standing.all >= 1150 && standing.bad >= 200, "{standing:?}");
+    let shown = objectives::shown(promise, standing);
+    assert_eq!((&shown["alert"], &shown["service"], &shown["windowDays"]), (&json!("page"), &json!("shop/cart"), &json!(30.0)), "{shown:#}");
+    assert!(incidents.metrics().contains("taut_slo_budget_left_ratio{namespace=\"shop\",objective=\"cart-available\",service=\"cart\"} 0.9"));
+    let all = incidents.all();
+    let promise = Signal::Objective("shop/cart-available".into());
+    assert!(all[0].symptoms.iter().any(|symptom| symptom.signal == promise), "{all:#?}");
+}
+
+#[tokio::test]
+async fn load_is_forecast_from_what_the_store_knows() {
+    let incidents = incidents(&signals::Store::in_memory(Limits::default()), &Store::open(None).unwrap());
+    live(&incidents, &mut incidents.watcher(), 140..2400);
+    let mut fresh = incidents.watcher();
+    let latest = incidents.signals.latest();
+    let events = fresh.advance(latest);
+    incidents.take(&events, &fresh, latest, true);
+    let shown = incidents.latest.lock().loads.shown(&taut_insight::tick::Node::new("shop", "cart")).unwrap();
+    let next = &shown["forecast"][0];
+    assert!((next["rate"].as_f64().unwrap() - 10.0).abs() < 0.5, "{shown:#}");
+    assert!(
+        incidents
+            .metrics()
+            .contains("taut_forecast_requests_per_second{namespace=\"shop\",service=\"cart\",horizon_seconds=\"600\",bound=\"mean\"} ")
+    );
+}
+
+#[tokio::test]
+async fn a_webhook_hears_what_alertmanager_would_say() {
+    let silent = incidents(&signals::Store::in_memory(Limits::default()), &Store::open(None).unwrap());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/alerts", listener.local_addr().unwrap());
+    // The seconds are gone through here, not as they come.
+    let (sender, messages) = mpsc::channel(webhook::MOST_WAITING);
+    let sending = tokio::spawn(webhook::send(url, messages, silent.world.clone()));
+    let incidents = Incidents { webhook: Some(sender), ..silent };
+    let (heard, mut bodies) = mpsc::unbounded_channel();
+    let hears = axum::Router::new().route("/alerts", axum::routing::post(move |body: axum::Json<Value>| async move { drop(heard.send(body.0)) }));
+    let serving = tokio::spawn(async move { axum::serve(listener, hears).await });
+    live(&incidents, &mut incidents.watcher(), 0..180);
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|body: &Value| body["status"] != "resolved") {
+        seen.push(tokio::time::timeout(std::time::Duration::from_secs(20), bodies.recv()).await.unwrap().unwrap());
+    }
+    assert_eq!((&seen[0]["version"], &seen[0]["status"]), (&json!("4"), &json!("firing")));
+    let alert = &seen.last().unwrap()["alerts"][0];
+    assert_eq!((&alert["labels"]["service"], &alert["annotations"]["cause"]), (&json!("web"), &json!("shop/cart failing")), "{alert:#}");
+    sending.abort();
+    serving.abort();
 }

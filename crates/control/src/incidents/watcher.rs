@@ -2,13 +2,18 @@
 
 use super::changes::change;
 use super::course::Course;
+use super::loads::Loads;
+use super::objectives::{promises, tell_past};
 use crate::changes::told;
+use crate::publish::Published;
 use crate::signals::{self, Filter};
 use crate::store::Store;
 use std::convert::Infallible;
+use std::sync::Arc;
 use taut_insight::engine::{Engine, Settings};
 use taut_insight::incident::Event;
 use taut_model::signal::Second;
+use tokio::sync::watch;
 
 /// After a start, so much of the past is gone through first: what is usual is learnt from it, and incidents that are open are found again.
 const WARM_UP: Second = 900;
@@ -21,6 +26,7 @@ const MOST_DIFFERENCES: usize = 64 << 10;
 pub struct Watcher {
     signals: signals::Store,
     store: Store,
+    published: watch::Receiver<Arc<Published>>,
     course: Course,
     /// Up to which generation of the configuration, and version of the store, is known.
     generation: u64,
@@ -28,12 +34,16 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    pub fn new(signals: signals::Store, store: Store, settings: Settings) -> Self {
-        Self { signals, store, course: Course::new(settings), generation: 0, version: 0 }
+    pub fn new(signals: signals::Store, store: Store, published: watch::Receiver<Arc<Published>>, settings: Settings) -> Self {
+        Self { signals, store, published, course: Course::new(settings), generation: 0, version: 0 }
     }
 
     pub fn engine(&self) -> &Engine {
         self.course.engine()
+    }
+
+    pub fn loads(&self) -> &Loads {
+        self.course.loads()
     }
 
     /// Goes on to the newest second. May read from disk.
@@ -45,7 +55,11 @@ impl Watcher {
         if latest < first || latest == 0 {
             return Vec::new();
         }
+        if self.course.next() == 0 {
+            self.course.loads_mut().learn_past(&self.signals, first);
+        }
         self.learn_of_changes();
+        self.learn_of_promises(first);
         let gaps = self.signals.gaps(first..latest + 1);
         let mut events = Vec::new();
         let course = &mut self.course;
@@ -59,6 +73,15 @@ impl Watcher {
         events
     }
 
+    /// Objectives that are new are told their past.
+    fn learn_of_promises(&mut self, first: Second) {
+        let mesh = self.published.borrow_and_update().clone();
+        let engine = self.course.engine_mut();
+        for promise in engine.promise(promises(&mesh.translation)) {
+            tell_past(engine, &self.signals, &promise, first.saturating_sub(promise.objective.window)..first);
+        }
+    }
+
     fn learn_of_changes(&mut self) {
         let version = self.store.version();
         if version == self.version {
@@ -67,7 +90,7 @@ impl Watcher {
         self.version = version;
         let all = self.store.generations();
         let new = all.iter().filter(|generation| generation.number > self.generation);
-        self.course.expect(new.filter_map(|generation| change(&told(generation, &mut MOST_DIFFERENCES.clone()))));
+        self.course.announce(new.filter_map(|generation| change(&told(generation, &mut MOST_DIFFERENCES.clone()))));
         self.generation = all.last().map_or(self.generation, |newest| newest.number);
     }
 }

@@ -1,6 +1,7 @@
 //! What one object means by itself, before objects are put together.
 
 use super::federation::Federation;
+use super::tautline::Promised;
 use std::collections::BTreeMap;
 use taut_model::destination::Destination;
 use taut_model::origin::ObjectRef;
@@ -38,6 +39,7 @@ pub enum Meaning {
     Node(Node),
     MeshSettings(MeshSettings, Federation),
     Telemetry(Telemetry),
+    Promised(Promised),
     Grant(Grant),
     /// Without meaning for mesh traffic, and why.
     Idle(String),

@@ -29,6 +29,7 @@ pub(crate) use bundle::{authorities, published};
 pub(crate) use reader::{code, problem};
 pub use refer::references;
 pub use stand_in::{STANDS_IN, stand_in};
+pub use tautline::Promised;
 pub use translation::{Fetched, Settings, Translation, key};
 pub(crate) use values::{duration, key_set, nearest};
 
@@ -97,6 +98,7 @@ fn meaning(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
         ("gateway.networking.x-k8s.io", "XBackendTrafficPolicy") => gateway_api::backend_traffic_policy(reader),
         ("tautline.dev", "RateLimit") => tautline::rate_limit(reader),
         ("tautline.dev", "HealthCheck") => tautline::health_check(reader),
+        ("tautline.dev", "ServiceLevelObjective") => tautline::service_level_objective(reader),
         ("tautline.dev", "MeshSettings") => settings::mesh_settings(reader, settings),
         ("telemetry.istio.io", "Telemetry") => telemetry::telemetry(reader),
         ("security.istio.io" | "telemetry.istio.io" | "networking.istio.io" | "gateway.networking.k8s.io" | "extensions.istio.io", _) => {
@@ -221,6 +223,7 @@ impl<'a> Assembly<'a> {
             Meaning::Telemetry(telemetry) => {
                 self.translation.telemetry.insert(key(&object.reference()), Arc::new(telemetry));
             }
+            Meaning::Promised(promised) => drop(self.translation.promised.insert(key(&object.reference()), Arc::new(promised))),
             Meaning::Grant(grant) => self.grants.push(grant),
             Meaning::Idle(because) => {
                 self.translation.idle.insert(object.reference(), because);

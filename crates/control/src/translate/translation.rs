@@ -1,5 +1,6 @@
 //! What a translation is given and what it hands back; no rules of any dialect.
 
+use super::tautline::Promised;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use taut_model::destination::Destination;
@@ -46,6 +47,8 @@ pub struct Translation {
     pub limits: BTreeMap<String, Arc<RateLimit>>,
     pub settings: BTreeMap<String, Arc<MeshSettings>>,
     pub telemetry: BTreeMap<String, Arc<Telemetry>>,
+    /// Objectives of Services.
+    pub promised: BTreeMap<String, Arc<Promised>>,
     /// By trust domain. The mesh's settings say those of others; the own one is the authority's.
     pub trust: BTreeMap<String, Arc<TrustBundle>>,
     /// Where bundles of other trust domains are fetched.

@@ -70,7 +70,8 @@ fn objectives() {
     for budget in &mut series {
         (0..2_600_000).step_by(100).for_each(|second| budget.observe(START + second, second / 100 % 7, 1000));
     }
-    let nanoseconds = time(&mut series, SECONDS, |budget, second, dice| {
+    // The kernel tells CPU time in milliseconds: what costs little is done often.
+    let nanoseconds = time(&mut series, 20 * SECONDS, |budget, second, dice| {
         budget.observe(START + 2_600_000 + second, dice % 2, 100);
     });
     row("service level objective: counts", nanoseconds, series[0].bytes(), 86_400.0);

@@ -130,7 +130,8 @@ fn title(expert: Expert) -> &'static str {
 }
 
 fn read(path: &Path) -> Result<Vec<f64>, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{}: {error}; the directory is to be one of github.com/numenta/NAB", path.display()))?;
     let value = |(line, row): (usize, &str)| {
         let value = row.split_once(',').and_then(|(_, value)| value.trim().parse().ok());
         value.ok_or_else(|| format!("{}:{}: expected `timestamp,value`, found `{row}`", path.display(), line + 1))

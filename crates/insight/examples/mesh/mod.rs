@@ -142,12 +142,18 @@ fn version(dice: &mut Dice, report: &Report<'_>, call: Option<usize>, destinatio
     if service.frozen { [caller, nothing()] } else { [caller, callee] }
 }
 
-/// A mesh with that many links, one of whose services is slow.
+/// A mesh with that many links, in which a service is slow that whoever users reach first calls.
 pub fn large(seed: u64, services: usize, links: usize) -> Case {
     let mut dice = Dice::new(seed);
     let mut before = World::random(&mut dice, services);
     before.widen(&mut dice, links);
-    let (mut after, mut changes) = (before.clone(), Vec::new());
-    let truths = fault::break_it("slow", &mut after, &mut dice, &mut changes).into_iter().collect();
-    Case { situation: situation(&before, &after, &mut dice, changes), truths }
+    let call = before.callees(0)[0];
+    let called = before.calls[call].destination;
+    (before.calls[call].times, before.calls[call].timeout_ms) = (1.0, f64::MAX);
+    (before.services[0].parallel, before.services[called].external) = (false, false);
+    let mut after = before.clone();
+    // Users wait twice as long as before.
+    after.services[called].own_ms += before.steady().served_ms[0];
+    let truths = vec![vec![taut_insight::incident::Place::Service(fault::node(&after, called))]];
+    Case { situation: situation(&before, &after, &mut dice, Vec::new()), truths }
 }

@@ -44,5 +44,5 @@ fn series(directory: &Path, name: String, windows: &[(String, String)]) -> Resul
 }
 
 fn text(path: &Path) -> Result<String, String> {
-    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}; the directory is to be one of github.com/numenta/NAB", path.display()))
 }

@@ -8,7 +8,7 @@ pub fn windowed_gaussian(series: &Series) -> Vec<f64> {
     let (mut mean, mut deviation) = (0.0, 0.0);
     let score = |value: &f64| {
         // Beyond 8.2 deviations the original's `1 - p` is 1.
-        let score = if window.is_empty() { 0.0 } else { ((value - mean) / deviation as f64).abs().min(8.2) };
+        let score = if window.is_empty() { 0.0 } else { f64::abs((value - mean) / deviation).min(8.2) };
         if window.len() < 6400 {
             window.push(*value);
         } else {

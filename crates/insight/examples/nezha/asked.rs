@@ -7,6 +7,7 @@
 
 use crate::day::{Day, Series};
 use crate::read;
+use std::collections::BTreeSet;
 use taut_insight::incident::{Place, Signal};
 use taut_insight::locate::{Limits, Pressed, Seen, Situation, Span, Spread, Target, locate_with};
 use taut_insight::tick::{Node, Pressure};
@@ -54,7 +55,8 @@ impl<'a> Moment<'a> {
     /// Of the windows in which something from `at` on would show, the one in which links are off most.
     pub fn new(day: &'a Day, at: i64) -> Self {
         let off = |at: i64| {
-            let links = day.callers.values().chain(day.front.get("LatencyP50(s)"));
+            let pods = day.pods.values().filter(|_| day.callers.is_empty()).filter_map(|pod| pod.get("PodServerLatencyP90(s)"));
+            let links = day.callers.values().chain(day.front.get("LatencyP50(s)")).chain(pods);
             links.filter_map(|series| change(series, at)).map(Change::z).fold(0.0, f64::max)
         };
         let best = LATE.into_iter().map(|late| at + late).max_by(|a, b| off(*a).total_cmp(&off(*b)).then(b.cmp(a)));
@@ -76,28 +78,41 @@ impl<'a> Moment<'a> {
     pub fn situation(&self) -> Situation {
         let links: Vec<&(String, String)> =
             self.day.callers.keys().chain(self.day.callees.keys().filter(|link| !self.day.callers.contains_key(*link))).collect();
+        let alone = self.day.pods.keys().filter(|service| **service != self.day.entry && !links.iter().any(|link| link.1 == **service));
         let mut seen = vec![self.front()];
+        seen.extend(alone.clone().filter_map(|service| self.alone(service)));
         for link in &links {
             let callers = links.iter().filter(|other| other.1 == link.1).count() as f64;
-            let tail = self.tail(|quantile| self.pod(&link.1, &format!("PodServerLatency{quantile}(s)")));
-            let (before, now) = self.rate(&link.1);
-            let of = |series: &Series| change(series, self.at);
-            let sides = [(Reporter::Source, self.day.callers.get(*link)), (Reporter::Destination, self.day.callees.get(*link))];
-            let told = if self.with_gap { &sides[..] } else { &sides[1..] };
-            for (reporter, median) in told.iter().filter_map(|(reporter, series)| Some((*reporter, of((*series)?)?))) {
-                let mut told = report(link, reporter, median, &tail, (before / callers, now / callers));
-                told.spread.gap_ms = self.day.gaps.get(*link).map(|gap| 1000.0 * MEDIAN * gap.wander);
-                seen.push(told);
-            }
+            seen.extend(self.link(link, callers));
         }
         let mut situation = Situation { seen, pressures: self.pressures(), ..Situation::default() };
-        let mut services: Vec<&String> = links.iter().map(|link| &link.1).collect();
-        services.sort();
-        services.dedup();
+        let services: BTreeSet<&String> = links.iter().map(|link| &link.1).chain(alone).collect();
         situation.targets = services.into_iter().map(|service| self.target(node(service), Signal::LatencyP50, &situation.seen)).collect();
         situation.targets.push(self.target(node(&self.day.entry), Signal::LatencyP50, &situation.seen));
         situation.targets.push(Target { weight: MOST_OFF, ..Target::new(node(&self.day.entry), Signal::ErrorRatio) });
         situation
+    }
+
+    /// What either side of a link says of it.
+    fn link(&self, link: &(String, String), callers: f64) -> Vec<Seen> {
+        let tail = self.tail(|quantile| self.pod(&link.1, &format!("PodServerLatency{quantile}(s)")));
+        let (before, now) = self.rate(&link.1);
+        let sides = [(Reporter::Source, self.day.callers.get(link)), (Reporter::Destination, self.day.callees.get(link))];
+        let told = if self.with_gap { &sides[..] } else { &sides[1..] };
+        let medians = told.iter().filter_map(|(reporter, series)| Some((*reporter, change((*series)?, self.at)?)));
+        let report = |(reporter, median)| {
+            let mut told = report(link, reporter, median, &tail, (before / callers, now / callers));
+            told.spread.gap_ms = self.day.gaps.get(link).map(|gap| 1000.0 * MEDIAN * gap.wander);
+            told
+        };
+        medians.map(report).collect()
+    }
+
+    /// A service of which no link is known, as on days without the files of links: its pod's 90th percentile is all there is, and nobody
+    /// knows whom it calls.
+    fn alone(&self, service: &str) -> Option<Seen> {
+        let link = ("outside".to_owned(), service.to_owned());
+        Some(report(&link, Reporter::Destination, self.pod(service, "PodServerLatencyP90(s)")?, &[], self.rate(service)))
     }
 
     fn target(&self, node: Node, signal: Signal, seen: &[Seen]) -> Target {

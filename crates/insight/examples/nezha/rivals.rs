@@ -38,7 +38,9 @@ fn ranked(scores: BTreeMap<String, f64>, off: f64) -> Vec<String> {
 fn latency(moment: &Moment<'_>, z: impl Fn(Change) -> f64) -> BTreeMap<String, f64> {
     let mut scores: BTreeMap<String, f64> = BTreeMap::new();
     let front = moment.day.front.get("LatencyP50(s)").map(|series| (&moment.day.entry, series));
-    for (callee, series) in moment.day.callers.iter().map(|((_, callee), series)| (callee, series)).chain(front) {
+    let pods = moment.day.pods.iter().filter(|_| moment.day.callers.is_empty());
+    let pods = pods.filter_map(|(service, pod)| Some((service, pod.get("PodServerLatencyP90(s)")?)));
+    for (callee, series) in moment.day.callers.iter().map(|((_, callee), series)| (callee, series)).chain(front).chain(pods) {
         let score = change(series, moment.at).map_or(0.0, &z);
         let known = scores.entry(callee.clone()).or_default();
         *known = known.max(score);

@@ -1,7 +1,6 @@
 //! Simple rules that `locate` must be better than, and `locate` with one of its ideas taken away.
 
 use crate::asked::{Change, Question, named};
-use crate::read;
 use std::collections::{BTreeMap, BTreeSet};
 use taut_insight::locate::Limits;
 
@@ -121,8 +120,8 @@ fn correlation(question: &Question<'_>) -> Vec<String> {
 
 fn pearson(a: &[Option<f64>], b: &[Option<f64>]) -> Option<f64> {
     let pairs: Vec<(f64, f64)> = a.iter().zip(b).filter_map(|(a, b)| Some(((*a)?, (*b)?))).collect();
-    let mean = |of: fn(&(f64, f64)) -> f64| read::mean(&pairs.iter().map(of).collect::<Vec<_>>());
-    let (x, y) = (mean(|pair| pair.0)?, mean(|pair| pair.1)?);
+    let middle = |of: fn(&(f64, f64)) -> f64| mean(&pairs.iter().map(of).collect::<Vec<_>>());
+    let (x, y) = (middle(|pair| pair.0)?, middle(|pair| pair.1)?);
     let sum = |of: &dyn Fn(f64, f64) -> f64| pairs.iter().map(|(a, b)| of(a - x, b - y)).sum::<f64>();
     let scale = (sum(&|a, _| a * a) * sum(&|_, b| b * b)).sqrt();
     (pairs.len() >= 2 && scale > 0.0).then(|| sum(&|a, b| a * b) / scale)
@@ -133,11 +132,15 @@ fn three_sigma(question: &Question<'_>) -> Vec<String> {
     let figure = question.noticed.figure();
     let score = |service: &String| {
         let usual: Vec<f64> = question.normal.of(&figure, service).iter().flatten().copied().collect();
-        let center = read::mean(&usual)?;
-        let deviation = read::mean(&usual.iter().map(|value| (value - center).powi(2)).collect::<Vec<_>>())?.sqrt();
+        let center = mean(&usual)?;
+        let deviation = mean(&usual.iter().map(|value| (value - center).powi(2)).collect::<Vec<_>>())?.sqrt();
         let value = question.metrics.of(&figure, service).get(question.now).copied().flatten()?;
         let off = if question.noticed.metric == "availability" { center - value } else { value - center };
         Some((service.clone(), (off / deviation.max(1e-9)).min(1e9))).filter(|(_, z)| *z >= OFF)
     };
     ranked(question.metrics.services().filter_map(score))
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }

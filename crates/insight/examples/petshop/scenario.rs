@@ -3,7 +3,7 @@
 use crate::read;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Rows of one kind of figure, by service.
 pub type Columns = BTreeMap<String, Vec<Option<f64>>>;
@@ -125,7 +125,7 @@ fn calls(path: &Path) -> Result<Vec<(String, String)>, String> {
     Ok(rest.iter().flat_map(of).collect())
 }
 
-fn issue(path: &PathBuf) -> Result<Issue, String> {
+fn issue(path: &Path) -> Result<Issue, String> {
     let file = path.join("target.json");
     let target: Value = serde_json::from_str(&read::text(&file)?).map_err(|error| format!("{}: {error}", file.display()))?;
     let word = |pointer: &str| target.pointer(pointer).and_then(Value::as_str).map(str::to_owned);

@@ -58,7 +58,3 @@ pub fn robust_deviation(values: &[f64]) -> Option<f64> {
     let middle = median(values.iter().copied())?;
     median(values.iter().map(|value| (value - middle).abs())).map(|deviation| 1.4826 * deviation)
 }
-
-pub fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}

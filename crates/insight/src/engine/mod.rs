@@ -4,20 +4,24 @@
 mod incidents;
 mod latency;
 mod links;
+mod promises;
 mod ratio;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod watch;
 
+pub use promises::Promise;
 pub use settings::Settings;
 
 use crate::change::Change;
 use crate::incident::{Event, Incident};
 use crate::locate::{self, Ranking, Situation, Target};
+use crate::objective::Standing;
 use crate::tick::{Node, Tick};
 use incidents::{Incidents, Raised, Surroundings};
 use links::Links;
+use promises::Promises;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use taut_model::signal::Second;
 use watch::{Passed, Watch};
@@ -39,6 +43,7 @@ pub struct Engine {
     watched: BTreeMap<Node, Watch>,
     links: Links,
     incidents: Incidents,
+    promises: Promises,
     changes: VecDeque<Change>,
     at: Second,
 }
@@ -56,7 +61,8 @@ impl Engine {
         self.at = tick.at.saturating_add(tick.span.max(1) - 1);
         self.remember(changes);
         self.observe(tick);
-        let raised: Vec<Raised<'_>> = self.watched.iter().flat_map(|(node, watch)| raised(node, watch)).collect();
+        let burning = self.promises.alarms().map(|(node, signal, alarm)| Raised { node, signal, alarm });
+        let raised: Vec<Raised<'_>> = self.watched.iter().flat_map(|(node, watch)| raised(node, watch)).chain(burning).collect();
         let around = Around { links: &self.links, watched: &self.watched, changes: self.changes.make_contiguous(), at: self.at };
         let events = self.incidents.step(self.at, &raised, &around, &self.settings);
         let concerned: BTreeSet<&Node> = self.incidents.open().flat_map(|incident| incident.symptoms.iter().map(|symptom| &symptom.node)).collect();
@@ -64,6 +70,21 @@ impl Engine {
         self.links.pass(self.at, &|node| ill.contains(node) || concerned.contains(node));
         self.forget();
         events
+    }
+
+    /// Takes all objectives that are set now; returns those that are new, whose past may be told with [`Engine::past`].
+    pub fn promise(&mut self, promises: Vec<Promise>) -> Vec<Promise> {
+        self.promises.set(promises)
+    }
+
+    /// What came to a promise's service in a span of the past: bad requests, and all.
+    pub fn past(&mut self, promise: &Promise, at: Second, bad: u64, all: u64) {
+        self.promises.past(promise, at, bad, all);
+    }
+
+    /// How it stands with each objective.
+    pub fn standings(&self) -> impl Iterator<Item = (&Promise, &Standing)> {
+        self.promises.standings()
     }
 
     /// Those that are open.
@@ -86,6 +107,7 @@ impl Engine {
             }
             self.links.observe(self.at, tick.span, flow);
         }
+        self.promises.observe(self.at, &passed);
         for (node, watch) in &mut self.watched {
             // A service of which nothing is known in a tick that lacks reports may well be well.
             let passed = passed.remove(node);

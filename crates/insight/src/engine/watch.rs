@@ -58,6 +58,15 @@ impl Alarm {
     pub fn is_confirmed(&self) -> bool {
         self.confirmed >= CONFIRMED
     }
+
+    /// A budget burns at so many times the rate at which it would last. Burn rates are of long windows: nothing is left to confirm.
+    pub fn burning(at: Second, rate: f64) -> Self {
+        Self { since: at, last: at, confirmed: CONFIRMED, baseline: 1.0, worst: rate, now: rate, surprise: 0.0, share: 0.0 }
+    }
+
+    pub fn goes_on(self, at: Second, now: f64) -> Self {
+        Self { last: at, now, worst: self.worst.max(now), ..self }
+    }
 }
 
 /// Requests that end per second, and how many are under way, usually and lately.

@@ -9,22 +9,20 @@
 pub struct Features {
     /// Of the hurt, what it explains.
     pub share: f64,
-    /// By how much that is more than what the next one explains; of those behind the first, 0.
-    pub margin: f64,
     /// How many standard deviations it is off.
     pub z: f64,
 }
 
-const INTERCEPT: f64 = -2.0;
-const WEIGHTS: [f64; Features::COUNT] = [2.5, 1.5, 0.5];
+const INTERCEPT: f64 = -3.03;
+const WEIGHTS: [f64; Features::COUNT] = [6.63, 0.57];
 
 impl Features {
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 2;
 
-    /// On scales on which each step counts about the same.
+    /// On scales on which each step counts about the same. (By how much more a cause explains than the next one adds nothing: shares say it.)
     pub fn values(&self) -> [f64; Self::COUNT] {
         // Beyond a thousand deviations, or below three, no more is to be learned.
-        [self.share, self.margin.max(0.0), (self.z.clamp(3.0, 1000.0) / 3.0).ln()]
+        [self.share, (self.z.clamp(3.0, 1000.0) / 3.0).ln()]
     }
 }
 

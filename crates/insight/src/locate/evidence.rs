@@ -1,6 +1,6 @@
 //! What speaks for a cause, in figures of now against before.
 
-use super::graph::{Graph, Side};
+use super::graph::Graph;
 use super::situation::{Situation, Span};
 use super::suspect::{Suspect, failed, others};
 use super::weigh::surprise;
@@ -67,11 +67,12 @@ fn gap(graph: &Graph<'_>, suspect: &Suspect) -> Vec<Evidence> {
     if !matches!(suspect.kind, CauseKind::Network | CauseKind::Unreachable) {
         return Vec::new();
     }
-    let mut links: Vec<usize> = touching(graph, suspect).into_iter().filter(|at| graph.links[*at].weights.gap.counted() > 0.0).collect();
-    links.sort_by(|a, b| graph.links[*b].weights.gap.excess.total_cmp(&graph.links[*a].weights.gap.excess));
+    let mut links: Vec<usize> = touching(graph, suspect).into_iter().filter(|at| graph.weights(*at).gap.counted() > 0.0).collect();
+    links.sort_by(|a, b| graph.weights(*b).gap.excess.total_cmp(&graph.weights(*a).gap.excess));
     let told = links.into_iter().take(MOST).filter_map(|at| {
         let link = &graph.links[at];
-        let (caller, callee) = (link.caller.as_ref()?, link.callee.as_ref()?);
+        let sides = graph.sides(at);
+        let (caller, callee) = (sides.caller.as_ref()?, sides.callee.as_ref()?);
         Some(Evidence::Gap {
             source: graph.nodes[link.source].clone(),
             destination: graph.nodes[link.destination].clone(),
@@ -98,7 +99,7 @@ fn reasons(graph: &Graph<'_>, suspect: &Suspect) -> Vec<Evidence> {
     }
     let mut grown: Vec<(usize, Arc<str>, f64, f64)> = Vec::new();
     for at in touching(graph, suspect) {
-        let Some(side) = graph.links[at].felt() else { continue };
+        let Some(side) = graph.felt(at) else { continue };
         for (reason, _) in &side.now.failures {
             let (before, now) = (per_second(&side.before, reason), per_second(&side.now, reason));
             // A tenth more than before is no evidence.
@@ -125,9 +126,9 @@ fn per_second(span: &Span, reason: &str) -> f64 {
 
 fn part(graph: &Graph<'_>, suspect: &Suspect) -> Option<Evidence> {
     let Place::Part(node, part) = &suspect.place else { return None };
-    let parts = &graph.parts[suspect.node];
+    let parts = graph.parts(suspect.node);
     let at = parts.iter().position(|(known, _)| *known == part)?;
-    let (own, rest): (&Side, Side) = (&parts[at].1, others(parts, Some(at)));
+    let (own, rest) = (&parts[at].1, others(&parts, Some(at)));
     let (own, others, unit) = match suspect.kind {
         CauseKind::Slow | CauseKind::Saturated => (own.now.mean_ms()?, rest.now.mean_ms()?, Unit::Milliseconds),
         _ => (failed(&own.now), failed(&rest.now), Unit::Share),
@@ -156,7 +157,7 @@ fn pressures(situation: &Situation, graph: &Graph<'_>, suspect: &Suspect) -> Vec
 fn load(graph: &Graph<'_>, suspect: &Suspect) -> Option<Evidence> {
     let (node, (before, now)) = match (suspect.kind, suspect.link) {
         (CauseKind::Surge | CauseKind::Quiet, Some(at)) => {
-            let (link, side) = (&graph.links[at], graph.links[at].felt()?);
+            let (link, side) = (&graph.links[at], graph.felt(at)?);
             (graph.nodes[link.destination], (side.before.rate(), side.now.rate()))
         }
         _ => (graph.nodes[suspect.node], graph.load(suspect.node)),
@@ -167,11 +168,11 @@ fn load(graph: &Graph<'_>, suspect: &Suspect) -> Option<Evidence> {
 /// Those that a suspect calls and that are as well as ever: it is not them.
 fn well(graph: &Graph<'_>, suspect: &Suspect) -> Vec<Evidence> {
     let calm = |at: &&usize| {
-        let weights = &graph.links[**at].weights;
+        let weights = graph.weights(**at);
         let calm = weights.time.counted() <= 0.0 && super::weigh::hurting(&weights.failures).counted() <= 0.0;
-        calm && graph.links[**at].is_busy()
+        calm && graph.is_busy(**at)
     };
-    let rate = |at: &usize| graph.links[*at].felt().map_or(0.0, |side| side.now.rate());
+    let rate = |at: &usize| graph.felt(*at).map_or(0.0, |side| side.now.rate());
     let mut links: Vec<&usize> = graph.out[suspect.node].iter().filter(calm).collect();
     links.sort_by(|a, b| rate(b).total_cmp(&rate(a)).then(a.cmp(b)));
     links.into_iter().take(MOST).map(|at| Evidence::Well { node: graph.nodes[graph.links[*at].destination].clone() }).collect()

@@ -4,7 +4,8 @@
 //! Following what is felt, and not only ranking what is off, has three uses: what is off beside the path explains nothing; shares add up
 //! to one, so that two faults at once each get theirs; and circles in the graph end, since some of the hurt rests in every round.
 
-use super::graph::{Graph, Weights};
+use super::graph::Graph;
+use super::link::Weights;
 use super::reason::{ALL, Class};
 use super::weigh;
 use std::collections::BTreeMap;
@@ -29,16 +30,22 @@ pub(super) enum Hurt {
     Failures,
 }
 
-/// What is less than this share of the hurt is no longer followed.
-const LEAST: f64 = 1e-6;
+/// What is less than this share of the hurt is no longer followed: a fiftieth of what a cause must explain to be told.
+const LEAST: f64 = 1e-3;
 /// In a circle in which nothing rests by itself, hurt goes round so often before it rests where it is.
 const ROUNDS: usize = 64;
+
+/// What of the hurt that reaches a node rests there, and what goes on, by link.
+type Parted = (f64, Vec<(usize, f64)>);
 
 /// Shares of the hurt, by where they are or have come to rest.
 pub(super) struct Flow<'g> {
     graph: &'g Graph<'g>,
     time: Vec<f64>,
     words: Vec<f64>,
+    /// By node, once it was needed: how what reaches it is parted.
+    time_parted: Vec<Option<Parted>>,
+    words_parted: Vec<Option<Parted>>,
     /// At rest: time that a node adds, and failures that it makes.
     pub own_time: Vec<f64>,
     pub own_words: Vec<f64>,
@@ -48,15 +55,25 @@ pub(super) struct Flow<'g> {
 impl<'g> Flow<'g> {
     pub fn new(graph: &'g Graph<'g>) -> Self {
         let nothing = || vec![0.0; graph.nodes.len()];
-        Self { graph, time: nothing(), words: nothing(), own_time: nothing(), own_words: nothing(), at_links: BTreeMap::new() }
+        let unknown = || vec![None; graph.nodes.len()];
+        Self {
+            graph,
+            time: nothing(),
+            words: nothing(),
+            time_parted: unknown(),
+            words_parted: unknown(),
+            own_time: nothing(),
+            own_words: nothing(),
+            at_links: BTreeMap::new(),
+        }
     }
 
     /// Hurt that is felt by those who call a node.
     pub fn start(&mut self, node: usize, hurt: Hurt, share: f64) {
         let links = &self.graph.into[node];
         let felt = |at: &usize| match hurt {
-            Hurt::Time => self.graph.links[*at].weights.time.counted(),
-            Hurt::Failures => weigh::hurting(&self.graph.links[*at].weights.failures).counted(),
+            Hurt::Time => self.graph.weights(*at).time.counted(),
+            Hurt::Failures => weigh::hurting(&self.graph.weights(*at).failures).counted(),
         };
         let parts: Vec<(usize, f64)> = links.iter().map(|at| (*at, felt(at))).filter(|(_, part)| *part > 0.0).collect();
         let whole: f64 = parts.iter().map(|(_, part)| part).sum();
@@ -106,38 +123,29 @@ impl<'g> Flow<'g> {
 
     fn step_time(&mut self, node: usize, share: f64) {
         let graph = self.graph;
-        let own = graph.own_time(node).counted();
-        let parts: Vec<(usize, f64)> = graph.out[node].iter().map(|at| (*at, graph.links[*at].weights.time.counted())).collect();
-        let whole = own + parts.iter().map(|(_, part)| part).sum::<f64>();
-        if whole <= 0.0 {
-            self.own_time[node] += share;
-            return;
+        let (own, on) =
+            self.time_parted[node].take().unwrap_or_else(|| parted(graph, node, graph.own_time(node).counted(), |weights| weights.time.counted()));
+        self.own_time[node] += share * own;
+        for (at, part) in &on {
+            self.wait(*at, share * part);
         }
-        self.own_time[node] += share * own / whole;
-        for (at, part) in parts.into_iter().filter(|(_, part)| *part > 0.0) {
-            self.wait(at, share * part / whole);
-        }
+        self.time_parted[node] = Some((own, on));
     }
 
     fn step_words(&mut self, node: usize, share: f64) {
         let graph = self.graph;
-        let own = graph.own_failures(node).counted();
-        let parts: Vec<(usize, f64)> = graph.out[node].iter().map(|at| (*at, passed_on(&graph.links[*at].weights))).collect();
-        let whole = own + parts.iter().map(|(_, part)| part).sum::<f64>();
-        if whole <= 0.0 {
-            self.own_words[node] += share;
-            return;
+        let (own, on) = self.words_parted[node].take().unwrap_or_else(|| parted(graph, node, graph.own_failures(node).counted(), passed_on));
+        self.own_words[node] += share * own;
+        for (at, part) in &on {
+            self.fail(*at, share * part);
         }
-        self.own_words[node] += share * own / whole;
-        for (at, part) in parts.into_iter().filter(|(_, part)| *part > 0.0) {
-            self.fail(at, share * part / whole);
-        }
+        self.words_parted[node] = Some((own, on));
     }
 
     /// Somebody waited for an answer over a link: for the callee, or for what lies between.
     fn wait(&mut self, at: usize, share: f64) {
         let link = &self.graph.links[at];
-        let weights = &link.weights;
+        let weights = self.graph.weights(at);
         if weights.silent {
             return self.rest(at, Trouble::Silent, share);
         }
@@ -161,7 +169,7 @@ impl<'g> Flow<'g> {
     /// Requests failed over a link, as its caller saw it.
     fn fail(&mut self, at: usize, share: f64) {
         let link = &self.graph.links[at];
-        let weights = &link.weights;
+        let weights = self.graph.weights(at);
         let whole = passed_on(weights);
         if whole <= 0.0 {
             self.words[link.destination] += share;
@@ -180,7 +188,7 @@ impl<'g> Flow<'g> {
                 Class::Broken => self.rest(at, Trouble::Broken, part),
                 Class::Refused => self.rest(at, Trouble::Refused, part),
                 // A limit on what is under way is reached by whoever is slow.
-                Class::Limited if weights.time.counted() > 0.0 => self.wait(at, part),
+                Class::Limited if weights.time.is_sure() => self.wait(at, part),
                 Class::Limited => self.rest(at, Trouble::Limited, part),
             }
         }
@@ -189,6 +197,16 @@ impl<'g> Flow<'g> {
     fn rest(&mut self, at: usize, trouble: Trouble, share: f64) {
         *self.at_links.entry((at, trouble)).or_default() += share;
     }
+}
+
+/// Shares of a node and of its callees; what nothing explains stays with the node.
+fn parted(graph: &Graph<'_>, node: usize, own: f64, of: impl Fn(&Weights) -> f64) -> Parted {
+    let parts: Vec<(usize, f64)> = graph.out[node].iter().map(|at| (*at, of(graph.weights(*at)))).filter(|(_, part)| *part > 0.0).collect();
+    let whole = own + parts.iter().map(|(_, part)| part).sum::<f64>();
+    if whole <= 0.0 {
+        return (1.0, Vec::new());
+    }
+    (own / whole, parts.into_iter().map(|(at, part)| (at, part / whole)).collect())
 }
 
 fn passed_on(weights: &Weights) -> f64 {

@@ -10,7 +10,9 @@ mod confidence;
 mod evidence;
 mod flow;
 mod graph;
+mod link;
 mod reason;
+mod side;
 mod situation;
 mod start;
 mod suspect;
@@ -93,10 +95,8 @@ fn rank(situation: &Situation, graph: &Graph<'_>, suspects: Vec<Suspect>, limits
         .collect();
     scored.sort_by(|(a, x, _), (b, y, _)| b.total_cmp(a).then_with(|| x.place.cmp(&y.place)));
     scored.truncate(limits.causes);
-    let scores: Vec<f64> = scored.iter().map(|(score, ..)| *score).collect();
-    let told = scored.into_iter().enumerate().map(|(at, (score, suspect, evidence))| {
-        let next = if at == 0 { scores.get(1).copied().unwrap_or(0.0) } else { scores[0] };
-        let features = Features { share: suspect.share, margin: score - next, z: suspect.z };
+    let told = scored.into_iter().map(|(_, suspect, evidence)| {
+        let features = Features { share: suspect.share, z: suspect.z };
         let confidence = confidence::confidence(&features);
         (Cause { place: suspect.place, kind: suspect.kind, share: suspect.share, confidence, evidence }, features)
     });

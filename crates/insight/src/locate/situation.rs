@@ -3,6 +3,7 @@
 use crate::change::Change;
 use crate::incident::{Cause, Signal, Verdict};
 use crate::tick::{Node, Part, Pressure};
+use std::borrow::Cow;
 use std::sync::Arc;
 use taut_model::signal::{Reporter, Second, Signals};
 
@@ -107,9 +108,10 @@ impl Span {
         }
     }
 
-    /// Adds what passed beside it in the same span of time.
+    /// Adds what passed beside it in the same span of time. Whatever is no number, endless or negative counts as nothing: what comes from
+    /// outside is not trusted to be sane.
     pub fn merge(&mut self, other: &Self) {
-        self.seconds = self.seconds.max(other.seconds);
+        self.seconds = self.seconds.max(sane(other.seconds));
         for (sum, more) in [
             (&mut self.requests, other.requests),
             (&mut self.timed, other.timed),
@@ -117,20 +119,26 @@ impl Span {
             (&mut self.squares, other.squares),
             (&mut self.in_flight, other.in_flight),
         ] {
-            *sum += more;
+            *sum += sane(more);
         }
         for (reason, times) in &other.failures {
-            self.fail(reason, *times);
+            match self.failures.iter_mut().find(|(known, _)| known == reason) {
+                Some((_, count)) => *count += sane(*times),
+                None => self.failures.push((reason.clone(), sane(*times))),
+            }
         }
     }
 
-    /// The same with zero for whatever is no number, endless or negative: what comes from outside is not trusted to be sane.
-    pub(super) fn sane(mut self) -> Self {
-        for value in [&mut self.seconds, &mut self.requests, &mut self.timed, &mut self.time_ms, &mut self.squares, &mut self.in_flight] {
-            *value = sane(*value);
+    /// The same, with nothing in place of what is no figure.
+    pub(super) fn sane(&self) -> Cow<'_, Self> {
+        let figures = [self.seconds, self.requests, self.timed, self.time_ms, self.squares, self.in_flight];
+        let mut all = figures.into_iter().chain(self.failures.iter().map(|(_, times)| *times));
+        if all.all(|figure| (0.0..=MOST).contains(&figure)) {
+            return Cow::Borrowed(self);
         }
-        self.failures.iter_mut().for_each(|(_, times)| *times = sane(*times));
-        self
+        let mut copy = Self::default();
+        copy.merge(self);
+        Cow::Owned(copy)
     }
 
     /// How often somebody tried: connections that failed are no requests.

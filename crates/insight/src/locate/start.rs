@@ -34,7 +34,7 @@ pub(super) fn start(graph: &Graph<'_>, target: &Target, limits: &Limits) -> Star
     if target.signal == Signal::Rate {
         return quiet(graph, node, limits);
     }
-    let sides = || graph.into[node].iter().filter_map(|at| graph.links[*at].felt());
+    let sides = || graph.into[node].iter().filter_map(|at| graph.felt(*at));
     let before: f64 = sides().map(|side| side.before.attempts()).sum();
     let now: f64 = sides().map(|side| side.now.attempts() + side.now.in_flight).sum();
     if before < FEWEST || now < FEWEST {
@@ -71,9 +71,9 @@ fn quiet(graph: &Graph<'_>, node: usize, limits: &Limits) -> Start {
     let mut found = Start::Well;
     // As deep as calls usually go; a circle ends here too.
     for _ in 0..8 {
-        let less = |link: usize| graph.links[link].felt().map_or(0.0, |side| side.before.rate() - side.now.rate());
+        let less = |link: usize| graph.felt(link).map_or(0.0, |side| side.before.rate() - side.now.rate());
         let Some(link) = graph.into[at].iter().copied().max_by(|a, b| less(*a).total_cmp(&less(*b))) else { return found };
-        let Some(side) = graph.links[link].felt() else { return found };
+        let Some(side) = graph.felt(link) else { return found };
         let (expected, seconds) = (side.before.rate(), side.now.seconds);
         let z = less(link) * seconds / (expected * seconds + (0.1 * expected * seconds).powi(2)).max(1.0).sqrt();
         if z < limits.cause {

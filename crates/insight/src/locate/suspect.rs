@@ -1,12 +1,15 @@
 //! From where hurt rests to who is to be suspected: which end of a link, which part of a service, and what kind of trouble it is.
 
 use super::flow::{Flow, Trouble};
-use super::graph::{Graph, Link, Side};
+use super::graph::Graph;
+use super::link::Weights;
 use super::reason::Class;
+use super::side::Side;
 use super::situation::{Limits, Situation, Span};
 use super::weigh::{self, Weight};
 use crate::incident::{CauseKind, Place};
 use crate::tick::{Part, Pressure};
+use std::borrow::Cow;
 
 /// Somebody who may be at fault, with what speaks for it.
 #[derive(Clone, Debug)]
@@ -37,19 +40,22 @@ pub(super) fn quiet(graph: &Graph<'_>, node: usize, link: usize, share: f64, z: 
     Suspect { link: Some(link), ..Suspect::service(graph, node, CauseKind::Quiet, share, z) }
 }
 
+/// What rests at single links may add up to a cause, but not what is that small against one.
+const SMALL: f64 = 0.05;
+
 /// Everybody at whom some of the hurt rests; one entry per place.
 pub(super) fn suspects(situation: &Situation, graph: &Graph<'_>, flow: &Flow<'_>, limits: &Limits) -> Vec<Suspect> {
     let mut found = Vec::new();
     for node in 0..graph.nodes.len() {
         if flow.own_time[node] >= limits.share {
             let kind = if is_saturated(situation, graph, node) { CauseKind::Saturated } else { CauseKind::Slow };
-            found.push(Suspect::service(graph, node, kind, flow.own_time[node], graph.own_time(node).z()));
+            found.push(Suspect::service(graph, node, kind, flow.own_time[node], graph.own_time(node).z().max(graph.late(node).z())));
         }
         if flow.own_words[node] >= limits.share {
             found.push(Suspect::service(graph, node, CauseKind::Failing, flow.own_words[node], graph.own_failures(node).z()));
         }
     }
-    for ((at, trouble), share) in &flow.at_links {
+    for ((at, trouble), share) in flow.at_links.iter().filter(|(_, share)| **share >= SMALL * limits.share) {
         found.push(of_link(graph, *at, *trouble, *share));
     }
     let mut found = pushed(graph, merged(found));
@@ -75,25 +81,25 @@ fn merged(found: Vec<Suspect>) -> Vec<Suspect> {
 }
 
 /// What a link weighs of a trouble.
-fn weight(link: &Link, trouble: Trouble) -> Weight {
+fn weight(weights: &Weights, trouble: Trouble) -> Weight {
     let class = match trouble {
-        Trouble::Gap => return link.weights.gap,
+        Trouble::Gap => return weights.gap,
         // Somebody who is called and says nothing is as sure as can be.
-        Trouble::Silent => return Weight { excess: if link.weights.silent { 1.0 } else { 0.0 }, deviation: 0.1 },
+        Trouble::Silent => return Weight { excess: if weights.silent { 1.0 } else { 0.0 }, deviation: 0.1 },
         Trouble::Unreachable => Class::Unreachable,
         Trouble::Broken => Class::Broken,
         Trouble::Refused => Class::Refused,
         Trouble::Limited => Class::Limited,
     };
-    link.weights.class(class)
+    weights.class(class)
 }
 
 /// Which end of a link is at fault shows in the other links of both: whose others have the same trouble is the one.
 fn of_link(graph: &Graph<'_>, at: usize, trouble: Trouble, share: f64) -> Suspect {
     let link = &graph.links[at];
     let troubled = |links: &[usize]| {
-        let others = links.iter().filter(|other| **other != at && graph.links[**other].is_busy());
-        others.fold((0, 0), |(troubled, all), other| (troubled + usize::from(weight(&graph.links[*other], trouble).counted() > 0.0), all + 1))
+        let others = links.iter().filter(|other| **other != at && graph.is_busy(**other));
+        others.fold((0, 0), |(troubled, all), other| (troubled + usize::from(weight(graph.weights(*other), trouble).counted() > 0.0), all + 1))
     };
     let (callers_troubled, callers) = troubled(&graph.into[link.destination]);
     let (callees_troubled, callees) = troubled(&graph.out[link.source]);
@@ -104,7 +110,7 @@ fn of_link(graph: &Graph<'_>, at: usize, trouble: Trouble, share: f64) -> Suspec
         Trouble::Refused => CauseKind::Refused,
         Trouble::Limited => CauseKind::Saturated,
     };
-    let z = weight(link, trouble).z();
+    let z = weight(graph.weights(at), trouble).z();
     let callee = |kind| Suspect { link: Some(at), ..Suspect::service(graph, link.destination, kind, share, z) };
     if link.external || graph.nodes[link.source].is_outside() || most(callers_troubled, callers) {
         return callee(if trouble == Trouble::Broken { CauseKind::Unreachable } else { kind });
@@ -133,7 +139,7 @@ fn is_saturated(situation: &Situation, graph: &Graph<'_>, node: usize) -> bool {
 
 /// Whether a rate has grown by more than chance.
 fn grown(before: f64, now: f64, graph: &Graph<'_>, node: usize) -> bool {
-    let seconds = graph.into[node].iter().filter_map(|at| graph.links[*at].felt()).map(|side| side.now.seconds).fold(0.0, f64::max);
+    let seconds = graph.into[node].iter().filter_map(|at| graph.felt(*at)).map(|side| side.now.seconds).fold(0.0, f64::max);
     (now - before) * seconds >= 3.0 * (before * seconds).max(1.0).sqrt()
 }
 
@@ -168,15 +174,15 @@ fn pusher(graph: &Graph<'_>, node: usize) -> Option<(usize, usize)> {
         if now < MULTIPLIED * before || !grown(before, now, graph, at) {
             return None;
         }
-        let more = |link: &Link| link.felt().map_or(0.0, |side| side.now.rate() - side.before.rate());
-        let link = *graph.into[at].iter().max_by(|a, b| more(&graph.links[**a]).total_cmp(&more(&graph.links[**b])))?;
-        let (source, added) = (graph.links[link].source, more(&graph.links[link]));
+        let more = |link: usize| graph.felt(link).map_or(0.0, |side| side.now.rate() - side.before.rate());
+        let link = *graph.into[at].iter().max_by(|a, b| more(**a).total_cmp(&more(**b)))?;
+        let (source, added) = (graph.links[link].source, more(link));
         // Whoever gets failures may only try again.
-        let tries_again = graph.links[link].weights.class(Class::Words).counted() > 0.0;
+        let tries_again = graph.weights(link).class(Class::Words).counted() > 0.0;
         if added < MOSTLY * (now - before) || graph.nodes[source].is_outside() || tries_again {
             return None;
         }
-        let side = graph.links[link].felt()?;
+        let side = graph.felt(link)?;
         let (asked_before, asked) = graph.load(source);
         let as_asked = if asked_before > 0.0 { (asked / asked_before).max(1.0) } else { 1.0 };
         if side.now.rate() >= MULTIPLIED * as_asked * side.before.rate() {
@@ -187,52 +193,57 @@ fn pusher(graph: &Graph<'_>, node: usize) -> Option<(usize, usize)> {
     None
 }
 
-/// The others of a service must be of that many requests for one part to be told from them.
-const OTHERS: f64 = 5.0;
-/// Of what is off at a service, what one part must be off by for it to be that part alone.
-const ALONE: f64 = 0.7;
+/// What the others of a service may be off by, per request, against the one part that is at fault.
+const WELL: f64 = 0.3;
 
 /// One part, where the others are well.
 fn narrow(graph: &Graph<'_>, suspect: &mut Suspect) {
     let Place::Service(node) = &suspect.place else { return };
-    let parts = &graph.parts[suspect.node];
-    if let Some(part) = alone(parts, suspect.kind) {
+    if let Some(part) = alone(&graph.parts(suspect.node), suspect.kind) {
         suspect.place = Place::Part(node.clone(), part.clone());
     }
 }
 
-fn alone<'a>(parts: &[(&'a Part, Side)], kind: CauseKind) -> Option<&'a Part> {
+fn alone<'a>(parts: &[(&'a Part, Side<'_>)], kind: CauseKind) -> Option<&'a Part> {
     let measure = match kind {
-        CauseKind::Slow | CauseKind::Saturated => slowness,
+        CauseKind::Slow | CauseKind::Saturated => weigh::time,
         CauseKind::Failing | CauseKind::Network => unsoundness,
         _ => return None,
     };
-    let usual = others(parts, None);
-    let excess: Vec<f64> = parts.iter().map(|(_, side)| measure(&usual, side)).collect();
-    let whole: f64 = excess.iter().filter(|excess| **excess > 0.0).sum();
-    let at = (0..parts.len()).max_by(|a, b| excess[*a].total_cmp(&excess[*b]))?;
-    let rest = others(parts, Some(at));
-    (rest.now.attempts() >= OTHERS && whole > 0.0 && excess[at] >= ALONE * whole).then_some(parts[at].0)
+    let usual = others(parts, None).before;
+    // Per request: that a part has most of what is off is no wonder when it has most of the requests.
+    let off = |side: &Side<'_>| {
+        let weight = measure(&with_past(side, &usual), None);
+        let rate = side.now.rate();
+        (rate > 0.0).then(|| (if weight.is_sure() { weight.excess } else { 0.0 } / rate, weight.deviation / rate))
+    };
+    let each: Vec<f64> = parts.iter().map(|(_, side)| off(side).map_or(0.0, |(excess, _)| excess)).collect();
+    let at = (0..parts.len()).max_by(|a, b| each[*a].total_cmp(&each[*b])).filter(|at| each[*at] > 0.0)?;
+    let (rest, deviation) = off(&others(parts, Some(at)))?;
+    // The others must be of so many requests that it would show were they as bad.
+    (rest <= WELL * each[at] && each[at] >= 3.0 * deviation).then_some(parts[at].0)
 }
 
-/// All parts but one, together.
-pub(super) fn others(parts: &[(&Part, Side)], but: Option<usize>) -> Side {
-    let mut sum = Side::default();
-    for (_, (_, side)) in parts.iter().enumerate().filter(|(at, _)| Some(*at) != but) {
-        sum.before.merge(&side.before);
-        sum.now.merge(&side.now);
-    }
+/// A new part has no past: what is usual for the service stands in for it.
+fn with_past<'s>(side: &Side<'s>, usual: &'s Span) -> Side<'s> {
+    let before = if side.before.attempts() > 0.0 { side.before.clone() } else { Cow::Borrowed(usual) };
+    Side { before, ..side.clone() }
+}
+
+fn unsoundness(side: &Side<'_>, _: Option<f64>) -> Weight {
+    let failures = weigh::failures(side);
+    let mut sum = failures[Class::Words as usize];
+    sum.add(failures[Class::Broken as usize]);
     sum
 }
 
-/// How much time a part adds beyond what it took before, or, new, beyond what the service took.
-fn slowness(usual: &Side, side: &Side) -> f64 {
-    weigh::time(side, usual.before.mean_ms()).counted()
-}
-
-fn unsoundness(_: &Side, side: &Side) -> f64 {
-    let failures = weigh::failures(side);
-    failures[Class::Words as usize].counted() + failures[Class::Broken as usize].counted()
+/// All parts but one, together.
+pub(super) fn others(parts: &[(&Part, Side<'_>)], but: Option<usize>) -> Side<'static> {
+    let mut sum = Side::default();
+    for (_, (_, side)) in parts.iter().enumerate().filter(|(at, _)| Some(*at) != but) {
+        sum.add(&side.before, &side.now);
+    }
+    sum
 }
 
 /// The share of a span's attempts that failed.

@@ -122,7 +122,7 @@ impl Detector {
             self.skip(at);
             return Surprise::default();
         }
-        self.expect(Kind::Value);
+        self.is_fed(Kind::Value);
         let value = value.clamp(-1e100, 1e100);
         let seen = self.observe_value(at, value, 1.0, |level, settings| (settings.floor * level.abs()).hypot(settings.least));
         Surprise { baseline: seen.level, spread: seen.spread, ..seen.surprise }
@@ -134,7 +134,7 @@ impl Detector {
             self.skip(at);
             return Surprise::default();
         }
-        self.expect(Kind::Latency);
+        self.is_fed(Kind::Latency);
         // Latencies vary in proportion to themselves.
         let value = value.clamp(1e-9, 1e100).ln();
         let weight = SAMPLE / (SAMPLE / requests as f64 + 1.0);
@@ -145,13 +145,13 @@ impl Detector {
 
     /// How many came in one step. Few are few: none where one in a minute is usual is no news until it lasts.
     pub fn observe_count(&mut self, at: Second, count: u64) -> Surprise {
-        self.expect(Kind::Count);
+        self.is_fed(Kind::Count);
         self.observe_counted(at, count as f64, 1.0, RATE)
     }
 
     /// How many of all were bad. Without any it is a gap.
     pub fn observe_ratio(&mut self, at: Second, bad: u64, all: u64) -> Surprise {
-        self.expect(Kind::Ratio);
+        self.is_fed(Kind::Ratio);
         if all == 0 {
             self.skip(at);
             return Surprise { baseline: self.usual.rate(RATIO), ready: self.usual.weight() >= ENOUGH, ..Surprise::default() };
@@ -178,7 +178,7 @@ impl Detector {
         size_of::<Self>() + self.season.as_ref().map_or(0, |season| season.bytes())
     }
 
-    fn expect(&mut self, kind: Kind) {
+    fn is_fed(&mut self, kind: Kind) {
         if *self.kind.get_or_insert(kind) != kind {
             *self = Self { kind: Some(kind), ..Self::new(self.settings) };
         }
@@ -324,7 +324,7 @@ impl Detector {
                 learn(&mut self.candidate);
                 if at < since {
                     self.strange_since = Some(at);
-                } else if at - since >= self.settings.relearn {
+                } else if at - since >= self.settings.relearn && self.candidate.seen() >= f64::from(CALM) {
                     self.usual = self.candidate;
                     self.strange_since = None;
                     self.windows.iter_mut().for_each(Window::forget);

@@ -14,6 +14,9 @@ const REMEMBERED: u32 = 20_000;
 /// Scores that what is assumed at first is worth.
 const ASSUMED: f64 = 50.0;
 
+/// Mean excesses that one peak counts for at most.
+const HIGHEST: f64 = 3.0;
+
 /// What is assumed of a kind of score before any is seen.
 #[derive(Debug)]
 pub struct Law {
@@ -62,8 +65,8 @@ impl Tail {
         let step = excess / BEYOND / (ASSUMED + f64::from(self.seen));
         let towards = if beyond { 1.0 - BEYOND } else { -BEYOND };
         self.threshold = (threshold + step * towards).max(law.least_threshold) as f32;
-        // One peak says little about how high peaks are.
-        let peak = if beyond { (score - threshold).min(10.0 * excess) } else { excess };
+        // One peak says little about how high peaks are, and a fault that comes again must not become usual.
+        let peak = if beyond { (score - threshold).min(HIGHEST * excess) } else { excess };
         let share = 1.0 / (20.0 + BEYOND * f64::from(self.seen));
         self.excess = (excess + share * (peak - excess)).max(law.least_excess) as f32;
     }

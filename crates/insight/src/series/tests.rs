@@ -116,6 +116,16 @@ fn a_fault_is_not_learned_while_it_lasts_and_a_lasting_change_is() {
 }
 
 #[test]
+fn a_silence_is_no_proof_that_a_fault_has_lasted() {
+    let (mut detector, mut dice) = (Detector::new(Settings::LATENCY), Dice(12));
+    let mut observe = |at: u64, level: f64| detector.observe_latency(START + at, level * (0.1 * dice.normal()).exp(), 50);
+    (0..3600).for_each(|second| assert!(observe(second, 20.0).value < ALARM));
+    observe(3600, 80.0);
+    let later = observe(3600 + 2 * Settings::LATENCY.relearn, 80.0);
+    assert!(later.value >= ALARM && later.baseline < 22.0, "one slow second, a gap, and another one: {later:?}");
+}
+
+#[test]
 fn the_more_requests_a_latency_is_of_the_more_it_says() {
     let after = |requests: u64| {
         let (mut detector, mut dice) = (Detector::new(Settings::LATENCY), Dice(5));

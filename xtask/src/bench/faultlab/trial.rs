@@ -53,6 +53,8 @@ pub struct Trial {
     pub faultless: f64,
     pub before: Seen,
     pub during: Seen,
+    /// An earlier incident was still open, or visits still failed: what is said cannot be told from what was said before.
+    pub unjudged: bool,
     /// What the mesh counted while it lasted, where it said nothing.
     pub signals: Value,
 }
@@ -88,18 +90,23 @@ pub struct Lab<'a> {
     pub watch: Option<Watch>,
     pub times: Times,
     known: Known,
+    /// Whether any incident was open at the last look, known or not.
+    open: bool,
 }
 
 impl<'a> Lab<'a> {
     pub fn new(mesh: &'a mut Mesh, load: &'a Load, watch: Option<Watch>, times: Times) -> Self {
-        Self { mesh, load, watch, times, known: Known::default() }
+        Self { mesh, load, watch, times, known: Known::default(), open: false }
     }
 
     /// What is new since it was last marked as known, or has come back. A control plane that is away says nothing; one that came back knows no sessions.
     fn look(&mut self) -> Vec<Incident> {
         let Some(watch) = &self.watch else { return Vec::new() };
         match watch.incidents() {
-            Ok(list) => self.known.fresh(list),
+            Ok(list) => {
+                self.open = list.iter().any(|incident| !incident.closed);
+                self.known.fresh(list)
+            }
             Err(_) => {
                 if let Ok(again) = self.mesh.dashboard().and_then(|url| Watch::sign_in(&url)) {
                     self.watch = Some(again);
@@ -110,13 +117,13 @@ impl<'a> Lab<'a> {
     }
 
     /// Waits for so long without an open incident and without a visit that fails, at most as long as incidents may stay. What came up, and
-    /// seconds in which nothing was wrong.
+    /// seconds in which nothing was wrong: fewer than asked for when it did not become calm.
     pub fn calm(&mut self, least: Duration) -> (Vec<Incident>, f64) {
         let (began, mut since, mut seen, mut failed) = (Instant::now(), Instant::now(), Vec::new(), self.load.failed());
         while since.elapsed() < least && began.elapsed() < least + self.times.close {
             std::thread::sleep(LOOK);
             seen = self.look();
-            if seen.iter().any(|incident| !incident.closed) || self.load.failed() != failed {
+            if self.open || self.load.failed() != failed {
                 (since, failed) = (Instant::now(), self.load.failed());
             }
         }
@@ -135,8 +142,8 @@ impl<'a> Lab<'a> {
         }
         self.load.take();
         let (strays, mut faultless) = self.calm(self.times.calm);
-        let before = self.load.take();
-        let mut trial = Trial { strays, before, ..Trial::new(kind, service) };
+        let (before, unjudged) = (self.load.take(), faultless < self.times.calm.as_secs_f64());
+        let mut trial = Trial { strays, before, unjudged, ..Trial::new(kind, service) };
         let began = Instant::now();
         for act in kind.acts {
             self.stage(service, lot).begin(act)?;
@@ -174,7 +181,8 @@ impl<'a> Lab<'a> {
                     acted = Instant::now();
                 }
             }
-            trial.hear(self.look(), began.elapsed(), hit);
+            let seen = self.look();
+            trial.hear(seen, began.elapsed(), hit);
         }
         trial.during = self.load.take();
         if trial.incidents.is_empty()
@@ -193,7 +201,7 @@ impl<'a> Lab<'a> {
             let seen = self.look();
             let open = seen.iter().any(|incident| !incident.closed);
             if !seen.is_empty() {
-                trial.incidents = seen;
+                trial.incidents = oldest_first(seen);
             }
             if !open {
                 break;
@@ -205,6 +213,11 @@ impl<'a> Lab<'a> {
         }
         self.known.add(&trial.incidents);
     }
+}
+
+fn oldest_first(mut incidents: Vec<Incident>) -> Vec<Incident> {
+    incidents.sort_by(|a, b| (a.opened, &a.id).cmp(&(b.opened, &b.id)));
+    incidents
 }
 
 impl Trial {
@@ -222,6 +235,7 @@ impl Trial {
             incidents: Vec::new(),
             strays: Vec::new(),
             faultless: 0.0,
+            unjudged: false,
             before: Seen::default(),
             during: Seen::default(),
             signals: Value::Null,
@@ -230,14 +244,14 @@ impl Trial {
 
     /// The first incident of a case is the one that is ranked: it is what somebody would look at.
     fn hear(&mut self, seen: Vec<Incident>, after: Duration, hit: Option<&str>) {
-        let Some(oldest) = seen.iter().min_by(|a, b| (a.opened, &a.id).cmp(&(b.opened, &b.id))) else { return };
+        self.incidents = oldest_first(seen);
+        let Some(oldest) = self.incidents.first() else { return };
         let ranking = self.ranking(oldest);
         if self.detected.is_none() {
             (self.detected, self.first) = (Some(after.as_secs_f64()), ranking);
         }
         self.last = ranking;
         self.version = hit.map(|version| matches!(oldest.causes.first().map(|cause| &cause.place), Some(Place::Part(_, said)) if said == version));
-        self.incidents = seen;
     }
 
     fn ranking(&self, incident: &Incident) -> Ranking {
@@ -253,7 +267,7 @@ impl Trial {
         let whole = |all: &[Incident]| all.iter().map(|incident| incident.whole.clone()).collect::<Vec<_>>();
         json!({
             "kind": self.kind.name, "benign": self.kind.truth.is_none(), "service": self.service, "began": self.began,
-            "detectedAfter": self.detected, "first": ranking(self.first), "last": ranking(self.last), "version": self.version,
+            "detectedAfter": self.detected, "first": ranking(self.first), "last": ranking(self.last), "version": self.version, "unjudged": self.unjudged,
             "closedAfter": self.closed, "faultless": self.faultless, "visitorsBefore": self.before.json(), "visitorsDuring": self.during.json(),
             "incidents": whole(&self.incidents), "strays": whole(&self.strays), "signals": self.signals,
         })

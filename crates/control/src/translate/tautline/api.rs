@@ -76,3 +76,19 @@ pub struct GrpcProbe {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct TcpProbe {}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceLevelObjective {
+    pub target_refs: Vec<TargetRef>,
+    /// Percent.
+    pub target: Option<f64>,
+    pub latency: Option<LatencyObjective>,
+    pub window: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct LatencyObjective {
+    pub threshold: Option<String>,
+}
