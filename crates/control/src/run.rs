@@ -176,7 +176,6 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let signals = open_signals(&options)?;
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
-
     let trust = trusted::trust(&options, &authority, &proxies, &published, &world)?;
     let (incidents, watching) = Incidents::begin(signals.clone(), store.clone(), published.clone(), world.clone(), options.webhook.clone());
     let side = Arc::new(Side {
@@ -195,9 +194,8 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         audit: Audit::open(options.state.as_deref())?,
         incidents,
     });
-    let services = services(&side, &registry, &stopping, options.kubernetes.clone());
     let router = behind::routes(side.clone(), api, &store, &signals);
-    let mut serving = serve_proxies(grpc, &certificate, services)?;
+    let mut serving = serve_proxies(grpc, &certificate, services(&side, &registry, &stopping, options.kubernetes.clone()))?;
     serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router.clone(), stopping.clone()));
     let dashboard = site.map(|site| site.serve(&mut serving, &options, access.clone(), &certificate, router, stopping)).transpose()?;
     let shown = slices::keep(store.clone(), published.clone(), world.clone());
