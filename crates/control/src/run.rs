@@ -159,8 +159,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let authority = trusted::authority(&options, &world)?;
     let grpc = bind(&world, options.grpc, "--grpc").await?;
     let http = bind(&world, options.api, "--api").await?;
-    let (grpc_at, api_at) = (address(&grpc)?, address(&http)?);
-    let site = site::open(&world, &options).await?;
+    let (grpc_at, api_at, site) = (address(&grpc)?, address(&http)?, site::open(&world, &options).await?);
     let admin_token = keys::kept_token(options.state.as_deref(), "admin.token")?;
     let access = Access::open(options.state.as_deref(), admin_token.clone(), world.clone())?;
     let (kubeconfig, kubeconfig_text) = keys::first_kubeconfig(options.state.as_deref(), api_at, &authority, &admin_token)?;
