@@ -49,6 +49,9 @@ fn render(status: &Value) -> String {
     let name = |r: &Value| format!("{} {}/{}", text(&r["kind"]), text(&r["namespace"]), text(&r["name"]));
     let (resources, problems, proxies, late) = (list("resources"), list("problems"), list("proxies"), lagging(status));
     let mut out = String::new();
+    for incident in list("incidents") {
+        out += &format!("✗ {}: `taut incidents {}` says more\n", text(&incident["title"]), text(&incident["id"]));
+    }
     for problem in problems {
         let mark = match problem["severity"].as_str() {
             Some("error") => '✗',
@@ -105,6 +108,8 @@ mod tests {
             "problems": [{ "severity": "error", "text": "mesh.yaml:3:5: error[UnknownField]: x" }, { "severity": "info", "text": "quiet" }],
             "resources": [{ "kind": "VirtualService", "namespace": "default", "name": "reviews", "live": { "accepted": true, "live": false, "message": "1/2, 1 lagging: b" } }],
             "proxies": [{ "uid": "default/reviews-v1", "readiness": "NotReady", "peer": "p" }] }));
+        let incident = render(&json!({"incidents": [{"id": "cart-1", "title": "shop/cart is slow"}]}));
+        assert!(incident.starts_with("✗ shop/cart is slow: `taut incidents cart-1` says more\n"), "{incident}");
         let expected = "✗ mesh.yaml:3:5: error[UnknownField]: x\n… VirtualService default/reviews is not live: 1/2, 1 lagging: b\n✗ default/reviews-v1 is NotReady\n";
         assert!(shown.starts_with(expected), "{shown}");
         assert!(render(&json!({})).starts_with("✓ nothing is wrong"));

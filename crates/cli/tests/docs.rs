@@ -112,6 +112,11 @@ fn recordings() {
 }
 
 #[test]
+fn incidents() {
+    page("incidents");
+}
+
+#[test]
 fn overload() {
     page("overload");
 }

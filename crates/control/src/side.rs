@@ -116,6 +116,7 @@ async fn status(State(side): State<Arc<Side>>) -> Json<Value> {
     Json(json!({
         "version": published.version, "controlPlaneVersion": env!("CARGO_PKG_VERSION"), "trustDomain": side.authority.trust_domain(),
         "proxies": proxies, "resources": resources, "problems": problems(&side), "away": away(&side, &published), "starved": starved(&side, &published),
+        "incidents": side.incidents.open().into_iter().map(|shown| json!({"id": shown.incident.id, "title": shown.story.title})).collect::<Vec<_>>(),
     }))
 }
 

@@ -37,7 +37,9 @@ impl Feed {
             self.served.clear();
         }
         edges.clone().for_each(|(edge, signals)| self.learn(edge, signals));
-        let flows = edges.filter(|(edge, _)| !edge.is_other()).map(|(edge, signals)| self.flow(edge, signals)).collect();
+        // Of what found no room, and of what was for no service, nobody can be told.
+        let named = |edge: &Edge| !edge.is_other() && edge.service.host != UNKNOWN;
+        let flows = edges.filter(|(edge, _)| named(edge)).map(|(edge, signals)| self.flow(edge, signals)).collect();
         Tick { at, span: span.max(1), incomplete, flows, pressures: Vec::new() }
     }
 

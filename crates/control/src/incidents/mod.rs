@@ -104,6 +104,11 @@ impl Incidents {
         })
     }
 
+    /// Those that are open, the newest first.
+    pub fn open(&self) -> Vec<Shown> {
+        self.all().into_iter().filter(|incident| incident.closed.is_none()).map(Shown::from).collect()
+    }
+
     /// How it stands with each objective.
     pub fn standings(&self) -> Vec<(Promise, Standing)> {
         self.latest.lock().standings.clone()

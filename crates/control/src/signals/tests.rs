@@ -151,6 +151,20 @@ fn memory_stays_below_its_ceiling_and_what_is_old_stays_known_coarsely() {
 }
 
 #[test]
+fn steps_that_are_known_too_coarsely_are_gaps_and_not_one_long_step() {
+    let store = filled(30_000, Limits { memory: 60_000, ..Limits::default() });
+    let known = store.known_since(600).unwrap();
+    assert!(known > START + 3600 && known < START + 29_000, "{}", known - START);
+    let answer = store.series(START..START + 30_000, 60, &Filter::default(), By::Service, 10);
+    assert!(answer.step <= 600, "{}", answer.step);
+    let points = &answer.series[0].points;
+    assert!(points.first().unwrap().signals.is_none() && points[points.len() - 2].signals.is_some());
+    // What is asked by the hour is known by the hour.
+    let hours = store.series(START..START + 30_000, 3600, &Filter::default(), By::Service, 10);
+    assert!(hours.series[0].points[1].signals.is_some());
+}
+
+#[test]
 fn the_busiest_series_are_told_apart() {
     let store = Store::in_memory(Limits::default());
     let entries = (1..=50).map(|n| (edge("web", &format!("s{n:02}"), "v1"), signals(n))).collect();

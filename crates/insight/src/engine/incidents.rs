@@ -20,6 +20,8 @@ const MOST_CLOSED: usize = 100;
 const MOST_OPEN: usize = 25;
 /// Searches for causes in one step: when everything is wrong at once, the others wait for the next.
 const MOST_SEARCHES: usize = 5;
+/// How often the quiet that is asked for doubles: a minute is long enough to tell one trouble from the next.
+const MOST_DOUBLINGS: u32 = 2;
 /// What changed so long before it began belongs to the timeline.
 const BEFORE: Second = 300;
 
@@ -97,11 +99,14 @@ impl Incidents {
             return (kept.incident.id.clone(), kept.note(at, raised, around));
         }
         let recent = |kept: &Kept| at.saturating_sub(kept.incident.closed.unwrap_or_default()) <= settings.relapse_seconds;
-        let (kept, touch) = match self.closed.iter().position(|kept| recent(kept) && kept.is_about(&relatives)) {
+        let (kept, touch) = match self.closed.iter().position(|kept| recent(kept) && kept.has(raised)) {
             Some(index) => {
                 let mut kept = self.closed.remove(index);
                 kept.relapses = kept.relapses.saturating_add(1);
                 kept.incident.closed = None;
+                // It may be another one that looks like it.
+                kept.incident.causes.clear();
+                kept.incident.verdict = Verdict::TooEarly;
                 kept.incident.enter(at, Happening::Opened);
                 kept.note(at, raised, around);
                 (kept, Touch::Changed)
@@ -115,7 +120,7 @@ impl Incidents {
 
     fn close(&mut self, at: Second, settings: &Settings) -> Vec<Event> {
         let over = |kept: &Kept| {
-            let quiet = settings.quiet_seconds.saturating_mul(1 << kept.relapses.min(6));
+            let quiet = settings.quiet_seconds.saturating_mul(1 << kept.relapses.min(MOST_DOUBLINGS));
             kept.calm.is_some_and(|calm| at.saturating_sub(calm) >= quiet)
         };
         let (over, open): (Vec<Kept>, Vec<Kept>) = std::mem::take(&mut self.open).into_iter().partition(over);
@@ -174,6 +179,7 @@ impl Kept {
             let back = known.until.take().is_some();
             (known.now, known.worst, known.surprise) = (alarm.now, alarm.worst.max(known.worst), alarm.surprise.max(known.surprise));
             if back {
+                known.since = alarm.since;
                 incident.enter(at, Happening::Symptom { node: raised.node.clone(), signal: raised.signal.clone() });
             }
             return if back { Touch::Changed } else { Touch::Nothing };

@@ -166,12 +166,16 @@ impl Surroundings for Around<'_> {
     fn locate(&self, incident: &Incident) -> Ranking {
         let ill = || incident.symptoms.iter().filter(|symptom| symptom.until.is_none());
         let nodes: Vec<Node> = ill().map(|symptom| symptom.node.clone()).collect();
+        let began = ill().map(|symptom| symptom.since).min().unwrap_or(incident.began);
+        // What was changed before there was any traffic is how the mesh came to be, and not what happened to it.
+        let first = nodes.iter().filter_map(|node| self.watched.get(node)).map(Watch::first).min().unwrap_or_default();
+        let may_matter = |change: &&Change| (first..=began.saturating_add(LATE)).contains(&change.at);
         let situation = Situation {
             targets: ill().map(|symptom| Target::new(symptom.node.clone(), symptom.signal.clone())).collect(),
-            began: incident.began,
-            seen: self.links.seen(&nodes, incident.began, self.at),
+            began,
+            seen: self.links.seen(&nodes, began, self.at),
             pressures: Vec::new(),
-            changes: self.changes.iter().filter(|change| change.at <= incident.began.saturating_add(LATE)).cloned().collect(),
+            changes: self.changes.iter().filter(may_matter).cloned().collect(),
         };
         locate::locate(&situation)
     }

@@ -11,11 +11,11 @@ pub struct Settings {
     pub surprise: f64,
     /// So many more of the requests must fail than usual: share, 0 to 1.
     pub errors: f64,
-    /// So many more must be slow (twice the usual 90th percentile and 10 ms): share, 0 to 1.
+    /// So many more must be slow (two and a half times the usual median and 25 ms): share, 0 to 1.
     pub slow: f64,
     /// So many more must be very slow (four times the usual 99th percentile and 250 ms): share, 0 to 1.
     pub stuck: f64,
-    /// An incident closes when nothing was wrong for so many seconds; twice as many after each relapse.
+    /// An incident closes when nothing was wrong for so many seconds; twice as many after a relapse, four times after more.
     pub quiet_seconds: Second,
     /// An incident that closed so many seconds ago opens again when what it was about comes back.
     pub relapse_seconds: Second,
@@ -25,6 +25,6 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { surprise: 8.0, errors: 0.02, slow: 0.15, stuck: 0.02, quiet_seconds: 15, relapse_seconds: 300, patience_seconds: 6 * 3600 }
+        Self { surprise: 8.0, errors: 0.02, slow: 0.3, stuck: 0.02, quiet_seconds: 15, relapse_seconds: 120, patience_seconds: 6 * 3600 }
     }
 }

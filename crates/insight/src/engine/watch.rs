@@ -89,6 +89,8 @@ pub struct Watch {
     alarms: BTreeMap<Signal, Alarm>,
     /// Requests that hurt in the last tick.
     hurt: u64,
+    /// When anything was first and last heard.
+    first: Second,
     last: Second,
 }
 
@@ -96,7 +98,7 @@ impl Watch {
     pub fn new(settings: &Settings) -> Self {
         let ratio = || Ratio::new(settings.patience_seconds);
         let (latency, load, alarms) = Default::default();
-        Self { errors: ratio(), slow: ratio(), stuck: ratio(), latency, load, alarms, hurt: 0, last: 0 }
+        Self { errors: ratio(), slow: ratio(), stuck: ratio(), latency, load, alarms, hurt: 0, first: 0, last: 0 }
     }
 
     pub fn alarms(&self) -> &BTreeMap<Signal, Alarm> {
@@ -105,6 +107,11 @@ impl Watch {
 
     pub fn hurt(&self) -> u64 {
         self.hurt
+    }
+
+    /// When anything was first heard.
+    pub fn first(&self) -> Second {
+        self.first
     }
 
     /// When anything was last heard.
@@ -125,6 +132,7 @@ impl Watch {
         self.hurt = passed.errors.max(slow).max(stuck);
         self.load.observe(passed.requests, passed.in_flight, learn);
         if passed.requests > 0 || passed.in_flight > 0 {
+            self.first = if self.first == 0 { at } else { self.first };
             self.last = at;
         }
         self.latency.observe(at, passed.latency, learn);
