@@ -1,6 +1,8 @@
 //! What the engines cost: `cargo run --release -p taut-insight --example cost`. Time per observation, bytes per series, and CPU seconds per
 //! series and day where a value comes each second. The traffic is made up, the same in each run.
 
+mod mesh;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use taut_insight::forecast::{Forecaster, Settings as ForecastSettings};
@@ -28,6 +30,7 @@ fn main() {
     println!("| what | per observation | bytes per series | CPU seconds per series and day, every five minutes |\n|---|---|---|---|");
     thorough();
     forecasts();
+    mesh::cost();
 }
 
 fn row(name: &str, nanoseconds: f64, bytes: usize, observations: f64) {
