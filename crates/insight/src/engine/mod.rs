@@ -63,7 +63,8 @@ impl Engine {
         self.observe(tick);
         let burning = self.promises.alarms().map(|(node, signal, alarm)| Raised { node, signal, alarm });
         let raised: Vec<Raised<'_>> = self.watched.iter().flat_map(|(node, watch)| raised(node, watch)).chain(burning).collect();
-        let around = Around { links: &self.links, watched: &self.watched, changes: self.changes.make_contiguous(), at: self.at };
+        let around =
+            Around { links: &self.links, watched: &self.watched, changes: since_traffic(&self.watched, self.changes.make_contiguous()), at: self.at };
         let events = self.incidents.step(self.at, &raised, &around, &self.settings);
         let concerned: BTreeSet<&Node> = self.incidents.open().flat_map(|incident| incident.symptoms.iter().map(|symptom| &symptom.node)).collect();
         let ill: BTreeSet<&Node> = self.watched.iter().filter(|(_, watch)| !watch.alarms().is_empty()).map(|(node, _)| node).collect();
@@ -142,6 +143,12 @@ impl Engine {
     }
 }
 
+/// What was changed before there was any traffic is how the mesh came to be, and not what happened to it.
+fn since_traffic<'a>(watched: &BTreeMap<Node, Watch>, changes: &'a [Change]) -> &'a [Change] {
+    let first = watched.values().map(Watch::first).filter(|first| *first > 0).min().unwrap_or_default();
+    &changes[changes.partition_point(|change| change.at < first)..]
+}
+
 fn raised<'a>(node: &'a Node, watch: &'a Watch) -> impl Iterator<Item = Raised<'a>> {
     let sure = watch.alarms().iter().filter(|(_, alarm)| alarm.is_confirmed());
     sure.map(move |(signal, alarm)| Raised { node, signal, alarm })
@@ -167,9 +174,7 @@ impl Surroundings for Around<'_> {
         let ill = || incident.symptoms.iter().filter(|symptom| symptom.until.is_none());
         let nodes: Vec<Node> = ill().map(|symptom| symptom.node.clone()).collect();
         let began = ill().map(|symptom| symptom.since).min().unwrap_or(incident.began);
-        // What was changed before there was any traffic is how the mesh came to be, and not what happened to it.
-        let first = nodes.iter().filter_map(|node| self.watched.get(node)).map(Watch::first).min().unwrap_or_default();
-        let may_matter = |change: &&Change| (first..=began.saturating_add(LATE)).contains(&change.at);
+        let may_matter = |change: &&Change| change.at <= began.saturating_add(LATE);
         let situation = Situation {
             targets: ill().map(|symptom| Target::new(symptom.node.clone(), symptom.signal.clone())).collect(),
             began,

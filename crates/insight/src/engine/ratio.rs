@@ -113,6 +113,13 @@ impl Ratio {
         Reading { surprise: if most.is_some() { self.surprise } else { 0.0 }, ratio: most.unwrap_or(short), usual: self.usual }
     }
 
+    /// What was bad is over, and says nothing about what comes.
+    pub fn put_behind(&mut self) {
+        for window in &mut self.windows {
+            window.cells = Default::default();
+        }
+    }
+
     /// The ratio of the shortest window that would hold enough bad requests if `alarmed` of them still were; `None`: none would.
     pub fn since(&self, alarmed: f64) -> Option<f64> {
         let long_enough = |sum: &Count| sum.all * alarmed >= EXPECTED;

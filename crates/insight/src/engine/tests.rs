@@ -177,3 +177,17 @@ fn a_quiet_service_that_fails_at_once_is_noticed() {
     let [(at, _)] = opened(&events)[..] else { panic!("{events:#?}") };
     assert!((100..106).contains(&at), "{at}");
 }
+
+#[test]
+fn what_is_over_does_not_come_back_by_itself() {
+    let mut engine = Engine::default();
+    let events = run(&mut engine, 0..400, &|second| {
+        let requests = 2 + second % 2;
+        let ill = Answers { requests, failures: if (100..140).contains(&second) { requests } else { 0 }, ..WELL };
+        shop(Answers { requests, ..WELL }, Answers { requests, ..WELL }, ill)
+    });
+    let [(over, whole)] = closed(&events)[..] else { panic!("{events:#?}") };
+    assert!((155..165).contains(&over), "{over}");
+    assert_eq!(whole.timeline.iter().filter(|entry| matches!(entry.what, Happening::Symptom { .. })).count(), 1, "{whole:#?}");
+    assert_eq!(opened(&events).len(), 1);
+}

@@ -157,9 +157,9 @@ impl Watch {
 
     fn ratio(&mut self, at: Second, signal: Signal, reading: Reading, settings: &Settings, shown: &dyn Fn(Reading) -> Option<(f64, f64)>) {
         let counts = match signal {
-            Signal::ErrorRatio => &self.errors,
-            Signal::LatencyP50 => &self.slow,
-            _ => &self.stuck,
+            Signal::ErrorRatio => &mut self.errors,
+            Signal::LatencyP50 => &mut self.slow,
+            _ => &mut self.stuck,
         };
         let known = self.alarms.get(&signal).map(|alarm| alarm.share);
         let share = known.unwrap_or(reading.ratio);
@@ -171,6 +171,9 @@ impl Watch {
         let surprising = reading.surprise >= settings.surprise;
         let (baseline, now) = shown(reading).unwrap_or_default();
         if over {
+            if known.is_some() {
+                counts.put_behind();
+            }
             self.alarms.remove(&signal);
         } else if surprising || known.is_some() {
             self.raise(at, signal, surprising, &reading, baseline, now);
