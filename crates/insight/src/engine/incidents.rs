@@ -267,7 +267,9 @@ fn relieve(incident: &mut Incident, at: Second, raised: &[Raised<'_>]) -> bool {
 impl Incident {
     fn enter(&mut self, at: Second, what: Happening) {
         if self.timeline.len() < MOST_LINES {
-            self.timeline.push(Entry { at, what });
+            // What was changed before it was noticed is told late, and belongs before it.
+            let place = self.timeline.partition_point(|entry| entry.at <= at);
+            self.timeline.insert(place, Entry { at, what });
         }
     }
 }
