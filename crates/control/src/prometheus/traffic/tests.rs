@@ -41,7 +41,11 @@ fn passed(good: u64, bad: u64) -> Signals {
 
 /// What each second adds, until `seconds`; the store has sealed them.
 fn filled(seconds: Second, entries: impl Fn(Second) -> Vec<(Arc<Edge>, Signals)>) -> Traffic {
-    let store = Store::in_memory(Limits::default());
+    filled_within(Limits::default(), seconds, entries)
+}
+
+fn filled_within(limits: Limits, seconds: Second, entries: impl Fn(Second) -> Vec<(Arc<Edge>, Signals)>) -> Traffic {
+    let store = Store::in_memory(limits);
     for n in 0..seconds {
         let batch = Batch { proxy: "shop/web".into(), epoch: 1, sequence: n + 1, second: START + n, entries: entries(n), lost: 0, last: false };
         store.add(batch, START + n + 1);
@@ -133,6 +137,20 @@ fn series_begin_at_zero_and_end() {
         sets.iter().any(|set| set.value(NAME) == "istio_tcp_sent_bytes_total") && sets.iter().any(|set| set.value(NAME) == "istio_requests_total")
     );
     assert!(traffic.families().iter().flat_map(|family| family.series).all(|name| !name.is_empty()));
+}
+
+#[test]
+fn what_is_known_too_coarsely_for_a_range_is_left_out_and_not_all_the_rest_with_it() {
+    let steady = |_| vec![(edge("web", Reporter::Source, Protocol::Http), passed(10, 0))];
+    let traffic = filled_within(Limits { memory: 60_000, ..Limits::default() }, 30_000, steady);
+    let times = Times { start: START as i64 * 1000, end: (START + 29_900) as i64 * 1000, step: 60_000 };
+    let given_up = AtomicBool::new(false);
+    let query = read("sum(rate(istio_requests_total[1m]))").unwrap();
+    let Answer::Matrix(series) = range(&query, times, &traffic, Budget::new(MOST_SAMPLES, &given_up)).unwrap() else { panic!() };
+    let [one] = &series[..] else { panic!("{} series", series.len()) };
+    let newest = one.samples.last().unwrap();
+    assert!((newest.value - 10.0).abs() < 0.5, "{newest:?}");
+    assert!(one.samples.len() < 490, "what is only known by the hour has no rate over a minute");
 }
 
 #[test]
