@@ -15,8 +15,8 @@ pub use promises::Promise;
 pub use settings::Settings;
 
 use crate::change::Change;
-use crate::incident::{Event, Incident};
-use crate::locate::{self, Ranking, Situation, Target};
+use crate::incident::{Event, Incident, Verdict};
+use crate::locate::{self, Limits, Ranking, Situation, Target};
 use crate::objective::Standing;
 use crate::tick::{Node, Tick};
 use incidents::{Incidents, Raised, Surroundings};
@@ -29,6 +29,9 @@ use watch::{Passed, Watch};
 /// Changes that are remembered, and for how long.
 const MOST_CHANGES: usize = 1000;
 const CHANGES_FOR: Second = 3600;
+/// What is asked of evidence where it is proven that somebody is hurt, and the usual look found nothing: one deviation is enough, and such causes are told
+/// with the confidence that they have.
+const PROVEN: Limits = Limits { target: 1.0, cause: 1.0, share: 0.2, causes: 3 };
 /// Clocks differ, and what began is seen a little late or early: a change so many seconds after it may still be before it.
 const LATE: Second = 3;
 /// Services that are watched; when there are more, those of which nothing was heard for longest go.
@@ -182,7 +185,12 @@ impl Surroundings for Around<'_> {
             pressures: Vec::new(),
             changes: self.changes.iter().filter(may_matter).cloned().collect(),
         };
-        locate::locate(&situation)
+        let ranking = locate::locate(&situation);
+        match ranking.verdict {
+            // That somebody is hurt is proven already, be it by a tail that no mean shows: then less is asked of causes.
+            Verdict::NoCause => locate::locate_with(&situation, &PROVEN),
+            _ => ranking,
+        }
     }
 
     fn hurt(&self, node: &Node) -> u64 {
