@@ -37,15 +37,15 @@ impl Feed {
             self.served.clear();
         }
         edges.clone().for_each(|(edge, signals)| self.learn(edge, signals));
-        // Of what found no room, and of what was for no service, nobody can be told.
-        let named = |edge: &Edge| !edge.is_other() && edge.service.host != UNKNOWN;
+        // Of what found no room, nobody can be told.
+        let named = |edge: &Edge| !edge.is_other() && (edge.service.host != UNKNOWN || edge.destination.workload != UNKNOWN);
         let flows = edges.filter(|(edge, _)| named(edge)).map(|(edge, signals)| self.flow(edge, signals)).collect();
         Tick { at, span: span.max(1), incomplete, flows, pressures: Vec::new() }
     }
 
     fn learn(&mut self, edge: &Edge, signals: &Signals) {
         let party = &edge.destination;
-        if party.workload == UNKNOWN || edge.is_other() {
+        if party.workload == UNKNOWN || edge.service.host == UNKNOWN || edge.is_other() {
             return;
         }
         let served = self.served.entry((party.namespace.clone(), party.workload.clone())).or_default();
@@ -63,7 +63,8 @@ impl Feed {
         let carried = || signals.outcomes.iter().any(|(outcome, _)| outcome.reason.is_none() && outcome.status > 0);
         Flow {
             source: self.party(&edge.source),
-            destination: service(&edge.service),
+            // A connection that is refused at the door was for whoever is behind it.
+            destination: if edge.service.host == UNKNOWN { self.party(&edge.destination) } else { service(&edge.service) },
             part,
             external: edge.destination.workload == UNKNOWN && carried(),
             protocol: edge.protocol,
@@ -116,6 +117,21 @@ mod tests {
         let tick = Feed::default().tick(100, 1, false, edges.iter().map(|(edge, signals)| (edge, signals)));
         let ends: Vec<_> = tick.flows.iter().map(|flow| (flow.source.id(), flow.destination.id(), flow.external)).collect();
         assert_eq!(ends, [("outside", "default/www", false), ("default/www", "default/cart", false)]);
+    }
+
+    #[test]
+    fn who_is_refused_at_the_door_came_for_whoever_is_behind_it() {
+        let mut well = Signals { requests: 5, ..Signals::default() };
+        well.outcomes.count(200, None, None, 5);
+        let mut refused = Signals::default();
+        refused.outcomes.count(0, None, Some("mutual_tls_required"), 3);
+        let web = party("web-7d", "frontend");
+        let door = edge(Party::nobody(), UNKNOWN, web.clone());
+        let unknown = ServiceName { host: UNKNOWN.to_owned(), namespace: UNKNOWN.to_owned(), name: UNKNOWN.to_owned() };
+        let door = Arc::new(Edge { service: Arc::new(unknown), ..(*door).clone() });
+        let edges = [(edge(Party::nobody(), "www", web), well), (door, refused)];
+        let tick = Feed::default().tick(100, 1, false, edges.iter().map(|(edge, signals)| (edge, signals)));
+        assert!(tick.flows.iter().all(|flow| flow.destination.id() == "default/www"), "{:?}", tick.flows);
     }
 
     #[test]
