@@ -14,7 +14,7 @@ use taut_control::signal_routes;
 use taut_control::signals::{Filter, Reports};
 use taut_insight::engine::Settings;
 use taut_model::signal::{Reporter, Second};
-use taut_model::tree;
+use taut_model::tree::{self, Content};
 
 const EXAMPLES: &str = "Examples:
   taut replay incident.parquet                                      span, totals, gaps, changes of configuration
@@ -91,13 +91,31 @@ fn insight(path: &Path, recording: &Recording, arguments: &Arguments) -> Outcome
 
 fn settings(file: &Path) -> Outcome<Settings> {
     let text = std::fs::read_to_string(file).map_err(|error| Failure::cannot(format!("{} cannot be read: {error}", file.display())))?;
-    let documents = tree::documents(&text, &file.display().to_string());
+    read_settings(&text, &file.display().to_string()).map_err(Failure::cannot)
+}
+
+/// Mistakes are told with file, line and column.
+fn read_settings(text: &str, file: &str) -> Result<Settings, String> {
+    let documents = tree::documents(text, file);
     let problems: Vec<String> = documents.iter().flat_map(|document| &document.problems).map(ToString::to_string).collect();
     if !problems.is_empty() {
-        return Err(Failure::cannot(problems.join("\n")));
+        return Err(problems.join("\n"));
     }
-    let value = documents.iter().find_map(|document| document.root.as_ref()).map_or_else(|| json!({}), |root| root.value());
-    serde_json::from_value(value).map_err(|error| Failure::cannot(format!("{}: {error}", file.display())))
+    let Some(root) = documents.iter().find_map(|document| document.root.as_ref()) else { return Ok(Settings::default()) };
+    let Content::Map(entries) = &root.content else { return Err(format!("{}: settings are fields and values", root.place.location(file))) };
+    let at = |entry: &tree::Entry, why: &dyn std::fmt::Display| format!("{}: {}: {why}", entry.key_place.location(file), entry.key);
+    for entry in entries {
+        // Every field has a default, so each can be read alone.
+        let alone = json!({ entry.key.as_str(): entry.value.value() });
+        serde_json::from_value::<Settings>(alone).map_err(|error| at(entry, &error))?;
+    }
+    let settings: Settings = serde_json::from_value(root.value()).map_err(|error| format!("{file}: {error}"))?;
+    match settings.nonsense() {
+        None => Ok(settings),
+        Some((name, why)) => {
+            Err(entries.iter().find(|entry| entry.key == name).map_or_else(|| format!("{file}: {name} {why}"), |entry| at(entry, &why)))
+        }
+    }
 }
 
 fn failure(path: &Path, error: &taut_control::recording::Unreadable) -> Failure {
@@ -222,4 +240,27 @@ fn filter(which: &Which) -> Result<Filter, String> {
         other => return Err(format!("--reporter is {other:?}; expected source, destination, both, or once")),
     };
     Ok(Filter { namespace: which.namespace.clone(), service: which.service.clone(), workload: which.workload.clone(), reports })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_and_mistakes_have_a_place() {
+        assert_eq!(read_settings("", "s.yaml"), Ok(Settings::default()));
+        assert_eq!(read_settings("slow: 0.5\nquietSeconds: 3\n", "s.yaml"), Ok(Settings { slow: 0.5, quiet_seconds: 3, ..Settings::default() }));
+        for (text, place) in [
+            ("slow: 0.5\nsupprise: 3", "s.yaml:2:1: supprise: "),
+            ("surprise: lots", "s.yaml:1:1: surprise: "),
+            ("errors: 0.1\nslow: -3", "s.yaml:2:1: slow: must be a share"),
+            ("surprise: 0", "s.yaml:1:1: surprise: must be above 0"),
+            ("patienceSeconds: 18446744073709551615", "s.yaml:1:1: patienceSeconds: "),
+            ("- 1", "s.yaml:1:1: settings are fields"),
+            ("surprise: .nan", "s.yaml:1:11: "),
+        ] {
+            let said = read_settings(text, "s.yaml").unwrap_err();
+            assert!(said.starts_with(place), "{text}: {said}");
+        }
+    }
 }

@@ -1,14 +1,14 @@
 //! Incidents as resources: `kubectl get incidents` shows what the engine has found, across restarts.
 
 use super::Shown;
+use crate::signal_routes::text;
 use crate::store::{Store, StoreError, Write};
+use crate::translate::SUBJECT;
 use crate::world::World;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use taut_insight::incident::{Incident, Place};
 use taut_model::kinds::{self, Kind};
 use taut_model::object::Object;
-use taut_model::signal::Second;
 
 const MANAGER: &str = "tautline.dev";
 /// Incidents that are kept; the oldest closed ones go first.
@@ -29,7 +29,7 @@ pub fn write(store: &Store, world: &World, shown: &Shown) -> Result<(), StoreErr
     if store.get(kind, &namespace, &name).is_none() {
         let value = json!({
             "apiVersion": kind.api_version(), "kind": kind.kind,
-            "metadata": {"name": name, "namespace": namespace, "labels": {"tautline.dev/subject": shown.incident.subject.name()}},
+            "metadata": {"name": name, "namespace": namespace, "labels": {SUBJECT: shown.incident.subject.name()}},
         });
         store.create(Object { kind, namespace: namespace.clone(), name: name.clone(), value, places: None }, &says)?;
     }
@@ -81,7 +81,7 @@ fn status(shown: &Shown) -> Value {
     json!({
         "state": if incident.closed.is_some() { "Closed" } else { "Open" },
         "subject": incident.subject.id(), "verdict": incident.verdict, "hurt": incident.hurt,
-        "opened": time(incident.opened), "began": time(incident.began), "closed": incident.closed.map(time),
+        "opened": text(incident.opened), "began": text(incident.began), "closed": incident.closed.map(text),
         "cause": first.map(|cause| format!("{} {}", where_is(&cause.place), word(&cause.kind))),
         "confidence": first.map(|cause| format!("{:.0}%", cause.confidence * 100.0)),
         "title": shown.story.title, "summary": shown.story.summary,
@@ -102,10 +102,6 @@ pub fn where_is(place: &Place) -> String {
 /// The word that JSON has for it.
 pub fn word(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-fn time(second: Second) -> String {
-    i64::try_from(second).ok().and_then(|second| Timestamp::from_second(second).ok()).map_or_else(String::new, |at| at.to_string())
 }
 
 fn says(world: &World) -> Write {

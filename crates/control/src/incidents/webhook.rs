@@ -4,13 +4,12 @@
 use super::object::where_is;
 use super::{Shown, word};
 use crate::outside::Outside;
+use crate::signal_routes::text;
 use crate::world::World;
 use http::{Request, header};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
 use taut_insight::incident::Incident;
-use taut_model::signal::Second;
 use tokio::sync::mpsc;
 
 /// Messages that wait; when it is full the oldest matter least, and new ones are left out.
@@ -58,15 +57,11 @@ pub fn message(shown: &Shown) -> Value {
     let cause = causes.first().map_or_else(String::new, |cause| format!("{} {}", where_is(&cause.place), word(&cause.kind)));
     let annotations = json!({"summary": shown.story.title, "description": shown.story.summary, "cause": cause});
     let alert = json!({
-        "status": status, "labels": labels, "annotations": annotations, "startsAt": time(*opened),
-        "endsAt": closed.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), time), "generatorURL": "", "fingerprint": id,
+        "status": status, "labels": labels, "annotations": annotations, "startsAt": text(*opened),
+        "endsAt": closed.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), text), "generatorURL": "", "fingerprint": id,
     });
     json!({
         "version": "4", "groupKey": format!("{{}}:{{incident=\"{id}\"}}"), "truncatedAlerts": 0, "status": status, "receiver": "tautline",
         "groupLabels": {"incident": id}, "commonLabels": labels, "commonAnnotations": annotations, "externalURL": "", "alerts": [alert],
     })
-}
-
-fn time(second: Second) -> String {
-    i64::try_from(second).ok().and_then(|second| Timestamp::from_second(second).ok()).map_or_else(String::new, |at| at.to_string())
 }

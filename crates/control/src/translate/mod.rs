@@ -29,7 +29,7 @@ pub(crate) use bundle::{authorities, published};
 pub(crate) use reader::{code, problem};
 pub use refer::references;
 pub use stand_in::{STANDS_IN, stand_in};
-pub use tautline::Promised;
+pub use tautline::{Promised, SUBJECT};
 pub use translation::{Fetched, Settings, Translation, key};
 pub(crate) use values::{duration, key_set, nearest};
 
@@ -64,10 +64,11 @@ pub fn translate(objects: &[Arc<Object>], settings: &Settings) -> Translation {
 /// What is wrong with one object by itself, for admission: unsupported fields and values. References are not looked at.
 pub fn admit(object: &Object) -> Vec<Problem> {
     let mut reader = Reader::new(object);
-    if object.kind.kind == "Incident" {
-        reader.invalid("kind", "incidents are written by the mesh itself; say what is to open one in a ServiceLevelObjective");
+    match object.kind.kind {
+        // Nobody but the mesh, which does not come this way.
+        "Incident" => tautline::not_for_users(&mut reader),
+        _ => drop(meaning(&mut reader, &Settings::default())),
     }
-    meaning(&mut reader, &Settings::default());
     reader.finish()
 }
 
@@ -99,6 +100,7 @@ fn meaning(reader: &mut Reader<'_>, settings: &Settings) -> Meaning {
         ("tautline.dev", "RateLimit") => tautline::rate_limit(reader),
         ("tautline.dev", "HealthCheck") => tautline::health_check(reader),
         ("tautline.dev", "ServiceLevelObjective") => tautline::service_level_objective(reader),
+        ("tautline.dev", "Incident") => tautline::incident(reader),
         ("tautline.dev", "MeshSettings") => settings::mesh_settings(reader, settings),
         ("telemetry.istio.io", "Telemetry") => telemetry::telemetry(reader),
         ("security.istio.io" | "telemetry.istio.io" | "networking.istio.io" | "gateway.networking.k8s.io" | "extensions.istio.io", _) => {

@@ -23,6 +23,22 @@ pub struct Settings {
     pub patience_seconds: Second,
 }
 
+impl Settings {
+    /// What cannot be meant, by its name as it is written.
+    pub fn nonsense(&self) -> Option<(&'static str, &'static str)> {
+        const SHARE: &str = "must be a share above 0 and at most 1";
+        let shares = [("errors", self.errors), ("slow", self.slow), ("stuck", self.stuck)];
+        let share = shares.into_iter().find(|(_, share)| !(*share > 0.0 && *share <= 1.0)).map(|(name, _)| (name, SHARE));
+        let surprise = (!(self.surprise > 0.0 && self.surprise <= 300.0)).then_some(("surprise", "must be above 0 and at most 300"));
+        let times = [("quietSeconds", self.quiet_seconds), ("relapseSeconds", self.relapse_seconds), ("patienceSeconds", self.patience_seconds)];
+        let time = times.into_iter().find(|(_, seconds)| *seconds > LONGEST).map(|(name, _)| (name, "must be at most 31536000, a year"));
+        surprise.or(share).or(time)
+    }
+}
+
+/// A year.
+const LONGEST: Second = 31_536_000;
+
 impl Default for Settings {
     fn default() -> Self {
         Self { surprise: 8.0, errors: 0.02, slow: 0.3, stuck: 0.02, quiet_seconds: 15, relapse_seconds: 120, patience_seconds: 6 * 3600 }

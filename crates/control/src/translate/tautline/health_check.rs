@@ -1,6 +1,6 @@
 //! HealthCheck -> what is added to the destinations of the Services that it names.
 
-use super::api;
+use super::{api, services};
 use crate::translate::meaning::Meaning;
 use crate::translate::reader::Reader;
 use std::time::Duration;
@@ -29,21 +29,12 @@ pub fn health_check(reader: &mut Reader<'_>) -> Meaning {
         healthy_after: threshold(reader, "spec.healthyThreshold", spec.healthy_threshold, HEALTHY_AFTER),
         probe: probe(reader, spec.http, spec.grpc, spec.tcp),
     };
-    if spec.target_refs.is_empty() {
-        reader.invalid("spec.targetRefs", "names no Service");
-    }
-    let mut additions = Vec::new();
-    for (index, target) in spec.target_refs.into_iter().enumerate() {
-        let at = format!("spec.targetRefs[{index}]");
-        let is_service = matches!(target.group.as_deref(), None | Some("" | "core")) && matches!(target.kind.as_deref(), None | Some("Service"));
-        if !is_service {
-            reader.unsupported_value(&at, "a target that is not a Service", "use kind Service");
-        } else if target.name.is_empty() {
-            reader.invalid(&format!("{at}.name"), "is missing");
-        }
+    let namespace = reader.namespace().to_owned();
+    let addition = |service: String| {
         let policy = TrafficPolicy { health_check: Some(check.clone()), ..TrafficPolicy::default() };
-        additions.push(Destination::addition(reader.origin(""), service_host(&target.name, reader.namespace()), policy));
-    }
+        Destination::addition(check.origin.clone(), service_host(&service, &namespace), policy)
+    };
+    let additions = services(reader, spec.target_refs).into_iter().map(addition).collect();
     Meaning::Additions(additions)
 }
 

@@ -1,6 +1,6 @@
 //! ServiceLevelObjective -> what is promised of the Services that it names. Proxies hear nothing of it.
 
-use super::api;
+use super::{api, services};
 use crate::translate::meaning::Meaning;
 use crate::translate::reader::Reader;
 use std::time::Duration;
@@ -34,23 +34,12 @@ pub fn service_level_objective(reader: &mut Reader<'_>) -> Meaning {
     if !(DAY..=WINDOW).contains(&window) {
         reader.invalid("spec.window", "must be between 1d and 30d");
     }
-    if spec.target_refs.is_empty() {
-        reader.invalid("spec.targetRefs", "names no Service");
-    }
-    for (index, target) in spec.target_refs.iter().enumerate() {
-        let at = format!("spec.targetRefs[{index}]");
-        let is_service = matches!(target.group.as_deref(), None | Some("" | "core")) && matches!(target.kind.as_deref(), None | Some("Service"));
-        if !is_service {
-            reader.unsupported_value(&at, "a target that is not a Service", "use kind Service");
-        } else if target.name.is_empty() {
-            reader.invalid(&format!("{at}.name"), "is missing");
-        }
-    }
+    let services = services(reader, spec.target_refs);
     let object = reader.object();
     Meaning::Promised(Promised {
         namespace: object.namespace.clone(),
         name: object.name.clone(),
-        services: spec.target_refs.into_iter().map(|target| target.name).collect(),
+        services,
         target: target / 100.0,
         threshold,
         window,

@@ -226,3 +226,17 @@ fn localities_come_from_entries_labels_slices_and_nodes() {
     assert_eq!(["said", "labelled", "istio", "nothing"].map(locality), ["us/x/1", "eu/a", "eu/b/2", ""]);
     assert_eq!(["reviews-1~0", "reviews-1~1"].map(locality), ["eu/a", "/b"]);
 }
+
+#[test]
+fn objectives_are_checked_and_incidents_are_the_meshs_own() {
+    let wrong =
+        |spec: serde_json::Value| admit(&named("ServiceLevelObjective", "o", spec)).into_iter().map(|problem| problem.path).collect::<Vec<_>>();
+    let service = json!([{"name": "reviews"}]);
+    assert_eq!(wrong(json!({"targetRefs": service, "target": 99.9, "window": "7d"})), Vec::<String>::new());
+    assert_eq!(wrong(json!({"targetRefs": [], "target": 100.0, "window": "90d"})), ["spec.target", "spec.window", "spec.targetRefs"]);
+    assert_eq!(wrong(json!({"targetRefs": service, "target": 99, "latency": {"threshold": "0s"}})), ["spec.latency.threshold"]);
+    let incident = named("Incident", "i", json!({}));
+    assert_eq!(admit(&incident)[0].path, "kind");
+    let labelled = with(incident.clone(), "labels", json!({"tautline.dev/subject": "cart"}));
+    assert_eq!(admit(&labelled)[0].path, "kind", "a label lets nobody write one");
+}
