@@ -38,6 +38,15 @@ impl World {
         Self { network, start: tokio::time::Instant::now(), wall, seed, draws: Arc::default() }
     }
 
+    /// Does what may take a while, or waits for a disk, beside the threads that answer. An error when it panicked.
+    /// A simulation does it at once: it must not have threads of its own timing.
+    pub async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, tokio::task::JoinError> {
+        match self.wall {
+            WallClock::Os => tokio::task::spawn_blocking(work).await,
+            WallClock::From(_) => Ok(work()),
+        }
+    }
+
     /// Monotonic, since this world began.
     pub fn now(&self) -> Duration {
         self.start.elapsed()

@@ -140,12 +140,7 @@ impl Incidents {
     }
 
     async fn advance(&self, mut watcher: Watcher, latest: Second) -> (Watcher, Vec<Event>) {
-        if !self.signals.is_on_disk() {
-            let events = watcher.advance(latest);
-            return (watcher, events);
-        }
-        // A disk may take its time, and a large mesh its milliseconds.
-        let advanced = tokio::task::spawn_blocking(move || {
+        let advanced = self.world.aside(move || {
             let events = watcher.advance(latest);
             (watcher, events)
         });

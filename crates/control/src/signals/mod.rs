@@ -229,11 +229,6 @@ impl Store {
         }
     }
 
-    /// Whether anything is kept in files.
-    pub fn is_on_disk(&self) -> bool {
-        self.shared.on_disk
-    }
-
     /// Tells the newest sealed second whenever seconds are sealed.
     pub fn sealed(&self) -> watch::Receiver<Second> {
         self.shared.sealed.subscribe()
@@ -391,11 +386,7 @@ pub async fn keep(store: Store, world: World) {
     loop {
         let wall_ms = world.wall().as_millisecond().unsigned_abs();
         let (due, now) = (store.clone(), wall_ms / 1000);
-        match store.shared.on_disk {
-            // A disk may take its time.
-            true => drop(tokio::task::spawn_blocking(move || due.tick(now)).await),
-            false => due.tick(now),
-        }
+        drop(world.aside(move || due.tick(now)).await);
         let wall_ms = world.wall().as_millisecond().unsigned_abs();
         tokio::time::sleep(Duration::from_millis(1000 - wall_ms % 1000)).await;
     }
