@@ -29,7 +29,7 @@ pub fn replay(recording: &Recording, settings: Settings, progress: &mut dyn FnMu
     recording.each_row(&(0..Second::MAX), progress, |Row { start, span, edge, signals }| {
         if start != bucket.0 && !bucket.2.is_empty() {
             let (start, span, edges) = std::mem::take(&mut bucket);
-            take(course.bucket(start, span, is_incomplete(start, span), &edges));
+            take(course.bucket(start, span, is_incomplete(start, span), edges));
         }
         (bucket.0, bucket.1) = (start, span);
         bucket.2.push((edge, signals));
@@ -37,7 +37,7 @@ pub fn replay(recording: &Recording, settings: Settings, progress: &mut dyn FnMu
     })?;
     let (start, span, edges) = bucket;
     if !edges.is_empty() {
-        take(course.bucket(start, span, is_incomplete(start, span), &edges));
+        take(course.bucket(start, span, is_incomplete(start, span), edges));
     }
     take(course.quiet_to(about.window.end));
     let mut found: Vec<Incident> = incidents.into_values().collect();

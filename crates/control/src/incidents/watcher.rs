@@ -66,7 +66,7 @@ impl Watcher {
         let Ok(()) = self.signals.each_bucket::<Infallible>(first..latest + 1, &Filter::everything(), |bucket| {
             let end = bucket.start + bucket.span;
             let incomplete = gaps.iter().any(|gap| gap.from < end && gap.to > bucket.start);
-            events.extend(course.bucket(bucket.start, bucket.span, incomplete, &bucket.edges));
+            events.extend(course.bucket(bucket.start, bucket.span, incomplete, bucket.edges));
             Ok(())
         });
         events.extend(course.quiet_to(latest + 1));

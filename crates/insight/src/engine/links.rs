@@ -2,7 +2,9 @@
 
 use crate::locate::{Seen, Span, Spread};
 use crate::tick::{Flow, Node, Part};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::hash_map::{DefaultHasher, Entry};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 use taut_model::signal::{Reporter, Second, UNKNOWN};
 
 /// Seconds of a cell, and cells that are kept: what is older is what was before.
@@ -19,7 +21,7 @@ const FORGET: Second = 24 * 3600;
 /// Requests that were answered, after which a caller is one that is expected.
 const KNOWN: f64 = 20.0;
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Key {
     source: Node,
     destination: Node,
@@ -43,24 +45,24 @@ struct Link {
     learnt_to: Second,
 }
 
+/// Only looked up in, or put in order when it is walked: what is told does not depend on its order.
+type Places<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+
 /// Those that are well, and how they call each other.
 #[derive(Clone, Debug, Default)]
 pub struct Links {
-    links: BTreeMap<Key, Link>,
-    /// With the requests that were answered.
-    callees: BTreeMap<Node, BTreeMap<Node, f64>>,
+    links: Places<Key, Link>,
+    /// Requests that were answered, by who asked whom.
+    answered: Places<(Node, Node), f64>,
+    callees: BTreeMap<Node, BTreeSet<Node>>,
     callers: BTreeMap<Node, BTreeSet<Node>>,
 }
 
 impl Links {
-    /// Whether these two have spoken often enough that one who is refused is missed.
-    pub fn is_known(&self, flow: &Flow) -> bool {
-        self.callees.get(&flow.source).and_then(|callees| callees.get(&flow.destination)).is_some_and(|answered| *answered >= KNOWN)
-    }
-
-    pub fn observe(&mut self, at: Second, span: Second, flow: &Flow) {
+    /// Takes what passed, and says whether these two have spoken often enough before that one who is refused is missed.
+    pub fn observe(&mut self, at: Second, span: Second, flow: &Flow) -> bool {
         let passed = Span::of(&flow.signals, 0.0);
-        self.join(flow, passed.requests - passed.failures.iter().map(|(_, times)| times).sum::<f64>());
+        let known = self.join(flow, passed.requests - passed.failures.iter().map(|(_, times)| times).sum::<f64>());
         let part = Some(flow.part.clone()).filter(|part| &*part.workload != UNKNOWN);
         let key = Key { source: flow.source.clone(), destination: flow.destination.clone(), part, reporter: flow.reporter };
         let link = self.links.entry(key).or_default();
@@ -74,15 +76,21 @@ impl Links {
             _ => link.recent.push_back((cell, passed)),
         }
         link.last = at;
+        known
     }
 
-    fn join(&mut self, flow: &Flow, answered: f64) {
-        let callees = self.callees.entry(flow.source.clone()).or_default();
-        match callees.get_mut(&flow.destination) {
-            Some(known) => *known += answered.max(0.0),
-            None => {
-                callees.insert(flow.destination.clone(), answered.max(0.0));
+    fn join(&mut self, flow: &Flow, answered: f64) -> bool {
+        match self.answered.entry((flow.source.clone(), flow.destination.clone())) {
+            Entry::Occupied(mut known) => {
+                let before = *known.get();
+                *known.get_mut() += answered.max(0.0);
+                before >= KNOWN
+            }
+            Entry::Vacant(new) => {
+                new.insert(answered.max(0.0));
+                self.callees.entry(flow.source.clone()).or_default().insert(flow.destination.clone());
                 self.callers.entry(flow.destination.clone()).or_default().insert(flow.source.clone());
+                false
             }
         }
     }
@@ -111,8 +119,9 @@ impl Links {
             self.links.retain(|_, link| link.heard > bound);
         }
         let kept: BTreeSet<(&Node, &Node)> = self.links.keys().map(|key| (&key.source, &key.destination)).collect();
+        self.answered.retain(|(source, destination), _| kept.contains(&(source, destination)));
         self.callees.retain(|source, callees| {
-            callees.retain(|destination, _| kept.contains(&(source, destination)));
+            callees.retain(|destination| kept.contains(&(source, destination)));
             !callees.is_empty()
         });
         self.callers.retain(|destination, callers| {
@@ -124,16 +133,16 @@ impl Links {
     /// Services around `nodes`: what they call, over any number of hops, and who calls any of these.
     pub fn seen(&self, nodes: &[Node], began: Second, at: Second) -> Vec<Seen> {
         let from = began.saturating_sub(LEAD).max(at.saturating_sub(CELL * CELLS as Second)) / CELL * CELL;
-        let near: BTreeSet<Node> =
-            nodes.iter().flat_map(|node| reach(node, |node| self.callees.get(node).into_iter().flat_map(BTreeMap::keys))).collect();
+        let near: BTreeSet<Node> = nodes.iter().flat_map(|node| reach(node, |node| self.callees.get(node).into_iter().flatten())).collect();
         let near: BTreeSet<&Node> = near.iter().chain(near.iter().flat_map(|node| self.callers.get(node)).flatten()).collect();
-        let wanted = self.links.iter().filter(|(key, _)| near.contains(&key.destination));
-        wanted.map(|(key, link)| link.seen(key, from, at)).collect()
+        let mut wanted: Vec<(&Key, &Link)> = self.links.iter().filter(|(key, _)| near.contains(&key.destination)).collect();
+        wanted.sort_by_key(|(key, _)| *key);
+        wanted.into_iter().map(|(key, link)| link.seen(key, from, at)).collect()
     }
 
     /// A service, all that it calls, and all that call it, over any number of hops. Users are no relation.
     pub fn relatives(&self, node: &Node) -> BTreeSet<Node> {
-        let mut all = reach(node, |node| self.callees.get(node).into_iter().flat_map(BTreeMap::keys));
+        let mut all = reach(node, |node| self.callees.get(node).into_iter().flatten());
         all.extend(reach(node, |node| self.callers.get(node).into_iter().flatten()));
         all.remove(&Node::outside());
         all
