@@ -34,7 +34,7 @@ struct Served {
 #[derive(Clone, Debug)]
 struct Known {
     /// Kept, so that its address stays its own.
-    edge: Arc<Edge>,
+    _edge: Arc<Edge>,
     /// Where its destination's workload is among those that served; `None`: nobody served, or it is not known what.
     served: Option<usize>,
     part: Part,
@@ -73,7 +73,7 @@ impl Feed {
         });
         let part = Part { workload: party.workload.as_str().into(), version: party.version.as_str().into() };
         let (source, destination) = self.ends(edge);
-        self.known.push(Known { edge: edge.clone(), served, part, source, destination, turn: self.turn });
+        self.known.push(Known { _edge: edge.clone(), served, part, source, destination, turn: self.turn });
         self.edges.insert(address, self.known.len() - 1);
         self.known.len() - 1
     }
