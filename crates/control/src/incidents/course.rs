@@ -3,7 +3,7 @@
 
 use super::Carried;
 use super::loads::Loads;
-use taut_insight::change::Change;
+use taut_insight::change::{Change, What};
 use taut_insight::engine::{Engine, Settings};
 use taut_insight::feed::Feed;
 use taut_insight::incident::Event;
@@ -50,7 +50,8 @@ impl Course {
 
     pub fn announce(&mut self, changes: impl IntoIterator<Item = Change>) {
         self.coming.extend(changes);
-        self.coming.sort_by_key(|change| change.at);
+        // Of one second in an order that does not depend on who told first.
+        self.coming.sort_by_key(|change| (change.at, !matches!(change.what, What::Configuration { .. })));
     }
 
     /// What edges carried in a bucket. Those of one bucket come together.

@@ -2,6 +2,7 @@
 
 mod changes;
 mod course;
+mod endpoints;
 mod loads;
 mod object;
 mod objectives;

@@ -17,6 +17,7 @@ pub fn replay(recording: &Recording, settings: Settings, progress: &mut dyn FnMu
     let about = recording.about();
     let mut course = Course::new(settings);
     course.announce(about.changes.iter().filter_map(change));
+    course.announce(about.endpoints.iter().cloned());
     let mut incidents: BTreeMap<String, Incident> = BTreeMap::new();
     let mut take = |events: Vec<Event>| {
         for event in events {

@@ -2,6 +2,7 @@
 
 use super::changes::change;
 use super::course::Course;
+use super::endpoints::Endpoints;
 use super::loads::Loads;
 use super::objectives::{promises, tell_past};
 use crate::changes::told;
@@ -28,6 +29,7 @@ pub struct Watcher {
     store: Store,
     published: watch::Receiver<Arc<Published>>,
     course: Course,
+    endpoints: Endpoints,
     /// Up to which generation of the configuration, and version of the store, is known.
     generation: u64,
     version: u64,
@@ -35,7 +37,7 @@ pub struct Watcher {
 
 impl Watcher {
     pub fn new(signals: signals::Store, store: Store, published: watch::Receiver<Arc<Published>>, settings: Settings) -> Self {
-        Self { signals, store, published, course: Course::new(settings), generation: 0, version: 0 }
+        Self { signals, store, published, course: Course::new(settings), endpoints: Endpoints::default(), generation: 0, version: 0 }
     }
 
     pub fn engine(&self) -> &Engine {
@@ -59,6 +61,7 @@ impl Watcher {
             self.course.loads_mut().learn_past(&self.signals, first);
         }
         self.learn_of_changes();
+        self.learn_of_endpoints(latest);
         self.learn_of_promises(first);
         let gaps = self.signals.gaps(first..latest + 1);
         let mut events = Vec::new();
@@ -80,6 +83,14 @@ impl Watcher {
         for promise in engine.promise(promises(&mesh.translation)) {
             tell_past(engine, &self.signals, &promise, first.saturating_sub(promise.objective.window)..first);
         }
+    }
+
+    /// What is seen now belongs to the next second: those before are over. Recordings are told the same.
+    fn learn_of_endpoints(&mut self, latest: Second) {
+        let mesh = self.published.borrow().clone();
+        let changes = self.endpoints.look(latest + 1, &mesh);
+        self.signals.note_endpoints(&changes);
+        self.course.announce(changes);
     }
 
     fn learn_of_changes(&mut self) {

@@ -139,9 +139,7 @@ impl Mesh {
             .collect();
         let failed = (service.failing + below).min(1.0);
         let service = &mut self.services[at];
-        if !drawn.is_empty() {
-            service.durations = drawn;
-        }
+        service.durations = drawn;
         service.failed = failed;
     }
 

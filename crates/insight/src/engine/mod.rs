@@ -1,6 +1,7 @@
 //! The engine: takes ticks of the whole mesh, and says which incidents open, change and close. It puts together what its parts know:
-//! what is usual (`ratio`, `latency`), what is wrong (`watch`), what passed between whom (`links`), and [`crate::locate`].
+//! what is usual (`ratio`, `latency`, `drift`), what is wrong (`watch`), what passed between whom (`links`), and [`crate::locate`].
 
+mod drift;
 mod incidents;
 mod latency;
 mod links;
@@ -161,7 +162,8 @@ fn since_traffic<'a>(watched: &BTreeMap<Node, Watch>, changes: &'a [Change]) -> 
 
 fn raised<'a>(node: &'a Node, watch: &'a Watch) -> impl Iterator<Item = Raised<'a>> {
     let sure = watch.alarms().iter().filter(|(_, alarm)| alarm.is_confirmed());
-    sure.map(move |(signal, alarm)| Raised { node, signal, alarm })
+    let slowly = watch.drift().alarms().filter(|(signal, _)| !watch.alarms().contains_key(*signal));
+    sure.chain(slowly).map(move |(signal, alarm)| Raised { node, signal, alarm })
 }
 
 struct Around<'a> {

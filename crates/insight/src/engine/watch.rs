@@ -1,5 +1,6 @@
 //! One service as its callers see it: what is usual of it, and what is wrong with it now.
 
+use super::drift::Drift;
 use super::latency::{Bounds, Latency};
 use super::ratio::{Ratio, Reading};
 use super::settings::Settings;
@@ -109,6 +110,11 @@ impl Alarm {
         Self { confirmed: CONFIRMED, surprise: 0.0, ..Self::new(at, CONFIRMED, 1.0, rate, 0.0) }
     }
 
+    /// It has lasted for a while when it is noticed.
+    pub fn lasting(since: Second, at: Second, baseline: f64, now: f64, surprise: f64) -> Self {
+        Self { since, last: at, confirmed: CONFIRMED, surprise, ..Self::new(at, CONFIRMED, baseline, now, 0.0) }
+    }
+
     fn new(at: Second, asked: u32, baseline: f64, now: f64, share: f64) -> Self {
         Self { since: at, last: at, confirmed: 0, baseline, worst: now, now, surprise: 0.0, share, well: 0.0, asked }
     }
@@ -136,6 +142,7 @@ pub struct Watch {
     covered: Ratio,
     latency: Latency,
     load: Load,
+    drift: Drift,
     alarms: BTreeMap<Signal, Alarm>,
     /// Requests that hurt in the last tick.
     hurt: u64,
@@ -147,12 +154,17 @@ pub struct Watch {
 impl Watch {
     pub fn new(settings: &Settings) -> Self {
         let ratio = || Ratio::new(settings.patience_seconds);
-        let (latency, load, alarms) = Default::default();
-        Self { errors: ratio(), slow: ratio(), stuck: ratio(), covered: ratio(), latency, load, alarms, hurt: 0, first: 0, last: 0 }
+        let (latency, load, drift, alarms) = Default::default();
+        Self { errors: ratio(), slow: ratio(), stuck: ratio(), covered: ratio(), latency, load, drift, alarms, hurt: 0, first: 0, last: 0 }
     }
 
     pub fn alarms(&self) -> &BTreeMap<Signal, Alarm> {
         &self.alarms
+    }
+
+    /// What no second shows.
+    pub fn drift(&self) -> &Drift {
+        &self.drift
     }
 
     pub fn hurt(&self) -> u64 {
@@ -181,6 +193,7 @@ impl Watch {
             self.stuck.observe(at, stuck, passed.requests);
         }
         self.hurt = passed.errors.max(slow).max(stuck);
+        self.drift.observe(at, &passed, self.alarms.is_empty(), settings.errors, settings.patience_seconds);
         self.load.observe(passed.requests, passed.in_flight, learn);
         if passed.requests > 0 || passed.in_flight > 0 {
             self.first = if self.first == 0 { at } else { self.first };
