@@ -145,7 +145,7 @@ pub enum Evidence {
         before: f64,
         now: f64,
     },
-    /// Of what one asks of the other, this share fails at each try; retries leave `felt` of it.
+    /// Of what one tries at the other, this share fails; after retries it is `felt`.
     Covered {
         source: Node,
         destination: Node,

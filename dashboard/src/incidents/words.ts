@@ -216,7 +216,7 @@ export function shown(evidence: Evidence): Shown {
       };
     case 'covered':
       return {
-        about: `Tries of ${nodeName(evidence.source)} at ${nodeName(evidence.destination)} that fail; of these, felt: ${percent(evidence.felt)}`,
+        about: `Tries of ${nodeName(evidence.source)} at ${nodeName(evidence.destination)} that fail (${percent(evidence.felt)} after retries)`,
         figures: compared(beforeNow, [evidence.before, evidence.now], percent),
       };
     case 'part': {

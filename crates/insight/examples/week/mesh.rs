@@ -2,6 +2,7 @@
 //! call report of a second. What is done to it is in `life` and `fault`.
 
 use super::dice::Dice;
+use std::cell::Cell;
 use std::sync::Arc;
 use taut_insight::tick::{Flow, Node, Part};
 use taut_model::signal::{Protocol, Reporter, Security, Signals};
@@ -49,6 +50,8 @@ pub struct Service {
     pub lost: f64,
     /// The latest second: durations, and the share that failed.
     durations: Vec<f64>,
+    /// The next of them: each request that was slow below makes one slow above, and no more.
+    next: Cell<usize>,
     failed: f64,
     asked: u64,
 }
@@ -140,6 +143,7 @@ impl Mesh {
         let failed = (service.failing + below).min(1.0);
         let service = &mut self.services[at];
         service.durations = drawn;
+        service.next.set(0);
         service.failed = failed;
     }
 
@@ -235,6 +239,7 @@ impl Service {
             network: 0.0,
             lost: 0.0,
             durations: Vec::new(),
+            next: Cell::new(0),
             failed: 0.0,
             asked: 0,
         }
@@ -248,7 +253,9 @@ impl Service {
 
     /// One of the latest second's; what nobody asked for now takes what it takes.
     fn drawn(&self, dice: &mut Dice) -> f64 {
-        dice.pick(&self.durations).unwrap_or_else(|| self.draw(dice))
+        let next = self.next.get();
+        self.next.set(next + 1);
+        self.durations.get(next % self.durations.len().max(1)).copied().unwrap_or_else(|| self.draw(dice))
     }
 
     /// What a request costs on its way, in microseconds. Who reaches nobody tries again, a little later.

@@ -184,7 +184,7 @@ mod tests {
             let mut ratio = new();
             steady(&mut ratio, 1000, 120, 0, 10);
             let mut evidence = 0.0_f64;
-            (1120..2000).find(|at| {
+            (1120..1180).find(|at| {
                 ratio.observe(*at, bad(*at), 10);
                 evidence = (evidence + ratio.recovery(ill)).max(0.0);
                 evidence >= 7.0

@@ -30,7 +30,7 @@ pub fn sentence(evidence: &Evidence) -> String {
             format!("{} requests per second from {source} to {destination} end with {reason}, {} before.", count(*now), count(*before))
         }
         Evidence::Covered { source, destination, before, now, felt } => format!(
-            "{} of what {source} tries at {destination} fails, {} before; retries leave {} of that to be felt.",
+            "{} of what {source} tries at {destination} fails, {} before; after retries it is {}.",
             percent(*now),
             percent(*before),
             percent(*felt)
