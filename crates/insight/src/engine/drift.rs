@@ -15,7 +15,7 @@ const STEP: Second = 300;
 const HELD: usize = 6;
 /// Of a step with fewer requests nothing is known.
 const FEWEST: u64 = 100;
-/// Steps that are held against: a day at least, a week at most, and none of the last six hours, in which it may have begun.
+/// Steps that are held against: a day at least, what is kept (a week) at most, and none of the last six hours, in which it may have begun.
 const LEAST: usize = 288;
 const MOST: usize = 7 * 288;
 const YOUNG: usize = 72;
@@ -113,7 +113,7 @@ impl Course {
         };
         if self.recent.len() == HELD {
             self.levels.push_back(level as f32);
-            let surplus = self.levels.len().saturating_sub(MOST + YOUNG);
+            let surplus = self.levels.len().saturating_sub(MOST);
             self.levels.drain(..surplus);
         }
     }
