@@ -6,14 +6,14 @@ mod site;
 mod trusted;
 
 use crate::access::{self, Access};
-use crate::api::{self, Api, User};
+use crate::api::{self, Api, External, User};
 use crate::audit::Audit;
 use crate::authority::limits::IssuanceLimits;
 use crate::authority::{Authority, private_directory, warn_if_shared};
 use crate::dashboard::assets::Assets;
 use crate::fault::Fault;
 use crate::https;
-use crate::incidents::Incidents;
+use crate::incidents::{self, Incidents};
 use crate::issuers::{self, Issuers};
 use crate::kubernetes::{Kubernetes, Reviewer};
 use crate::proxies::Proxies;
@@ -163,7 +163,6 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let admin_token = keys::kept_token(options.state.as_deref(), "admin.token")?;
     let access = Access::open(options.state.as_deref(), admin_token.clone(), world.clone())?;
     let (kubeconfig, kubeconfig_text) = keys::first_kubeconfig(options.state.as_deref(), api_at, &authority, &admin_token)?;
-    let api = api(&store, &world, &access)?;
     let directory = options.config.as_deref().map(|config| Directory::open(config, store.clone(), world.clone())).transpose()?;
     let proxies = Proxies::default();
     let registry = Registry::new(store.clone(), world.clone())?;
@@ -177,6 +176,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
     let trust = trusted::trust(&options, &authority, &proxies, &published, &world)?;
     let (incidents, watching) = Incidents::begin(signals.clone(), store.clone(), published.clone(), world.clone(), options.webhook.clone());
+    let api = api(&store, &world, &access, incidents::external(incidents.clone()))?;
     let side = Arc::new(Side {
         authority: authority.clone(),
         proxies: proxies.clone(),
@@ -330,7 +330,7 @@ fn authenticate(access: &Access) -> side::Authenticate {
     Arc::new(move |bearer| access.visitor(bearer).map(|visitor| visitor.user))
 }
 
-fn api(store: &Store, world: &World, access: &Access) -> Result<Arc<Api>, Fault> {
+fn api(store: &Store, world: &World, access: &Access, external: External) -> Result<Arc<Api>, Fault> {
     let access = access.clone();
     let user =
         move |visitor: access::Visitor| User { name: visitor.user, may: Arc::new(move |method, kind| access::may(visitor.role, method, kind)) };
@@ -341,6 +341,7 @@ fn api(store: &Store, world: &World, access: &Access) -> Result<Arc<Api>, Fault>
         clock: Arc::new(move || clock.wall_text()),
         dice: Arc::new(move || dice.unique()),
         authenticate: Arc::new(move |bearer| access.visitor(bearer).map(&user)),
+        external,
     });
     api::seed(&api).map_err(|error| store_fault(&error))?;
     Ok(api)

@@ -17,6 +17,8 @@ pub struct Written {
     pub second: Second,
     pub lost: u64,
     pub last: bool,
+    /// Requests that the application can work on at a time; 0: no limit is in force.
+    pub concurrency_limit: u32,
     edges: Vec<(Arc<Edge>, u32)>,
     bytes: Vec<u8>,
 }
@@ -88,6 +90,7 @@ impl Speaker {
             forget,
             names: Vec::new(),
             edges: Vec::with_capacity(written.edges()),
+            concurrency_limit: written.concurrency_limit,
         };
         for (edge, signals) in written.iter() {
             let number = match self.numbers.get(edge) {

@@ -10,7 +10,7 @@ use taut_insight::incident::{Incident, Place};
 use taut_model::kinds::{self, Kind};
 use taut_model::object::Object;
 
-const MANAGER: &str = "tautline.dev";
+pub const MANAGER: &str = "tautline.dev";
 /// Incidents that are kept; the oldest closed ones go first.
 pub const MOST_KEPT: usize = 200;
 /// Where incidents of what is in no namespace are.
@@ -62,7 +62,15 @@ pub fn read(store: &Store) -> Vec<Incident> {
     incidents
 }
 
-fn place(incident: &Incident) -> (String, String) {
+/// As it was kept last.
+pub fn before(store: &Store, incident: &Incident) -> Option<Incident> {
+    let (namespace, name) = place(incident);
+    let object = store.get(kind()?, &namespace, &name)?;
+    serde_json::from_value(object.value["status"]["incident"].clone()).ok()
+}
+
+/// Namespace and name of its object.
+pub fn place(incident: &Incident) -> (String, String) {
     let namespace = Some(incident.subject.namespace()).filter(|namespace| !namespace.is_empty()).unwrap_or(ELSEWHERE);
     (namespace.to_owned(), name(&incident.id))
 }
