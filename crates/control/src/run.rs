@@ -77,6 +77,8 @@ pub struct Options {
     pub signals: signals::Limits,
     /// Who is told of incidents: a URL that takes what Alertmanager sends to its webhooks.
     pub webhook: Option<String>,
+    /// The API server of `kubernetes` is given the Events of incidents.
+    pub events: bool,
 }
 
 impl Default for Options {
@@ -101,6 +103,7 @@ impl Default for Options {
             revocation_lists: None,
             signals: signals::Limits::default(),
             webhook: None,
+            events: false,
         }
     }
 }
@@ -175,7 +178,8 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
     let trust = trusted::trust(&options, &authority, &proxies, &published, &world)?;
-    let (incidents, watching) = Incidents::begin(signals.clone(), store.clone(), published.clone(), world.clone(), options.webhook.clone());
+    let cluster = options.kubernetes.clone().filter(|_| options.events);
+    let (incidents, watching) = Incidents::begin(signals.clone(), store.clone(), published.clone(), world.clone(), options.webhook.clone(), cluster);
     let api = api(&store, &world, &access, incidents::external(incidents.clone()))?;
     let side = Arc::new(Side {
         authority: authority.clone(),

@@ -102,7 +102,8 @@ impl Rooms {
             let Some((namespace, name)) = workload.split_once('/') else { continue };
             let filter = Filter { workload: Some(name.to_owned()), ..arrived() };
             for (edge, _) in signals.edges(start..latest, &filter) {
-                if edge.destination.namespace == namespace && services.len() < MOST {
+                let came_to_it = edge.destination.workload == name && edge.destination.namespace == namespace;
+                if came_to_it && services.len() < MOST {
                     services.extend(served(&edge).map(|node| (node, edge.service.host.clone())));
                 }
             }

@@ -3,7 +3,7 @@
 use super::Shown;
 use super::object::{self, where_is, word};
 use crate::signal_routes::{text, time};
-use crate::store::{Store, StoreError, Write};
+use crate::store::{Store, StoreError};
 use crate::translate::SUBJECT;
 use crate::world::World;
 use serde_json::{Value, json};
@@ -55,9 +55,9 @@ pub fn kind() -> Option<&'static Kind> {
     kinds::by_kind("v1", "Event")
 }
 
-/// Writes what is new at a second. What was said before of the same incident counts up.
-pub fn write(store: &Store, world: &World, news: News, shown: &Shown, at: Second) -> Result<(), StoreError> {
-    let Some(kind) = kind() else { return Ok(()) };
+/// Writes what is new at a second, and returns the Event. What was said before of the same incident counts up.
+pub fn write(store: &Store, world: &World, news: News, shown: &Shown, at: Second) -> Result<Value, StoreError> {
+    let Some(kind) = kind() else { return Ok(Value::Null) };
     let incident = &shown.incident;
     let (namespace, of) = object::place(incident);
     let about = match news {
@@ -65,14 +65,7 @@ pub fn write(store: &Store, world: &World, news: News, shown: &Shown, at: Second
         News::Opened | News::Closed => String::new(),
     };
     let name = format!("{of}.{:08x}", crc32fast::hash(format!("{} {about}", news.reason()).as_bytes()));
-    let says = Write {
-        manager: object::MANAGER.to_owned(),
-        now: world.wall_text(),
-        uid_seed: world.unique(),
-        places: None,
-        status_only: false,
-        author: None,
-    };
+    let says = object::says(world);
     let message = match news {
         News::Opened => shown.story.summary.clone(),
         News::Cause => format!("{}; the likeliest cause now: {about}", shown.story.title),
@@ -86,8 +79,8 @@ pub fn write(store: &Store, world: &World, news: News, shown: &Shown, at: Second
             (value["count"], value["lastTimestamp"], value["message"]) = (count.into(), text(at).into(), message.as_str().into());
             Ok(value)
         };
-        store.update(kind, &namespace, &name, &says, edit)?;
-        return prune(store, at);
+        let written = store.update(kind, &namespace, &name, &says, edit)?;
+        return prune(store, at).map(|()| written.value.clone());
     }
     let value = json!({
         "apiVersion": "v1", "kind": "Event",
@@ -97,8 +90,8 @@ pub fn write(store: &Store, world: &World, news: News, shown: &Shown, at: Second
         "source": {"component": COMPONENT}, "reportingComponent": COMPONENT, "reportingInstance": COMPONENT,
         "firstTimestamp": text(at), "lastTimestamp": text(at), "count": 1,
     });
-    store.create(Object { kind, namespace, name, value, places: None }, &says)?;
-    prune(store, at)
+    let written = store.create(Object { kind, namespace, name, value, places: None }, &says)?;
+    prune(store, at).map(|()| written.value.clone())
 }
 
 /// The Service that is hurt; the incident where there is no such object.

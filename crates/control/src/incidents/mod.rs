@@ -3,6 +3,7 @@
 mod autoscaling;
 mod capacity;
 mod changes;
+mod cluster;
 mod course;
 mod event;
 mod loads;
@@ -21,6 +22,7 @@ pub use object::word;
 pub use replay::replay;
 pub use routes::{router, view};
 
+use crate::kubernetes::Kubernetes;
 use crate::publish::Published;
 use crate::signals;
 use crate::store::Store;
@@ -74,6 +76,8 @@ pub struct Incidents {
     history: Arc<Mutex<History>>,
     /// Where to tell of incidents.
     webhook: Option<mpsc::Sender<Value>>,
+    /// Where to write Events to, beside the own store.
+    cluster: Option<mpsc::Sender<Value>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -93,25 +97,35 @@ struct Latest {
 
 impl Incidents {
     /// What is asked, and what follows the signals for it: to be spawned. `webhook`: a URL that is told of each incident that opens, has
-    /// another cause, or closes.
+    /// another cause, or closes. `cluster`: an API server that is given the Events, too.
     pub fn begin(
         signals: signals::Store,
         store: Store,
         published: watch::Receiver<Arc<Published>>,
         world: World,
         webhook: Option<String>,
+        cluster: Option<Kubernetes>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, messages) = mpsc::channel(webhook::MOST_WAITING);
         let sender = webhook.is_some().then_some(sender);
-        let incidents = Self { signals, store, world: world.clone(), published, latest: Arc::default(), history: Arc::default(), webhook: sender };
+        let (say, said) = mpsc::channel(cluster::MOST_WAITING);
+        let say = cluster.is_some().then_some(say);
+        let incidents =
+            Self { signals, store, world: world.clone(), published, latest: Arc::default(), history: Arc::default(), webhook: sender, cluster: say };
         let watched = incidents.clone();
+        let aside = world.clone();
         let telling = async move {
             if let Some(url) = webhook {
                 webhook::send(url, messages, world).await;
             }
         };
+        let writing = async move {
+            if let Some(kubernetes) = cluster {
+                cluster::send(kubernetes, said, aside).await;
+            }
+        };
         (incidents, async move {
-            tokio::join!(watched.watch(), telling);
+            tokio::join!(watched.watch(), telling, writing);
         })
     }
 
@@ -219,8 +233,12 @@ impl Incidents {
 
     fn announce(&self, news: Option<News>, incident: &Incident, latest: Second) {
         let Some(news) = news else { return };
-        if let Err(error) = event::write(&self.store, &self.world, news, &incident.clone().into(), latest) {
-            tracing::warn!(%error, "an Event of an incident could not be kept");
+        match event::write(&self.store, &self.world, news, &incident.clone().into(), latest) {
+            Ok(event) => {
+                // What finds no room has been said in the own store.
+                let _ = self.cluster.as_ref().map(|cluster| cluster.try_send(event));
+            }
+            Err(error) => tracing::warn!(%error, "an Event of an incident could not be kept"),
         }
     }
 

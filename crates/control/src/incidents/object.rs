@@ -10,7 +10,7 @@ use taut_insight::incident::{Incident, Place};
 use taut_model::kinds::{self, Kind};
 use taut_model::object::Object;
 
-pub const MANAGER: &str = "tautline.dev";
+const MANAGER: &str = "tautline.dev";
 /// Incidents that are kept; the oldest closed ones go first.
 pub const MOST_KEPT: usize = 200;
 /// Where incidents of what is in no namespace are.
@@ -112,6 +112,6 @@ pub fn word(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-fn says(world: &World) -> Write {
+pub fn says(world: &World) -> Write {
     Write { manager: MANAGER.to_owned(), now: world.wall_text(), uid_seed: world.unique(), places: None, status_only: false, author: None }
 }

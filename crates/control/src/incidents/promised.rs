@@ -84,7 +84,9 @@ impl History {
     pub fn recorded(&self, window: &Range<Second>, namespace: Option<&str>, signals: &signals::Store) -> Vec<Value> {
         let (before, mut changes) = self.within(window);
         if let Some(before) = before {
-            let first = match before.at == window.start {
+            // Only the first of all has the past of all.
+            let is_first = before.at == window.start && self.changes.front() == Some(before);
+            let first = match is_first {
                 true => before.clone(),
                 // What came since then is past now.
                 false => Promised::new(window.start, before.objectives.clone(), &before.objectives, signals),

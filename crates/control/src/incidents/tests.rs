@@ -48,7 +48,7 @@ fn report(second: Second) -> Batch {
 fn incidents(signals: &signals::Store, store: &Store) -> Incidents {
     let wall = Timestamp::from_second(START as i64).unwrap();
     let published = watch::Sender::new(Arc::new(Published::default())).subscribe();
-    Incidents::begin(signals.clone(), store.clone(), published, World::simulated(Arc::new(OsNetwork), 1, wall), None).0
+    Incidents::begin(signals.clone(), store.clone(), published, World::simulated(Arc::new(OsNetwork), 1, wall), None, None).0
 }
 
 /// Lets seconds pass as they do live: each is reported, sealed, and looked at.
@@ -233,8 +233,10 @@ fn replayed(incidents: &Incidents, start: Second) -> Vec<Incident> {
 async fn what_sidecars_have_proven_is_held_against_what_comes() {
     let incidents = incidents(&signals::Store::in_memory(Limits::default()), &Store::open(None).unwrap());
     let arrived = Arc::new(Edge { reporter: Reporter::Destination, ..(*edge("web", "cart")).clone() });
+    // What cart calls is none of its own.
+    let beyond = Arc::new(Edge { reporter: Reporter::Destination, ..(*edge("cart", "stock")).clone() });
     for second in 0..600 {
-        let entries = vec![(arrived.clone(), passed(0))];
+        let entries = vec![(arrived.clone(), passed(0)), (beyond.clone(), passed(0))];
         let batch = Batch { proxy: "shop/cart-1".into(), epoch: 1, sequence: second + 1, second: START + second, entries, lost: 0, last: false };
         incidents.signals.ceilings().hear(&batch.proxy, 1, if second == 400 { 8 } else { 0 }, false, START + second);
         incidents.signals.add(batch, START + second + 1);
@@ -246,6 +248,8 @@ async fn what_sidecars_have_proven_is_held_against_what_comes() {
     // 10 requests a second that take 4 ms each.
     assert_eq!((&shown["workload"], &shown["limitAt"], &shown["inForce"]), (&json!("shop/cart-1"), &json!(START + 400), &json!(false)), "{shown:#}");
     assert!(near(&shown["latencyMs"], 4.0) && near(&shown["inFlight"], 0.04) && near(&shown["headroom"], 0.995), "{shown:#}");
+    let stock = rooms.shown(&taut_insight::tick::Node::new("shop", "stock"), &Loads::default());
+    assert!(stock["unknown"].as_str().unwrap().starts_with("no sidecar of it has found"), "{stock:#}");
     let metrics = rooms.metrics(&Loads::default());
     assert!(metrics.contains("taut_capacity_limit_requests{namespace=\"shop\",service=\"cart\",workload=\"shop/cart-1\"} 8\n"), "{metrics}");
     assert!(metrics.contains("taut_forecast_capacity_headroom_ratio{namespace=\"shop\",service=\"cart\",horizon_seconds=\"0\",bound=\"mean\"} 0.99"));
@@ -309,6 +313,50 @@ async fn a_webhook_hears_what_alertmanager_would_say() {
     assert_eq!((&seen[0]["version"], &seen[0]["status"]), (&json!("4"), &json!("firing")));
     let alert = &seen.last().unwrap()["alerts"][0];
     assert_eq!((&alert["labels"]["service"], &alert["annotations"]["cause"]), (&json!("web"), &json!("shop/cart failing")), "{alert:#}");
+    sending.abort();
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_cluster_is_given_the_events() {
+    let silent = incidents(&signals::Store::in_memory(Limits::default()), &Store::open(None).unwrap());
+    let service = taut_model::kinds::by_kind("v1", "Service").unwrap();
+    let value = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"}, "spec": {"ports": [{"port": 80}]}});
+    let object = taut_model::object::Object { kind: service, namespace: "shop".into(), name: "web".into(), value, places: None };
+    silent.store.create(object, &object::says(&silent.world)).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "control-plane\n").unwrap();
+    let api = format!("http://{}/", listener.local_addr().unwrap());
+    let kubernetes = Kubernetes { api, roots: None, token: Some(token.path().to_owned()), audiences: Vec::new() };
+    let (heard, mut asked) = mpsc::unbounded_channel();
+    let answer = move |request: axum::extract::Request| async move {
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        let is_get = parts.method == http::Method::GET;
+        drop(heard.send((parts, String::from_utf8(body.into()).unwrap())));
+        axum::Json(if is_get { json!({"metadata": {"uid": "theirs"}}) } else { json!({}) })
+    };
+    let serving = tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    let (sender, events) = mpsc::channel(cluster::MOST_WAITING);
+    let sending = tokio::spawn(cluster::send(kubernetes, events, silent.world.clone()));
+    let incidents = Incidents { cluster: Some(sender), ..silent };
+    live(&incidents, &mut incidents.watcher(), 0..100);
+    let mut next = async || tokio::time::timeout(std::time::Duration::from_secs(20), asked.recv()).await.unwrap().unwrap();
+    let (looked, _) = next().await;
+    assert_eq!((looked.method.as_str(), looked.uri.path()), ("GET", "/api/v1/namespaces/shop/services/web"));
+    let (wrote, body) = next().await;
+    let event: Value = serde_json::from_str(&body).unwrap();
+    let name = event["metadata"]["name"].as_str().unwrap();
+    assert_eq!(wrote.uri.to_string(), format!("/api/v1/namespaces/shop/events/{name}?fieldManager=tautline.dev&force=true"));
+    let header = |name: &str| wrote.headers[name].to_str().unwrap();
+    assert_eq!(
+        (wrote.method.as_str(), header("content-type"), header("authorization")),
+        ("PATCH", "application/apply-patch+yaml", "Bearer control-plane")
+    );
+    assert_eq!((&event["reason"], &event["involvedObject"]["uid"], &event["related"]), (&json!("IncidentOpened"), &json!("theirs"), &Value::Null));
+    let own = incidents.store.get(event::kind().unwrap(), "shop", name).unwrap();
+    assert_ne!(own.value["involvedObject"]["uid"], event["involvedObject"]["uid"]);
     sending.abort();
     serving.abort();
 }
