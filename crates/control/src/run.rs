@@ -178,8 +178,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
     let trust = trusted::trust(&options, &authority, &proxies, &published, &world)?;
-    let cluster = options.kubernetes.clone().filter(|_| options.events);
-    let (incidents, watching) = Incidents::begin(signals.clone(), store.clone(), published.clone(), world.clone(), options.webhook.clone(), cluster);
+    let (incidents, watching) = incidents(&signals, &store, &published, &world, &options);
     let api = api(&store, &world, &access, incidents::external(incidents.clone()))?;
     let side = Arc::new(Side {
         authority: authority.clone(),
@@ -236,6 +235,18 @@ fn publisher(store: &Store, world: &World, options: &Options, authority: &Author
     let publisher = Publisher::new(store.clone(), settings).trusting(authority.bundle()).with_keys(known.subscribe());
     let fetching = Issuers::new(world.clone(), publisher.subscribe(), known, options.state.clone()).run();
     (publisher, fetching)
+}
+
+/// What is found in the signals, and what follows them for it.
+fn incidents(
+    signals: &signals::Store,
+    store: &Store,
+    published: &watch::Receiver<Arc<Published>>,
+    world: &World,
+    options: &Options,
+) -> (Incidents, impl Future<Output = ()> + Send + use<>) {
+    let cluster = options.kubernetes.clone().filter(|_| options.events);
+    Incidents::begin(signals.clone(), store.clone(), published.clone(), world.clone(), options.webhook.clone(), cluster)
 }
 
 /// What proxies are served from.
