@@ -65,6 +65,7 @@ fn about(store: &Store, window: &Range<Second>) -> About {
         namespace: None,
         gaps: store.gaps(window.clone()),
         changes,
+        objectives: vec![serde_json::json!({"at": START, "objectives": [], "past": []})],
     }
 }
 

@@ -35,6 +35,8 @@ pub struct About {
     pub gaps: Vec<Gap>,
     /// Generations of configuration in the window, as [`crate::changes`] lists them, with their differences.
     pub changes: Vec<Value>,
+    /// Objectives that came into force before or in the window, the first first, as [`crate::incidents`] replays them.
+    pub objectives: Vec<Value>,
 }
 
 /// Why a recording could not be written.
@@ -156,6 +158,7 @@ impl<W: Write + Send> Writer<W> {
             (key::NAMESPACE, about.namespace.clone().unwrap_or_default()),
             (key::GAPS, json(serde_json::to_string(&about.gaps))),
             (key::CHANGES, json(serde_json::to_string(&about.changes))),
+            (key::OBJECTIVES, json(serde_json::to_string(&about.objectives))),
         ] {
             self.file.append_key_value_metadata(KeyValue::new(name.to_owned(), value));
         }
