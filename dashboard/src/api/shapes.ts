@@ -296,7 +296,7 @@ export interface Part {
   version: string;
 }
 
-export type Signal = 'errorRatio' | 'latencyP50' | 'latencyP99' | 'rate' | 'saturation' | { objective: string };
+export type Signal = 'errorRatio' | 'latencyP50' | 'latencyP99' | 'rate' | 'saturation' | 'covered' | { objective: string };
 
 export type CausePlace = { service: NodeId } | { part: [NodeId, Part] } | { link: [NodeId, NodeId] } | { outside: NodeId };
 
@@ -314,6 +314,7 @@ export type Evidence =
   | { kind: 'ownTime' | 'ownFailures'; node: NodeId; perSecond: number; share: number; surprise: number }
   | { kind: 'gap'; source: NodeId; destination: NodeId; before: number; now: number }
   | { kind: 'reason'; source: NodeId; destination: NodeId; reason: string; before: number; now: number }
+  | { kind: 'covered'; source: NodeId; destination: NodeId; before: number; now: number; felt: number }
   | { kind: 'part'; node: NodeId; part: Part; own: number; others: number; unit: 'share' | 'milliseconds' | 'perSecond' }
   | { kind: 'pressure'; node: NodeId; what: string; before: number; now: number }
   | { kind: 'load'; node: NodeId; before: number; now: number }

@@ -5,7 +5,7 @@ use super::Carried;
 use super::loads::Loads;
 use super::promised::Promised;
 use std::collections::VecDeque;
-use taut_insight::change::Change;
+use taut_insight::change::{Change, What};
 use taut_insight::engine::{Engine, Settings};
 use taut_insight::feed::Feed;
 use taut_insight::incident::Event;
@@ -53,7 +53,8 @@ impl Course {
 
     pub fn announce(&mut self, changes: impl IntoIterator<Item = Change>) {
         self.coming.extend(changes);
-        self.coming.sort_by_key(|change| change.at);
+        // Of one second in an order that does not depend on who told first.
+        self.coming.sort_by_key(|change| (change.at, !matches!(change.what, What::Configuration { .. })));
     }
 
     /// Objectives that come into force, the first first.
@@ -62,7 +63,7 @@ impl Course {
     }
 
     /// What edges carried in a bucket. Those of one bucket come together.
-    pub fn bucket(&mut self, start: Second, span: Second, incomplete: bool, edges: &[Carried]) -> Vec<Event> {
+    pub fn bucket(&mut self, start: Second, span: Second, incomplete: bool, edges: Vec<Carried>) -> Vec<Event> {
         let mut events = self.quiet_to(start);
         events.extend(self.step(start, span.max(1), incomplete, edges));
         events
@@ -71,11 +72,11 @@ impl Course {
     /// Nothing came before this second.
     pub fn quiet_to(&mut self, end: Second) -> Vec<Event> {
         let first = if self.next == 0 { end } else { self.next.max(end.saturating_sub(MOST_QUIET)) };
-        (first..end).flat_map(|second| self.step(second, 1, false, &[])).collect()
+        (first..end).flat_map(|second| self.step(second, 1, false, Vec::new())).collect()
     }
 
-    fn step(&mut self, at: Second, span: Second, incomplete: bool, edges: &[Carried]) -> Vec<Event> {
-        let tick = self.feed.tick(at, span, incomplete, edges.iter().map(|(edge, signals)| (edge, signals)));
+    fn step(&mut self, at: Second, span: Second, incomplete: bool, edges: Vec<Carried>) -> Vec<Event> {
+        let tick = self.feed.tick(at, span, incomplete, edges);
         self.loads.observe(&tick);
         self.next = at.saturating_add(span);
         let due = self.coming.iter().take_while(|change| change.at < self.next).count();

@@ -5,6 +5,7 @@ mod capacity;
 mod changes;
 mod cluster;
 mod course;
+mod endpoints;
 mod event;
 mod loads;
 mod object;

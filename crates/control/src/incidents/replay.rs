@@ -20,6 +20,7 @@ pub fn replay(recording: &Recording, settings: Settings, progress: &mut dyn FnMu
     let promised: Result<Vec<Promised>, _> = about.objectives.iter().cloned().map(serde_json::from_value).collect();
     course.promise(promised.map_err(|error| Unreadable::Damaged(format!("its objectives cannot be understood: {error}")))?);
     course.announce(about.changes.iter().filter_map(change));
+    course.announce(about.endpoints.iter().cloned());
     let mut incidents: BTreeMap<String, Incident> = BTreeMap::new();
     let mut take = |events: Vec<Event>| {
         for event in events {
@@ -32,7 +33,7 @@ pub fn replay(recording: &Recording, settings: Settings, progress: &mut dyn FnMu
     recording.each_row(&(0..Second::MAX), progress, |Row { start, span, edge, signals }| {
         if start != bucket.0 && !bucket.2.is_empty() {
             let (start, span, edges) = std::mem::take(&mut bucket);
-            take(course.bucket(start, span, is_incomplete(start, span), &edges));
+            take(course.bucket(start, span, is_incomplete(start, span), edges));
         }
         (bucket.0, bucket.1) = (start, span);
         bucket.2.push((edge, signals));
@@ -40,7 +41,7 @@ pub fn replay(recording: &Recording, settings: Settings, progress: &mut dyn FnMu
     })?;
     let (start, span, edges) = bucket;
     if !edges.is_empty() {
-        take(course.bucket(start, span, is_incomplete(start, span), &edges));
+        take(course.bucket(start, span, is_incomplete(start, span), edges));
     }
     take(course.quiet_to(about.window.end));
     let mut found: Vec<Incident> = incidents.into_values().collect();

@@ -7,7 +7,8 @@ use crate::translate::Promised;
 use jiff::Timestamp;
 use serde_json::json;
 use std::ops::Range;
-use taut_insight::incident::{Signal, Verdict};
+use taut_insight::change::What;
+use taut_insight::incident::{Evidence, Signal, Verdict};
 use taut_model::signal::{Batch, Party, Protocol, Reporter, Security, ServiceName};
 use taut_wire::net::OsNetwork;
 
@@ -170,10 +171,33 @@ async fn the_oldest_that_are_over_go() {
     assert!(kept.iter().all(|incident| incident.id != "n0"));
 }
 
+/// A mesh in which so many endpoints of cart take requests.
+fn mesh(version: u64, endpoints: usize) -> Arc<Published> {
+    let service =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: shop}\nspec: {selector: {app: cart}, ports: [{name: http, port: 80}]}\n";
+    let entry = |number: usize| {
+        let kind = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry";
+        format!("---\n{kind}\nmetadata: {{name: cart-{number}, namespace: shop}}\nspec: {{address: 127.0.0.{number}, labels: {{app: cart}}}}\n")
+    };
+    let text: String = std::iter::once(service.to_owned()).chain((1..=endpoints).map(entry)).collect();
+    let objects: Vec<_> = taut_model::read::yaml(&text, "-").objects.into_iter().map(Arc::new).collect();
+    let settings = crate::translate::Settings { trust_domain: "mesh.local".into(), ..Default::default() };
+    Arc::new(Published::new(&objects, version, &settings, &Published::default()))
+}
+
 #[tokio::test]
 async fn a_recording_tells_the_same_byte_for_byte() {
     let incidents = incidents(&signals::Store::in_memory(Limits::default()), &Store::open(None).unwrap());
-    live(&incidents, &mut incidents.watcher(), 0..180);
+    let publisher = watch::Sender::new(mesh(1, 2));
+    let incidents = Incidents { published: publisher.subscribe(), ..incidents };
+    let mut watcher = incidents.watcher();
+    live(&incidents, &mut watcher, 0..90);
+    publisher.send_replace(mesh(2, 1));
+    live(&incidents, &mut watcher, 90..180);
+    let evidence: Vec<Evidence> = incidents.all()[0].causes[0].evidence.clone();
+    let endpoints =
+        |evidence: &&Evidence| matches!(evidence, Evidence::Change { change, .. } if change.what == What::Endpoints { before: 2, after: 1 });
+    assert_eq!(evidence.iter().filter(endpoints).count(), 1, "{evidence:#?}");
     assert_eq!(text(replayed(&incidents, START)), text(incidents.all()));
 }
 
@@ -224,7 +248,8 @@ fn replayed(incidents: &Incidents, start: Second) -> Vec<Incident> {
     };
     incidents.signals.each_bucket(window.clone(), &Filter::everything(), rows).unwrap();
     let (gaps, objectives) = (incidents.signals.gaps(window.clone()), incidents.recorded(&window, None));
-    let about = About { version: "0".into(), mesh: "m".into(), window, namespace: None, gaps, changes: Vec::new(), objectives };
+    let endpoints = incidents.signals.endpoints(&window);
+    let about = About { version: "0".into(), mesh: "m".into(), window, namespace: None, gaps, changes: Vec::new(), objectives, endpoints };
     writer.finish(&about).unwrap();
     replay(&Recording::open(file.path()).unwrap(), Settings::default(), &mut |_, _| {}).unwrap()
 }

@@ -2,6 +2,7 @@
 
 use super::changes::change;
 use super::course::Course;
+use super::endpoints::Endpoints;
 use super::loads::Loads;
 use super::objectives::promises;
 use super::promised::{History, Promised};
@@ -31,6 +32,7 @@ pub struct Watcher {
     published: watch::Receiver<Arc<Published>>,
     course: Course,
     history: Arc<Mutex<History>>,
+    endpoints: Endpoints,
     /// Up to which generation of the configuration, and version of the store, is known.
     generation: u64,
     version: u64,
@@ -46,7 +48,7 @@ impl Watcher {
         settings: Settings,
     ) -> Self {
         *history.lock() = History::default();
-        Self { signals, store, published, course: Course::new(settings), history, generation: 0, version: 0 }
+        Self { signals, store, published, course: Course::new(settings), history, endpoints: Endpoints::default(), generation: 0, version: 0 }
     }
 
     pub fn engine(&self) -> &Engine {
@@ -70,6 +72,7 @@ impl Watcher {
             self.course.loads_mut().learn_past(&self.signals, first);
         }
         self.learn_of_changes();
+        self.learn_of_endpoints(latest);
         self.learn_of_promises(first);
         let gaps = self.signals.gaps(first..latest + 1);
         let mut events = Vec::new();
@@ -77,7 +80,7 @@ impl Watcher {
         let Ok(()) = self.signals.each_bucket::<Infallible>(first..latest + 1, &Filter::everything(), |bucket| {
             let end = bucket.start + bucket.span;
             let incomplete = gaps.iter().any(|gap| gap.from < end && gap.to > bucket.start);
-            events.extend(course.bucket(bucket.start, bucket.span, incomplete, &bucket.edges));
+            events.extend(course.bucket(bucket.start, bucket.span, incomplete, bucket.edges));
             Ok(())
         });
         events.extend(course.quiet_to(latest + 1));
@@ -95,6 +98,14 @@ impl Watcher {
         let promised = Promised::new(first, objectives, &new, &self.signals);
         promised.tell(self.course.engine_mut());
         self.history.lock().push(promised);
+    }
+
+    /// What is seen now belongs to the next second: those before are over. Recordings are told the same.
+    fn learn_of_endpoints(&mut self, latest: Second) {
+        let mesh = self.published.borrow().clone();
+        let changes = self.endpoints.look(latest + 1, &mesh);
+        self.signals.note_endpoints(&changes);
+        self.course.announce(changes);
     }
 
     fn learn_of_changes(&mut self) {

@@ -32,6 +32,7 @@ mod key {
     pub const GAPS: &str = "taut.gaps";
     pub const CHANGES: &str = "taut.changes";
     pub const OBJECTIVES: &str = "taut.objectives";
+    pub const ENDPOINTS: &str = "taut.endpoints";
 }
 
 /// Stands where the sum comes.

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
+use taut_insight::change::Change;
 use taut_model::signal::Second;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -134,10 +135,15 @@ fn write(recordings: &Recordings, to: impl Write + Send, window: Range<Second>, 
         gaps: recordings.signals.gaps(window.clone()),
         changes: changes_in(&recordings.store.generations(), &window),
         objectives: (recordings.objectives)(&window, namespace.as_deref()),
+        endpoints: recordings.signals.endpoints(&window).into_iter().filter(|change| is_of(change, namespace.as_deref())).collect(),
         window,
         namespace,
     };
     writer.finish(&about)
+}
+
+fn is_of(change: &Change, namespace: Option<&str>) -> bool {
+    namespace.is_none_or(|namespace| change.nodes.iter().any(|node| node.namespace() == namespace))
 }
 
 /// The generations that were made in the window, the oldest first.

@@ -48,6 +48,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use taut_insight::change::Change;
 use taut_model::signal::{Batch, Edge, Second, Signals};
 use taut_observe::names;
 use tokio::sync::watch;
@@ -58,6 +59,8 @@ pub const GRACE: Second = 3;
 pub const LONGEST_DELAY: Second = 330;
 /// How often the disk is asked to keep what it has; a power cut may take what came after.
 const SYNC_EVERY: Second = 10;
+/// Changes of endpoints that are kept.
+const MOST_ENDPOINT_CHANGES: usize = 10_000;
 /// Records that wait for a disk that fails.
 const MOST_UNWRITTEN: usize = 300;
 
@@ -99,6 +102,8 @@ struct Shared {
     misdated: AtomicU64,
     foreign: AtomicU64,
     ceilings: Ceilings,
+    /// Endpoints that came and went since this process began: recordings carry them.
+    endpoints: Mutex<VecDeque<Change>>,
 }
 
 #[derive(Default)]
@@ -131,9 +136,9 @@ impl Store {
         let on_disk = disk.is_some();
         let inner = Inner::new(limits.edges, disk);
         let sealed = watch::Sender::new(inner.latest());
-        let (misdated, foreign) = Default::default();
-        let shared =
-            Shared { inner: Mutex::new(inner), writing: Mutex::default(), limits, on_disk, sealed, misdated, foreign, ceilings: Ceilings::default() };
+        let (misdated, foreign, endpoints) = Default::default();
+        let (writing, ceilings) = (Mutex::default(), Ceilings::default());
+        let shared = Shared { inner: Mutex::new(inner), writing, limits, on_disk, sealed, misdated, foreign, ceilings, endpoints };
         Self { shared: Arc::new(shared) }
     }
 
@@ -142,6 +147,19 @@ impl Store {
         if !self.shared.inner.lock().add(batch, now) {
             self.note_misdated();
         }
+    }
+
+    /// Endpoints came or went. The newest are kept.
+    pub fn note_endpoints(&self, changes: &[Change]) {
+        let mut kept = self.shared.endpoints.lock();
+        kept.extend(changes.iter().cloned());
+        let surplus = kept.len().saturating_sub(MOST_ENDPOINT_CHANGES);
+        kept.drain(..surplus);
+    }
+
+    /// What was noted of endpoints in a window, the oldest first.
+    pub fn endpoints(&self, window: &Range<Second>) -> Vec<Change> {
+        self.shared.endpoints.lock().iter().filter(|change| window.contains(&change.at)).cloned().collect()
     }
 
     /// A report was dated by its age, since its clock cannot be right.
