@@ -20,6 +20,10 @@ pub struct Incident {
     pub closed: Option<Second>,
     /// Where users are hurt first: the service nearest to them.
     pub subject: Node,
+    /// The services with a symptom that are called from outside the mesh, or by programs that nobody calls: gateways, pages, interfaces. None: what is ill
+    /// lies behind services that are well.
+    #[serde(default)]
+    pub users: Vec<Node>,
     pub symptoms: Vec<Symptom>,
     pub verdict: Verdict,
     /// The likeliest first.

@@ -364,8 +364,8 @@ export interface Incident {
   /** Requests that failed or were slower than usual. */
   hurt: number;
   state: 'open' | 'closed';
-  /** Whether users are hurt already; not said: they are once requests are. */
-  users?: boolean;
+  /** Services called from outside the mesh that are ill. Not said by older control planes: then users are hurt once requests are. */
+  users?: NodeId[];
   story: { title: string; summary: string; lines: StoryLine[] };
 }
 
@@ -412,4 +412,26 @@ export interface Forecast {
   /** Weighted absolute percentage error: what was wrong, as a share of what came. */
   wape: number | null;
   ready: boolean;
+  capacity?: Capacity | { unknown: string };
+  certificates?: {
+    workloads: number;
+    first: { workload: string; ends: number; renewedFrom: number; alarm: 'warning' | 'error' | null } | null;
+  };
+}
+
+/** What the application of the workload that is full first can work on at a time, and how much of it is used. */
+export interface Capacity {
+  workload: string;
+  limit: number;
+  /** When a sidecar held it to that last. */
+  limitAt: number;
+  inForce: boolean;
+  /** Of the service's requests that come to it. */
+  share: number;
+  latencyMs: number;
+  inFlight: number;
+  headroom: number;
+  forecast: { horizonSeconds: number; inFlight: number; high80: number; high95: number; headroom: number; scale: number }[];
+  reachedIn: number | null;
+  mayBeReachedIn: number | null;
 }

@@ -45,7 +45,7 @@ function incident(rest: Partial<Incident> = {}): Incident {
     timeline: [],
     hurt: 10,
     state: 'open',
-    users: true,
+    users: ['shop/web'],
     story: { title: '', summary: '', lines: [] },
     ...rest,
   };

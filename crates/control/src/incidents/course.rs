@@ -3,6 +3,8 @@
 
 use super::Carried;
 use super::loads::Loads;
+use super::promised::Promised;
+use std::collections::VecDeque;
 use taut_insight::change::{Change, What};
 use taut_insight::engine::{Engine, Settings};
 use taut_insight::feed::Feed;
@@ -18,13 +20,14 @@ pub struct Course {
     loads: Loads,
     /// Those whose second has not come.
     coming: Vec<Change>,
+    promised: VecDeque<Promised>,
     /// The second that follows.
     next: Second,
 }
 
 impl Course {
     pub fn new(settings: Settings) -> Self {
-        Self { feed: Feed::default(), engine: Engine::new(settings), loads: Loads::default(), coming: Vec::new(), next: 0 }
+        Self { feed: Feed::default(), engine: Engine::new(settings), loads: Loads::default(), coming: Vec::new(), promised: VecDeque::new(), next: 0 }
     }
 
     pub fn engine(&self) -> &Engine {
@@ -54,6 +57,11 @@ impl Course {
         self.coming.sort_by_key(|change| (change.at, !matches!(change.what, What::Configuration { .. })));
     }
 
+    /// Objectives that come into force, the first first.
+    pub fn promise(&mut self, promised: Vec<Promised>) {
+        self.promised = promised.into();
+    }
+
     /// What edges carried in a bucket. Those of one bucket come together.
     pub fn bucket(&mut self, start: Second, span: Second, incomplete: bool, edges: Vec<Carried>) -> Vec<Event> {
         let mut events = self.quiet_to(start);
@@ -73,6 +81,9 @@ impl Course {
         self.next = at.saturating_add(span);
         let due = self.coming.iter().take_while(|change| change.at < self.next).count();
         let due: Vec<Change> = self.coming.drain(..due).collect();
+        while let Some(promised) = self.promised.pop_front_if(|promised| promised.at < self.next) {
+            promised.tell(&mut self.engine);
+        }
         self.engine.step(&tick, &due)
     }
 }

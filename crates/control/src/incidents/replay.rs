@@ -3,6 +3,7 @@
 use super::Carried;
 use super::changes::change;
 use super::course::Course;
+use super::promised::Promised;
 use crate::recording::{Recording, Row, Unreadable};
 use std::collections::BTreeMap;
 use taut_insight::engine::Settings;
@@ -16,6 +17,8 @@ use taut_model::signal::Second;
 pub fn replay(recording: &Recording, settings: Settings, progress: &mut dyn FnMut(usize, usize)) -> Result<Vec<Incident>, Unreadable> {
     let about = recording.about();
     let mut course = Course::new(settings);
+    let promised: Result<Vec<Promised>, _> = about.objectives.iter().cloned().map(serde_json::from_value).collect();
+    course.promise(promised.map_err(|error| Unreadable::Damaged(format!("its objectives cannot be understood: {error}")))?);
     course.announce(about.changes.iter().filter_map(change));
     course.announce(about.endpoints.iter().cloned());
     let mut incidents: BTreeMap<String, Incident> = BTreeMap::new();

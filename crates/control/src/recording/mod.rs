@@ -31,6 +31,7 @@ mod key {
     /// JSON.
     pub const GAPS: &str = "taut.gaps";
     pub const CHANGES: &str = "taut.changes";
+    pub const OBJECTIVES: &str = "taut.objectives";
     pub const ENDPOINTS: &str = "taut.endpoints";
 }
 

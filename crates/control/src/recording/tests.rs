@@ -67,6 +67,7 @@ fn about(store: &Store, window: &Range<Second>) -> About {
         namespace: None,
         gaps: store.gaps(window.clone()),
         changes,
+        objectives: vec![serde_json::json!({"at": START, "objectives": [], "past": []})],
         endpoints: vec![Change { at: START + 1, nodes: vec![Node::new("shop", "cart")], what: What::Endpoints { before: 2, after: 1 } }],
     }
 }

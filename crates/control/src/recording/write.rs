@@ -36,6 +36,8 @@ pub struct About {
     pub gaps: Vec<Gap>,
     /// Generations of configuration in the window, as [`crate::changes`] lists them, with their differences.
     pub changes: Vec<Value>,
+    /// Objectives that came into force before or in the window, the first first, as [`crate::incidents`] replays them.
+    pub objectives: Vec<Value>,
     /// Endpoints that came and went in the window, as far as the control plane that wrote it has seen it.
     pub endpoints: Vec<Change>,
 }
@@ -159,6 +161,7 @@ impl<W: Write + Send> Writer<W> {
             (key::NAMESPACE, about.namespace.clone().unwrap_or_default()),
             (key::GAPS, json(serde_json::to_string(&about.gaps))),
             (key::CHANGES, json(serde_json::to_string(&about.changes))),
+            (key::OBJECTIVES, json(serde_json::to_string(&about.objectives))),
             (key::ENDPOINTS, json(serde_json::to_string(&about.endpoints))),
         ] {
             self.file.append_key_value_metadata(KeyValue::new(name.to_owned(), value));

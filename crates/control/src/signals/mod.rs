@@ -8,6 +8,7 @@
 //! send what was not acknowledged, and nothing counts twice. A disk that fails is no reason to stop: the store goes on in memory.
 
 mod address;
+mod ceilings;
 mod cover;
 mod directory;
 mod disk;
@@ -26,6 +27,7 @@ mod table;
 mod tests;
 mod walk;
 
+pub use ceilings::{Ceiling, Ceilings, Known};
 pub use filter::{By, Filter, Key, Reports};
 pub use frame::{Columns, Sum};
 pub use query::{Answer, Bucket, Point, Series};
@@ -99,6 +101,7 @@ struct Shared {
     sealed: watch::Sender<Second>,
     misdated: AtomicU64,
     foreign: AtomicU64,
+    ceilings: Ceilings,
     /// Endpoints that came and went since this process began: recordings carry them.
     endpoints: Mutex<VecDeque<Change>>,
 }
@@ -134,7 +137,8 @@ impl Store {
         let inner = Inner::new(limits.edges, disk);
         let sealed = watch::Sender::new(inner.latest());
         let (misdated, foreign, endpoints) = Default::default();
-        let shared = Shared { inner: Mutex::new(inner), writing: Mutex::default(), limits, on_disk, sealed, misdated, foreign, endpoints };
+        let (writing, ceilings) = (Mutex::default(), Ceilings::default());
+        let shared = Shared { inner: Mutex::new(inner), writing, limits, on_disk, sealed, misdated, foreign, ceilings, endpoints };
         Self { shared: Arc::new(shared) }
     }
 
@@ -166,6 +170,11 @@ impl Store {
     /// Entries that were refused: a proxy reported what did not pass its own workload.
     pub fn note_foreign(&self, entries: u64) {
         self.shared.foreign.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    /// What sidecars have proven that their applications can do.
+    pub fn ceilings(&self) -> &Ceilings {
+        &self.shared.ceilings
     }
 
     /// Seals what is over at `now`, rolls up, writes, and lets go of what is beyond the ceilings. To be called every second; may wait for

@@ -16,6 +16,8 @@ const AGAIN: Second = 3;
 const MOST_LINES: usize = 200;
 const MOST_SYMPTOMS: usize = 200;
 const MOST_CLOSED: usize = 100;
+/// Services so many calls from the edge are called by users: those outside the mesh, and programs that nobody calls, are the edge itself.
+const ENTRY: usize = 1;
 /// When so many are open, what comes on top has something in common with them: it joins the newest.
 const MOST_OPEN: usize = 25;
 /// Searches for causes in one step: when everything is wrong at once, the others wait for the next.
@@ -161,6 +163,7 @@ impl Kept {
             began,
             closed: None,
             subject: raised.node.clone(),
+            users: Vec::new(),
             symptoms: Vec::new(),
             verdict: Verdict::TooEarly,
             causes: Vec::new(),
@@ -206,6 +209,9 @@ impl Kept {
         let nearest = incident.symptoms.iter().min_by_key(|symptom| (around.depth(&symptom.node), &symptom.node));
         if let Some(nearest) = nearest.map(|symptom| symptom.node.clone()) {
             incident.subject = nearest;
+        }
+        if around.depth(raised.node) <= ENTRY && !incident.users.contains(raised.node) {
+            incident.users.push(raised.node.clone());
         }
         Touch::Changed
     }

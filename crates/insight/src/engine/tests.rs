@@ -70,6 +70,7 @@ fn failures_open_one_incident_that_closes_itself() {
     let [(over, whole)] = closed(&events)[..] else { panic!("{events:#?}") };
     assert!((160..190).contains(&over), "{over}");
     assert_eq!(whole.subject, Node::new("shop", "web"));
+    assert_eq!(whole.users, [Node::new("shop", "web")], "only web is called from outside");
     assert!(whole.symptoms.iter().all(|symptom| symptom.signal == Signal::ErrorRatio && symptom.until.is_some()));
     assert_eq!(whole.symptoms.len(), 3);
     assert!(whole.hurt >= 55 * 12, "{}", whole.hurt);

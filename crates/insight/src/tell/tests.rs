@@ -21,6 +21,7 @@ fn incident(verdict: Verdict, causes: Vec<Cause>) -> Incident {
         began: 43_390,
         closed: None,
         subject: node("front"),
+        users: vec![node("front")],
         symptoms: vec![symptom(Signal::ErrorRatio, 0.001, 0.125)],
         verdict,
         causes,
