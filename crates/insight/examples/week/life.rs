@@ -112,7 +112,7 @@ impl Life {
                 }
             }
         }
-        if second % HOUR == 0 {
+        if second.is_multiple_of(HOUR) {
             for service in self.jobs.clone() {
                 self.begin(Event::Job, service, second + dice.below(20) as u64, mesh, dice);
             }
@@ -189,7 +189,7 @@ impl Life {
             }
             Event::Deploy => {
                 let (service_at, turn) = (going.service, (since / EACH) as usize);
-                if since % EACH == 0 && turn < service.replicas.len() {
+                if since.is_multiple_of(EACH) && turn < service.replicas.len() {
                     self.versions += u64::from(turn == 0);
                     service.replicas[turn].part.version = format!("v{}", self.versions).into();
                     self.cold.push(Cold { service: service_at, replica: turn, since: second });
