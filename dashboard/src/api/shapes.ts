@@ -377,8 +377,8 @@ export interface Incident {
   /** Requests that failed or were slower than usual. */
   hurt: number;
   state: 'open' | 'closed';
-  /** Whether users are hurt already; not said: they are once requests are. */
-  users?: boolean;
+  /** Whether users are hurt already, or where they come in that are; not said: they are once requests are. */
+  users?: boolean | NodeId[];
   story: { title: string; summary: string; lines: StoryLine[] };
 }
 

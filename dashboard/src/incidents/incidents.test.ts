@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Cause, Evidence, Incident, MeshChange, Symptom, TimelineEntry } from '../api/shapes.ts';
+import { harm } from './harm.ts';
 import { marks, openAt } from './marks.ts';
 import { measured, stretch } from './spans.ts';
 import { parts } from './story.ts';
@@ -86,6 +87,43 @@ describe('words', () => {
       'web went from 1 endpoint to 3',
       'change 7: A x and 1 more, by eve',
     ]);
+  });
+});
+
+describe('how users are hurt', () => {
+  it('is told by what they get now against what was usual, errors first', () => {
+    const slow: Symptom = { ...symptom('shop/web'), signal: 'latencyP50', baseline: 8.9, worst: 40, now: 35.6 };
+    const told = harm(incident({ symptoms: [slow, symptom('shop/web'), symptom('shop/cart')] }));
+    expect(told.who).toBe('Users of web feel it');
+    expect(told.felt).toEqual([
+      '40 % of requests fail, 0 % before',
+      'half of the requests take 35.6 ms or more, 8.9 ms before',
+      '10 requests failed or were too slow',
+    ]);
+  });
+
+  it('tells the worst of what is over', () => {
+    const told = harm(incident({ closed: 1200, hurt: 1 }));
+    expect(told.who).toBe('Users of web felt it');
+    expect(told.felt).toEqual(['50 % of requests fail at worst, 0 % before', '1 request failed or was too slow']);
+  });
+
+  it('goes by what the control plane says of users, and by requests where it says nothing', () => {
+    const who = (rest: Partial<Incident>): string => harm(incident(rest)).who;
+    expect(who({ users: false })).toBe('No user feels it yet: web does');
+    expect(who({ users: ['shop/door', 'shop/side'] })).toBe('Users feel it at door, side');
+    const { users: _users, ...silent } = incident({ hurt: 0 });
+    expect(harm(silent).who).toBe('It will reach web');
+    expect(harm({ ...silent, hurt: 3 }).who).toBe('Users of web feel it');
+  });
+
+  it('has words for each signal', () => {
+    const of = (signal: Symptom['signal']): string =>
+      harm(incident({ hurt: 0, symptoms: [{ ...symptom('shop/web'), signal, now: 3, baseline: 2 }] })).felt.join();
+    expect(of({ objective: 'shop/web' })).toBe('the budget of objective shop/web burns 3 times as fast as it lasts');
+    expect(of('rate')).toBe('3/s come, 2/s before');
+    expect(of('saturation')).toContain('3 requests wait');
+    expect(of('latencyP99')).toContain('one request in 100');
   });
 });
 
