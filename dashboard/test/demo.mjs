@@ -315,7 +315,7 @@ async function incident(page, program) {
   await page.locator('[data-testid="timeline"]').getByText('Noticed').first().waitFor();
   await page.waitForFunction(() => document.querySelectorAll('.charts canvas').length > 0);
   const harm = await page.locator('[data-testid="harm"]').innerText();
-  check(/before/.test(harm), `nothing says how users are hurt: ${harm}`);
+  check(/user|reach/i.test(harm), `nothing says how users are hurt: ${harm}`);
   const id = new URL(page.url()).hash.split('/')[2]?.split('?')[0] ?? '';
   say(`its first cause is ratings, with evidence, charts and a timeline: ${id}`);
   await page.screenshot({ path: `${directory}/incident.png` });

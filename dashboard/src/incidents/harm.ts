@@ -18,8 +18,11 @@ export function harm(incident: Incident): Harm {
   const own = incident.symptoms.filter((symptom) => symptom.node === incident.subject);
   const place = (symptom: Symptom): number => (typeof symptom.signal === 'string' ? ORDER.indexOf(symptom.signal) : ORDER.length);
   const felt = [...own].sort((a, b) => place(a) - place(b)).map((symptom) => feels(symptom, over));
+  // How many is told beside it; where no symptom is of users, it is all that is known.
   const hurt =
-    incident.hurt > 0 ? [`${plural(incident.hurt, 'request')} failed or ${incident.hurt === 1 ? 'was' : 'were'} too slow`] : [];
+    felt.length === 0 && incident.hurt > 0
+      ? [`${plural(incident.hurt, 'request')} failed or ${incident.hurt === 1 ? 'was' : 'were'} too slow`]
+      : [];
   return { who: who(incident, over), felt: [...new Set(felt), ...hurt] };
 }
 

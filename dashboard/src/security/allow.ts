@@ -21,7 +21,21 @@ export const LEVELS: Record<Confidence, { bars: number; tone: 'ok' | 'degraded' 
   high: { bars: 3, tone: 'ok', text: 'a week is known, and its callers came again and again' },
 };
 
-/** What the confidence rests on, without the window. */
+/** Below this a day is not known well enough, and above that callers lack. */
+const KNOWN = 0.95;
+const LACKING = 0.05;
+
+/** Why it can be relied on no further. */
+export function reasons(of: Suggestion): string {
+  const { level, knownShare, unseen: lacking } = of.confidence;
+  if (level !== 'low') return `${LEVELS[level].text}; ${unseen(of)}`;
+  const known = knownShare < KNOWN ? [`only ${percent(knownShare)} of that time is known`] : [];
+  const seen = lacking > LACKING ? [unseen(of)] : [];
+  const all = [...known, ...seen];
+  return `${LEVELS.low.text}: ${all.length === 0 ? 'less than a day is known' : all.join('; ')}`;
+}
+
+/** How likely there are callers that were not seen. */
 export function unseen(of: Suggestion): string {
   if (of.callers.length === 0) return 'no caller was seen';
   if (of.confidence.unseen >= 1) return 'every caller was seen in a single hour, so others may not have come yet';

@@ -26,11 +26,6 @@ export const WORDS: Record<Verdict, string> = {
   plaintext: 'seen in plaintext',
 };
 
-/** Whom the mesh does not know is told by what it lacks. */
-export function partyName(id: string): string {
-  return id === 'unknown' ? 'no proxy' : id;
-}
-
 export function verdict(flow: Flow): Verdict {
   const seen = flow.observed !== null && flow.observed.requests > 0;
   if (seen && (flow.observed?.refused ?? 0) > 0) return 'refused';

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { Rotation, StrictFlow, StrictReport, SuggestAnswer, Suggestion } from '../api/shapes.ts';
+import type { Graph, Rotation, StrictFlow, StrictReport, SuggestAnswer, Suggestion } from '../api/shapes.ts';
 import { allowText, strictText } from '../configuration/proposals.ts';
-import { account, ordered, stateOf, unseen } from './allow.ts';
+import { account, ordered, reasons, stateOf, unseen } from './allow.ts';
 import { denial, meaning } from './denial.ts';
-import { partyName } from './matrix.ts';
+import { named, partyName } from '../text/party.ts';
 import { steps } from './rotation.ts';
 import { advice, byNamespace, carriedBy, command, coverage, exceptionOf, judgement, sinceOf, stepWords } from './strict.ts';
 
@@ -151,6 +151,14 @@ describe('policies from what was seen', () => {
     expect(account('spiffe://else/where', 'default')).toBe('spiffe://else/where');
   });
 
+  it('say why they can be relied on no further', () => {
+    const of = (confidence: Suggestion['confidence']): string => reasons(suggestion({ confidence }));
+    expect(of({ level: 'low', unseen: 0, knownSeconds: 3600, knownShare: 0.04 })).toMatch(/only 4 % of that time is known$/);
+    expect(of({ level: 'low', unseen: 0.5, knownSeconds: DAY, knownShare: 1 })).toContain('50 %');
+    expect(of({ level: 'low', unseen: 0, knownSeconds: 3600, knownShare: 1 })).toContain('less than a day is known');
+    expect(of({ level: 'medium', unseen: 0.04, knownSeconds: DAY, knownShare: 1 })).toContain('4 %');
+  });
+
   it('say what may lack', () => {
     expect(unseen(suggestion({}))).toContain('50 %');
     expect(unseen(suggestion({ callers: [] }))).toBe('no caller was seen');
@@ -198,6 +206,26 @@ describe('the code that a refused client was shown', () => {
 
   it('is not about somebody without a name', () => {
     expect([partyName('unknown'), partyName('default/reviews')]).toEqual(['no proxy', 'default/reviews']);
+    const node = (id: string, name: string): Graph['nodes'][number] => ({
+      id,
+      name,
+      kind: 'workload',
+      namespace: '',
+      versions: [],
+      health: 'ok',
+    });
+    const graph: Graph = {
+      at: 1,
+      windowSeconds: 30,
+      complete: true,
+      gaps: [],
+      nodes: [node('unknown', 'unknown'), node('a/b', 'b')],
+      edges: [],
+    };
+    expect(named(graph).nodes.map((one) => [one.id, one.name])).toEqual([
+      ['unknown', 'no proxy'],
+      ['a/b', 'b'],
+    ]);
   });
 });
 
