@@ -185,7 +185,7 @@ export function trust(mesh: Mesh): TrustAnswer {
       to,
     },
     revoked: { named: [{ serial: '7ec50c85ab6d512a', workload: 'orders/archive-v0', by: 'admin', at: iso(7200) }], listed: 3 },
-    federated: [{ trustDomain: 'partner.example', roots: 1, signsTokens: true, heard: iso(250), problem: null }],
+    federated: [{ trustDomain: 'partner.example', roots: 1, signsTokens: true }],
     proxies,
     problems: [
       { severity: 'warning', of: 'root', text: 'the root ends in 30 days: go over to a new one with `taut trust rotate`' },

@@ -535,7 +535,7 @@ export interface TrustAnswer {
   leafLifetimeSeconds: number;
   rotation: Rotation | null;
   revoked: { named: Revoked[]; listed: number };
-  federated: { trustDomain: string; roots: number; signsTokens: boolean; heard?: string | null; problem?: string | null }[];
+  federated: { trustDomain: string; roots: number; signsTokens: boolean }[];
   proxies: TrustedProxy[];
   problems: { severity: string; of: string; text: string }[];
 }
