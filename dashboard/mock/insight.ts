@@ -19,7 +19,7 @@ function slow(): Incident {
     verdict: 'found',
     hurt,
     state: 'open',
-    users: true,
+    users: ['default/productpage'],
     symptoms: [
       {
         node: 'default/productpage',
@@ -206,7 +206,7 @@ function past(at: number, lasted: number, subject: string, story: Incident['stor
     verdict: 'noCause',
     hurt: lasted * 4,
     state: 'closed',
-    users: true,
+    users: [subject],
     symptoms: [
       {
         node: subject,

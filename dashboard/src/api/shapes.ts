@@ -377,8 +377,8 @@ export interface Incident {
   /** Requests that failed or were slower than usual. */
   hurt: number;
   state: 'open' | 'closed';
-  /** Whether users are hurt already, or where they come in that are; not said: they are once requests are. */
-  users?: boolean | NodeId[];
+  /** Services called from outside the mesh that are ill. Not said by older control planes: then users are hurt once requests are. */
+  users?: NodeId[];
   story: { title: string; summary: string; lines: StoryLine[] };
 }
 

@@ -29,10 +29,9 @@ export function harm(incident: Incident): Harm {
 function who(incident: Incident, over: boolean): string {
   const { users } = incident;
   const subject = nodeName(incident.subject);
-  if (Array.isArray(users) && users.length > 0) return `Users ${over ? 'felt' : 'feel'} it at ${users.map(nodeName).join(', ')}`;
-  if (users === false || (Array.isArray(users) && users.length === 0))
-    return over ? `No user felt it: ${subject} did` : `No user feels it yet: ${subject} does`;
-  if (users === undefined && incident.hurt === 0) return over ? `It was about to reach ${subject}` : `It will reach ${subject}`;
+  if (users !== undefined && users.length > 0) return `Users ${over ? 'felt' : 'feel'} it at ${users.map(nodeName).join(', ')}`;
+  if (users !== undefined) return over ? `No user felt it: ${subject} did` : `No user feels it yet: ${subject} does`;
+  if (incident.hurt === 0) return over ? `It was about to reach ${subject}` : `It will reach ${subject}`;
   return `Users of ${subject} ${over ? 'felt' : 'feel'} it`;
 }
 

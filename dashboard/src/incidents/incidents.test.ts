@@ -46,7 +46,7 @@ function incident(rest: Partial<Incident> = {}): Incident {
     timeline: [],
     hurt: 10,
     state: 'open',
-    users: true,
+    users: ['shop/web'],
     story: { title: '', summary: '', lines: [] },
     ...rest,
   };
@@ -94,20 +94,20 @@ describe('how users are hurt', () => {
   it('is told by what they get now against what was usual, errors first', () => {
     const slow: Symptom = { ...symptom('shop/web'), signal: 'latencyP50', baseline: 8.9, worst: 40, now: 35.6 };
     const told = harm(incident({ symptoms: [slow, symptom('shop/web'), symptom('shop/cart')] }));
-    expect(told.who).toBe('Users of web feel it');
+    expect(told.who).toBe('Users feel it at web');
     expect(told.felt).toEqual(['40 % of requests fail, 0 % before', 'half of the requests take 35.6 ms or more, 8.9 ms before']);
   });
 
   it('tells the worst of what is over', () => {
     const told = harm(incident({ closed: 1200, hurt: 1 }));
-    expect(told.who).toBe('Users of web felt it');
+    expect(told.who).toBe('Users felt it at web');
     expect(told.felt).toEqual(['50 % of requests fail at worst, 0 % before']);
     expect(harm(incident({ symptoms: [], hurt: 1 })).felt).toEqual(['1 request failed or was too slow']);
   });
 
   it('goes by what the control plane says of users, and by requests where it says nothing', () => {
     const who = (rest: Partial<Incident>): string => harm(incident(rest)).who;
-    expect(who({ users: false })).toBe('No user feels it yet: web does');
+    expect(who({ users: [] })).toBe('No user feels it yet: web does');
     expect(who({ users: ['shop/door', 'shop/side'] })).toBe('Users feel it at door, side');
     const { users: _users, ...silent } = incident({ hurt: 0 });
     expect(harm(silent).who).toBe('It will reach web');
