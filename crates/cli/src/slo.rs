@@ -113,9 +113,10 @@ pub async fn forecast(place: &Place, arguments: ForecastArguments) -> Outcome {
 }
 
 fn ahead(answer: &Value) -> String {
+    let room = room(&answer["capacity"], answer["at"].as_u64().unwrap_or_default()) + &certificates(&answer["certificates"]);
     let forecast = rows(&answer["forecast"]);
     if forecast.is_empty() {
-        return "too little is known of its load yet: a forecast needs five minutes\n".to_owned();
+        return format!("too little is known of its load yet: a forecast needs five minutes\n{room}");
     }
     let rate = |value: &Value| value.as_f64().map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
     let row = |ahead: &Value| {
@@ -136,13 +137,83 @@ fn ahead(answer: &Value) -> String {
         }
         _ => "less than an hour of forecasts was compared with what came: the intervals are guesses\n".to_owned(),
     };
-    format!("{table}{kept}")
+    format!("{table}{kept}{room}")
+}
+
+/// How much of what it can do is used, and when all of it will be.
+fn room(capacity: &Value, now: u64) -> String {
+    let number = |value: &Value| value.as_f64().unwrap_or_default();
+    if let Some(why) = capacity["unknown"].as_str() {
+        return format!("capacity: not known; {why}\n");
+    }
+    let Some(workload) = capacity["workload"].as_str() else { return String::new() };
+    let known = match capacity["inForce"].as_bool() {
+        Some(true) => "its sidecar holds it to that now".to_owned(),
+        _ => format!("its sidecar found that out {} before", lasts(now.saturating_sub(capacity["limitAt"].as_u64().unwrap_or(now)))),
+    };
+    let percent = |value: &Value| format!("{:.0}%", number(value) * 100.0);
+    let when = |seconds: &Value, verb: &str| match seconds.as_u64() {
+        Some(0) => Some("it is full now".to_owned()),
+        Some(seconds) => Some(format!("it {verb} full within {}", lasts(seconds))),
+        None => None,
+    };
+    let full = when(&capacity["reachedIn"], "is").or_else(|| when(&capacity["mayBeReachedIn"], "may be"));
+    let full = full.unwrap_or_else(|| "it is not expected to be full within the forecast".to_owned());
+    let farthest = rows(&capacity["forecast"]).last().map_or_else(String::new, |last| {
+        format!(", {} on average over the next {}", percent(&last["headroom"]), lasts(last["horizonSeconds"].as_u64().unwrap_or_default()))
+    });
+    format!(
+        "capacity: {workload} can work on {:.0} requests at a time ({known}); {:.1} are under way, {} is free{farthest}; {full}\n",
+        number(&capacity["limit"]),
+        number(&capacity["inFlight"]),
+        percent(&capacity["headroom"]),
+    )
+}
+
+/// Whose certificate ends first, and whether that is as it should be.
+fn certificates(all: &Value) -> String {
+    let first = &all["first"];
+    let (Some(workload), Some(ends), Some(renewed)) = (first["workload"].as_str(), first["ends"].as_u64(), first["renewedFrom"].as_u64()) else {
+        return String::new();
+    };
+    let (ends, renewed) = (signal_routes::text(ends), signal_routes::text(renewed));
+    match first["alarm"].is_null() {
+        true => format!("certificates: the first to end is that of {workload}, at {ends}; its sidecar renews it from {renewed} on\n"),
+        false => format!(
+            "certificates: that of {workload} ends at {ends}, and its sidecar has not renewed it since {renewed}: look at its log, and at `taut status`\n"
+        ),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn room_is_told_in_a_line() {
+        let forecast = json!([{"horizonSeconds": 600, "headroom": 0.7}, {"horizonSeconds": 3600, "headroom": 0.25}]);
+        let capacity = json!({"workload": "shop/cart-v1", "limit": 24.0, "limitAt": 1000, "inForce": false, "inFlight": 6.04, "headroom": 0.75,
+            "forecast": forecast, "reachedIn": null, "mayBeReachedIn": 3600});
+        assert_eq!(
+            room(&capacity, 1300),
+            "capacity: shop/cart-v1 can work on 24 requests at a time (its sidecar found that out 5m before); 6.0 are under way, 75% is free, \
+             25% on average over the next 60m; it may be full within 60m\n"
+        );
+        assert_eq!(room(&json!({"unknown": "nobody has said"}), 0), "capacity: not known; nobody has said\n");
+    }
+
+    #[test]
+    fn the_first_certificate_to_end_is_told() {
+        let first = json!({"workload": "shop/cart-v1", "ends": 86_400, "renewedFrom": 43_200, "alarm": null});
+        assert_eq!(
+            certificates(&json!({"workloads": 2, "first": first})),
+            "certificates: the first to end is that of shop/cart-v1, at 1970-01-02T00:00:00Z; its sidecar renews it from 1970-01-01T12:00:00Z on\n"
+        );
+        let late = json!({"workload": "shop/cart-v1", "ends": 86_400, "renewedFrom": 43_200, "alarm": "warning"});
+        assert!(certificates(&json!({"first": late})).contains("has not renewed it since 1970-01-01T12:00:00Z"));
+        assert_eq!(certificates(&json!({"workloads": 0, "first": null})), "");
+    }
 
     #[test]
     fn an_objective_is_a_line() {

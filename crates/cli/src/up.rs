@@ -72,6 +72,9 @@ pub struct Arguments {
     /// What service account tokens must be meant for; may be given several times
     #[arg(long, value_name = "AUDIENCE", default_value = "istio-ca", requires = "kube_api")]
     kube_audience: Vec<String>,
+    /// Write the Events of incidents to the API server, too: it must let the control plane create and patch events, and get services
+    #[arg(long, requires = "kube_api")]
+    kube_events: bool,
 }
 
 /// Where the kubelet puts what a pod needs to speak to the API server.
@@ -123,6 +126,7 @@ pub async fn up(place: &Place, arguments: Arguments) -> Outcome {
         ca_directory: arguments.ca_dir,
         revocation_lists: arguments.crl,
         webhook: arguments.incident_webhook,
+        events: arguments.kube_events,
         issuance_limits: IssuanceLimits { each: arguments.issue_limit, all: arguments.issue_limit_all },
         kubernetes,
         names: arguments.certificate_name,

@@ -32,6 +32,18 @@ pub struct Kubernetes {
     pub audiences: Vec<String>,
 }
 
+impl Kubernetes {
+    /// What proves the control plane to the API server; `None`: nothing.
+    ///
+    /// # Errors
+    /// The token cannot be read: as a sentence.
+    pub fn bearer(&self) -> Result<Option<String>, String> {
+        let Some(file) = &self.token else { return Ok(None) };
+        let own = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(Some(format!("Bearer {}", own.trim())))
+    }
+}
+
 /// A service account, proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -112,9 +124,8 @@ impl Reviewer {
             "spec": {"token": token, "audiences": self.kubernetes.audiences}});
         let uri = format!("{}/apis/authentication.k8s.io/v1/tokenreviews", self.kubernetes.api.trim_end_matches('/'));
         let mut request = Request::post(uri).header(header::CONTENT_TYPE, "application/json");
-        if let Some(file) = &self.kubernetes.token {
-            let own = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", own.trim()));
+        if let Some(bearer) = self.kubernetes.bearer()? {
+            request = request.header(header::AUTHORIZATION, bearer);
         }
         let request = request.body(review.to_string()).map_err(|error| error.to_string())?;
         match self.outside.ask(request).await? {

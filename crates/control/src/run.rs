@@ -6,14 +6,14 @@ mod site;
 mod trusted;
 
 use crate::access::{self, Access};
-use crate::api::{self, Api, User};
+use crate::api::{self, Api, External, User};
 use crate::audit::Audit;
 use crate::authority::limits::IssuanceLimits;
 use crate::authority::{Authority, private_directory, warn_if_shared};
 use crate::dashboard::assets::Assets;
 use crate::fault::Fault;
 use crate::https;
-use crate::incidents::Incidents;
+use crate::incidents::{self, Incidents};
 use crate::issuers::{self, Issuers};
 use crate::kubernetes::{Kubernetes, Reviewer};
 use crate::proxies::Proxies;
@@ -77,6 +77,8 @@ pub struct Options {
     pub signals: signals::Limits,
     /// Who is told of incidents: a URL that takes what Alertmanager sends to its webhooks.
     pub webhook: Option<String>,
+    /// The API server of `kubernetes` is given the Events of incidents.
+    pub events: bool,
 }
 
 impl Default for Options {
@@ -101,6 +103,7 @@ impl Default for Options {
             revocation_lists: None,
             signals: signals::Limits::default(),
             webhook: None,
+            events: false,
         }
     }
 }
@@ -163,7 +166,6 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let admin_token = keys::kept_token(options.state.as_deref(), "admin.token")?;
     let access = Access::open(options.state.as_deref(), admin_token.clone(), world.clone())?;
     let (kubeconfig, kubeconfig_text) = keys::first_kubeconfig(options.state.as_deref(), api_at, &authority, &admin_token)?;
-    let api = api(&store, &world, &access)?;
     let directory = options.config.as_deref().map(|config| Directory::open(config, store.clone(), world.clone())).transpose()?;
     let proxies = Proxies::default();
     let registry = Registry::new(store.clone(), world.clone())?;
@@ -176,7 +178,8 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
     let trust = trusted::trust(&options, &authority, &proxies, &published, &world)?;
-    let (incidents, watching) = Incidents::begin(signals.clone(), store.clone(), published.clone(), world.clone(), options.webhook.clone());
+    let (incidents, watching) = incidents(&signals, &store, &published, &world, &options);
+    let api = api(&store, &world, &access, incidents::external(incidents.clone()))?;
     let side = Arc::new(Side {
         authority: authority.clone(),
         proxies: proxies.clone(),
@@ -232,6 +235,18 @@ fn publisher(store: &Store, world: &World, options: &Options, authority: &Author
     let publisher = Publisher::new(store.clone(), settings).trusting(authority.bundle()).with_keys(known.subscribe());
     let fetching = Issuers::new(world.clone(), publisher.subscribe(), known, options.state.clone()).run();
     (publisher, fetching)
+}
+
+/// What is found in the signals, and what follows them for it.
+fn incidents(
+    signals: &signals::Store,
+    store: &Store,
+    published: &watch::Receiver<Arc<Published>>,
+    world: &World,
+    options: &Options,
+) -> (Incidents, impl Future<Output = ()> + Send + use<>) {
+    let cluster = options.kubernetes.clone().filter(|_| options.events);
+    Incidents::begin(signals.clone(), store.clone(), published.clone(), world.clone(), options.webhook.clone(), cluster)
 }
 
 /// What proxies are served from.
@@ -330,7 +345,7 @@ fn authenticate(access: &Access) -> side::Authenticate {
     Arc::new(move |bearer| access.visitor(bearer).map(|visitor| visitor.user))
 }
 
-fn api(store: &Store, world: &World, access: &Access) -> Result<Arc<Api>, Fault> {
+fn api(store: &Store, world: &World, access: &Access, external: External) -> Result<Arc<Api>, Fault> {
     let access = access.clone();
     let user =
         move |visitor: access::Visitor| User { name: visitor.user, may: Arc::new(move |method, kind| access::may(visitor.role, method, kind)) };
@@ -341,6 +356,7 @@ fn api(store: &Store, world: &World, access: &Access) -> Result<Arc<Api>, Fault>
         clock: Arc::new(move || clock.wall_text()),
         dice: Arc::new(move || dice.unique()),
         authenticate: Arc::new(move |bearer| access.visitor(bearer).map(&user)),
+        external,
     });
     api::seed(&api).map_err(|error| store_fault(&error))?;
     Ok(api)

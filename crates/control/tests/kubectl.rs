@@ -40,6 +40,7 @@ impl Mesh {
             clock: Arc::new(|| jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
             dice: Arc::new(|| std::array::from_fn(|_| fastrand::u8(..))),
             authenticate: Arc::new(|_| Ok(taut_control::api::User { name: "tester".to_owned(), may: Arc::new(|_, _| true) })),
+            external: api::External::default(),
         });
         api::seed(&api).expect("seeded");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -20,6 +20,10 @@ pub struct Incident {
     pub closed: Option<Second>,
     /// Where users are hurt first: the service nearest to them.
     pub subject: Node,
+    /// The services with a symptom that are called from outside the mesh, or by programs that nobody calls: gateways, pages, interfaces. None: what is ill
+    /// lies behind services that are well.
+    #[serde(default)]
+    pub users: Vec<Node>,
     pub symptoms: Vec<Symptom>,
     pub verdict: Verdict,
     /// The likeliest first.
@@ -53,6 +57,8 @@ pub enum Signal {
     /// Requests that ought to come and do not.
     Rate,
     Saturation,
+    /// What it answers fails, and retries of its callers make good for it: the share of tries.
+    Covered,
     /// The budget of a ServiceLevelObjective burns: `namespace/name`.
     Objective(String),
 }
@@ -142,6 +148,14 @@ pub enum Evidence {
         reason: String,
         before: f64,
         now: f64,
+    },
+    /// Of what one tries at the other, this share fails; after retries it is `felt`.
+    Covered {
+        source: Node,
+        destination: Node,
+        before: f64,
+        now: f64,
+        felt: f64,
     },
     /// One part of a node is worse than its others.
     Part {

@@ -14,6 +14,8 @@ use taut_model::signal::{Second, Signals};
 const MINUTE: Second = 60;
 const HOUR: Second = 3600;
 const DAY: Second = 86_400;
+/// In buckets of so many seconds, so far back.
+const RINGS: [(Second, Second); 3] = [(10, 30 * MINUTE), (5 * MINUTE, 6 * HOUR), (3 * HOUR, 30 * DAY)];
 
 /// Bad requests that are expected of a service that just keeps its objective come as often as this by chance at most (-log10): one error of the
 /// only request of an hour is no page.
@@ -55,6 +57,33 @@ impl Indicator {
             }
         }
     }
+}
+
+/// Requests of a span that begins at a second, and bad ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    pub at: Second,
+    pub bad: u64,
+    pub all: u64,
+}
+
+/// The same past in fewer counts (some five hundred at most), as exactly as a [`Budget`] tells it apart. The oldest come first.
+pub fn condensed(past: &[Count]) -> Vec<Count> {
+    let Some((last, older)) = past.split_last() else { return Vec::new() };
+    // The newest bucket of each ring is not whole.
+    let width = |at: Second| RINGS.iter().find(|(width, span)| last.at.saturating_sub(at) <= span + width).map_or(RINGS[2].0, |(width, _)| *width);
+    let mut kept: Vec<Count> = Vec::new();
+    for count in older {
+        match kept.last_mut() {
+            Some(before) if width(before.at) == width(count.at) && before.at / width(count.at) == count.at / width(count.at) => {
+                before.bad = before.bad.saturating_add(count.bad.min(count.all));
+                before.all = before.all.saturating_add(count.all);
+            }
+            _ => kept.push(Count { bad: count.bad.min(count.all), ..*count }),
+        }
+    }
+    kept.push(*last);
+    kept
 }
 
 /// How urgent it is.
@@ -128,9 +157,9 @@ impl Budget {
             objective,
             first: None,
             last: 0,
-            minutes: Counts::new(10, 30 * MINUTE),
-            hours: Counts::new(5 * MINUTE, 6 * HOUR),
-            days: Counts::new(3 * HOUR, 30 * DAY),
+            minutes: Counts::new(RINGS[0].0, RINGS[0].1),
+            hours: Counts::new(RINGS[1].0, RINGS[1].1),
+            days: Counts::new(RINGS[2].0, RINGS[2].1),
         }
     }
 

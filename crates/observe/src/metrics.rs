@@ -18,6 +18,7 @@ use crate::series::{Family, Labels, pair};
 use crate::text::Id;
 use parking_lot::Mutex;
 use relabel::{Sum, changed};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -64,8 +65,20 @@ pub struct Registry {
     shed: AtomicU64,
     hedges: AtomicU64,
     concurrency_limit: AtomicI64,
+    /// By port of the application.
+    doors: Mutex<BTreeMap<u16, Doors>>,
     /// What [`Registry::render`] leaves out and changes.
     overrides: Mutex<Arc<Vec<MetricOverride>>>,
+}
+
+/// The workers' ways in to one port of the application.
+#[derive(Default)]
+struct Doors {
+    all: usize,
+    /// Of them have proven a limit.
+    proven: usize,
+    /// Their limits' sum.
+    limit: u32,
 }
 
 #[derive(Clone, Default)]
@@ -162,6 +175,7 @@ impl Registry {
             shed: AtomicU64::new(0),
             hedges: AtomicU64::new(0),
             concurrency_limit: AtomicI64::new(0),
+            doors: Mutex::default(),
             overrides: Mutex::default(),
         }
     }
@@ -238,6 +252,27 @@ impl Registry {
 
     pub fn limit_changed(&self, delta: i64) {
         self.concurrency_limit.fetch_add(delta, Ordering::Relaxed);
+    }
+
+    /// A worker begins to let requests in to a port of the application.
+    pub fn door_opened(&self, port: u16) {
+        self.doors.lock().entry(port).or_default().all += 1;
+    }
+
+    /// What a worker has proven that the application can work on at a time at a port.
+    pub fn proven_limit_changed(&self, port: u16, before: Option<u32>, now: Option<u32>) {
+        let mut doors = self.doors.lock();
+        let doors = doors.entry(port).or_default();
+        doors.proven = (doors.proven + usize::from(now.is_some())).saturating_sub(usize::from(before.is_some()));
+        doors.limit = doors.limit.saturating_add(now.unwrap_or(0)).saturating_sub(before.unwrap_or(0));
+    }
+
+    /// How many requests the application has proven to be able to work on at a time, over all workers. A port of which one worker knows no
+    /// limit has none.
+    pub fn proven_limit(&self) -> Option<u32> {
+        let doors = self.doors.lock();
+        let limits = doors.values().filter(|doors| doors.all > 0 && doors.proven == doors.all).map(|doors| doors.limit);
+        limits.reduce(u32::saturating_add)
     }
 
     pub fn mirror_dropped(&self) {

@@ -39,8 +39,12 @@ pub struct Doors {
 struct Door {
     entrance: RefCell<Entrance>,
     waiting: RefCell<HashMap<u64, oneshot::Sender<Fate>>>,
+    /// Of the application.
+    port: u16,
     /// As metrics have it; 0 for none.
     limit: Cell<u32>,
+    /// As the control plane hears of it.
+    proven: Cell<Option<u32>>,
 }
 
 impl Doors {
@@ -54,7 +58,11 @@ impl Doors {
     /// It is sent away.
     pub async fn enter(self: &Rc<Self>, port: u16, caller: Caller, protected: bool) -> Result<Pass, Fault> {
         let now = self.world.now();
-        let door = self.doors.borrow_mut().entry(port).or_insert_with(|| Rc::new(Door::new(now))).clone();
+        let open = || {
+            self.sink.door_opened(port);
+            Rc::new(Door::new(now, port))
+        };
+        let door = self.doors.borrow_mut().entry(port).or_insert_with(open).clone();
         let arrival = match protected {
             true => door.entrance.borrow_mut().arrive(now, caller),
             false => door.entrance.borrow_mut().pass_by(now),
@@ -144,8 +152,9 @@ pub fn read_report(headers: &HeaderMap) -> Option<Report> {
 }
 
 impl Door {
-    fn new(now: Duration) -> Self {
-        Self { entrance: RefCell::new(Entrance::new(now)), waiting: RefCell::default(), limit: Cell::new(0) }
+    fn new(now: Duration, port: u16) -> Self {
+        let entrance = RefCell::new(Entrance::new(now));
+        Self { entrance, waiting: RefCell::default(), port, limit: Cell::new(0), proven: Cell::new(None) }
     }
 
     fn leave(&self, sink: &Sink, now: Duration, latency: Option<Duration>) {
@@ -155,6 +164,11 @@ impl Door {
         let before = self.limit.replace(limit);
         if before != limit {
             sink.limit_changed(i64::from(limit) - i64::from(before));
+        }
+        let proven = self.entrance.borrow().proven_limit();
+        let before = self.proven.replace(proven);
+        if before != proven {
+            sink.proven_limit_changed(self.port, before, proven);
         }
     }
 

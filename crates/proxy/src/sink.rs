@@ -122,6 +122,16 @@ impl Sink {
         self.shared.registry.limit_changed(delta);
     }
 
+    /// A worker begins to let requests in to a port of the application.
+    pub fn door_opened(&self, port: u16) {
+        self.shared.registry.door_opened(port);
+    }
+
+    /// What a worker has proven that the application can work on at a time at a port.
+    pub fn proven_limit_changed(&self, port: u16, before: Option<u32>, now: Option<u32>) {
+        self.shared.registry.proven_limit_changed(port, before, now);
+    }
+
     /// A mirrored copy was not sent, because too many were under way.
     pub fn mirror_dropped(&self) {
         self.shared.registry.mirror_dropped();

@@ -17,6 +17,8 @@ pub struct Written {
     pub second: Second,
     pub lost: u64,
     pub last: bool,
+    /// Requests that the application can work on at a time; 0: no limit is in force.
+    pub concurrency_limit: u32,
     edges: Vec<(Arc<Edge>, u32)>,
     bytes: Vec<u8>,
 }
@@ -88,6 +90,7 @@ impl Speaker {
             forget,
             names: Vec::new(),
             edges: Vec::with_capacity(written.edges()),
+            concurrency_limit: written.concurrency_limit,
         };
         for (edge, signals) in written.iter() {
             let number = match self.numbers.get(edge) {
@@ -211,7 +214,7 @@ mod tests {
     }
 
     fn written(sequence: u64, services: &[String]) -> Written {
-        let mut written = Written { sequence, second: 1000 + sequence, ..Written::default() };
+        let mut written = Written { sequence, second: 1000 + sequence, concurrency_limit: 24, ..Written::default() };
         let signals = Signals { requests: sequence, ..Signals::default() };
         services.iter().for_each(|service| written.push(edge(service), &signals));
         written
@@ -223,7 +226,7 @@ mod tests {
         for sequence in 1..5 {
             let services: Vec<String> = (0..=sequence).map(|n| format!("s{n}")).collect();
             let report = speaker.say(&written(sequence, &services), 5);
-            assert_eq!(report.names.len(), if sequence == 1 { 2 } else { 1 });
+            assert_eq!((report.names.len(), report.concurrency_limit), (if sequence == 1 { 2 } else { 1 }, 24));
             let batch = listener.hear(report).unwrap();
             assert_eq!((batch.proxy.as_str(), batch.epoch, batch.sequence, batch.second), ("shop/web", 9, sequence, 1000 + sequence));
             let heard: Vec<_> = batch.entries.iter().map(|(edge, signals)| (edge.service.host.clone(), signals.requests)).collect();

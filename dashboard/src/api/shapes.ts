@@ -310,7 +310,7 @@ export interface Part {
   version: string;
 }
 
-export type Signal = 'errorRatio' | 'latencyP50' | 'latencyP99' | 'rate' | 'saturation' | { objective: string };
+export type Signal = 'errorRatio' | 'latencyP50' | 'latencyP99' | 'rate' | 'saturation' | 'covered' | { objective: string };
 
 export type CausePlace = { service: NodeId } | { part: [NodeId, Part] } | { link: [NodeId, NodeId] } | { outside: NodeId };
 
@@ -328,6 +328,7 @@ export type Evidence =
   | { kind: 'ownTime' | 'ownFailures'; node: NodeId; perSecond: number; share: number; surprise: number }
   | { kind: 'gap'; source: NodeId; destination: NodeId; before: number; now: number }
   | { kind: 'reason'; source: NodeId; destination: NodeId; reason: string; before: number; now: number }
+  | { kind: 'covered'; source: NodeId; destination: NodeId; before: number; now: number; felt: number }
   | { kind: 'part'; node: NodeId; part: Part; own: number; others: number; unit: 'share' | 'milliseconds' | 'perSecond' }
   | { kind: 'pressure'; node: NodeId; what: string; before: number; now: number }
   | { kind: 'load'; node: NodeId; before: number; now: number }
@@ -425,6 +426,28 @@ export interface Forecast {
   /** Weighted absolute percentage error: what was wrong, as a share of what came. */
   wape: number | null;
   ready: boolean;
+  capacity?: Capacity | { unknown: string };
+  certificates?: {
+    workloads: number;
+    first: { workload: string; ends: number; renewedFrom: number; alarm: 'warning' | 'error' | null } | null;
+  };
+}
+
+/** What the application of the workload that is full first can work on at a time, and how much of it is used. */
+export interface Capacity {
+  workload: string;
+  limit: number;
+  /** When a sidecar held it to that last. */
+  limitAt: number;
+  inForce: boolean;
+  /** Of the service's requests that come to it. */
+  share: number;
+  latencyMs: number;
+  inFlight: number;
+  headroom: number;
+  forecast: { horizonSeconds: number; inFlight: number; high80: number; high95: number; headroom: number; scale: number }[];
+  reachedIn: number | null;
+  mayBeReachedIn: number | null;
 }
 
 /** A stretch of time, and since when anything is known of it. */

@@ -34,6 +34,7 @@ export function signalName(signal: Signal): string {
     latencyP99: 'latency p99',
     rate: 'requests',
     saturation: 'requests in flight',
+    covered: 'tries that retries cover',
   };
   return names[signal] ?? signal;
 }
@@ -43,6 +44,7 @@ export function signalValue(signal: Signal, value: number | null | undefined): s
   if (typeof signal !== 'string') return value === null || value === undefined ? '–' : `${count(value)}×`;
   switch (signal) {
     case 'errorRatio':
+    case 'covered':
       return percent(value);
     case 'latencyP50':
     case 'latencyP99':
@@ -211,6 +213,11 @@ export function shown(evidence: Evidence): Shown {
       return {
         about: `${nodeName(evidence.source)} → ${nodeName(evidence.destination)} ended with ${words(evidence.reason)}`,
         figures: compared(beforeNow, [evidence.before, evidence.now], rate),
+      };
+    case 'covered':
+      return {
+        about: `Tries of ${nodeName(evidence.source)} at ${nodeName(evidence.destination)} that fail (${percent(evidence.felt)} after retries)`,
+        figures: compared(beforeNow, [evidence.before, evidence.now], percent),
       };
     case 'part': {
       const units = { share: percent, milliseconds, perSecond: rate };

@@ -1,8 +1,9 @@
-//! `cargo xtask bench insight nab|forecast|ticks|cost|petshop|nezha|causes`: what the engines of `taut-insight` find, on public data and on made-up
+//! `cargo xtask bench insight nab|forecast|ticks|week|cost|petshop|nezha|causes`: what the engines of `taut-insight` find, on public data and on made-up
 //! meshes. The measurements are examples of that crate, so that xtask does not have to link it.
 
 use clap::{Args, Subcommand};
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::Command;
 
 #[derive(Subcommand)]
@@ -19,6 +20,8 @@ pub enum Measure {
     Causes,
     /// The detector of each second on made-up traffic: false alarms without a fault, and time to notice one
     Ticks,
+    /// A hundred services for days, accelerated, through the whole engine: false incidents of what goes on without a fault, or with --faults
+    Week(Lived),
     /// CPU time per observation, bytes per series
     Cost,
 }
@@ -30,21 +33,41 @@ pub struct FromData {
     data: PathBuf,
 }
 
+#[derive(Args)]
+pub struct Lived {
+    /// Simulated days
+    #[arg(long, default_value_t = 1.0)]
+    days: f64,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Draw faults, too
+    #[arg(long)]
+    faults: bool,
+}
+
 pub fn run(measure: &Measure) -> Result<(), String> {
     match measure {
-        Measure::Nab(from) => example("nab", Some(&from.data)),
-        Measure::Forecast(from) => example("forecast", Some(&from.data)),
-        Measure::Petshop(from) => example("petshop", Some(&from.data)),
-        Measure::Nezha(from) => example("nezha", Some(&from.data)),
-        Measure::Causes => example("causes", None),
-        Measure::Ticks => example("ticks", None),
-        Measure::Cost => example("cost", None),
+        Measure::Nab(from) => example("nab", &[from.data.as_os_str()]),
+        Measure::Forecast(from) => example("forecast", &[from.data.as_os_str()]),
+        Measure::Petshop(from) => example("petshop", &[from.data.as_os_str()]),
+        Measure::Nezha(from) => example("nezha", &[from.data.as_os_str()]),
+        Measure::Causes => example("causes", &[]),
+        Measure::Ticks => example("ticks", &[]),
+        Measure::Week(lived) => week(lived),
+        Measure::Cost => example("cost", &[]),
     }
 }
 
-fn example(name: &str, data: Option<&Path>) -> Result<(), String> {
+fn week(lived: &Lived) -> Result<(), String> {
+    let words = ["--days".to_owned(), lived.days.to_string(), "--seed".to_owned(), lived.seed.to_string()];
+    let mut words: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
+    words.extend(lived.faults.then_some(OsStr::new("--faults")));
+    example("week", &words)
+}
+
+fn example(name: &str, words: &[&OsStr]) -> Result<(), String> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["run", "--quiet", "--release", "--package", "taut-insight", "--example", name, "--"]);
-    let status = cargo.args(data).status().map_err(|error| format!("cannot run cargo: {error}"))?;
+    let status = cargo.args(words).status().map_err(|error| format!("cannot run cargo: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("the measurement ended with {status}")) }
 }

@@ -2,6 +2,7 @@
 
 use super::accept::Accept;
 use super::answer::Answer;
+use super::external;
 use axum::body::Body;
 use serde_json::{Value, json};
 use taut_model::kinds::{KINDS, Kind};
@@ -24,6 +25,7 @@ pub(super) fn root() -> Value {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
     }
+    paths.extend([format!("/apis/{}", external::GROUP), format!("/apis/{}/{}", external::GROUP, external::VERSION)]);
     paths.sort();
     json!({"paths": paths})
 }
@@ -39,8 +41,9 @@ pub(super) fn groups(accept: &Accept) -> Answer {
     if accept.wants_aggregated_discovery() {
         return aggregated(|group| !group.is_empty());
     }
-    let groups: Vec<Value> =
-        group_versions().into_iter().filter(|(group, _)| !group.is_empty()).map(|(group, versions)| group_entry(group, &versions)).collect();
+    let of_objects = group_versions().into_iter().filter(|(group, _)| !group.is_empty());
+    let all = of_objects.chain([(external::GROUP, vec![external::VERSION])]);
+    let groups: Vec<Value> = all.map(|(group, versions)| group_entry(group, &versions)).collect();
     Answer::json(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
 }
 
@@ -65,8 +68,11 @@ pub(super) fn resources(group: &str, version: &str) -> Value {
             }));
         }
     }
-    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources})
+    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version(group, version), "resources": resources})
+}
+
+pub(super) fn group_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
 /// Groups in the order of `KINDS`, each with its versions, the preferred one first.
@@ -90,7 +96,7 @@ pub(super) fn kinds<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item 
     KINDS.iter().filter(move |kind| kind.group == group && kind.versions.contains(&version))
 }
 
-fn group_entry(group: &str, versions: &[&str]) -> Value {
+pub(super) fn group_entry(group: &str, versions: &[&str]) -> Value {
     let entry = |version: &&str| json!({"groupVersion": format!("{group}/{version}"), "version": version});
     let entries: Vec<Value> = versions.iter().map(entry).collect();
     json!({"name": group, "versions": entries, "preferredVersion": entries.first(), "serverAddressByClientCIDRs": []})

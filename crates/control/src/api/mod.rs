@@ -13,6 +13,7 @@ mod body;
 mod change;
 pub(crate) mod defaults;
 mod discovery;
+mod external;
 mod jsonpath;
 mod look;
 mod openapi;
@@ -28,6 +29,7 @@ mod target;
 mod tests;
 mod watch;
 
+pub use external::{External, Measured};
 pub use seed::seed;
 
 use crate::store::ledger::{Author, Occasion};
@@ -80,6 +82,8 @@ pub struct Api {
     /// Fresh random bytes.
     pub dice: Arc<dyn Fn() -> [u8; 16] + Send + Sync>,
     pub authenticate: Arc<Authenticate>,
+    /// What autoscalers may ask for.
+    pub external: External,
 }
 
 impl Api {
@@ -128,6 +132,9 @@ fn answer(api: &Arc<Api>, asked: &Asked) -> Result<Answer, Refusal> {
         Target::Groups => get(discovery::groups(&asked.accept)),
         Target::Group(group) => get(Answer::json(&discovery::group(group))),
         Target::Resources { group, version } => get(Answer::json(&discovery::resources(group, version))),
+        Target::ExternalGroup => get(Answer::json(&external::group())),
+        Target::ExternalMetrics => get(Answer::json(&external::resources(api))),
+        Target::ExternalMetric { namespace, metric } => get(external::values(api, asked, namespace, metric)?),
         Target::OpenApiV2 => get(openapi::version_two()),
         Target::OpenApiIndex => get(Answer::json(&openapi::index())),
         Target::OpenApi(path) => get(openapi::document(path)?),

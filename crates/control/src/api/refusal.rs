@@ -36,6 +36,11 @@ impl Refusal {
         Refusal { details: Some(json!({})), ..Self::new(StatusCode::NOT_FOUND, "NotFound", "the server could not find the requested resource") }
     }
 
+    pub fn no_such_metric(name: &str, known: &[&str]) -> Self {
+        let message = format!("there is no external metric {name:?}; there are: {}", known.join(", "));
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message)
+    }
+
     pub fn not_found(kind: &Kind, name: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NotFound", format!("{} {name:?} not found", kind.full_name())).about(kind, name, Vec::new())
     }

@@ -43,7 +43,17 @@ impl Selector {
 
     pub fn accepts_labels_of(&self, object: &Object) -> bool {
         let labels = &object.value["metadata"]["labels"];
-        self.requirements.iter().all(|requirement| requirement.test.holds(labels[&requirement.key].as_str()))
+        self.accepts(&|key| labels[key].as_str())
+    }
+
+    /// Whether what has these labels is meant.
+    pub fn accepts<'a>(&self, label: &dyn Fn(&str) -> Option<&'a str>) -> bool {
+        self.requirements.iter().all(|requirement| requirement.test.holds(label(&requirement.key)))
+    }
+
+    /// Whether it says anything of a label.
+    pub fn names(&self, key: &str) -> bool {
+        self.requirements.iter().any(|requirement| requirement.key == key)
     }
 
     pub fn accepts_fields_of(&self, object: &Object) -> bool {

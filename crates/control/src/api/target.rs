@@ -1,5 +1,6 @@
 //! What a URL path means.
 
+use super::external;
 use taut_model::kinds::{KINDS, Kind, by_plural};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,13 @@ pub(super) enum Target {
     /// The part after `/openapi/v3/`.
     OpenApi(String),
     AccessReview,
+    ExternalGroup,
+    ExternalMetrics,
+    /// The values of a metric in a namespace.
+    ExternalMetric {
+        namespace: String,
+        metric: String,
+    },
     Objects(Address),
 }
 
@@ -65,6 +73,11 @@ pub(super) fn parse(path: &str) -> Option<Target> {
         ["openapi", "v3"] => Some(Target::OpenApiIndex),
         ["openapi", "v3", ref rest @ ..] => Some(Target::OpenApi(rest.join("/"))),
         ["apis", "authorization.k8s.io", "v1", "selfsubjectaccessreviews"] => Some(Target::AccessReview),
+        ["apis", external::GROUP] => Some(Target::ExternalGroup),
+        ["apis", external::GROUP, external::VERSION] => Some(Target::ExternalMetrics),
+        ["apis", external::GROUP, external::VERSION, "namespaces", namespace, metric] => {
+            Some(Target::ExternalMetric { namespace: namespace.to_owned(), metric: metric.to_owned() })
+        }
         ["apis", group] => group_of(group).map(Target::Group),
         ["api", version, ref rest @ ..] => in_group("", version, rest),
         ["apis", group, version, ref rest @ ..] if !group.is_empty() => in_group(group, version, rest),

@@ -27,9 +27,21 @@ fn api() -> Arc<Api> {
             Some(_) => Err("this token is not known".to_owned()),
             None => Err("there is no bearer token".to_owned()),
         }),
+        external: External { metrics: &["taut_rate", "taut_room"], measure: Box::new(measured) },
     };
     seed(&api).expect("seeded");
     Arc::new(api)
+}
+
+fn measured(namespace: &str) -> Vec<Measured> {
+    let value = |metric, service: &str, horizon: u64, bound: &str, value| {
+        let labels = vec![("service", service.to_owned()), ("horizon_seconds", horizon.to_string()), ("bound", bound.to_owned())];
+        Measured { metric, labels, value }
+    };
+    let bounds = [("low95", 2.0), ("mean", 4.4), ("high95", 8.0)];
+    let rates = bounds.iter().flat_map(|(bound, rate)| [600, 3600].map(|horizon| value("taut_rate", "reviews", horizon, bound, *rate)));
+    let all = rates.chain([value("taut_rate", "ratings", 600, "mean", 1.0), value("taut_room", "reviews", 600, "mean", 0.5)]);
+    all.filter(|_| namespace == "shop").collect()
 }
 
 async fn send(api: &Arc<Api>, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answered {
@@ -256,4 +268,28 @@ async fn a_change_that_the_mesh_cannot_carry_out_leaves_the_last_good_version() 
     );
     let now = get(&api, &path).await;
     assert_eq!((&now.body["spec"], &now.body["metadata"]["generation"]), (&good.body["spec"], &json!(1)));
+}
+
+#[tokio::test]
+async fn an_autoscaler_gets_what_is_forecast() {
+    let api = api();
+    const EXTERNAL: &str = "/apis/external.metrics.k8s.io";
+    let groups = get(&api, "/apis").await.body;
+    assert!(groups["groups"].as_array().unwrap().iter().any(|group| group["preferredVersion"]["groupVersion"] == "external.metrics.k8s.io/v1beta1"));
+    assert_eq!(get(&api, EXTERNAL).await.body["versions"][0]["version"], "v1beta1");
+    let resources = get(&api, &format!("{EXTERNAL}/v1beta1")).await.body;
+    assert_eq!((&resources["resources"][0]["name"], &resources["resources"][0]["namespaced"]), (&json!("taut_rate"), &json!(true)));
+    // All values are added up by autoscalers, so that one service's is one value.
+    let of_reviews = format!("{EXTERNAL}/v1beta1/namespaces/shop/taut_rate?labelSelector=service%3Dreviews");
+    let labels = json!({"service": "reviews", "horizon_seconds": "600", "bound": "mean"});
+    let item = json!({"metricName": "taut_rate", "metricLabels": labels, "timestamp": NOW, "value": "4400m"});
+    let list = json!({"kind": "ExternalMetricValueList", "apiVersion": "external.metrics.k8s.io/v1beta1", "metadata": {}, "items": [item]});
+    assert_eq!(get(&api, &of_reviews).await.body, list);
+    let named = get(&api, &format!("{of_reviews}%2Cbound%3Dhigh95%2Chorizon_seconds%20in%20(600%2C3600)")).await.body;
+    let values: Vec<&str> = named["items"].as_array().unwrap().iter().filter_map(|item| item["value"].as_str()).collect();
+    assert_eq!(values, ["8000m", "8000m"]);
+    assert_eq!(get(&api, &format!("{EXTERNAL}/v1beta1/namespaces/other/taut_rate")).await.body["items"], json!([]));
+    let unknown = get(&api, &format!("{EXTERNAL}/v1beta1/namespaces/shop/cpu")).await;
+    assert_eq!((unknown.code, unknown.body["message"].as_str().unwrap().contains("taut_rate, taut_room")), (404, true));
+    assert_eq!(send(&api, "POST", &of_reviews, &[], Body::empty()).await.code, 405);
 }

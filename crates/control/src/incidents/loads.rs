@@ -120,6 +120,16 @@ impl Loads {
         (self.began, self.known) = (next, 0);
     }
 
+    /// The services whose load is forecast.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.by.keys()
+    }
+
+    /// What is expected of a service; nothing of one that nobody asked.
+    pub fn forecasts(&self, node: &Node) -> Vec<Forecast> {
+        self.by.get(node).map(|load| load.forecaster.forecasts().collect()).unwrap_or_default()
+    }
+
     pub fn shown(&self, node: &Node) -> Option<Value> {
         let load = self.by.get(node)?;
         let forecasts: Vec<Forecast> = load.forecaster.forecasts().collect();

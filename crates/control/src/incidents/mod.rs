@@ -1,10 +1,16 @@
 //! Incidents: follows the signals of the mesh, keeps what the engine finds as resources, tells whoever asks, and whoever wants to be told.
 
+mod autoscaling;
+mod capacity;
 mod changes;
+mod cluster;
 mod course;
+mod endpoints;
+mod event;
 mod loads;
 mod object;
 mod objectives;
+mod promised;
 mod replay;
 mod routes;
 #[cfg(test)]
@@ -12,18 +18,24 @@ mod tests;
 mod watcher;
 mod webhook;
 
+pub use autoscaling::external;
 pub use object::word;
 pub use replay::replay;
 pub use routes::{router, view};
 
+use crate::kubernetes::Kubernetes;
 use crate::publish::Published;
 use crate::signals;
 use crate::store::Store;
 use crate::world::World;
+use capacity::Rooms;
+use event::News;
 use loads::Loads;
 use parking_lot::Mutex;
+use promised::History;
 use serde_json::Value;
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::sync::Arc;
 use taut_insight::engine::{Promise, Settings};
 use taut_insight::incident::{Event, Incident};
@@ -62,8 +74,11 @@ pub struct Incidents {
     world: World,
     published: watch::Receiver<Arc<Published>>,
     latest: Arc<Mutex<Latest>>,
+    history: Arc<Mutex<History>>,
     /// Where to tell of incidents.
     webhook: Option<mpsc::Sender<Value>>,
+    /// Where to write Events to, beside the own store.
+    cluster: Option<mpsc::Sender<Value>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -76,31 +91,42 @@ struct Latest {
     links: u64,
     standings: Vec<(Promise, Standing)>,
     loads: Arc<Loads>,
+    rooms: Arc<Rooms>,
     /// Messages to the webhook that found no room.
     untold: u64,
 }
 
 impl Incidents {
     /// What is asked, and what follows the signals for it: to be spawned. `webhook`: a URL that is told of each incident that opens, has
-    /// another cause, or closes.
+    /// another cause, or closes. `cluster`: an API server that is given the Events, too.
     pub fn begin(
         signals: signals::Store,
         store: Store,
         published: watch::Receiver<Arc<Published>>,
         world: World,
         webhook: Option<String>,
+        cluster: Option<Kubernetes>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, messages) = mpsc::channel(webhook::MOST_WAITING);
         let sender = webhook.is_some().then_some(sender);
-        let incidents = Self { signals, store, world: world.clone(), published, latest: Arc::default(), webhook: sender };
+        let (say, said) = mpsc::channel(cluster::MOST_WAITING);
+        let say = cluster.is_some().then_some(say);
+        let incidents =
+            Self { signals, store, world: world.clone(), published, latest: Arc::default(), history: Arc::default(), webhook: sender, cluster: say };
         let watched = incidents.clone();
+        let aside = world.clone();
         let telling = async move {
             if let Some(url) = webhook {
                 webhook::send(url, messages, world).await;
             }
         };
+        let writing = async move {
+            if let Some(kubernetes) = cluster {
+                cluster::send(kubernetes, said, aside).await;
+            }
+        };
         (incidents, async move {
-            tokio::join!(watched.watch(), telling);
+            tokio::join!(watched.watch(), telling, writing);
         })
     }
 
@@ -112,6 +138,19 @@ impl Incidents {
     /// How it stands with each objective.
     pub fn standings(&self) -> Vec<(Promise, Standing)> {
         self.latest.lock().standings.clone()
+    }
+
+    /// What load comes, and what room there is for it.
+    fn forecasts(&self) -> (Arc<Loads>, Arc<Rooms>) {
+        let latest = self.latest.lock();
+        (latest.loads.clone(), latest.rooms.clone())
+    }
+
+    /// The objectives that were in force in a window (of a namespace), as a recording carries them. May read from disk.
+    pub fn recorded(&self, window: &Range<Second>, namespace: Option<&str>) -> Vec<Value> {
+        // A copy, for to read takes a while.
+        let history = self.history.lock().clone();
+        history.recorded(window, namespace, &self.signals)
     }
 
     /// Those that are kept, the newest first.
@@ -136,18 +175,24 @@ impl Incidents {
     }
 
     fn watcher(&self) -> Watcher {
-        Watcher::new(self.signals.clone(), self.store.clone(), self.published.clone(), Settings::default())
+        Watcher::new(self.signals.clone(), self.store.clone(), self.published.clone(), self.history.clone(), Settings::default())
     }
 
     async fn advance(&self, mut watcher: Watcher, latest: Second) -> (Watcher, Vec<Event>) {
+        let looks = latest.is_multiple_of(capacity::EVERY);
+        let (signals, now) = (self.signals.clone(), self.world.second());
         let advanced = self.world.aside(move || {
             let events = watcher.advance(latest);
-            (watcher, events)
+            (watcher, events, looks.then(|| Rooms::look(&signals, now)))
         });
-        advanced.await.unwrap_or_else(|error| {
+        let (watcher, events, rooms) = advanced.await.unwrap_or_else(|error| {
             tracing::error!(%error, "insight has failed, and begins anew");
-            (self.watcher(), Vec::new())
-        })
+            (self.watcher(), Vec::new(), None)
+        });
+        if let Some(rooms) = rooms {
+            self.latest.lock().rooms = Arc::new(rooms);
+        }
+        (watcher, events)
     }
 
     /// Keeps what has changed. What is found in the past after a start is what was known before, unless it is open.
@@ -158,9 +203,11 @@ impl Incidents {
                 self.latest.lock().opened += u64::from(!fresh);
                 tracing::warn!(incident = %incident.id, subject = %incident.subject, "an incident has opened");
             }
+            let news = News::of(object::before(&self.store, incident).as_ref(), incident);
             self.keep(incident.clone());
             if !fresh {
                 self.tell(incident);
+                self.announce(news, incident, latest);
             }
         }
         if fresh {
@@ -182,6 +229,17 @@ impl Incidents {
             && webhook.try_send(webhook::message(&incident.clone().into())).is_err()
         {
             self.latest.lock().untold += 1;
+        }
+    }
+
+    fn announce(&self, news: Option<News>, incident: &Incident, latest: Second) {
+        let Some(news) = news else { return };
+        match event::write(&self.store, &self.world, news, &incident.clone().into(), latest) {
+            Ok(event) => {
+                // What finds no room has been said in the own store.
+                let _ = self.cluster.as_ref().map(|cluster| cluster.try_send(event));
+            }
+            Err(error) => tracing::warn!(%error, "an Event of an incident could not be kept"),
         }
     }
 
@@ -221,6 +279,6 @@ impl Incidents {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
         }
-        text + &objectives::metrics(&counts.standings) + &counts.loads.metrics()
+        text + &objectives::metrics(&counts.standings) + &counts.loads.metrics() + &counts.rooms.metrics(&counts.loads)
     }
 }

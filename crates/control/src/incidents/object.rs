@@ -62,7 +62,15 @@ pub fn read(store: &Store) -> Vec<Incident> {
     incidents
 }
 
-fn place(incident: &Incident) -> (String, String) {
+/// As it was kept last.
+pub fn before(store: &Store, incident: &Incident) -> Option<Incident> {
+    let (namespace, name) = place(incident);
+    let object = store.get(kind()?, &namespace, &name)?;
+    serde_json::from_value(object.value["status"]["incident"].clone()).ok()
+}
+
+/// Namespace and name of its object.
+pub fn place(incident: &Incident) -> (String, String) {
     let namespace = Some(incident.subject.namespace()).filter(|namespace| !namespace.is_empty()).unwrap_or(ELSEWHERE);
     (namespace.to_owned(), name(&incident.id))
 }
@@ -104,6 +112,6 @@ pub fn word(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-fn says(world: &World) -> Write {
+pub fn says(world: &World) -> Write {
     Write { manager: MANAGER.to_owned(), now: world.wall_text(), uid_seed: world.unique(), places: None, status_only: false, author: None }
 }

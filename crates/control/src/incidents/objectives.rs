@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::ops::Range;
-use taut_insight::engine::{Engine, Promise};
-use taut_insight::objective::{Indicator, Objective, Standing, Urgency};
+use taut_insight::engine::Promise;
+use taut_insight::objective::{Count, Indicator, Objective, Standing, Urgency, condensed};
 use taut_insight::tick::Node;
 use taut_model::signal::Second;
 use taut_observe::names;
@@ -27,16 +27,18 @@ fn of(promised: &Promised) -> impl Iterator<Item = Promise> + '_ {
     promised.services.iter().map(move |service| Promise { name: name.clone(), node: Node::new(&promised.namespace, service), objective })
 }
 
-/// Tells the engine what came before it began to count. Reads from disk.
-pub fn tell_past(engine: &mut Engine, signals: &signals::Store, promise: &Promise, window: Range<Second>) {
+/// What came to an objective's service in a window of the past. Reads from disk.
+pub fn past(signals: &signals::Store, promise: &Promise, window: Range<Second>) -> Vec<Count> {
     let service = Some(format!("{}.{}", promise.node.name(), promise.node.namespace()));
     let filter = Filter { service, reports: Reports::Once, ..Filter::default() };
+    let mut past = Vec::new();
     let Ok(()) = signals.each_bucket::<Infallible>(window, &filter, |bucket| {
         let counts = bucket.edges.iter().map(|(_, signals)| promise.objective.indicator.count(signals));
         let (bad, all) = counts.fold((0, 0), |(bad, all), (more_bad, more)| (bad + more_bad, all + more));
-        engine.past(promise, bucket.start, bad, all);
+        past.push(Count { at: bucket.start, bad, all });
         Ok(())
     });
+    condensed(&past)
 }
 
 /// `5m`, `1h`, `3d`.

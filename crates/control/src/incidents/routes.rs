@@ -2,6 +2,7 @@
 
 use super::{Incidents, Shown};
 use crate::access::Visitor;
+use crate::trust::{Leaf, Trust};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -15,13 +16,14 @@ use taut_insight::tick::Node;
 const DEFAULT_LIMIT: usize = 50;
 
 /// Behind the guard: whoever may read sees it.
-pub fn router(incidents: Incidents) -> Router {
+pub fn router(incidents: Incidents, trust: Trust) -> Router {
+    let ahead = Router::new().route("/taut/v1/forecast/{namespace}/{service}", get(forecast)).with_state((incidents.clone(), trust));
     Router::new()
         .route("/taut/v1/incidents", get(list))
         .route("/taut/v1/incidents/{id}", get(one))
         .route("/taut/v1/objectives", get(objectives))
-        .route("/taut/v1/forecast/{namespace}/{service}", get(forecast))
         .with_state(incidents)
+        .merge(ahead)
 }
 
 #[derive(Deserialize)]
@@ -84,13 +86,29 @@ async fn objectives(State(incidents): State<Incidents>, _: Visitor) -> Json<Valu
     Json(json!({"at": incidents.world.second(), "objectives": shown}))
 }
 
-async fn forecast(State(incidents): State<Incidents>, _: Visitor, Path((namespace, service)): Path<(String, String)>) -> Response {
-    let loads = incidents.latest.lock().loads.clone();
-    match loads.shown(&Node::new(&namespace, &service)) {
-        Some(shown) => Json(shown).into_response(),
+async fn forecast(State((incidents, trust)): State<(Incidents, Trust)>, _: Visitor, Path((namespace, service)): Path<(String, String)>) -> Response {
+    let (loads, rooms) = incidents.forecasts();
+    let node = Node::new(&namespace, &service);
+    match loads.shown(&node) {
+        Some(mut shown) => {
+            shown["capacity"] = rooms.shown(&node, &loads);
+            shown["certificates"] = certificates(&trust.leaves(&namespace, &service));
+            Json(shown).into_response()
+        }
         None => {
             let error = format!("no request to {namespace}/{service} was seen yet: a forecast needs some, and five minutes");
             (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
         }
     }
+}
+
+/// The end of the certificates of a service's workloads, the first of them.
+fn certificates(leaves: &[Leaf]) -> Value {
+    let first = leaves.first().map(|first| {
+        json!({
+            "workload": first.workload, "ends": first.ends.as_second(), "renewedFrom": first.renewed_from.as_second(),
+            "alarm": first.severity,
+        })
+    });
+    json!({"workloads": leaves.len(), "first": first})
 }

@@ -2,12 +2,15 @@
 
 use super::changes::change;
 use super::course::Course;
+use super::endpoints::Endpoints;
 use super::loads::Loads;
-use super::objectives::{promises, tell_past};
+use super::objectives::promises;
+use super::promised::{History, Promised};
 use crate::changes::told;
 use crate::publish::Published;
 use crate::signals::{self, Filter};
 use crate::store::Store;
+use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::sync::Arc;
 use taut_insight::engine::{Engine, Settings};
@@ -28,14 +31,24 @@ pub struct Watcher {
     store: Store,
     published: watch::Receiver<Arc<Published>>,
     course: Course,
+    history: Arc<Mutex<History>>,
+    endpoints: Endpoints,
     /// Up to which generation of the configuration, and version of the store, is known.
     generation: u64,
     version: u64,
 }
 
 impl Watcher {
-    pub fn new(signals: signals::Store, store: Store, published: watch::Receiver<Arc<Published>>, settings: Settings) -> Self {
-        Self { signals, store, published, course: Course::new(settings), generation: 0, version: 0 }
+    /// `history` is told which objectives come into force; what it knows of a watcher before this one is not of this one's.
+    pub fn new(
+        signals: signals::Store,
+        store: Store,
+        published: watch::Receiver<Arc<Published>>,
+        history: Arc<Mutex<History>>,
+        settings: Settings,
+    ) -> Self {
+        *history.lock() = History::default();
+        Self { signals, store, published, course: Course::new(settings), history, endpoints: Endpoints::default(), generation: 0, version: 0 }
     }
 
     pub fn engine(&self) -> &Engine {
@@ -59,6 +72,7 @@ impl Watcher {
             self.course.loads_mut().learn_past(&self.signals, first);
         }
         self.learn_of_changes();
+        self.learn_of_endpoints(latest);
         self.learn_of_promises(first);
         let gaps = self.signals.gaps(first..latest + 1);
         let mut events = Vec::new();
@@ -66,7 +80,7 @@ impl Watcher {
         let Ok(()) = self.signals.each_bucket::<Infallible>(first..latest + 1, &Filter::everything(), |bucket| {
             let end = bucket.start + bucket.span;
             let incomplete = gaps.iter().any(|gap| gap.from < end && gap.to > bucket.start);
-            events.extend(course.bucket(bucket.start, bucket.span, incomplete, &bucket.edges));
+            events.extend(course.bucket(bucket.start, bucket.span, incomplete, bucket.edges));
             Ok(())
         });
         events.extend(course.quiet_to(latest + 1));
@@ -76,10 +90,22 @@ impl Watcher {
     /// Objectives that are new are told their past.
     fn learn_of_promises(&mut self, first: Second) {
         let mesh = self.published.borrow_and_update().clone();
-        let engine = self.course.engine_mut();
-        for promise in engine.promise(promises(&mesh.translation)) {
-            tell_past(engine, &self.signals, &promise, first.saturating_sub(promise.objective.window)..first);
+        let objectives = promises(&mesh.translation);
+        if self.history.lock().latest() == objectives {
+            return;
         }
+        let new = self.course.engine_mut().promise(objectives.clone());
+        let promised = Promised::new(first, objectives, &new, &self.signals);
+        promised.tell(self.course.engine_mut());
+        self.history.lock().push(promised);
+    }
+
+    /// What is seen now belongs to the next second: those before are over. Recordings are told the same.
+    fn learn_of_endpoints(&mut self, latest: Second) {
+        let mesh = self.published.borrow().clone();
+        let changes = self.endpoints.look(latest + 1, &mesh);
+        self.signals.note_endpoints(&changes);
+        self.course.announce(changes);
     }
 
     fn learn_of_changes(&mut self) {

@@ -31,6 +31,8 @@ mod key {
     /// JSON.
     pub const GAPS: &str = "taut.gaps";
     pub const CHANGES: &str = "taut.changes";
+    pub const OBJECTIVES: &str = "taut.objectives";
+    pub const ENDPOINTS: &str = "taut.endpoints";
 }
 
 /// Stands where the sum comes.

@@ -268,9 +268,12 @@ fn about(said: &BTreeMap<String, String>) -> Result<About, Unreadable> {
     let time = |name: &str| signal_routes::time(&text(name)).map_err(|_| damaged(name));
     let gaps: Vec<Gap> = serde_json::from_str(&text(key::GAPS)).map_err(|_| damaged(key::GAPS))?;
     let changes = serde_json::from_str(&text(key::CHANGES)).map_err(|_| damaged(key::CHANGES))?;
+    // Recordings of older versions have none.
+    let objectives = said.get(key::OBJECTIVES).map_or(Ok(Vec::new()), |text| serde_json::from_str(text).map_err(|_| damaged(key::OBJECTIVES)))?;
+    let endpoints = said.get(key::ENDPOINTS).map_or(Ok(Vec::new()), |text| serde_json::from_str(text).map_err(|_| damaged(key::ENDPOINTS)))?;
     let window = time(key::FROM)?..time(key::TO)?;
     let namespace = Some(text(key::NAMESPACE)).filter(|name| !name.is_empty());
-    Ok(About { version: text(key::VERSION), mesh: text(key::MESH), window, namespace, gaps, changes })
+    Ok(About { version: text(key::VERSION), mesh: text(key::MESH), window, namespace, gaps, changes, objectives, endpoints })
 }
 
 fn same_columns(own: &SchemaDescriptor, other: &SchemaDescriptor) -> bool {

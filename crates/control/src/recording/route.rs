@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
+use taut_insight::change::Change;
 use taut_model::signal::Second;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -32,6 +33,9 @@ const DEFAULT_LAST: Second = 1800;
 /// Text of all differences in a recording.
 const MOST_DIFFERENCES: usize = 4 << 20;
 
+/// What was promised in a window, of a namespace or of all, as [`About::objectives`] has it.
+pub type Objectives = dyn Fn(&Range<Second>, Option<&str>) -> Vec<Value> + Send + Sync;
+
 /// What the route stands on. Cheap to clone.
 #[derive(Clone)]
 pub struct Recordings {
@@ -39,12 +43,14 @@ pub struct Recordings {
     store: Store,
     /// The trust domain.
     mesh: Arc<str>,
+    /// The objectives in a window, of a namespace.
+    objectives: Arc<Objectives>,
     slots: Arc<Semaphore>,
 }
 
 impl Recordings {
-    pub fn new(signals: signals::Store, store: Store, mesh: &str) -> Self {
-        Self { signals, store, mesh: mesh.into(), slots: Arc::new(Semaphore::new(AT_ONCE)) }
+    pub fn new(signals: signals::Store, store: Store, mesh: &str, objectives: Arc<Objectives>) -> Self {
+        Self { signals, store, mesh: mesh.into(), objectives, slots: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 }
 
@@ -128,10 +134,16 @@ fn write(recordings: &Recordings, to: impl Write + Send, window: Range<Second>, 
         mesh: recordings.mesh.to_string(),
         gaps: recordings.signals.gaps(window.clone()),
         changes: changes_in(&recordings.store.generations(), &window),
+        objectives: (recordings.objectives)(&window, namespace.as_deref()),
+        endpoints: recordings.signals.endpoints(&window).into_iter().filter(|change| is_of(change, namespace.as_deref())).collect(),
         window,
         namespace,
     };
     writer.finish(&about)
+}
+
+fn is_of(change: &Change, namespace: Option<&str>) -> bool {
+    namespace.is_none_or(|namespace| change.nodes.iter().any(|node| node.namespace() == namespace))
 }
 
 /// The generations that were made in the window, the oldest first.

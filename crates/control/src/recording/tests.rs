@@ -7,6 +7,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use taut_insight::change::{Change, What};
+use taut_insight::tick::Node;
 use taut_model::signal::{Batch, Edge, Party, Protocol, Reporter, Second, Security, ServiceName, Signals};
 
 const START: Second = 1_700_000_400;
@@ -65,6 +67,8 @@ fn about(store: &Store, window: &Range<Second>) -> About {
         namespace: None,
         gaps: store.gaps(window.clone()),
         changes,
+        objectives: vec![serde_json::json!({"at": START, "objectives": [], "past": []})],
+        endpoints: vec![Change { at: START + 1, nodes: vec![Node::new("shop", "cart")], what: What::Endpoints { before: 2, after: 1 } }],
     }
 }
 

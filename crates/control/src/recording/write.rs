@@ -15,6 +15,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
+use taut_insight::change::Change;
 use taut_model::signal::Second;
 
 /// Row groups of a file: 134 million rows, and about 50 MB of what the writer has to remember of them.
@@ -35,6 +36,10 @@ pub struct About {
     pub gaps: Vec<Gap>,
     /// Generations of configuration in the window, as [`crate::changes`] lists them, with their differences.
     pub changes: Vec<Value>,
+    /// Objectives that came into force before or in the window, the first first, as [`crate::incidents`] replays them.
+    pub objectives: Vec<Value>,
+    /// Endpoints that came and went in the window, as far as the control plane that wrote it has seen it.
+    pub endpoints: Vec<Change>,
 }
 
 /// Why a recording could not be written.
@@ -156,6 +161,8 @@ impl<W: Write + Send> Writer<W> {
             (key::NAMESPACE, about.namespace.clone().unwrap_or_default()),
             (key::GAPS, json(serde_json::to_string(&about.gaps))),
             (key::CHANGES, json(serde_json::to_string(&about.changes))),
+            (key::OBJECTIVES, json(serde_json::to_string(&about.objectives))),
+            (key::ENDPOINTS, json(serde_json::to_string(&about.endpoints))),
         ] {
             self.file.append_key_value_metadata(KeyValue::new(name.to_owned(), value));
         }

@@ -38,7 +38,9 @@ pub(super) fn routes(side: Arc<Side>, api: Arc<Api>, store: &Store, signals: &si
         world: side.world.clone(),
     };
     let traffic = Arc::new(Traffic::new(signals.clone()));
-    let recordings = Recordings::new(signals.clone(), store.clone(), side.authority.trust_domain());
+    let promised = side.incidents.clone();
+    let objectives = Arc::new(move |window: &_, namespace: Option<&str>| promised.recorded(window, namespace));
+    let recordings = Recordings::new(signals.clone(), store.clone(), side.authority.trust_domain(), objectives);
     let mesh = Arc::new(Mesh::new(signals.clone()));
     let prometheus = Prometheus::new(traffic, mesh, side.proxies.clone(), side.world.clone(), side.authenticate.clone());
     let access = side.access.clone();
@@ -48,7 +50,7 @@ pub(super) fn routes(side: Arc<Side>, api: Arc<Api>, store: &Store, signals: &si
         .merge(least::router(proposals.clone()))
         .merge(proposal::router(proposals))
         .merge(prometheus::router(prometheus))
-        .merge(incidents::router(side.incidents.clone()))
+        .merge(incidents::router(side.incidents.clone(), side.trust.clone()))
         .merge(trust::routes::router(side.trust.clone(), side.audit.clone()))
         .merge(audit::routes::router(side.audit.clone()))
         .merge(side::router(side, recording::router(recordings)))

@@ -52,7 +52,7 @@ impl Reports {
 
     /// Takes one report; its epoch.
     fn hear(&self, listener: &mut Listener, report: Report) -> Result<u64, Status> {
-        let (epoch, age_ms) = (report.epoch, report.age_ms);
+        let (epoch, age_ms, limit, last) = (report.epoch, report.age_ms, report.concurrency_limit, report.last);
         let mut batch = listener.hear(report).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let namespace = batch.proxy.split_once('/').map(|(namespace, _)| namespace);
         if namespace != Some(self.identity.namespace.as_str()) {
@@ -67,6 +67,7 @@ impl Reports {
             self.store.note_misdated();
         }
         self.store.note_foreign(foreign);
+        self.store.ceilings().hear(&batch.proxy, epoch, limit, last, wall_ms / 1000);
         self.store.add(batch, wall_ms / 1000);
         Ok(epoch)
     }

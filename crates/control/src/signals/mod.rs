@@ -8,6 +8,7 @@
 //! send what was not acknowledged, and nothing counts twice. A disk that fails is no reason to stop: the store goes on in memory.
 
 mod address;
+mod ceilings;
 mod cover;
 mod directory;
 mod disk;
@@ -26,6 +27,7 @@ mod table;
 mod tests;
 mod walk;
 
+pub use ceilings::{Ceiling, Ceilings, Known};
 pub use filter::{By, Filter, Key, Reports};
 pub use frame::{Columns, Sum};
 pub use query::{Answer, Bucket, Point, Series};
@@ -46,6 +48,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use taut_insight::change::Change;
 use taut_model::signal::{Batch, Edge, Second, Signals};
 use taut_observe::names;
 use tokio::sync::watch;
@@ -56,6 +59,8 @@ pub const GRACE: Second = 3;
 pub const LONGEST_DELAY: Second = 330;
 /// How often the disk is asked to keep what it has; a power cut may take what came after.
 const SYNC_EVERY: Second = 10;
+/// Changes of endpoints that are kept.
+const MOST_ENDPOINT_CHANGES: usize = 10_000;
 /// Records that wait for a disk that fails.
 const MOST_UNWRITTEN: usize = 300;
 
@@ -96,6 +101,9 @@ struct Shared {
     sealed: watch::Sender<Second>,
     misdated: AtomicU64,
     foreign: AtomicU64,
+    ceilings: Ceilings,
+    /// Endpoints that came and went since this process began: recordings carry them.
+    endpoints: Mutex<VecDeque<Change>>,
 }
 
 #[derive(Default)]
@@ -128,8 +136,9 @@ impl Store {
         let on_disk = disk.is_some();
         let inner = Inner::new(limits.edges, disk);
         let sealed = watch::Sender::new(inner.latest());
-        let (misdated, foreign) = Default::default();
-        let shared = Shared { inner: Mutex::new(inner), writing: Mutex::default(), limits, on_disk, sealed, misdated, foreign };
+        let (misdated, foreign, endpoints) = Default::default();
+        let (writing, ceilings) = (Mutex::default(), Ceilings::default());
+        let shared = Shared { inner: Mutex::new(inner), writing, limits, on_disk, sealed, misdated, foreign, ceilings, endpoints };
         Self { shared: Arc::new(shared) }
     }
 
@@ -140,6 +149,19 @@ impl Store {
         }
     }
 
+    /// Endpoints came or went. The newest are kept.
+    pub fn note_endpoints(&self, changes: &[Change]) {
+        let mut kept = self.shared.endpoints.lock();
+        kept.extend(changes.iter().cloned());
+        let surplus = kept.len().saturating_sub(MOST_ENDPOINT_CHANGES);
+        kept.drain(..surplus);
+    }
+
+    /// What was noted of endpoints in a window, the oldest first.
+    pub fn endpoints(&self, window: &Range<Second>) -> Vec<Change> {
+        self.shared.endpoints.lock().iter().filter(|change| window.contains(&change.at)).cloned().collect()
+    }
+
     /// A report was dated by its age, since its clock cannot be right.
     pub fn note_misdated(&self) {
         self.shared.misdated.fetch_add(1, Ordering::Relaxed);
@@ -148,6 +170,11 @@ impl Store {
     /// Entries that were refused: a proxy reported what did not pass its own workload.
     pub fn note_foreign(&self, entries: u64) {
         self.shared.foreign.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    /// What sidecars have proven that their applications can do.
+    pub fn ceilings(&self) -> &Ceilings {
+        &self.shared.ceilings
     }
 
     /// Seals what is over at `now`, rolls up, writes, and lets go of what is beyond the ceilings. To be called every second; may wait for

@@ -42,7 +42,41 @@ impl Alarm {
     }
 }
 
+/// When a workload's certificate ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// `namespace/name` of the workload.
+    pub workload: String,
+    pub ends: Timestamp,
+    /// From then on its sidecar renews it: half of its life.
+    pub renewed_from: Timestamp,
+    /// How bad it is that it was not renewed yet; `None`: not at all.
+    pub severity: Option<Severity>,
+}
+
 impl Trust {
+    /// The certificates of the workloads of a service that sidecars hold, the one that ends first before the others.
+    pub fn leaves(&self, namespace: &str, service: &str) -> Vec<Leaf> {
+        let now = self.world.wall();
+        let host = format!("{service}.{namespace}.svc.");
+        let published = self.published.borrow().clone();
+        let serves =
+            |uid: &str| published.translation.workloads.get(uid).is_some_and(|one| one.serves.iter().any(|serves| serves.host.starts_with(&host)));
+        let leaf = |uid: &str, not_before: i64, not_after: i64| {
+            let at = |seconds| Timestamp::from_second(seconds).unwrap_or(Timestamp::MIN);
+            let (from, ends) = (at(not_before), at(not_after));
+            let life = Duration::try_from(ends.duration_since(from)).unwrap_or_default();
+            let left = Duration::try_from(ends.duration_since(now)).unwrap_or_default();
+            let renewed_from = at(not_before.saturating_add(not_after.saturating_sub(not_before) / 2));
+            Leaf { workload: uid.to_owned(), ends, renewed_from, severity: near_end(life.saturating_sub(CLOCK_SKEW), left, LEAF_NOTICE) }
+        };
+        let of_service = self.proxies.all().into_iter().filter(|proxy| serves(&proxy.uid));
+        let mut leaves: Vec<Leaf> =
+            of_service.filter_map(|proxy| proxy.holding.as_ref().map(|held| leaf(&proxy.uid, held.not_before, held.not_after))).collect();
+        leaves.sort_by(|one, other| (one.ends, &one.workload).cmp(&(other.ends, &other.workload)));
+        leaves
+    }
+
     pub(super) fn root_ends(&self, root: &CertificateDer<'_>) -> Option<Timestamp> {
         span(root).map(|(_, until)| until)
     }

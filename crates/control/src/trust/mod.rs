@@ -5,7 +5,7 @@ mod expiry;
 pub mod routes;
 mod sources;
 
-pub use expiry::Alarm;
+pub use expiry::{Alarm, Leaf};
 pub use sources::Sources;
 
 use crate::audit::Audit;

@@ -20,10 +20,10 @@ pub fn cost() {
     let (mut feeding, mut thinking) = (0.0, 0.0);
     let before = resident();
     for second in 0..WARM + SECONDS {
-        let passed: Vec<(&Arc<Edge>, &Signals)> =
-            edges.iter().enumerate().map(|(at, edge)| (edge, &kinds[(at + second as usize * 7) % kinds.len()])).collect();
+        let passed: Vec<(Arc<Edge>, Signals)> =
+            edges.iter().enumerate().map(|(at, edge)| (edge.clone(), kinds[(at + second as usize * 7) % kinds.len()].clone())).collect();
         let start = spent();
-        let tick = feed.tick(super::START + second, 1, false, passed.iter().copied());
+        let tick = feed.tick(super::START + second, 1, false, passed);
         let fed = spent();
         let events = engine.step(&tick, &[]);
         let done = spent();

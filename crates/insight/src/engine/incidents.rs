@@ -4,7 +4,7 @@
 use super::settings::Settings;
 use super::watch::Alarm;
 use crate::change::Change;
-use crate::incident::{Entry, Event, Happening, Incident, Signal, Symptom, Verdict};
+use crate::incident::{Entry, Event, Happening, Incident, Place, Signal, Symptom, Verdict};
 use crate::locate::Ranking;
 use crate::tick::Node;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,8 @@ const AGAIN: Second = 3;
 const MOST_LINES: usize = 200;
 const MOST_SYMPTOMS: usize = 200;
 const MOST_CLOSED: usize = 100;
+/// Services so many calls from the edge are called by users: those outside the mesh, and programs that nobody calls, are the edge itself.
+const ENTRY: usize = 1;
 /// When so many are open, what comes on top has something in common with them: it joins the newest.
 const MOST_OPEN: usize = 25;
 /// Searches for causes in one step: when everything is wrong at once, the others wait for the next.
@@ -49,6 +51,8 @@ pub trait Surroundings {
 struct Kept {
     incident: Incident,
     relapses: u32,
+    /// Who was found to be the cause when it closed last.
+    before: Option<Node>,
     /// When nothing was wrong any more.
     calm: Option<Second>,
     located: Second,
@@ -103,6 +107,7 @@ impl Incidents {
             Some(index) => {
                 let mut kept = self.closed.remove(index);
                 kept.relapses = kept.relapses.saturating_add(1);
+                kept.before = kept.culprit().cloned();
                 kept.incident.closed = None;
                 // It may be another one that looks like it.
                 kept.incident.causes.clear();
@@ -120,13 +125,14 @@ impl Incidents {
 
     fn close(&mut self, at: Second, settings: &Settings) -> Vec<Event> {
         let over = |kept: &Kept| {
-            let quiet = settings.quiet_seconds.saturating_mul(1 << kept.relapses.min(MOST_DOUBLINGS));
-            kept.calm.is_some_and(|calm| at.saturating_sub(calm) >= quiet)
+            let doublings = if kept.is_another() { 0 } else { kept.relapses.min(MOST_DOUBLINGS) };
+            kept.calm.is_some_and(|calm| at.saturating_sub(calm) >= settings.quiet_seconds.saturating_mul(1 << doublings))
         };
         let (over, open): (Vec<Kept>, Vec<Kept>) = std::mem::take(&mut self.open).into_iter().partition(over);
         self.open = open;
         let mut events = Vec::new();
         for mut kept in over {
+            kept.relapses = if kept.is_another() { 0 } else { kept.relapses };
             kept.incident.closed = Some(at);
             kept.incident.revision += 1;
             kept.incident.enter(at, Happening::Closed);
@@ -157,13 +163,14 @@ impl Kept {
             began,
             closed: None,
             subject: raised.node.clone(),
+            users: Vec::new(),
             symptoms: Vec::new(),
             verdict: Verdict::TooEarly,
             causes: Vec::new(),
             timeline: vec![Entry { at: began, what: Happening::Began }],
             hurt: 0,
         };
-        let mut kept = Self { incident, relapses: 0, calm: None, located: 0 };
+        let mut kept = Self { incident, relapses: 0, before: None, calm: None, located: 0 };
         for change in around.changes().iter().filter(|change| change.at <= at && change.at.saturating_add(BEFORE) >= began) {
             kept.incident.enter(change.at, Happening::Change { change: change.clone() });
         }
@@ -203,7 +210,22 @@ impl Kept {
         if let Some(nearest) = nearest.map(|symptom| symptom.node.clone()) {
             incident.subject = nearest;
         }
+        if around.depth(raised.node) <= ENTRY && !incident.users.contains(raised.node) {
+            incident.users.push(raised.node.clone());
+        }
         Touch::Changed
+    }
+
+    /// Whose trouble it is, as far as is known.
+    fn culprit(&self) -> Option<&Node> {
+        self.incident.causes.first().map(|cause| match &cause.place {
+            Place::Service(node) | Place::Part(node, _) | Place::Outside(node) | Place::Link(_, node) => node,
+        })
+    }
+
+    /// Somebody else is the cause than the time before: that is no relapse, though users feel the same.
+    fn is_another(&self) -> bool {
+        self.before.as_ref().zip(self.culprit()).is_some_and(|(before, now)| before != now)
     }
 
     fn has(&self, raised: &Raised<'_>) -> bool {

@@ -2,7 +2,9 @@
 
 use crate::locate::{Seen, Span, Spread};
 use crate::tick::{Flow, Node, Part};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 use taut_model::signal::{Reporter, Second, UNKNOWN};
 
 /// Seconds of a cell, and cells that are kept: what is older is what was before.
@@ -19,7 +21,7 @@ const FORGET: Second = 24 * 3600;
 /// Requests that were answered, after which a caller is one that is expected.
 const KNOWN: f64 = 20.0;
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Key {
     source: Node,
     destination: Node,
@@ -27,8 +29,23 @@ struct Key {
     reporter: Reporter,
 }
 
-#[derive(Clone, Debug, Default)]
+impl Key {
+    fn is_of(&self, flow: &Flow) -> bool {
+        let part = Some(&flow.part).filter(|part| is_known(part));
+        self.source == flow.source && self.destination == flow.destination && self.part.as_ref() == part && self.reporter == flow.reporter
+    }
+}
+
+fn is_known(part: &Part) -> bool {
+    &*part.workload != UNKNOWN
+}
+
+#[derive(Clone, Debug)]
 struct Link {
+    key: Key,
+    /// Where its two are, and where the flow went that came after it the last time.
+    pair: usize,
+    next: usize,
     external: bool,
     before: Span,
     recent: VecDeque<(Second, Span)>,
@@ -43,27 +60,32 @@ struct Link {
     learnt_to: Second,
 }
 
-/// Those that are well, and how they call each other.
+/// Only looked up in: what is told does not depend on its order.
+type Places<K> = HashMap<K, usize, BuildHasherDefault<DefaultHasher>>;
+
+/// What passes each link, and how services call each other.
 #[derive(Clone, Debug, Default)]
 pub struct Links {
-    links: BTreeMap<Key, Link>,
-    /// With the requests that were answered.
-    callees: BTreeMap<Node, BTreeMap<Node, f64>>,
+    links: Vec<Link>,
+    places: Places<Key>,
+    /// Requests that were answered, by who asked whom.
+    pairs: Vec<f64>,
+    places_of_pairs: Places<(Node, Node)>,
+    callees: BTreeMap<Node, BTreeSet<Node>>,
     callers: BTreeMap<Node, BTreeSet<Node>>,
+    /// Where the latest flow went.
+    latest: usize,
 }
 
 impl Links {
-    /// Whether these two have spoken often enough that one who is refused is missed.
-    pub fn is_known(&self, flow: &Flow) -> bool {
-        self.callees.get(&flow.source).and_then(|callees| callees.get(&flow.destination)).is_some_and(|answered| *answered >= KNOWN)
-    }
-
-    pub fn observe(&mut self, at: Second, span: Second, flow: &Flow) {
+    /// Takes what passed, and says whether these two have spoken often enough before that one who is refused is missed.
+    pub fn observe(&mut self, at: Second, span: Second, flow: &Flow) -> bool {
         let passed = Span::of(&flow.signals, 0.0);
-        self.join(flow, passed.requests - passed.failures.iter().map(|(_, times)| times).sum::<f64>());
-        let part = Some(flow.part.clone()).filter(|part| &*part.workload != UNKNOWN);
-        let key = Key { source: flow.source.clone(), destination: flow.destination.clone(), part, reporter: flow.reporter };
-        let link = self.links.entry(key).or_default();
+        let place = self.place(flow);
+        let link = &mut self.links[place];
+        let answered = &mut self.pairs[link.pair];
+        let known = *answered >= KNOWN;
+        *answered += (passed.requests - passed.failures.iter().map(|(_, times)| times).sum::<f64>()).max(0.0);
         link.external |= flow.external;
         link.heard = at + span;
         let cell = at / CELL * CELL;
@@ -74,17 +96,45 @@ impl Links {
             _ => link.recent.push_back((cell, passed)),
         }
         link.last = at;
+        known
     }
 
-    fn join(&mut self, flow: &Flow, answered: f64) {
-        let callees = self.callees.entry(flow.source.clone()).or_default();
-        match callees.get_mut(&flow.destination) {
-            Some(known) => *known += answered.max(0.0),
-            None => {
-                callees.insert(flow.destination.clone(), answered.max(0.0));
-                self.callers.entry(flow.destination.clone()).or_default().insert(flow.source.clone());
-            }
+    /// Where the link of a flow is. Flows mostly come in the order of the tick before: then no name is looked up.
+    fn place(&mut self, flow: &Flow) -> usize {
+        let expected = self.links.get(self.latest).map_or(0, |link| link.next);
+        let place = match self.links.get(expected).is_some_and(|link| link.key.is_of(flow)) {
+            true => expected,
+            false => self.looked_up(flow),
+        };
+        if let Some(latest) = self.links.get_mut(self.latest) {
+            latest.next = place;
         }
+        self.latest = place;
+        place
+    }
+
+    fn looked_up(&mut self, flow: &Flow) -> usize {
+        let part = Some(flow.part.clone()).filter(is_known);
+        let key = Key { source: flow.source.clone(), destination: flow.destination.clone(), part, reporter: flow.reporter };
+        if let Some(place) = self.places.get(&key) {
+            return *place;
+        }
+        let pair = self.pair(&key, 0.0);
+        self.links.push(Link::new(key.clone(), pair));
+        self.places.insert(key, self.links.len() - 1);
+        self.links.len() - 1
+    }
+
+    /// Where the two of a link are; `answered` so often if they are new.
+    fn pair(&mut self, key: &Key, answered: f64) -> usize {
+        let (source, destination) = (key.source.clone(), key.destination.clone());
+        let place = *self.places_of_pairs.entry((source.clone(), destination.clone())).or_insert(self.pairs.len());
+        if place == self.pairs.len() {
+            self.callees.entry(source.clone()).or_default().insert(destination.clone());
+            self.callers.entry(destination).or_default().insert(source);
+            self.pairs.push(answered);
+        }
+        place
     }
 
     /// Lets time pass: what left the last half minute is learnt from, unless somebody is hurt there.
@@ -93,8 +143,8 @@ impl Links {
             return;
         }
         let oldest = at.saturating_sub(CELL * CELLS as Second);
-        for (key, link) in &mut self.links {
-            let learn = !hurt(&key.destination) && !hurt(&key.source);
+        for link in &mut self.links {
+            let learn = !hurt(&link.key.destination) && !hurt(&link.key.source);
             link.pass(oldest, at, learn);
         }
         if at.is_multiple_of(600) || self.links.len() > MOST {
@@ -103,37 +153,44 @@ impl Links {
     }
 
     fn forget(&mut self, at: Second) {
-        self.links.retain(|_, link| at.saturating_sub(link.heard) < FORGET);
+        let before = self.links.len();
+        self.links.retain(|link| at.saturating_sub(link.heard) < FORGET);
         if self.links.len() > MOST {
-            let mut heard: Vec<Second> = self.links.values().map(|link| link.heard).collect();
+            let mut heard: Vec<Second> = self.links.iter().map(|link| link.heard).collect();
             heard.sort_unstable();
             let bound = heard[self.links.len() - MOST * 3 / 4];
-            self.links.retain(|_, link| link.heard > bound);
+            self.links.retain(|link| link.heard > bound);
         }
-        let kept: BTreeSet<(&Node, &Node)> = self.links.keys().map(|key| (&key.source, &key.destination)).collect();
-        self.callees.retain(|source, callees| {
-            callees.retain(|destination, _| kept.contains(&(source, destination)));
-            !callees.is_empty()
-        });
-        self.callers.retain(|destination, callers| {
-            callers.retain(|source| kept.contains(&(source, destination)));
-            !callers.is_empty()
-        });
+        if self.links.len() < before {
+            self.count_anew();
+        }
+    }
+
+    /// Some links are gone: the others have other places.
+    fn count_anew(&mut self) {
+        let pairs = std::mem::take(&mut self.pairs);
+        let links = std::mem::take(&mut self.links);
+        *self = Self::default();
+        for mut link in links {
+            link.pair = self.pair(&link.key, pairs[link.pair]);
+            self.places.insert(link.key.clone(), self.links.len());
+            self.links.push(link);
+        }
     }
 
     /// Services around `nodes`: what they call, over any number of hops, and who calls any of these.
     pub fn seen(&self, nodes: &[Node], began: Second, at: Second) -> Vec<Seen> {
         let from = began.saturating_sub(LEAD).max(at.saturating_sub(CELL * CELLS as Second)) / CELL * CELL;
-        let near: BTreeSet<Node> =
-            nodes.iter().flat_map(|node| reach(node, |node| self.callees.get(node).into_iter().flat_map(BTreeMap::keys))).collect();
+        let near: BTreeSet<Node> = nodes.iter().flat_map(|node| reach(node, |node| self.callees.get(node).into_iter().flatten())).collect();
         let near: BTreeSet<&Node> = near.iter().chain(near.iter().flat_map(|node| self.callers.get(node)).flatten()).collect();
-        let wanted = self.links.iter().filter(|(key, _)| near.contains(&key.destination));
-        wanted.map(|(key, link)| link.seen(key, from, at)).collect()
+        let mut wanted: Vec<&Link> = self.links.iter().filter(|link| near.contains(&link.key.destination)).collect();
+        wanted.sort_by(|one, other| one.key.cmp(&other.key));
+        wanted.into_iter().map(|link| link.seen(from, at)).collect()
     }
 
     /// A service, all that it calls, and all that call it, over any number of hops. Users are no relation.
     pub fn relatives(&self, node: &Node) -> BTreeSet<Node> {
-        let mut all = reach(node, |node| self.callees.get(node).into_iter().flat_map(BTreeMap::keys));
+        let mut all = reach(node, |node| self.callees.get(node).into_iter().flatten());
         all.extend(reach(node, |node| self.callers.get(node).into_iter().flatten()));
         all.remove(&Node::outside());
         all
@@ -165,6 +222,12 @@ impl Links {
 }
 
 impl Link {
+    fn new(key: Key, pair: usize) -> Self {
+        let (before, recent) = Default::default();
+        let (mean_ms, deviation_ms, cells) = (0.0, 0.0, 0.0);
+        Self { key, pair, next: 0, external: false, before, recent, mean_ms, deviation_ms, cells, heard: 0, last: 0, learnt_to: 0 }
+    }
+
     /// Lets time pass: what is older than `oldest` is learnt, or left out.
     fn pass(&mut self, oldest: Second, end: Second, learn: bool) {
         if self.learnt_to == 0 {
@@ -208,16 +271,16 @@ impl Link {
         before.in_flight *= 1.0 - (passed as f64 * std::f64::consts::LN_2 / HALF_LIFE).min(1.0);
     }
 
-    fn seen(&self, key: &Key, from: Second, at: Second) -> Seen {
+    fn seen(&self, from: Second, at: Second) -> Seen {
         let mut now = Span::default();
         self.recent.iter().filter(|(begin, _)| *begin >= from && *begin <= at).for_each(|(_, cell)| follow(&mut now, cell));
         now.seconds = (at + 1).saturating_sub(from) as f64;
         Seen {
-            source: key.source.clone(),
-            destination: key.destination.clone(),
-            part: key.part.clone(),
+            source: self.key.source.clone(),
+            destination: self.key.destination.clone(),
+            part: self.key.part.clone(),
             external: self.external,
-            reporter: key.reporter,
+            reporter: self.key.reporter,
             before: self.before.clone(),
             now,
             // A mean deviation is 0.8 standard deviations.

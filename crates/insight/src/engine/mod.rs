@@ -1,6 +1,7 @@
 //! The engine: takes ticks of the whole mesh, and says which incidents open, change and close. It puts together what its parts know:
-//! what is usual (`ratio`, `latency`), what is wrong (`watch`), what passed between whom (`links`), and [`crate::locate`].
+//! what is usual (`ratio`, `latency`, `drift`), what is wrong (`watch`), what passed between whom (`links`), and [`crate::locate`].
 
+mod drift;
 mod incidents;
 mod latency;
 mod links;
@@ -23,8 +24,8 @@ use incidents::{Incidents, Raised, Surroundings};
 use links::Links;
 use promises::Promises;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use taut_model::signal::Second;
-use watch::{Passed, Watch};
+use taut_model::signal::{Reporter, Second};
+use watch::{Each, Passed, Watch};
 
 /// Changes that are remembered, and for how long.
 const MOST_CHANGES: usize = 1000;
@@ -102,24 +103,31 @@ impl Engine {
     }
 
     fn observe(&mut self, tick: &Tick) {
-        let mut passed: BTreeMap<&Node, Passed> = BTreeMap::new();
+        let mut passed: Each<'_> = Each::default();
         for flow in &tick.flows {
+            let known = self.links.observe(self.at, tick.span, flow);
+            let passed = passed.entry(&flow.destination).or_default();
             if flow.counts_once() {
                 // Somebody new who is refused is refused rightly, as far as anybody can tell.
-                let errors = if self.links.is_known(flow) || flow.source.is_outside() { flow.signals.errors() } else { 0 };
-                passed.entry(&flow.destination).or_default().add(&flow.signals, errors);
+                let errors = if known || flow.source.is_outside() { flow.signals.errors() } else { 0 };
+                passed.add(&flow.signals, errors);
+                if flow.reporter == Reporter::Source {
+                    passed.add_asked(&flow.signals, errors);
+                }
+            } else {
+                passed.add_attempts(&flow.signals);
             }
-            self.links.observe(self.at, tick.span, flow);
         }
         self.promises.observe(self.at, &passed);
         for (node, watch) in &mut self.watched {
             // A service of which nothing is known in a tick that lacks reports may well be well.
             let passed = passed.remove(node);
-            if passed.is_some() || !tick.incomplete {
+            if passed.as_ref().is_some_and(Passed::is_known) || !tick.incomplete {
                 watch.observe(self.at, passed.unwrap_or_default(), &self.settings);
             }
         }
-        for (node, passed) in passed {
+        // Whoever is watched first is only an entry in an ordered map: the order of these does not matter.
+        for (node, passed) in passed.into_iter().filter(|(_, passed)| passed.is_known()) {
             self.watched.entry(node.clone()).or_insert_with(|| Watch::new(&self.settings)).observe(self.at, passed, &self.settings);
         }
     }
@@ -154,7 +162,8 @@ fn since_traffic<'a>(watched: &BTreeMap<Node, Watch>, changes: &'a [Change]) -> 
 
 fn raised<'a>(node: &'a Node, watch: &'a Watch) -> impl Iterator<Item = Raised<'a>> {
     let sure = watch.alarms().iter().filter(|(_, alarm)| alarm.is_confirmed());
-    sure.map(move |(signal, alarm)| Raised { node, signal, alarm })
+    let slowly = watch.drift().alarms().filter(|(signal, _)| !watch.alarms().contains_key(*signal));
+    sure.chain(slowly).map(move |(signal, alarm)| Raised { node, signal, alarm })
 }
 
 struct Around<'a> {

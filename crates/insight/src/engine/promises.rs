@@ -1,6 +1,6 @@
 //! Objectives that users have set: their budgets, and which of them burn too fast.
 
-use super::watch::{Alarm, Passed};
+use super::watch::{Alarm, Each};
 use crate::incident::Signal;
 use crate::objective::{Budget, Indicator, Objective, Standing, Urgency};
 use crate::tick::Node;
@@ -62,7 +62,7 @@ impl Promises {
         }
     }
 
-    pub fn observe(&mut self, at: Second, passed: &BTreeMap<&Node, Passed>) {
+    pub fn observe(&mut self, at: Second, passed: &Each<'_>) {
         for kept in self.kept.values_mut() {
             if let Some(passed) = passed.get(&kept.promise.node) {
                 let (bad, all) = match kept.promise.objective.indicator {

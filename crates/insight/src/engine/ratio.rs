@@ -13,8 +13,12 @@ const SPANS: [Second; 3] = [1, 10, 100];
 const LATEST: Second = 1 << 40;
 /// Fewer bad requests than this in a window say nothing.
 const FEWEST: f64 = 3.0;
-/// So many bad requests would have to be expected, if it went on, to say that it does not.
+/// So many bad requests would have to be expected, if it went on, to say of something that is no alarm yet that it does not.
 const EXPECTED: f64 = 5.0;
+/// Of what was wrong, so much may be left when it is over.
+const LEFT: f64 = 0.1;
+/// A share of bad requests beyond this says no more: windows of few requests tell larger ones than there are.
+const MOST_ILL: f64 = 0.5;
 
 /// Bad requests among all, in some span of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -80,13 +84,14 @@ pub struct Ratio {
     surprise: f64,
     usual: f64,
     windows: [Window; 3],
+    latest: Count,
 }
 
 impl Ratio {
     /// `patience`: seconds after which what stays is taken for usual.
     pub fn new(patience: Second) -> Self {
         let detector = Detector::new(Settings { relearn: patience, ..Settings::ERRORS });
-        Self { detector, surprise: 0.0, usual: 0.0, windows: Default::default() }
+        Self { detector, surprise: 0.0, usual: 0.0, windows: Default::default(), latest: Count::default() }
     }
 
     /// Takes what happened in the second.
@@ -99,9 +104,10 @@ impl Ratio {
             self.surprise = if seen.above { seen.value } else { 0.0 };
         }
         self.usual = seen.baseline;
+        self.latest = Count { bad: bad as f64, all: all as f64 };
         for (window, span) in self.windows.iter_mut().zip(SPANS) {
             window.turn(at / span);
-            window.add(Count { bad: bad as f64, all: all as f64 });
+            window.add(self.latest);
         }
     }
 
@@ -118,6 +124,16 @@ impl Ratio {
         for window in &mut self.windows {
             window.cells = Default::default();
         }
+    }
+
+    /// What the latest second says for it that no longer `ill` of the requests are bad, but about as many as usual: the logarithm of how much likelier
+    /// it is so (Wald's sequential test). Below 0 it speaks against it.
+    pub fn recovery(&self, ill: f64) -> f64 {
+        let Count { bad, all } = self.latest;
+        let usual = self.usual.clamp(0.0, MOST_ILL);
+        let ill = ill.min(usual + MOST_ILL).min(1.0 - 1e-3);
+        let well = usual.max(usual + LEFT * (ill - usual)).max(1e-6);
+        if ill <= well { 0.0 } else { bad * (well / ill).ln() + (all - bad) * ((1.0 - well) / (1.0 - ill)).ln() }
     }
 
     /// The ratio of the shortest window that would hold enough bad requests if `alarmed` of them still were; `None`: none would.
@@ -160,6 +176,24 @@ mod tests {
         let mut ratio = new();
         (0..600).for_each(|minute| ratio.observe(1000 + minute * 60, u64::from(minute == 599), 1));
         assert_eq!(ratio.read(0.02).surprise, 0.0);
+    }
+
+    #[test]
+    fn few_good_requests_end_what_was_bad_and_chance_does_not() {
+        let until_well = |bad: &dyn Fn(Second) -> u64, ill: f64| {
+            let mut ratio = new();
+            steady(&mut ratio, 1000, 120, 0, 10);
+            let mut evidence = 0.0_f64;
+            (1120..1180).find(|at| {
+                ratio.observe(*at, bad(*at), 10);
+                evidence = (evidence + ratio.recovery(ill)).max(0.0);
+                evidence >= 7.0
+            })
+        };
+        assert_eq!(until_well(&|_| 0, 1.0), Some(1121));
+        assert!((1126..1130).contains(&until_well(&|_| 0, 0.1).unwrap()));
+        assert_eq!(until_well(&|_| 1, 0.1), None, "it goes on");
+        assert_eq!(until_well(&|at| at % 2, 0.1), None, "half of it goes on");
     }
 
     #[test]

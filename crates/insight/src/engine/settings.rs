@@ -15,7 +15,9 @@ pub struct Settings {
     pub slow: f64,
     /// So many more must be very slow (four times the usual 99th percentile and 250 ms): share, 0 to 1.
     pub stuck: f64,
-    /// An incident closes when nothing was wrong for so many seconds; twice as many after a relapse, four times after more.
+    /// So many more of the tries must fail that callers' retries make good for: share, 0 to 1.
+    pub covered: f64,
+    /// An incident closes when nothing was wrong for so many seconds; twice as many after a relapse for the same cause, four times after more.
     pub quiet_seconds: Second,
     /// An incident that closed so many seconds ago opens again when what it was about comes back.
     pub relapse_seconds: Second,
@@ -27,7 +29,7 @@ impl Settings {
     /// What cannot be meant, by its name as it is written.
     pub fn nonsense(&self) -> Option<(&'static str, &'static str)> {
         const SHARE: &str = "must be a share above 0 and at most 1";
-        let shares = [("errors", self.errors), ("slow", self.slow), ("stuck", self.stuck)];
+        let shares = [("errors", self.errors), ("slow", self.slow), ("stuck", self.stuck), ("covered", self.covered)];
         let share = shares.into_iter().find(|(_, share)| !(*share > 0.0 && *share <= 1.0)).map(|(name, _)| (name, SHARE));
         let surprise = (!(self.surprise > 0.0 && self.surprise <= 300.0)).then_some(("surprise", "must be above 0 and at most 300"));
         let times = [("quietSeconds", self.quiet_seconds), ("relapseSeconds", self.relapse_seconds), ("patienceSeconds", self.patience_seconds)];
@@ -41,6 +43,15 @@ const LONGEST: Second = 31_536_000;
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { surprise: 8.0, errors: 0.02, slow: 0.3, stuck: 0.02, quiet_seconds: 15, relapse_seconds: 120, patience_seconds: 6 * 3600 }
+        Self {
+            surprise: 8.0,
+            errors: 0.02,
+            slow: 0.3,
+            stuck: 0.02,
+            covered: 0.2,
+            quiet_seconds: 15,
+            relapse_seconds: 120,
+            patience_seconds: 6 * 3600,
+        }
     }
 }

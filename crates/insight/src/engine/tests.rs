@@ -1,7 +1,7 @@
 //! Small meshes that live, fall ill and recover, second by second.
 
 use super::*;
-use crate::incident::{Happening, Signal};
+use crate::incident::{CauseKind, Evidence, Happening, Place, Signal};
 use crate::tick::{Flow, Part};
 use taut_model::signal::{Protocol, Reporter, Security, Signals};
 
@@ -70,6 +70,7 @@ fn failures_open_one_incident_that_closes_itself() {
     let [(over, whole)] = closed(&events)[..] else { panic!("{events:#?}") };
     assert!((160..190).contains(&over), "{over}");
     assert_eq!(whole.subject, Node::new("shop", "web"));
+    assert_eq!(whole.users, [Node::new("shop", "web")], "only web is called from outside");
     assert!(whole.symptoms.iter().all(|symptom| symptom.signal == Signal::ErrorRatio && symptom.until.is_some()));
     assert_eq!(whole.symptoms.len(), 3);
     assert!(whole.hurt >= 55 * 12, "{}", whole.hurt);
@@ -99,6 +100,41 @@ fn what_comes_and_goes_is_one_incident() {
     let events = run(&mut engine, 0..600, &|second| if second > 90 && second % 60 < 20 { shop(ill, ill, ill) } else { shop(WELL, WELL, WELL) });
     assert_eq!(opened(&events).len(), 1);
     assert!(closed(&events).len() <= 2, "{:?}", closed(&events).iter().map(|(at, _)| at).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_retries_cover_is_named_when_it_is_much_and_lasts() {
+    // Callers feel nothing; the proxy of the service sees each try.
+    let tried = |second: Second, ill: &dyn Fn(Second) -> bool| {
+        let failures = if ill(second) { 30 } else { 0 };
+        let answers = Answers { requests: 20 + failures, failures, ..WELL };
+        let seen = Flow { reporter: Reporter::Destination, ..flow("web", "cart", answers) };
+        [flow("users", "web", WELL), flow("web", "cart", WELL), seen].to_vec()
+    };
+    let events = run(&mut Engine::default(), 0..200, &|second| tried(second, &|second| (90..130).contains(&second)));
+    let [(at, _)] = opened(&events)[..] else { panic!("{events:#?}") };
+    assert!((93..102).contains(&at), "{at}");
+    let [(over, whole)] = closed(&events)[..] else { panic!("{events:#?}") };
+    assert!((145..155).contains(&over), "{over}");
+    assert_eq!(whole.symptoms.iter().map(|symptom| &symptom.signal).collect::<Vec<_>>(), [&Signal::Covered]);
+    let cause = whole.causes.first().unwrap();
+    assert_eq!((&cause.place, cause.kind), (&Place::Service(Node::new("shop", "cart")), CauseKind::Failing));
+    assert!(cause.evidence.iter().any(|evidence| matches!(evidence, Evidence::Covered { .. })), "{cause:#?}");
+    let events = run(&mut Engine::default(), 0..200, &|second| tried(second, &|second| second > 90 && second % 30 < 2));
+    assert_eq!(events, [], "what is well again in two seconds");
+}
+
+#[test]
+fn another_cause_soon_after_is_no_relapse() {
+    let mut engine = Engine::default();
+    let ill = Answers { failures: 15, ..WELL };
+    let events = run(&mut engine, 0..300, &|second| match second {
+        90..110 => shop(ill, ill, ill),
+        140..160 => vec![flow("users", "web", ill), flow("web", "cart", WELL), flow("cart", "stock", WELL)],
+        _ => shop(WELL, WELL, WELL),
+    });
+    let over: Vec<Second> = closed(&events).iter().map(|(at, _)| *at).collect();
+    assert!(matches!(over[..], [125..130, 175..180]), "{over:?}");
 }
 
 #[test]

@@ -1,15 +1,23 @@
 //! One service as its callers see it: what is usual of it, and what is wrong with it now.
 
+use super::drift::Drift;
 use super::latency::{Bounds, Latency};
 use super::ratio::{Ratio, Reading};
 use super::settings::Settings;
 use crate::incident::Signal;
-use std::collections::BTreeMap;
+use crate::tick::Node;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 use taut_model::signal::{Second, Signals, Sketch};
 
 /// A symptom must be seen in so many ticks, one after the other.
 const CONFIRMED: u32 = 2;
-/// Of what was wrong, so much may be left when it is over.
+/// The same of failures that retries cover: nobody feels them yet, and what starts and ends has some for a moment.
+const COVERED_CONFIRMED: u32 = 5;
+/// What was wrong is over when that is so much likelier than that it goes on (a natural logarithm): chance says so once in a thousand times.
+const SURE: f64 = 7.0;
+/// Of what was wrong, so much may be left when it is none of an alarm's beginning.
 const LEFT: f64 = 0.3;
 /// When nobody asks any more, what was wrong is over after this.
 const SILENCE: Second = 120;
@@ -18,6 +26,9 @@ const HALF_LIFE: f64 = 600.0;
 /// A second may be a slip: the load is learnt with this delay.
 const WINDOW: usize = 6;
 
+/// What passed to each service in a tick. It is only looked up in: what is told does not depend on its order.
+pub type Each<'a> = HashMap<&'a Node, Passed, BuildHasherDefault<DefaultHasher>>;
+
 /// What passed to a service in a tick, each request once.
 #[derive(Clone, Debug, Default)]
 pub struct Passed {
@@ -25,6 +36,13 @@ pub struct Passed {
     pub errors: u64,
     pub latency: Sketch,
     pub in_flight: u64,
+    known: bool,
+    /// What the service's own proxies saw of callers of the mesh: of one request of theirs, each try; and how many of these failed.
+    attempts: u64,
+    failed_attempts: u64,
+    /// What these callers saw of the same.
+    asked: u64,
+    felt: u64,
 }
 
 impl Passed {
@@ -35,6 +53,30 @@ impl Passed {
         self.errors += errors;
         self.latency.merge(&signals.latency);
         self.in_flight += signals.in_flight;
+        self.known = true;
+    }
+
+    /// Whether anything that counts was reported.
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// A caller's report of what it asked of the service.
+    pub fn add_asked(&mut self, signals: &Signals, errors: u64) {
+        self.asked += signals.requests;
+        self.felt += errors.min(signals.requests);
+    }
+
+    /// The other report of what passed between two proxies, that of the service's own.
+    pub fn add_attempts(&mut self, signals: &Signals) {
+        self.attempts += signals.requests;
+        self.failed_attempts += signals.errors().min(signals.requests);
+    }
+
+    /// Tries that failed and that callers did not feel as often: retries made good for them.
+    fn covered(&self) -> u64 {
+        let felt = if self.asked > 0 { self.felt as f64 / self.asked as f64 } else { 0.0 };
+        (self.failed_attempts as f64 - felt * self.attempts as f64).max(0.0) as u64
     }
 }
 
@@ -52,16 +94,29 @@ pub struct Alarm {
     pub surprise: f64,
     /// Share of bad requests when it was worst; what is over is measured against it.
     share: f64,
+    /// What speaks for it that it is over.
+    well: f64,
+    /// In so many ticks it must be seen.
+    asked: u32,
 }
 
 impl Alarm {
     pub fn is_confirmed(&self) -> bool {
-        self.confirmed >= CONFIRMED
+        self.confirmed >= self.asked
     }
 
     /// A budget burns at so many times the rate at which it would last. Burn rates are of long windows: nothing is left to confirm.
     pub fn burning(at: Second, rate: f64) -> Self {
-        Self { since: at, last: at, confirmed: CONFIRMED, baseline: 1.0, worst: rate, now: rate, surprise: 0.0, share: 0.0 }
+        Self { confirmed: CONFIRMED, surprise: 0.0, ..Self::new(at, CONFIRMED, 1.0, rate, 0.0) }
+    }
+
+    /// It has lasted for a while when it is noticed.
+    pub fn lasting(since: Second, at: Second, baseline: f64, now: f64, surprise: f64) -> Self {
+        Self { since, last: at, confirmed: CONFIRMED, surprise, ..Self::new(at, CONFIRMED, baseline, now, 0.0) }
+    }
+
+    fn new(at: Second, asked: u32, baseline: f64, now: f64, share: f64) -> Self {
+        Self { since: at, last: at, confirmed: 0, baseline, worst: now, now, surprise: 0.0, share, well: 0.0, asked }
     }
 
     pub fn goes_on(self, at: Second, now: f64) -> Self {
@@ -84,8 +139,10 @@ pub struct Watch {
     errors: Ratio,
     slow: Ratio,
     stuck: Ratio,
+    covered: Ratio,
     latency: Latency,
     load: Load,
+    drift: Drift,
     alarms: BTreeMap<Signal, Alarm>,
     /// Requests that hurt in the last tick.
     hurt: u64,
@@ -97,12 +154,17 @@ pub struct Watch {
 impl Watch {
     pub fn new(settings: &Settings) -> Self {
         let ratio = || Ratio::new(settings.patience_seconds);
-        let (latency, load, alarms) = Default::default();
-        Self { errors: ratio(), slow: ratio(), stuck: ratio(), latency, load, alarms, hurt: 0, first: 0, last: 0 }
+        let (latency, load, drift, alarms) = Default::default();
+        Self { errors: ratio(), slow: ratio(), stuck: ratio(), covered: ratio(), latency, load, drift, alarms, hurt: 0, first: 0, last: 0 }
     }
 
     pub fn alarms(&self) -> &BTreeMap<Signal, Alarm> {
         &self.alarms
+    }
+
+    /// What no second shows.
+    pub fn drift(&self) -> &Drift {
+        &self.drift
     }
 
     pub fn hurt(&self) -> u64 {
@@ -122,6 +184,7 @@ impl Watch {
     pub fn observe(&mut self, at: Second, passed: Passed, settings: &Settings) {
         let learn = self.alarms.values().all(|alarm| at.saturating_sub(alarm.since) > settings.patience_seconds);
         self.errors.observe(at, passed.errors, passed.requests);
+        self.covered.observe(at, passed.covered(), passed.attempts);
         let (mut slow, mut stuck) = (0, 0);
         if let Some(bounds) = self.latency.bounds() {
             let over = |bound: u64| passed.latency.count().saturating_sub(passed.latency.count_up_to(bound));
@@ -130,6 +193,7 @@ impl Watch {
             self.stuck.observe(at, stuck, passed.requests);
         }
         self.hurt = passed.errors.max(slow).max(stuck);
+        self.drift.observe(at, &passed, self.alarms.is_empty(), settings.errors, settings.patience_seconds);
         self.load.observe(passed.requests, passed.in_flight, learn);
         if passed.requests > 0 || passed.in_flight > 0 {
             self.first = if self.first == 0 { at } else { self.first };
@@ -140,49 +204,59 @@ impl Watch {
     }
 
     fn judge(&mut self, at: Second, settings: &Settings) {
-        let errors = self.errors.read(settings.errors);
-        let shown = |reading: Reading| Some((reading.usual, reading.ratio));
-        self.ratio(at, Signal::ErrorRatio, errors, settings, &shown);
-        if let Some(bounds) = self.latency.bounds() {
-            let half = self.latency.now(0.5).unwrap_or_default();
-            let tail = self.latency.now(0.99).unwrap_or_default();
-            let Bounds { p50, p99, .. } = bounds;
-            self.ratio(at, Signal::LatencyP50, self.slow.read(settings.slow), settings, &|_| Some((p50 / 1000.0, half)));
-            self.ratio(at, Signal::LatencyP99, self.stuck.read(settings.stuck), settings, &|_| Some((p99 / 1000.0, tail)));
+        self.ratio(at, Signal::ErrorRatio, self.errors.read(settings.errors), settings);
+        self.ratio(at, Signal::Covered, self.covered.read(settings.covered), settings);
+        if self.latency.bounds().is_some() {
+            self.ratio(at, Signal::LatencyP50, self.slow.read(settings.slow), settings);
+            self.ratio(at, Signal::LatencyP99, self.stuck.read(settings.stuck), settings);
         }
         self.stalled(at, settings);
         let patience = settings.patience_seconds;
         self.alarms.retain(|_, alarm| at.saturating_sub(alarm.since) <= patience && (alarm.is_confirmed() || alarm.last == at));
     }
 
-    fn ratio(&mut self, at: Second, signal: Signal, reading: Reading, settings: &Settings, shown: &dyn Fn(Reading) -> Option<(f64, f64)>) {
-        let counts = match signal {
-            Signal::ErrorRatio => &mut self.errors,
-            Signal::LatencyP50 => &mut self.slow,
-            _ => &mut self.stuck,
-        };
-        let known = self.alarms.get(&signal).map(|alarm| alarm.share);
-        let share = known.unwrap_or(reading.ratio);
-        // The windows that surprise may still hold what is over.
-        let over = match counts.since(share) {
-            Some(now) => now <= reading.usual + LEFT * (share - reading.usual).max(0.0),
-            None => known.is_some() && at.saturating_sub(self.last) > SILENCE,
-        };
-        let surprising = reading.surprise >= settings.surprise;
-        let (baseline, now) = shown(reading).unwrap_or_default();
-        if over {
-            if known.is_some() {
-                counts.put_behind();
-            }
-            self.alarms.remove(&signal);
-        } else if surprising || known.is_some() {
-            self.raise(at, signal, surprising, &reading, baseline, now);
+    /// What is usual and what is now, as people read it.
+    fn shown(&self, signal: &Signal, reading: &Reading) -> (f64, f64) {
+        let usual = self.latency.bounds().map_or((0.0, 0.0), |Bounds { p50, p99, .. }| (p50 / 1000.0, p99 / 1000.0));
+        match signal {
+            Signal::LatencyP50 => (usual.0, self.latency.now(0.5).unwrap_or_default()),
+            Signal::LatencyP99 => (usual.1, self.latency.now(0.99).unwrap_or_default()),
+            _ => (reading.usual, reading.ratio),
         }
     }
 
-    fn raise(&mut self, at: Second, signal: Signal, surprising: bool, reading: &Reading, baseline: f64, now: f64) {
-        let fresh = || Alarm { since: at, last: at, confirmed: 0, baseline, worst: now, now, surprise: 0.0, share: reading.ratio };
-        let alarm = self.alarms.entry(signal).or_insert_with(fresh);
+    fn ratio(&mut self, at: Second, signal: Signal, reading: Reading, settings: &Settings) {
+        let counts = match signal {
+            Signal::ErrorRatio => &mut self.errors,
+            Signal::Covered => &mut self.covered,
+            Signal::LatencyP50 => &mut self.slow,
+            _ => &mut self.stuck,
+        };
+        let known = self.alarms.get_mut(&signal);
+        let is_known = known.is_some();
+        let surprising = reading.surprise >= settings.surprise;
+        let over = match known {
+            Some(alarm) => {
+                alarm.well = (alarm.well + counts.recovery(alarm.share)).max(0.0);
+                alarm.well >= SURE || at.saturating_sub(self.last) > SILENCE
+            }
+            // The windows that surprise may still hold what is over.
+            None => surprising && counts.since(reading.ratio).is_some_and(|now| now <= reading.usual + LEFT * (reading.ratio - reading.usual)),
+        };
+        if over {
+            if is_known {
+                counts.put_behind();
+                self.alarms.remove(&signal);
+            }
+        } else if surprising || is_known {
+            let shown = self.shown(&signal, &reading);
+            self.raise(at, signal, surprising, &reading, shown);
+        }
+    }
+
+    fn raise(&mut self, at: Second, signal: Signal, surprising: bool, reading: &Reading, (baseline, now): (f64, f64)) {
+        let asked = if signal == Signal::Covered { COVERED_CONFIRMED } else { CONFIRMED };
+        let alarm = self.alarms.entry(signal).or_insert_with(|| Alarm::new(at, asked, baseline, now, reading.ratio));
         alarm.now = now;
         if surprising {
             alarm.last = at;
@@ -203,7 +277,7 @@ impl Watch {
             }
             known if stalled || known.is_some() => {
                 let reading = Reading { surprise, ..Reading::default() };
-                self.raise(at, Signal::Saturation, stalled, &reading, self.load.in_flight, in_flight);
+                self.raise(at, Signal::Saturation, stalled, &reading, (self.load.in_flight, in_flight));
             }
             _ => {}
         }

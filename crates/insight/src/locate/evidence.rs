@@ -35,6 +35,7 @@ pub(super) fn evidence(situation: &Situation, graph: &Graph<'_>, suspect: &Suspe
     let mut told = own(graph, suspect);
     told.extend(gap(graph, suspect));
     told.extend(reasons(graph, suspect));
+    told.extend(covered(graph, suspect));
     told.extend(part(graph, suspect));
     told.extend(pressures(situation, graph, suspect));
     told.extend(load(graph, suspect));
@@ -122,6 +123,30 @@ fn reasons(graph: &Graph<'_>, suspect: &Suspect) -> Vec<Evidence> {
 fn per_second(span: &Span, reason: &str) -> f64 {
     let times = span.failures.iter().find(|(known, _)| &**known == reason).map_or(0.0, |(_, times)| *times);
     if span.seconds > 0.0 { times / span.seconds } else { 0.0 }
+}
+
+/// Less than this share of the tries is not worth a line.
+const COVERED: f64 = 0.05;
+
+/// Tries that fail at a suspect without being felt as often.
+fn covered(graph: &Graph<'_>, suspect: &Suspect) -> Vec<Evidence> {
+    let mut told = Vec::new();
+    for at in touching(graph, suspect) {
+        let (link, sides) = (&graph.links[at], graph.sides(at));
+        let (Some(caller), Some(callee)) = (&sides.caller, &sides.callee) else { continue };
+        let (before, now, felt) = (failed(&callee.before), failed(&callee.now), failed(&caller.now));
+        if now - felt.max(before) >= COVERED {
+            let (source, destination) = (graph.nodes[link.source].clone(), graph.nodes[link.destination].clone());
+            told.push(Evidence::Covered { source, destination, before, now, felt });
+        }
+    }
+    told.sort_by(|a, b| share(b).total_cmp(&share(a)));
+    told.truncate(MOST);
+    told
+}
+
+fn share(evidence: &Evidence) -> f64 {
+    if let Evidence::Covered { now, felt, .. } = evidence { now - felt } else { 0.0 }
 }
 
 fn part(graph: &Graph<'_>, suspect: &Suspect) -> Option<Evidence> {

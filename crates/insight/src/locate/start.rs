@@ -41,15 +41,16 @@ pub(super) fn start(graph: &Graph<'_>, target: &Target, limits: &Limits) -> Star
         return Start::TooEarly;
     }
     let first = match target.signal {
-        Signal::ErrorRatio => Hurt::Failures,
+        Signal::ErrorRatio | Signal::Covered => Hurt::Failures,
         Signal::LatencyP50 | Signal::LatencyP99 => Hurt::Time,
         _ if failures(graph, node).z() > time(graph, node).z() => Hurt::Failures,
         _ => Hurt::Time,
     };
     let other = if first == Hurt::Time { Hurt::Failures } else { Hurt::Time };
     let z = |hurt| match hurt {
-        Hurt::Time => time(graph, node).z(),
+        Hurt::Failures if target.signal == Signal::Covered => failures(graph, node).z().max(graph.own_failures(node).z()),
         Hurt::Failures => failures(graph, node).z(),
+        Hurt::Time => time(graph, node).z(),
     };
     match [first, other].into_iter().find(|hurt| z(*hurt) >= limits.target) {
         Some(hurt) => Start::At { node, hurt, z: z(hurt) },

@@ -178,7 +178,8 @@ fn pusher(graph: &Graph<'_>, node: usize) -> Option<(usize, usize)> {
         let link = *graph.into[at].iter().max_by(|a, b| more(**a).total_cmp(&more(**b)))?;
         let (source, added) = (graph.links[link].source, more(link));
         // Whoever gets failures may only try again.
-        let tries_again = graph.weights(link).class(Class::Words).counted() > 0.0;
+        let failures = [Class::Words, Class::Late, Class::Unreachable, Class::Broken, Class::Refused];
+        let tries_again = failures.into_iter().any(|class| graph.weights(link).class(class).counted() > 0.0);
         if added < MOSTLY * (now - before) || graph.nodes[source].is_outside() || tries_again {
             return None;
         }

@@ -353,6 +353,28 @@ fn who_asks_much_more_than_it_is_asked_runs_others_over() {
 }
 
 #[test]
+fn who_tries_again_after_timeouts_runs_nobody_over() {
+    let ranking = slow(&[
+        link("outside", "front", 50.0, 40.0).slower(2000.0),
+        link("front", "cart", 50.0, 20.0).load(3.0).slower(2000.0).fails("per_try_timeout", 100.0, 0.0),
+    ]);
+    assert_eq!(ranking.causes.first().map(|cause| &cause.place), Some(&service("cart")), "{ranking:#?}");
+    assert!(ranking.causes.iter().all(|cause| cause.kind != CauseKind::Surge), "{ranking:#?}");
+}
+
+#[test]
+fn failures_that_retries_cover_begin_where_they_are_made() {
+    let ranking = locate(&situation(
+        "cart",
+        Signal::Covered,
+        &[link("outside", "front", 50.0, 40.0), link("front", "cart", 50.0, 20.0).fails("http_5xx", 0.0, 30.0)],
+    ));
+    blames(&ranking, &service("cart"), CauseKind::Failing);
+    let covered = |evidence: &&Evidence| matches!(evidence, Evidence::Covered { now, felt, .. } if *now > 0.5 && *felt == 0.0);
+    assert_eq!(ranking.causes[0].evidence.iter().filter(covered).count(), 1, "{ranking:#?}");
+}
+
+#[test]
 fn pressure_is_told_and_makes_a_slow_service_a_full_one() {
     let mut situation =
         situation("front", Signal::LatencyP50, &[link("outside", "front", 50.0, 40.0).slower(80.0), link("front", "cart", 50.0, 20.0).slower(80.0)]);

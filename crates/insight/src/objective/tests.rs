@@ -1,6 +1,6 @@
 //! Tests of [`Budget`]: when it fires, when it does not, what is left.
 
-use super::{Budget, DAY, HOUR, Indicator, Objective, Urgency};
+use super::{Budget, Count, DAY, HOUR, Indicator, Objective, Urgency, condensed};
 use proptest::prelude::*;
 use taut_model::signal::{Second, Signals};
 
@@ -113,4 +113,35 @@ proptest! {
             prop_assert!(standing.left <= 1.0, "{standing:?}");
         }
     }
+}
+
+#[test]
+fn a_past_in_few_counts_stands_as_all_of_it() {
+    let mut all = Vec::new();
+    let mut at = START;
+    // Coarse when it is old, fine when it is new, as the store of signals keeps it; with an hour of which nothing is known.
+    for (span, until) in [(3600, START + 28 * DAY), (60, START + 30 * DAY - 2 * HOUR), (10, START + 30 * DAY - HOUR), (1, START + 30 * DAY)] {
+        while at < until {
+            let (bad, all_of_it) = ((at / 7 % 3) * span, 100 * span);
+            all.push(Count { at, bad, all: all_of_it });
+            at += span;
+        }
+        at += if span == 10 { HOUR / 2 } else { 0 };
+    }
+    let few = condensed(&all);
+    assert!(all.len() > 4000 && few.len() < 700, "{} of {}", few.len(), all.len());
+    let told = |past: &[Count]| {
+        let mut budget = budget(0.999);
+        past.iter().for_each(|Count { at, bad, all }| budget.observe(*at, *bad, *all));
+        budget
+    };
+    let (mut one, mut other) = (told(&all), told(&few));
+    assert_eq!(one.standing(), other.standing());
+    // And so it does as time goes on.
+    for second in 0..2 * HOUR {
+        one.observe(at + second, second % 50, 100);
+        other.observe(at + second, second % 50, 100);
+        assert_eq!(one.standing(), other.standing());
+    }
+    assert_eq!(condensed(&[]), []);
 }

@@ -29,6 +29,12 @@ pub fn sentence(evidence: &Evidence) -> String {
         Evidence::Reason { source, destination, reason, before, now } => {
             format!("{} requests per second from {source} to {destination} end with {reason}, {} before.", count(*now), count(*before))
         }
+        Evidence::Covered { source, destination, before, now, felt } => format!(
+            "{} of what {source} tries at {destination} fails, {} before; after retries it is {}.",
+            percent(*now),
+            percent(*before),
+            percent(*felt)
+        ),
         Evidence::Part { node, part, own, others, unit } => {
             let (own, others) = (with_unit(*own, *unit), with_unit(*others, *unit));
             let what = if *unit == crate::incident::Unit::Share { "fails" } else { "has" };

@@ -10,6 +10,7 @@ pub(super) fn short(symptom: &Symptom) -> &'static str {
         Signal::LatencyP50 | Signal::LatencyP99 => "is slow",
         Signal::Rate => "is called less than it was",
         Signal::Saturation => "is nearly full",
+        Signal::Covered => "fails, which retries cover",
         Signal::Objective(_) => "misses its objective",
     }
 }
@@ -22,6 +23,7 @@ pub(super) fn sentence(symptom: &Symptom) -> String {
         Signal::LatencyP99 => slow("one request in 100", "takes", node, [*now, *baseline, *worst]),
         Signal::Rate => format!("{node} gets {} requests per second, {} before", count(*now), count(*baseline)),
         Signal::Saturation => format!("{node} is {} full, {} before, {} at worst", percent(*now), percent(*baseline), percent(*worst)),
+        Signal::Covered => figures("of the tries at", node, "fail and are covered by retries", [*now, *baseline, *worst].map(percent)),
         Signal::Objective(name) => {
             format!("{node} spends the error budget of {name} at {} times what it lasts for, {} at worst", count(*now), count(*worst))
         }

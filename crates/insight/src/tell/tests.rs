@@ -21,6 +21,7 @@ fn incident(verdict: Verdict, causes: Vec<Cause>) -> Incident {
         began: 43_390,
         closed: None,
         subject: node("front"),
+        users: vec![node("front")],
         symptoms: vec![symptom(Signal::ErrorRatio, 0.001, 0.125)],
         verdict,
         causes,
@@ -106,6 +107,10 @@ fn each_kind_of_evidence_has_its_sentence() {
             Evidence::Part { node: node("cart"), part, own: 0.31, others: 0.0, unit: Unit::Share },
             "cart-v2 (version v2) of shop/cart fails 31 %, the others of it 0 %.",
         ),
+        (
+            Evidence::Covered { source: node("front"), destination: node("cart"), before: 0.001, now: 0.6, felt: 0.01 },
+            "60 % of what shop/front tries at shop/cart fails, 0.1 % before; after retries it is 1 %.",
+        ),
         (Evidence::Pressure { node: node("cart"), what: "cpu".into(), before: 0.2, now: 0.99 }, "The CPU of shop/cart is 99 % full, 20 % before."),
         (Evidence::Load { node: node("cart"), before: 50.0, now: 12_000.0 }, "shop/cart gets 12,000 requests per second, 50 before."),
         (Evidence::Change { change: version, before: 0 }, "Version v2 of shop/cart began to serve in the second it began."),
@@ -122,6 +127,7 @@ fn each_symptom_has_its_sentence() {
         (Signal::LatencyP99, 40.0, 12_000.0, "One request in 100 to shop/front takes 12 s or more, 40 ms before, 12 s at worst."),
         (Signal::LatencyP50, 4.5, 40.0, "Half of the requests to shop/front take 40 ms or more, 4.5 ms before, 40 ms at worst."),
         (Signal::Rate, 50.0, 0.0, "shop/front gets 0 requests per second, 50 before."),
+        (Signal::Covered, 0.0, 0.6, "60 % of the tries at shop/front fail and are covered by retries, 0 % before, 60 % at worst."),
         (Signal::Saturation, 0.2, 0.97, "shop/front is 97 % full, 20 % before, 97 % at worst."),
         (
             Signal::Objective("shop/fast".into()),

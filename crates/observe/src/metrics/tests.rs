@@ -274,3 +274,19 @@ fn openmetrics_has_the_newest_trace_of_each_bucket() {
     let plain = registry.render(&[]);
     assert!(!plain.contains(" # {") && !plain.contains("# EOF") && plain.contains("# TYPE istio_requests_total counter\n"));
 }
+
+#[test]
+fn an_application_can_do_what_all_its_workers_have_proven() {
+    let registry = Registry::new(2);
+    [8080, 8080, 9090].into_iter().for_each(|port| registry.door_opened(port));
+    assert_eq!(registry.proven_limit(), None);
+    registry.proven_limit_changed(8080, None, Some(12));
+    assert_eq!(registry.proven_limit(), None, "the other worker lets in as many as come");
+    registry.proven_limit_changed(8080, None, Some(10));
+    assert_eq!(registry.proven_limit(), Some(22));
+    registry.proven_limit_changed(8080, Some(12), Some(8));
+    registry.proven_limit_changed(9090, None, Some(4));
+    assert_eq!(registry.proven_limit(), Some(22));
+    registry.proven_limit_changed(8080, Some(8), None);
+    assert_eq!(registry.proven_limit(), Some(4));
+}

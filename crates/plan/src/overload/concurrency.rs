@@ -212,6 +212,14 @@ impl Concurrency {
         }
     }
 
+    /// How many the application has proven to be able to work on: not the half of it that a trial lets in.
+    pub fn proven_limit(&self) -> Option<u32> {
+        match self.stage {
+            Stage::Guarding { limit, .. } | Stage::Trial { back: Some((limit, _)), .. } => Some(limit.max(FLOOR) as u32),
+            Stage::Open { .. } | Stage::Trial { back: None, .. } => None,
+        }
+    }
+
     /// Whether the limit has proven itself, so that those who wait too long may be sent away.
     pub fn is_proven(&self) -> bool {
         matches!(self.stage, Stage::Guarding { .. } | Stage::Trial { back: Some(_), .. } | Stage::Trial { strict: true, .. })

@@ -103,6 +103,11 @@ impl Entrance {
         self.concurrency.limit()
     }
 
+    /// See [`Concurrency::proven_limit`].
+    pub fn proven_limit(&self) -> Option<u32> {
+        self.concurrency.proven_limit()
+    }
+
     /// With the application, and waiting here.
     pub fn load(&self) -> (u32, usize) {
         (self.concurrency.in_flight(), self.count)

@@ -318,6 +318,7 @@ fn when_no_more_may_wait_the_least_urgent_has_to_leave() {
 fn probes_pass_and_what_comes_too_late_does_not_wait() {
     let (mut entrance, now) = guarding();
     let limit = entrance.limit().unwrap();
+    assert!(entrance.proven_limit().is_some_and(|proven| proven >= limit), "{:?} of {limit}", entrance.proven_limit());
     while entrance.load().0 > limit {
         entrance.leave(now, None);
     }

@@ -235,6 +235,7 @@ impl<'a> Reporter<'a> {
             }
         }
         let mut written = Written::of(second, last);
+        written.concurrency_limit = self.sync.sink.registry().proven_limit().unwrap_or(0);
         for (edge, signals) in &sums {
             written.push(edge.clone(), signals);
         }

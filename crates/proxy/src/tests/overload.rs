@@ -66,9 +66,12 @@ fn an_overloaded_application_gets_what_it_can_do_and_the_most_urgent_first() {
         let pair = Pair::new(small_app(seen.clone()).await, AppProtocol::Http).await;
         let calm = ask(pair.client.outbound, 100, 1.0, &[3]).await;
         assert_eq!(answered(calm.iter()), (100, 100));
+        assert_eq!(pair.server.sink.registry().proven_limit(), None);
         let start = Instant::now();
         // A fifth urgent, three fifths usual: two and a half times of what it can do.
         let asked = ask(pair.client.outbound, 500, 4.0, &[0, 3, 6, 3, 6]).await;
+        let proven = pair.server.sink.registry().proven_limit();
+        assert!(proven.is_some_and(|limit| (2..150).contains(&limit)), "{proven:?}");
         let late = || asked.iter().filter(|asked| asked.at > start + Duration::from_secs(2));
         let urgent = answered(late().filter(|asked| asked.urgency == 0));
         let least = answered(late().filter(|asked| asked.urgency == 6));

@@ -33,6 +33,9 @@ pub struct Report {
     pub names: ::prost::alloc::vec::Vec<EdgeName>,
     #[prost(message, repeated, tag = "10")]
     pub edges: ::prost::alloc::vec::Vec<EdgeSignals>,
+    /// Requests that the application can work on at a time, as far as the sidecar has proven it; 0: no limit is in force.
+    #[prost(uint32, tag = "11")]
+    pub concurrency_limit: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EdgeName {
