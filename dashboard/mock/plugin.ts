@@ -6,6 +6,7 @@ import { seconds } from '../src/text/time.ts';
 import { Answers, discovery } from './answers.ts';
 import { Insight } from './insight.ts';
 import { Objects, PLURALS, SEED } from './objects.ts';
+import * as security from './security.ts';
 import { large, shop, type Mesh } from './topology.ts';
 
 const POLICY =
@@ -23,6 +24,7 @@ class Mock {
   /** An old control plane has none. */
   private readonly insight: Insight | null;
   private signedIn: boolean;
+  private readonly mesh: Mesh;
 
   constructor(which: string) {
     const mesh: Mesh = which === 'large' ? large(1000, 4000) : which === 'empty' ? { services: [], edges: [] } : shop();
@@ -33,6 +35,7 @@ class Mock {
         'kubectl',
       );
     }
+    this.mesh = mesh;
     this.answers = new Answers(mesh, this.store);
     this.insight = which === 'old' ? null : new Insight(mesh);
     this.signedIn = which !== 'locked';
@@ -55,6 +58,16 @@ class Mock {
         return { body: this.answers.services() };
       case '/taut/v1/security':
         return { body: this.answers.security() };
+      case '/taut/v1/trust/strict': {
+        const except = given('except').split(',').filter(Boolean);
+        return { body: security.strict(this.mesh, given('namespace'), given('since'), except) };
+      }
+      case '/taut/v1/policy/suggest':
+        return { body: security.suggest(this.mesh, given('namespace'), given('since'), given('service')) };
+      case '/taut/v1/trust':
+        return { body: security.trust(this.mesh) };
+      case '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews':
+        return { status: 201, body: { status: { allowed: true } } };
       case '/taut/v1/status':
         return { body: this.answers.status() };
       case '/taut/v1/changes':

@@ -1,6 +1,6 @@
 /**
  * Clicks through a bookstore under traffic: a canary shift seen on the map, a denial explained, a rollback done, an incident followed to
- * its evidence; then pictures of every page. `node test/demo.mjs URL DIRECTORY`, where URL carries the token. The incident is made by
+ * its evidence, policies written from what was seen and applied, plain text refused but where the page is; then pictures of every page. `node test/demo.mjs URL DIRECTORY`, where URL carries the token. The incident is made by
  * `$TAUT demo break`, and left out without TAUT. Fails on any complaint of a page.
  */
 
@@ -190,6 +190,102 @@ async function rollback(page) {
   say('after the rollback ratings answers again');
 }
 
+/** What the control plane answers. @param {Page} page @param {string} path @returns {Promise<any>} */
+const asked = (page, path) => page.evaluate(async (one) => (await fetch(one)).json(), path);
+
+/** Deletes an object, as one who may. @param {Page} page @param {string} kind @param {string} namespace @param {string} name */
+async function remove(page, kind, namespace, name) {
+  const status = await page.evaluate(
+    async ([plural, space, of]) =>
+      (
+        await fetch(`/apis/security.istio.io/v1/namespaces/${space}/${plural}/${of}`, {
+          method: 'DELETE',
+          headers: { 'x-requested-with': 'taut-dashboard' },
+        })
+      ).status,
+    [kind, namespace, name],
+  );
+  check(status === 200, `${kind} ${namespace}/${name} was not deleted: ${status}`);
+}
+
+/** Policies for who was seen, by the page alone; and the code of one who was not. @param {Page} page */
+async function allow(page) {
+  await go(page, '/security');
+  await page.getByRole('link', { name: 'What to allow', exact: true }).first().click();
+  const ratings = page.locator('[data-testid="suggestion"][data-service="ratings"]');
+  await ratings.getByText('bookinfo-reviews').waitFor({ timeout: PATIENCE });
+  check(/confidence/.test(await ratings.innerText()), 'nothing says how sure the suggestion is');
+  check(/known/.test(await page.locator('[data-testid="allow"]').innerText()), 'nothing says how much is known');
+  await page.screenshot({ path: `${directory}/allow.png` });
+  await ratings.getByRole('link', { name: /Plan, then apply/ }).click();
+  const plan = page.locator('[data-testid="plan"]');
+  await plan.getByText(/None of the \d+ flows seen lately would go another way/).waitFor({ timeout: PATIENCE });
+  await plan.getByText('default/seen-callers-of-ratings').waitFor();
+  await page.screenshot({ path: `${directory}/allow-plan.png` });
+  await page.getByRole('button', { name: 'Apply', exact: true }).click();
+  await page.getByText(/^Applied 1 object/).waitFor({ timeout: PATIENCE });
+  await ratings.getByText('stored').waitFor({ timeout: PATIENCE });
+  say('a policy for who was seen calling ratings is written, planned and applied');
+
+  // One who was not seen is planned for before it happens: a line less, and the flow that breaks is named.
+  await go(page, '/configuration/AuthorizationPolicy/default/seen-callers-of-ratings');
+  await page.locator('[data-testid="editor"] .cm-content').getByText('bookinfo-reviews').first().waitFor();
+  const text = await page.evaluate(async () => {
+    const answer = await fetch('/apis/security.istio.io/v1/namespaces/default/authorizationpolicies/seen-callers-of-ratings');
+    const { apiVersion, kind, metadata, spec } = await answer.json();
+    return JSON.stringify({ apiVersion, kind, metadata: { name: metadata.name, namespace: metadata.namespace }, spec });
+  });
+  await write(page, text.replaceAll('sa/bookinfo-reviews', 'sa/bookinfo-nobody'));
+  await plan.getByText('breaks').first().waitFor({ timeout: PATIENCE });
+  await page.getByRole('button', { name: /^Apply, and break \d+ flow/ }).waitFor();
+  say('a policy without reviews is said to break its flow before it is applied');
+}
+
+/** STRICT by the report alone: first all, which would break the page; then all but the page. @param {Page} page */
+async function strict(page) {
+  await go(page, '/security/strict');
+  const verdict = page.locator('[data-testid="verdict"]');
+  await verdict.getByText(/^Yes: \d+ flow/).waitFor({ timeout: PATIENCE });
+  const row = page.locator('[data-testid="plain-flow"]').filter({ hasText: 'productpage' }).first();
+  check(/somebody without a proxy/.test(await row.innerText()), 'nobody says who sends plain text');
+  await page.screenshot({ path: `${directory}/strict.png` });
+  await row.getByRole('checkbox').check();
+  await verdict.getByText(/^(No: n|N)othing that was seen would break/).waitFor({ timeout: PATIENCE });
+  await page.locator('[data-testid="strict-plan"]').click();
+  const plan = page.locator('[data-testid="plan"]');
+  await plan.getByText('istio-system/default').waitFor({ timeout: PATIENCE });
+  await plan.getByText(/None of the \d+ flows seen lately would go another way/).waitFor();
+  await page.screenshot({ path: `${directory}/strict-plan.png` });
+  await page.getByRole('button', { name: 'Apply', exact: true }).click();
+  await page.getByText(/^Applied 2 objects/).waitFor({ timeout: PATIENCE });
+  await verdict.getByText('It holds already').waitFor({ timeout: PATIENCE });
+  const edges = (await asked(page, '/taut/v1/security')).policies.map((/** @type {any} */ one) => one.origin.object.name);
+  check(edges.includes('plain-text-to-productpage') && edges.includes('default'), `not both policies are in force: ${edges}`);
+  say('STRICT for the whole mesh but the page: planned, applied in order, and it holds');
+  await remove(page, 'peerauthentications', 'istio-system', 'default');
+  await remove(page, 'peerauthentications', 'default', 'plain-text-to-productpage');
+  await remove(page, 'authorizationpolicies', 'default', 'seen-callers-of-ratings');
+}
+
+/** What a refused client was shown leads to the policy. @param {Page} page */
+async function code(page) {
+  const detail = await asked(page, '/taut/v1/services/default/ratings?window=15m');
+  const denied = detail.failures.find((/** @type {any} */ one) => one.reason === 'authorization_denied');
+  const id = denied?.exchanges[0]?.requestId;
+  check(typeof id === 'string', 'no denied exchange is remembered');
+  await go(page, '/security');
+  await page.locator('#denied').fill(`client authorization_denied (request ${id})`);
+  await page.getByRole('button', { name: 'Look up' }).click();
+  await page
+    .locator('[data-testid="why"]')
+    .getByText(/ratings-closed/)
+    .first()
+    .waitFor({ timeout: PATIENCE });
+  say('the code that a denied client was shown leads to the policy that denied it');
+  await page.keyboard.press('Escape');
+  await page.locator('[data-testid="why"]').waitFor({ state: 'detached' });
+}
+
 /** Nothing is wrong: the badge is gone from the navigation. @param {Page} page */
 async function calm(page) {
   await go(page, '/incidents');
@@ -218,6 +314,8 @@ async function incident(page, program) {
   check(/evidence=0\.\d/.test(page.url()), 'the evidence is not in the address');
   await page.locator('[data-testid="timeline"]').getByText('Noticed').first().waitFor();
   await page.waitForFunction(() => document.querySelectorAll('.charts canvas').length > 0);
+  const harm = await page.locator('[data-testid="harm"]').innerText();
+  check(/user|reach/i.test(harm), `nothing says how users are hurt: ${harm}`);
   const id = new URL(page.url()).hash.split('/')[2]?.split('?')[0] ?? '';
   say(`its first cause is ratings, with evidence, charts and a timeline: ${id}`);
   await page.screenshot({ path: `${directory}/incident.png` });
@@ -267,8 +365,11 @@ try {
   check(!page.url().includes('token='), 'the token stays in the address');
   await canary(page);
   await denial(page);
+  await code(page);
   await page.setViewportSize({ width: 1280, height: 800 });
   await rollback(page);
+  await allow(page);
+  await strict(page);
   const broke = taut === undefined ? null : await incident(page, taut);
   if (await has(page, '/taut/v1/objectives')) await objective(page);
   const cookies = await page.context().cookies();
@@ -285,6 +386,9 @@ try {
       ['services', '/services'],
       ['service', '/services/default/ratings'],
       ['security', '/security'],
+      ['security-strict', '/security/strict'],
+      ['security-allow', '/security/allow'],
+      ['security-trust', '/security/trust'],
       ['changes', '/changes'],
       ['configuration', '/configuration'],
       ['object', '/configuration/VirtualService/default/reviews'],

@@ -238,9 +238,23 @@ export interface ChangeDetail extends Omit<ChangeRow, 'objects'> {
 export interface Planned {
   problems: { line: number | null; column: number | null; message: string; hint: string | null; severity?: string }[];
   changes: (ObjectRef & { verb: string; diff: string })[];
-  flows: { from: string; to: string; before: string; after: string }[];
+  flows: PlannedFlow[];
   /** How many flows that were seen it was tried on. */
   seen?: number;
+  /** There were more flows than it was tried on. */
+  truncated?: boolean;
+}
+
+/** A flow that was seen, and would go another way. */
+export interface PlannedFlow {
+  from: string;
+  to: string;
+  before: string;
+  after: string;
+  request?: string;
+  requests?: number | null;
+  /** It was let in and would not be. */
+  refused?: boolean;
 }
 
 export type Role = 'viewer' | 'operator' | 'admin';
@@ -434,4 +448,141 @@ export interface Capacity {
   forecast: { horizonSeconds: number; inFlight: number; high80: number; high95: number; headroom: number; scale: number }[];
   reachedIn: number | null;
   mayBeReachedIn: number | null;
+}
+
+/** A stretch of time, and since when anything is known of it. */
+export interface Looked {
+  from: string;
+  to: string;
+  seconds: number;
+  knownFrom: string;
+}
+
+/** Calls in plain text from one caller to one workload, for one service. */
+export interface PlainFlow {
+  /** `namespace/name` of a workload whose own proxy tells of it; `null`: nobody with a proxy. */
+  from: string | null;
+  /** `namespace/name` */
+  to: string;
+  host: string;
+  service: string;
+  protocols: Protocol[];
+  /** Ports of the workload that it may have come to. */
+  ports?: number[];
+  carried: number;
+  first: string;
+  last: string;
+}
+
+/** The same, held against a demand for mutual TLS. */
+export interface StrictFlow extends PlainFlow {
+  breaks: boolean;
+  /** What it would meet, when it breaks. */
+  after: string | null;
+}
+
+/** An object as the resource API has it. */
+export interface ApiObject {
+  apiVersion: string;
+  kind: string;
+  metadata: { name: string; namespace: string };
+  spec: Record<string, unknown>;
+}
+
+export interface StrictReport {
+  window: Looked;
+  knownSeconds: number;
+  plaintext: StrictFlow[];
+  breaks: number;
+  errors: string[];
+  /** Workloads at which nothing refuses plain text. */
+  withoutProxy: string[];
+  /** Policies that go on taking plain text at a part of it. */
+  narrower: string[];
+  /** What demands it: each must be live everywhere before the next. */
+  objects: ApiObject[];
+  /** Whether the objects differ from what is stored. */
+  changes: boolean;
+  safe: boolean;
+}
+
+export type Confidence = 'low' | 'medium' | 'high';
+
+export interface SeenCaller {
+  principal: string;
+  workloads: string[];
+  ports: number[];
+  protocols: Protocol[];
+  carried: number;
+  refused: number;
+  first: string;
+  last: string;
+  /** Hours in which it was seen. */
+  hours: number;
+}
+
+export interface Suggestion {
+  service: string;
+  hosts: string[];
+  workloads: string[];
+  policy: ApiObject | null;
+  /** Why there is no policy though there were calls. */
+  withheld: string[];
+  notes: string[];
+  /** `unseen`: of callers' hours, the share that may be of callers that were not seen; 0 to 1. */
+  confidence: { level: Confidence; unseen: number; knownSeconds: number; knownShare: number };
+  callers: SeenCaller[];
+  /** Of whom policies refused everything. */
+  refused: { principal: string; refused: number; carried: number; last: string }[];
+  /** Who says that it called, and was let in by no proxy of the service. */
+  claimed: { principal: string; refused: number; carried: number; last: string }[];
+  plaintext: PlainFlow[];
+}
+
+export interface SuggestAnswer {
+  namespace: string;
+  window: Looked;
+  /** Requests of callers that found no room to be told apart. */
+  crowded: number;
+  suggestions: Suggestion[];
+  check: { seen: number; errors: string[]; refused: PlannedFlow[] };
+}
+
+export interface TrustAnswer {
+  trustDomain: string;
+  roots: { fingerprint: string; serial: string; notAfter: string | null; signing: boolean }[];
+  rootKey: 'here' | 'offline';
+  intermediate: { fingerprint: string; serial: string; notAfter: string; crossSigned: boolean };
+  /** A directory that somebody else's authority is read from. */
+  plugged: { directory: string; inForce: boolean; why: string | null } | null;
+  leafLifetimeSeconds: number;
+  rotation: Rotation | null;
+  revoked: { named: Revoked[]; listed: number };
+  federated: { trustDomain: string; roots: number; signsTokens: boolean }[];
+  proxies: TrustedProxy[];
+  problems: { severity: string; of: string; text: string }[];
+}
+
+export interface Rotation {
+  stage: 'spreading' | 'renewing' | 'returning' | 'retiring';
+  since: string;
+  detail: string;
+  waitingFor: { uid: string; why: string }[];
+  from: string;
+  to: string;
+}
+
+export interface Revoked {
+  serial: string;
+  workload?: string;
+  by: string;
+  at: string;
+}
+
+export interface TrustedProxy {
+  uid: string;
+  serviceAccount: string;
+  bundle: 'current' | 'behind' | 'refused';
+  why: string | null;
+  leaf: { serial: string; notAfter: string | null; signer: 'current' | 'other'; roots: number } | null;
 }

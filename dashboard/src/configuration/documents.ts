@@ -3,6 +3,8 @@
 import { parseAllDocuments, parseDocument, stringify } from 'yaml';
 import { ask, query, Refusal } from '../api/client.ts';
 import { destination, pathOf } from '../api/kinds.ts';
+import type { Status } from '../api/shapes.ts';
+import { mayChange } from '../state/permissions.svelte.ts';
 
 const SERVERS = ['managedFields', 'uid', 'resourceVersion', 'generation', 'creationTimestamp', 'selfLink'];
 
@@ -44,17 +46,62 @@ export function documents(text: string): Written[] {
     });
 }
 
-/** Server-side apply, one document after the other. `force` takes fields over from other managers. */
-export async function apply(text: string, force: boolean): Promise<Written[]> {
+/** The kinds of a text that whoever is signed in may not change. */
+export async function forbidden(text: string): Promise<string[]> {
+  const kinds = [...new Map(documents(text).map((one) => [`${one.apiVersion} ${one.kind}`, one])).values()];
+  const answers = await Promise.all(
+    kinds.map(async (one) => {
+      const found = await destination(one.apiVersion, one.kind);
+      return mayChange(one.apiVersion.includes('/') ? (one.apiVersion.split('/')[0] ?? '') : '', found.plural);
+    }),
+  );
+  return kinds.filter((_, index) => answers[index] === false).map((one) => one.kind);
+}
+
+/**
+ * Server-side apply, one document after the other. `force` takes fields over from other managers. With `told`, each is live on every
+ * proxy before the next is applied: then it hears what is waited for.
+ */
+export async function apply(text: string, force: boolean, told: ((text: string) => void) | null = null): Promise<Written[]> {
   const all = documents(text);
   const kinds = await Promise.all(all.map((one) => destination(one.apiVersion, one.kind)));
   for (const [index, one] of all.entries()) {
     const kind = kinds[index];
     if (kind === undefined) continue;
     const path = query(pathOf(kind, one.namespace, one.name), { fieldManager: 'dashboard', ...(force ? { force: true } : {}) });
-    await ask(path, { method: 'PATCH', body: one.text, type: 'application/apply-patch+yaml' });
+    const stored = await ask<Stored>(path, { method: 'PATCH', body: one.text, type: 'application/apply-patch+yaml' });
+    if (told !== null && index < all.length - 1) await live(one, stored.metadata?.generation ?? 0, told);
   }
   return all;
+}
+
+interface Stored {
+  metadata?: { generation?: number };
+}
+
+const LOOK_MS = 250;
+const LIVE_IN_MS = 30_000;
+
+/** Waits until every connected proxy has it. */
+async function live(one: Written, generation: number, told: (text: string) => void): Promise<void> {
+  const name = `${one.kind} ${one.namespace}/${one.name}`;
+  const until = Date.now() + LIVE_IN_MS;
+  for (;;) {
+    const { resources } = await ask<Status>('/taut/v1/status');
+    const found = resources.find((row) => row.kind === one.kind && row.namespace === one.namespace && row.name === one.name);
+    if (found !== undefined && found.live.generation >= generation) {
+      if (found.live.live) return;
+      if (!found.live.accepted)
+        throw new Refusal(422, `${name} is not accepted: ${found.live.message}. What follows it was not applied.`);
+    }
+    if (Date.now() > until)
+      throw new Refusal(
+        504,
+        `${name} is stored, and after ${LIVE_IN_MS / 1000} s not every proxy has it (${found?.live.message ?? 'no status yet'}). What follows it was not applied: apply again when it is live.`,
+      );
+    told(`waiting until ${name} is live: ${found === undefined ? 'no status yet' : `${found.live.have}/${found.live.need}`}`);
+    await new Promise((done) => setTimeout(done, LOOK_MS));
+  }
 }
 
 /** Whether what is stored says the same as what was written, beside what the server adds. */

@@ -40,18 +40,17 @@ export interface Editor {
 
 export interface Wishes {
   text: string;
-  fixed: boolean;
   changed: (text: string) => void;
   /** Ctrl+Enter. */
   done: () => void;
 }
 
-export function editor(host: HTMLElement, { text, fixed, changed, done }: Wishes): Editor {
+export function editor(host: HTMLElement, { text, changed, done }: Wishes): Editor {
   const root = host.shadowRoot ?? host.attachShadow({ mode: 'open' });
-  const view = new EditorView({ root, parent: root as unknown as Element, state: state(text, fixed, changed, done) });
+  const view = new EditorView({ root, parent: root as unknown as Element, state: state(text, changed, done) });
   return {
     text: () => view.state.doc.toString(),
-    load: (next) => view.setState(state(next, fixed, changed, done)),
+    load: (next) => view.setState(state(next, changed, done)),
     mark: (problems) => view.dispatch(setDiagnostics(view.state, diagnostics(view.state, problems))),
     focus: (line) => {
       if (line !== undefined && line >= 1 && line <= view.state.doc.lines) {
@@ -64,7 +63,7 @@ export function editor(host: HTMLElement, { text, fixed, changed, done }: Wishes
   };
 }
 
-function state(text: string, fixed: boolean, changed: (text: string) => void, done: () => void): EditorState {
+function state(text: string, changed: (text: string) => void, done: () => void): EditorState {
   return EditorState.create({
     doc: text,
     extensions: [
@@ -82,7 +81,6 @@ function state(text: string, fixed: boolean, changed: (text: string) => void, do
       syntaxHighlighting(colours),
       look,
       EditorView.contentAttributes.of({ 'aria-label': 'YAML' }),
-      EditorState.readOnly.of(fixed),
       keymap.of([{ key: 'Mod-Enter', run: () => (done(), true) }, ...defaultKeymap, ...historyKeymap, indentWithTab]),
       EditorView.updateListener.of((update) => {
         if (update.docChanged) changed(update.state.doc.toString());

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { Cause, Evidence, Incident, MeshChange, Symptom, TimelineEntry } from '../api/shapes.ts';
+import { harm } from './harm.ts';
 import { marks, openAt } from './marks.ts';
 import { measured, stretch } from './spans.ts';
 import { parts } from './story.ts';
-import { essential, rows, together } from './timeline.ts';
+import { essential, guesses, rows, together } from './timeline.ts';
 import { chance, concerned, happening, placeName, question, shown, signalName, signalValue } from './words.ts';
 
 const NETWORK: Cause = {
@@ -89,6 +90,40 @@ describe('words', () => {
   });
 });
 
+describe('how users are hurt', () => {
+  it('is told by what they get now against what was usual, errors first', () => {
+    const slow: Symptom = { ...symptom('shop/web'), signal: 'latencyP50', baseline: 8.9, worst: 40, now: 35.6 };
+    const told = harm(incident({ symptoms: [slow, symptom('shop/web'), symptom('shop/cart')] }));
+    expect(told.who).toBe('Users feel it at web');
+    expect(told.felt).toEqual(['40 % of requests fail, 0 % before', 'half of the requests take 35.6 ms or more, 8.9 ms before']);
+  });
+
+  it('tells the worst of what is over', () => {
+    const told = harm(incident({ closed: 1200, hurt: 1 }));
+    expect(told.who).toBe('Users felt it at web');
+    expect(told.felt).toEqual(['50 % of requests fail at worst, 0 % before']);
+    expect(harm(incident({ symptoms: [], hurt: 1 })).felt).toEqual(['1 request failed or was too slow']);
+  });
+
+  it('goes by what the control plane says of users, and by requests where it says nothing', () => {
+    const who = (rest: Partial<Incident>): string => harm(incident(rest)).who;
+    expect(who({ users: [] })).toBe('No user feels it yet: web does');
+    expect(who({ users: ['shop/door', 'shop/side'] })).toBe('Users feel it at door, side');
+    const { users: _users, ...silent } = incident({ hurt: 0 });
+    expect(harm(silent).who).toBe('It will reach web');
+    expect(harm({ ...silent, hurt: 3 }).who).toBe('Users of web feel it');
+  });
+
+  it('has words for each signal', () => {
+    const of = (signal: Symptom['signal']): string =>
+      harm(incident({ hurt: 0, symptoms: [{ ...symptom('shop/web'), signal, now: 3, baseline: 2 }] })).felt.join();
+    expect(of({ objective: 'shop/web' })).toBe('the budget of objective shop/web burns 3 times as fast as it lasts');
+    expect(of('rate')).toBe('3/s come, 2/s before');
+    expect(of('saturation')).toContain('3 requests wait');
+    expect(of('latencyP99')).toContain('one request in 100');
+  });
+});
+
 describe('evidence', () => {
   it('is shown with its figures side by side, bars to the largest', () => {
     const gap = shown(NETWORK.evidence[0] as Evidence);
@@ -134,11 +169,24 @@ describe('a timeline', () => {
 
   it('tells changes that came together in one line', () => {
     const made = rows([{ at: 9, event: 'began' }, change(4), change(2), change(3), change(1), change(12)]);
-    expect(made.map((row) => (row.kind === 'changes' ? together(row.entries) : row.entry.event))).toEqual([
-      '4 changes, 1 to 4',
-      'began',
-      'change',
-    ]);
+    expect(
+      made.map((row) => (row.kind === 'changes' ? together(row.entries) : row.kind === 'entry' ? row.entry.event : '')),
+    ).toEqual(['4 changes, 1 to 4', 'began', 'change']);
+  });
+
+  it('tells guesses between the first and the last together', () => {
+    const guess = (at: number, name: string): TimelineEntry => ({
+      at,
+      event: 'cause',
+      place: { service: `a/${name}` },
+      cause: 'slow',
+      confidence: 0.5,
+    });
+    const made = rows([guess(1, 'b'), guess(2, 'c'), guess(3, 'd'), guess(4, 'c'), guess(5, 'e'), { at: 6, event: 'closed' }]);
+    const told = made.map((row) => (row.kind === 'causes' ? guesses(row.entries) : row.kind === 'entry' ? row.entry.at : ''));
+    expect(told).toEqual([1, '3 more guesses between: c, d', 5, 6]);
+    const few = rows([guess(1, 'b'), change(2), guess(3, 'c'), guess(4, 'd')]);
+    expect(few.map((row) => row.kind)).toEqual(['entry', 'entry', 'entry', 'entry']);
   });
 
   it('leaves out what says least', () => {

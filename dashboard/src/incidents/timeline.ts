@@ -1,30 +1,38 @@
-/** A timeline as it is read: changes that came together are one line, and what says least is left out first. */
+/** A timeline as it is read: changes that came together are one line, and so are guesses at the cause that followed each other; what says least is left out first. */
 
 import type { TimelineEntry } from '../api/shapes.ts';
+import { placeName } from './words.ts';
 
 type Change = Extract<TimelineEntry, { event: 'change' }>;
+type Guess = Extract<TimelineEntry, { event: 'cause' }>;
 
-export type Row = { kind: 'entry'; entry: TimelineEntry } | { kind: 'changes'; entries: Change[] };
+export type Row =
+  { kind: 'entry'; entry: TimelineEntry } | { kind: 'changes'; entries: Change[] } | { kind: 'causes'; entries: Guess[] };
 
-/** So many changes in a row are told together. */
+/** So many of a kind in a row are told together. */
 const MANY = 4;
 
 /** In the order of time. */
 export function rows(timeline: readonly TimelineEntry[]): Row[] {
   const made: Row[] = [];
-  let run: Change[] = [];
+  let changes: Change[] = [];
+  let causes: Guess[] = [];
+  const single = (entry: TimelineEntry): Row => ({ kind: 'entry', entry });
   const end = (): void => {
-    if (run.length >= MANY) made.push({ kind: 'changes', entries: run });
-    else made.push(...run.map((entry): Row => ({ kind: 'entry', entry })));
-    run = [];
+    if (changes.length >= MANY) made.push({ kind: 'changes', entries: changes });
+    else made.push(...changes.map(single));
+    // The first and the last guess say most: those between are told together.
+    const [first, last] = [causes[0], causes.at(-1)];
+    if (causes.length >= MANY && first !== undefined && last !== undefined)
+      made.push(single(first), { kind: 'causes', entries: causes.slice(1, -1) }, single(last));
+    else made.push(...causes.map(single));
+    [changes, causes] = [[], []];
   };
   for (const entry of [...timeline].sort((a, b) => a.at - b.at)) {
-    if (entry.event === 'change') {
-      run.push(entry);
-      continue;
-    }
-    end();
-    made.push({ kind: 'entry', entry });
+    if (entry.event === 'change' ? causes.length > 0 : entry.event !== 'cause' || changes.length > 0) end();
+    if (entry.event === 'change') changes.push(entry);
+    else if (entry.event === 'cause') causes.push(entry);
+    else made.push(single(entry));
   }
   end();
   return made;
@@ -39,6 +47,13 @@ export function essential(all: readonly Row[], most: number): Row[] {
     room -= 1;
     return room >= 0;
   });
+}
+
+/** `12 more guesses: reviews, ratings`. */
+export function guesses(entries: readonly Guess[]): string {
+  const places = [...new Set(entries.map((entry) => placeName(entry.place)))];
+  const shown = places.slice(0, 3).join(', ');
+  return `${entries.length} more guesses between: ${shown}${places.length > 3 ? ` and ${places.length - 3} more` : ''}`;
 }
 
 /** `20 changes, 1 to 16`: generations where they have one. */

@@ -1,6 +1,7 @@
 //! What would break if mutual TLS were demanded (STRICT), and the PeerAuthentications that would demand it.
 
 use super::plain::{Plain, plain};
+use super::ports::ports;
 use super::selector::{Group, groups, selector};
 use super::{Check, manifests, window};
 use crate::calls::{COARSE, Calls, FINE, HOUR};
@@ -8,8 +9,9 @@ use crate::proposal::{Caller, Pair, Proposals};
 use crate::publish::Published;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use taut_model::policy::{MtlsMode, PeerAuthentication, ROOT_NAMESPACE};
-use taut_model::signal::Second;
+use taut_model::signal::{Protocol, Second};
 use taut_model::workload::Workload;
 
 /// What is asked for.
@@ -40,7 +42,7 @@ pub fn report(proposals: &Proposals, wanted: &Wanted<'_>) -> Result<Value, Strin
     let verbs: Vec<&str> = proposal.changes.iter().map(|change| change.verb).collect();
     let changes = verbs.iter().any(|verb| *verb != "unchanged");
     let check = Check::of(proposal);
-    let rows: Vec<Value> = plain.iter().map(|plain| row(plain, &check)).collect();
+    let rows: Vec<Value> = plain.iter().map(|plain| row(&published, plain, &check)).collect();
     let breaks = rows.iter().filter(|row| row["breaks"] == true).count();
     let proxies = concerned.iter().copied().filter(|uid| with_proxy(uid)).collect();
     let known = calls.known_seconds(&proxies);
@@ -73,11 +75,14 @@ fn pair(plain: &Plain) -> Pair {
     Pair { from, host: plain.host.clone(), requests: Some(plain.seen.carried.max(1)) }
 }
 
-fn row(plain: &Plain, check: &Check) -> Value {
+fn row(published: &Published, plain: &Plain, check: &Check) -> Value {
     let from = pair(plain).from.to_string();
     let refused = check.refused.iter().find(|flow| flow.from == from && flow.to == plain.host);
     let mut told = plain.told();
     (told["breaks"], told["after"]) = (refused.is_some().into(), json!(refused.map(|flow| &flow.after)));
+    let to: Vec<&Arc<Workload>> = published.translation.workloads.get(&plain.to).into_iter().collect();
+    let of = |protocol: &Protocol| ports(published, &to, &plain.host, *protocol);
+    told["ports"] = json!(plain.protocols.iter().flat_map(of).collect::<BTreeSet<u16>>());
     told
 }
 

@@ -162,7 +162,7 @@ fn strict_names_who_would_break_and_an_exception_mends_it() {
     assert_eq!((&broken["breaks"], &broken["safe"]), (&json!(1), &json!(false)), "{broken:#}");
     let row = &broken["plaintext"][0];
     assert_eq!((&row["from"], &row["to"], &row["carried"], &row["breaks"]), (&json!(null), &json!("default/page-v1"), &json!(5), &json!(true)));
-    assert!(row["after"].as_str().unwrap().contains("403 mutual_tls_required"), "{row:#}");
+    assert!(row["after"].as_str().unwrap().contains("403 mutual_tls_required") && row["ports"] == json!([40001]), "{row:#}");
     assert_eq!(broken["withoutProxy"], json!(["default/old-v1"]));
     let mended = strict(&proposals, &["page"], HOUR).unwrap();
     assert_eq!((&mended["breaks"], &mended["safe"], &mended["changes"]), (&json!(0), &json!(true), &json!(true)), "{mended:#}");

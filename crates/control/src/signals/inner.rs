@@ -279,9 +279,13 @@ impl Inner {
         begins.filter(|begin| *begin > second).min()
     }
 
-    /// The first second that any level knows.
+    /// The first second that any level knows. A coarse frame begins before what it was made of: what is finer and has lost
+    /// nothing of it tells from when on.
     pub fn first(&self) -> Option<Second> {
-        (0..SPANS.len()).filter_map(|level| self.oldest(level)).min()
+        let oldest = |level: usize| self.oldest(level).map(|start| start..start + SPANS[level]);
+        let frame = (0..SPANS.len()).filter_map(oldest).min_by_key(|frame| frame.start)?;
+        let whole = (0..SPANS.len()).filter(|level| self.gone(*level) <= frame.start);
+        whole.filter_map(|level| self.oldest(level)).filter(|start| frame.contains(start)).max().or(Some(frame.start))
     }
 
     /// The first second that a level knows.

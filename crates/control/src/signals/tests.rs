@@ -58,6 +58,15 @@ fn every_window_is_the_sum_of_its_seconds() {
 }
 
 #[test]
+fn what_is_known_begins_with_the_first_second_also_where_it_is_rolled_up() {
+    // The hour that has the first second begins 800 s before it.
+    for seconds in [1, 30, 500, 8000] {
+        assert_eq!(filled(seconds, Limits::default()).oldest(), Some(START), "{seconds}");
+    }
+    assert_eq!(Store::in_memory(Limits::default()).oldest(), None);
+}
+
+#[test]
 fn series_add_up_at_every_step() {
     let store = filled(8000, Limits::default());
     for step in [1, 5, 10, 30, 60, 600, 3600] {
