@@ -1,6 +1,7 @@
 //! The control plane: API, sources, translation, authority, delivery.
 
 pub mod access;
+pub mod agent;
 pub mod api;
 pub mod audit;
 pub mod authority;
@@ -32,6 +33,7 @@ pub mod serve;
 pub mod side;
 pub mod signal_routes;
 pub mod signals;
+pub mod signing;
 pub mod slices;
 pub mod source;
 pub mod status;
@@ -42,6 +44,7 @@ mod tls;
 pub mod translate;
 pub mod trial;
 pub mod trust;
+pub mod upstream;
 pub mod view;
 pub mod why;
 pub mod world;
@@ -49,5 +52,6 @@ pub mod world;
 pub use authority::limits::IssuanceLimits;
 pub use fault::Fault;
 pub use kubernetes::Kubernetes;
-pub use run::{Options, Running, run, start};
+pub use run::{Foreign, Options, Running, run, start};
+pub use upstream::UpstreamCa;
 pub use world::World;

@@ -29,12 +29,14 @@ use crate::status::Board;
 use crate::stopping::{Stop, Stopping, stopping};
 use crate::store::{Store, StoreError};
 use crate::translate::{self, Settings};
+use crate::upstream::UpstreamCa;
 use crate::world::World;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use taut_wire::agent::AgentAddress;
 use taut_wire::net::Listener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -71,12 +73,33 @@ pub struct Options {
     pub kubernetes: Option<Kubernetes>,
     /// Directory of a plugged-in authority, in the layout of Istio's `cacerts`, to use and watch.
     pub ca_directory: Option<PathBuf>,
+    /// Who signs for the mesh instead of the control plane; `None`: nobody.
+    pub foreign: Option<Foreign>,
     /// File of revocation lists to take up and watch.
     pub revocation_lists: Option<PathBuf>,
     /// What the store of signals may use.
     pub signals: signals::Limits,
     /// Who is told of incidents: a URL that takes what Alertmanager sends to its webhooks.
     pub webhook: Option<String>,
+}
+
+/// Another authority in the place of the control plane's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// It signs what the control plane lets through.
+    Upstream(UpstreamCa),
+    /// Everybody gets theirs from it, the control plane too.
+    Agent(AgentAddress),
+}
+
+impl Foreign {
+    /// What it is wanted by.
+    fn option(&self) -> &'static str {
+        match self {
+            Self::Upstream(_) => "--upstream-ca",
+            Self::Agent(_) => "--identity-from",
+        }
+    }
 }
 
 impl Default for Options {
@@ -98,6 +121,7 @@ impl Default for Options {
             issuance_limits: IssuanceLimits::default(),
             kubernetes: None,
             ca_directory: None,
+            foreign: None,
             revocation_lists: None,
             signals: signals::Limits::default(),
             webhook: None,
@@ -131,6 +155,8 @@ pub struct Running {
     stop: Stop,
     serving: JoinSet<()>,
     tending: JoinSet<()>,
+    /// What follows another authority.
+    foreign: JoinSet<()>,
 }
 
 /// Runs until `shutdown` completes, then stops cleanly.
@@ -157,6 +183,7 @@ pub async fn run(world: World, options: Options, shutdown: impl Future<Output = 
 pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let store = open_store(&options)?;
     let authority = trusted::authority(&options, &world)?;
+    let (signing, shown_to_proxies, foreign) = trusted::signing(&options, &authority, &world).await?;
     let grpc = bind(&world, options.grpc, "--grpc").await?;
     let http = bind(&world, options.api, "--api").await?;
     let (grpc_at, api_at, site) = (address(&grpc)?, address(&http)?, site::open(&world, &options).await?);
@@ -175,7 +202,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let signals = open_signals(&options)?;
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
-    let trust = trusted::trust(&options, &authority, &proxies, &published, &world)?;
+    let trust = trusted::trust(&options, &authority, &proxies, &published, &world, signing)?;
     let (incidents, watching) = Incidents::begin(signals.clone(), store.clone(), published.clone(), world.clone(), options.webhook.clone());
     let side = Arc::new(Side {
         authority: authority.clone(),
@@ -194,7 +221,11 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         incidents,
     });
     let router = behind::routes(side.clone(), api, &store, &signals);
-    let mut serving = serve_proxies(grpc, &certificate, services(&side, &registry, &stopping, options.kubernetes.clone()))?;
+    let tls = match shown_to_proxies {
+        Some(held) => certificate.showing(&held, &[b"h2"])?,
+        None => certificate.server_config(&[b"h2"])?,
+    };
+    let mut serving = serve_proxies(grpc, tls, services(&side, &registry, &stopping, options.kubernetes.clone()));
     serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router.clone(), stopping.clone()));
     let dashboard = site.map(|site| site.serve(&mut serving, &options, access.clone(), &certificate, router, stopping)).transpose()?;
     let shown = slices::keep(store.clone(), published.clone(), world.clone());
@@ -222,6 +253,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         stop,
         serving,
         tending,
+        foreign,
     })
 }
 
@@ -245,20 +277,20 @@ fn services(side: &Side, registry: &Registry, stopping: &Stopping, kubernetes: O
         stopping: stopping.clone(),
         signals: side.signals.clone(),
         audit: side.audit.clone(),
+        signing: side.trust.signing.clone(),
         reviewer: kubernetes.map(|kubernetes| Arc::new(Reviewer::new(kubernetes, side.world.clone()))),
     }
 }
 
 /// The first of the servers.
-fn serve_proxies(listener: Listener, certificate: &OwnCertificate, services: Services) -> Result<JoinSet<()>, Fault> {
+fn serve_proxies(listener: Listener, tls: Arc<rustls::ServerConfig>, services: Services) -> JoinSet<()> {
     let mut serving = JoinSet::new();
-    let tls = certificate.server_config(&[b"h2"])?;
     serving.spawn(async move {
         if let Err(fault) = serve::serve(listener, tls, services).await {
             tracing::error!(%fault, "proxies are not served any more");
         }
     });
-    Ok(serving)
+    serving
 }
 
 /// The tasks that run for ever beside the servers.
@@ -292,6 +324,7 @@ impl Running {
         let _ = tokio::time::timeout(FAREWELL, all).await;
         self.serving.shutdown().await;
         self.tending.shutdown().await;
+        self.foreign.shutdown().await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! The authority with the files that it follows, and the tasks that tend it.
 
-use super::Options;
+use super::{Foreign, Options};
+use crate::agent::Agent;
 use crate::audit;
 use crate::authority::{Authority, AuthoritySettings};
 use crate::fault::Fault;
@@ -8,17 +9,63 @@ use crate::proxies::Proxies;
 use crate::publish::Published;
 use crate::side::Side;
 use crate::signals;
+use crate::signing::Signing;
 use crate::store::Store;
+use crate::tls::Held;
 use crate::trust::{COMING_BACK, Sources, Trust};
+use crate::upstream::Upstream;
 use crate::world::World;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+/// How long the first answer of an agent is waited for at the start.
+const AGENT_LIMIT: Duration = Duration::from_secs(30);
+
 pub(super) fn authority(options: &Options, world: &World) -> Result<Arc<Authority>, Fault> {
+    if let (Some(foreign), Some(_)) = (&options.foreign, &options.ca_directory) {
+        return Err(Fault::new(
+            format!("--ca-dir and {} are given together, and only one can sign for the mesh", foreign.option()),
+            "Leave one of the two out",
+        ));
+    }
     let settings =
         AuthoritySettings { trust_domain: options.trust_domain.clone(), leaf_lifetime: options.leaf_lifetime, limits: options.issuance_limits };
     Authority::open(options.state.as_deref(), options.ca_directory.as_deref(), settings, world.wall()).map(Arc::new)
+}
+
+/// Who signs for the mesh instead of the authority here, if so it is wanted, with the tasks that tend it. Where it is an agent, its first
+/// answer is waited for: without it nothing could be believed.
+pub(super) async fn signing(
+    options: &Options,
+    authority: &Arc<Authority>,
+    world: &World,
+) -> Result<(Signing, Option<Held>, JoinSet<()>), Fault> {
+    let mut tending = JoinSet::new();
+    match &options.foreign {
+        None => Ok((Signing::Own, None, tending)),
+        Some(Foreign::Upstream(wanted)) => {
+            let upstream = Arc::new(Upstream::open(wanted.clone(), authority.clone(), world.clone())?);
+            let held = Held::default();
+            tending.spawn(upstream.clone().keep_own(held.clone()));
+            tending.spawn(upstream.clone().tend());
+            Ok((Signing::Upstream(upstream), Some(held), tending))
+        }
+        Some(Foreign::Agent(address)) => {
+            let agent = Arc::new(Agent::new(address.clone(), authority.clone(), world.clone()));
+            tending.spawn(agent.clone().tend());
+            if tokio::time::timeout(AGENT_LIMIT, agent.ready()).await.is_err() {
+                let why = agent.trouble().map_or_else(|| format!("{address} says nothing"), |trouble| trouble.text);
+                return Err(Fault::new(
+                    format!("the control plane got no certificate in {} s: {why}", AGENT_LIMIT.as_secs()),
+                    format!("Start the agent, and register {} for the control plane", authority.control_identity()),
+                ));
+            }
+            let held = agent.held().clone();
+            Ok((Signing::Agent(agent), Some(held), tending))
+        }
+    }
 }
 
 /// The authority's files as they are at the start: a revocation list that cannot be used keeps the control plane from starting, since
@@ -29,6 +76,7 @@ pub(super) fn trust(
     proxies: &Proxies,
     published: &watch::Receiver<Arc<Published>>,
     world: &World,
+    signing: Signing,
 ) -> Result<Trust, Fault> {
     if let Some(lists) = &options.revocation_lists {
         authority.take_lists(lists, world.wall())?;
@@ -36,7 +84,7 @@ pub(super) fn trust(
     let sources = Sources::new(options.ca_directory.clone(), options.revocation_lists.clone());
     sources.look(authority, world.wall());
     let (authority, proxies, published, back_by) = (authority.clone(), proxies.clone(), published.clone(), world.now() + COMING_BACK);
-    Ok(Trust { authority, proxies, published, world: world.clone(), sources: Arc::new(sources), back_by })
+    Ok(Trust { authority, proxies, published, world: world.clone(), sources: Arc::new(sources), signing, back_by })
 }
 
 /// What is kept for a long time: signals, trust, the audit log. `kubeconfig`: keeps it up to date.
