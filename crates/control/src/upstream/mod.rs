@@ -180,12 +180,13 @@ impl Upstream {
             let known = self.state.lock().trouble.as_ref().map_or_else(String::new, |trouble| trouble.text.clone());
             return Err(NotSigned::Away(format!("it is asked again in a moment ({known})")));
         }
-        let _place = self.room.try_acquire().map_err(|_| NotSigned::Away(format!("{AT_ONCE} requests wait for it already")))?;
         let mut request = Request::new(message);
         if let Some(value) = self.bearer()? {
             request.metadata_mut().insert("authorization", value);
         }
         let asking = async {
+            // Nobody closes the semaphore.
+            let _place = self.room.acquire().await.map_err(|error| NotSigned::Away(error.to_string()))?;
             let channel = self.channel().await.map_err(NotSigned::Away)?;
             let mut client = IstioCertificateServiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER);
             client.create_certificate(request).await.map(tonic::Response::into_inner).map_err(|status| said(&status))

@@ -23,18 +23,20 @@ impl Upstream {
                     tokio::time::sleep((lifetime / 2).max(Duration::from_secs(1))).await;
                 }
                 Err(why) => {
-                    let what = if held.is_empty() { "has no certificate yet, so proxies do not reach it" } else { "was not given a new certificate" };
-                    let now = self.world.wall();
-                    let mut state = self.state.lock();
-                    let since = state.own.as_ref().map_or(now, |trouble| trouble.since);
-                    let text = format!("the control plane {what} (since {since:.0}): the upstream CA {} {why}", self.wanted.address);
-                    state.own = Some(Trouble { since, text });
-                    drop(state);
+                    self.note_own(held.is_empty(), &why);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
         }
+    }
+
+    fn note_own(&self, is_first: bool, why: &NotSigned) {
+        let what = if is_first { "has no certificate yet, so proxies do not reach it" } else { "was not given a new certificate" };
+        let (mut state, now) = (self.state.lock(), self.world.wall());
+        let since = state.own.as_ref().map_or(now, |trouble| trouble.since);
+        let text = format!("the control plane {what} (since {since:.0}): the upstream CA {} {why}", self.wanted.address);
+        state.own = Some(Trouble { since, text });
     }
 
     /// A new certificate; for how long it is good.
