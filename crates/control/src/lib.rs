@@ -10,6 +10,8 @@ pub mod changes;
 mod condition;
 pub mod dashboard;
 pub mod fault;
+#[cfg(test)]
+mod fixture;
 #[doc(hidden)]
 pub mod fuzzing;
 mod https;

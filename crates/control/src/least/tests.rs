@@ -5,57 +5,30 @@ use super::suggest::{Suggestion, Wanted, suggest};
 use super::*;
 use crate::calls::tests::{Heard, NOW, denied, edge, party, requests, store};
 use crate::calls::{FINE, HOUR};
+use crate::fixture;
 use crate::proposal::Proposals;
 use crate::proxies::Proxies;
 use crate::publish::{Published, Publisher};
-use crate::store::{Store, Write};
-use crate::translate::Settings;
 use crate::world::World;
 use std::sync::Arc;
 use taut_model::read;
 use taut_model::signal::{Party, Protocol, Reporter, Second, Security, Signals};
 
-const MESH: &str = "
-apiVersion: v1
-kind: Service
-metadata: {name: reviews, namespace: default}
-spec: {selector: {app: reviews}, ports: [{name: http, port: 9080}, {name: tcp-admin, port: 7000}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: reviews-v1, namespace: default}
-spec: {selector: {app: reviews, version: v1}, ports: [{name: http, port: 9080}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: page, namespace: default}
-spec: {selector: {app: page}, ports: [{name: http, port: 9080}]}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: reviews-v1, namespace: default, annotations: {tautline.dev/peer: '127.0.0.1:15008'}}
-spec: {address: 127.0.0.1, labels: {app: reviews, version: v1}, ports: {http: 40000, tcp-admin: 41000}, serviceAccount: reviews}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: reviews-v2, namespace: default, annotations: {tautline.dev/peer: '127.0.0.2:15008'}}
-spec: {address: 127.0.0.2, labels: {app: reviews, version: v2}, ports: {http: 40000, tcp-admin: 41000}, serviceAccount: reviews}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: page-v1, namespace: default, annotations: {tautline.dev/peer: '127.0.0.3:15008'}}
-spec: {address: 127.0.0.3, labels: {app: page}, ports: {http: 40001}, serviceAccount: page}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: thief-v1, namespace: default, annotations: {tautline.dev/peer: '127.0.0.4:15008'}}
-spec: {address: 127.0.0.4, labels: {app: thief}, serviceAccount: thief}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: old-v1, namespace: default}
-spec: {address: 127.0.0.5, labels: {app: old}, serviceAccount: old}
-";
+/// `reviews` has a port for TCP, too, and a service of its own for its first version; there are a thief and one without a sidecar.
+fn mesh() -> String {
+    let (ports, both) = ("{name: http, port: 9080}", "http: 40000, tcp-admin: 41000");
+    [
+        fixture::service("reviews", &format!("{ports}, {{name: tcp-admin, port: 7000}}")),
+        fixture::service("reviews-v1", ports).replace("app: reviews-v1", "app: reviews, version: v1"),
+        fixture::service("page", ports),
+        fixture::member("reviews", "v1", 1, both),
+        fixture::member("reviews", "v2", 2, both),
+        fixture::member("page", "v1", 3, "http: 40001"),
+        fixture::member("thief", "v1", 4, ""),
+        fixture::outsider("old", "v1", 5),
+    ]
+    .concat()
+}
 
 /// As both proxies tell it.
 fn called(from: &str, service: &str, to: &str, signals: Signals) -> [Heard; 2] {
@@ -72,13 +45,8 @@ fn in_plain_text(service: &str, to: &str, count: u64) -> Heard {
 
 /// A mesh with more objects, in which this was heard now.
 fn proposals(more: &str, heard: Vec<Heard>) -> Proposals {
-    let objects = Store::open(None).unwrap();
-    let now = "2026-01-01T00:00:00Z";
-    let write = Write { manager: String::new(), now: now.into(), uid_seed: [1; 16], places: None, status_only: false, author: None };
-    for object in read::yaml(&format!("{MESH}---\n{more}"), "mesh.yaml").objects {
-        objects.create(object, &write).unwrap();
-    }
-    let settings = Settings { trust_domain: "mesh.local".into(), ..Settings::default() };
+    let objects = fixture::stored(&format!("{}---\n{more}", mesh()));
+    let settings = fixture::settings();
     let published = Publisher::new(objects.clone(), settings.clone()).subscribe();
     let signals = store(&[(NOW, heard)]);
     let world = World::os();

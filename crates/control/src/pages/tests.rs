@@ -5,29 +5,19 @@ use super::traffic::Traffic;
 use super::{graph, security, services};
 use crate::access::{Role, Visitor};
 use crate::authority::{Authority, AuthoritySettings};
+use crate::fixture;
 use crate::proxies::Proxies;
 use crate::publish::{Published, Publisher};
 use crate::signals::{Limits, Store as Signals};
 use crate::status::Board;
-use crate::store::{Store, Write};
-use crate::translate::Settings;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::signal::{self, Batch, Edge, Party, Protocol, Reporter, Second, Security, ServiceName};
 use tower::ServiceExt;
 
-const MESH: &str = "
-apiVersion: v1
-kind: Service
-metadata: {name: reviews, namespace: default}
-spec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: page, namespace: default}
-spec: {selector: {app: page}, ports: [{name: http, port: 9080}]}
----
+/// Beside what everybody has: a service without members, one outside, a thief, routes and a policy.
+const MORE: &str = "---
 apiVersion: v1
 kind: Service
 metadata: {name: lonely, namespace: other}
@@ -39,26 +29,6 @@ metadata: {name: bank, namespace: default}
 spec: {hosts: [api.bank.example], location: MESH_EXTERNAL, resolution: DNS, ports: [{number: 443, name: tls, protocol: TLS}]}
 ---
 apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: reviews-v1, namespace: default, annotations: {tautline.dev/peer: '127.0.0.1:15008'}}
-spec: {address: 127.0.0.1, labels: {app: reviews, version: v1}, ports: {http: 40000}, serviceAccount: reviews}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: reviews-v2, namespace: default, annotations: {tautline.dev/peer: '127.0.0.2:15008'}}
-spec: {address: 127.0.0.2, labels: {app: reviews, version: v2}, ports: {http: 40000}, serviceAccount: reviews}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: page-v1, namespace: default, annotations: {tautline.dev/peer: '127.0.0.3:15008'}}
-spec: {address: 127.0.0.3, labels: {app: page, version: v1}, ports: {http: 40001}, serviceAccount: page}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: thief-v1, namespace: default, annotations: {tautline.dev/peer: '127.0.0.4:15008'}}
-spec: {address: 127.0.0.4, labels: {app: thief}, serviceAccount: thief}
----
-apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: reviews, namespace: default}
 spec:
@@ -68,11 +38,6 @@ spec:
     route: [{destination: {host: reviews, subset: v2}}]
   - route: [{destination: {host: reviews, subset: v1}, weight: 90}, {destination: {host: reviews, subset: v2}, weight: 10}]
 ---
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: reviews, namespace: default}
-spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}
----
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: page-only, namespace: default}
@@ -81,6 +46,10 @@ spec:
   action: ALLOW
   rules: [{from: [{source: {principals: [mesh.local/ns/default/sa/page]}}]}]
 ";
+
+fn mesh() -> String {
+    [fixture::reviews_and_page(), fixture::member("thief", "v1", 4, ""), MORE.to_owned()].concat()
+}
 
 const NOW: Second = 1_767_225_600;
 
@@ -127,8 +96,7 @@ fn signals() -> Signals {
 }
 
 fn published() -> Published {
-    let objects: Vec<_> = taut_model::read::yaml(MESH, "mesh.yaml").objects.into_iter().map(Arc::new).collect();
-    let published = Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into(), ..Settings::default() }, &Published::default());
+    let published = fixture::published(&mesh());
     assert_eq!(published.translation.workloads.len(), 4);
     published
 }
@@ -217,13 +185,8 @@ fn security_holds_policies_against_what_was_seen() {
 
 /// The routes over a store that holds the mesh.
 fn pages() -> Pages {
-    let store = Store::open(None).unwrap();
-    for object in taut_model::read::yaml(MESH, "mesh.yaml").objects {
-        let write =
-            Write { manager: "test".into(), now: "2026-01-01T00:00:00Z".into(), uid_seed: [1; 16], places: None, status_only: false, author: None };
-        store.create(object, &write).unwrap();
-    }
-    let published = Publisher::new(store.clone(), Settings { trust_domain: "mesh.local".into(), ..Settings::default() }).subscribe();
+    let store = fixture::stored(&mesh());
+    let published = Publisher::new(store.clone(), fixture::settings()).subscribe();
     let proxies = Proxies::default();
     let board = Board::new(store, proxies.clone(), published.clone());
     Pages {

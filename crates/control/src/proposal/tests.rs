@@ -1,41 +1,11 @@
 //! Proposals held against a small mesh.
 
 use super::*;
+use crate::fixture;
 use crate::publish::Publisher;
-use crate::store::Write;
 use serde_json::json;
 
-const MESH: &str = "
-apiVersion: v1
-kind: Service
-metadata: {name: reviews, namespace: default}
-spec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: reviews-v1, namespace: default, annotations: {tautline.dev/peer: '127.0.0.1:15008'}}
-spec: {address: 127.0.0.1, labels: {app: reviews, version: v1}, ports: {http: 40000}, serviceAccount: reviews}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: reviews-v2, namespace: default, annotations: {tautline.dev/peer: '127.0.0.2:15008'}}
-spec: {address: 127.0.0.2, labels: {app: reviews, version: v2}, ports: {http: 40000}, serviceAccount: reviews}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: page-v1, namespace: default, annotations: {tautline.dev/peer: '127.0.0.3:15008'}}
-spec: {address: 127.0.0.3, labels: {app: page}, serviceAccount: page}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: old-v1, namespace: default}
-spec: {address: 127.0.0.4, labels: {app: old}, serviceAccount: old}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: reviews, namespace: default}
-spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}
----
+const ROUTE: &str = "---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: reviews, namespace: default}
@@ -61,12 +31,8 @@ fn policy(rules: &str) -> String {
 }
 
 fn propose(text: &str) -> Proposal {
-    let store = Store::open(None).unwrap();
-    let write = Write { manager: String::new(), now: NOW.into(), uid_seed: [1; 16], places: None, status_only: false, author: None };
-    for object in read::yaml(MESH, "mesh.yaml").objects {
-        store.create(object, &write).unwrap();
-    }
-    let settings = Settings { trust_domain: "mesh.local".into(), ..Settings::default() };
+    let store = fixture::stored(&[&fixture::reviews_and_page(), &fixture::outsider("old", "v1", 4), ROUTE].concat());
+    let settings = fixture::settings();
     let published = Publisher::new(store.clone(), settings.clone()).subscribe().borrow().clone();
     let pair = |from, requests| Pair { from, host: HOST.into(), requests };
     let workload = |uid: &str| Caller::Workload(uid.to_owned());

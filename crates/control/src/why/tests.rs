@@ -1,40 +1,10 @@
 //! Explanations of requests that might be made.
 
 use super::*;
-use crate::translate::Settings;
-use std::sync::Arc;
+use crate::fixture;
 
-const MESH: &str = "
-apiVersion: v1
-kind: Service
-metadata: {name: reviews, namespace: default}
-spec: {selector: {app: reviews}, ports: [{name: http, port: 9080}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: productpage, namespace: default}
-spec: {selector: {app: productpage}, ports: [{name: http, port: 9080}]}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: reviews-v1, namespace: default, annotations: {tautline.dev/peer: '127.0.0.1:15008'}}
-spec: {address: 127.0.0.1, labels: {app: reviews, version: v1}, ports: {http: 40000}, serviceAccount: bookinfo-reviews}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: reviews-v2, namespace: default, annotations: {tautline.dev/peer: '127.0.0.2:15008'}}
-spec: {address: 127.0.0.2, labels: {app: reviews, version: v2}, ports: {http: 40000}, serviceAccount: bookinfo-reviews}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: page-1, namespace: default, annotations: {tautline.dev/peer: '127.0.0.3:15008'}}
-spec: {address: 127.0.0.3, labels: {app: productpage}, ports: {http: 40001}, serviceAccount: page}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: reviews, namespace: default}
-spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}
----
+/// Beside what everybody has: a route by user, and a policy.
+const MORE: &str = "---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: reviews, namespace: default}
@@ -54,34 +24,32 @@ spec:
   rules: [{from: [{source: {principals: [mesh.local/ns/default/sa/page]}}], to: [{operation: {methods: [GET]}}]}]
 ";
 
-fn published(mesh: &str) -> Published {
-    let objects: Vec<_> = taut_model::read::yaml(mesh, "mesh.yaml").objects.into_iter().map(Arc::new).collect();
-    assert!(objects.len() >= 8);
-    Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into(), ..Settings::default() }, &Published::default())
+fn published(more: &str) -> Published {
+    fixture::published(&[&fixture::reviews_and_page(), MORE, more].concat())
 }
 
 fn ask(from: &str, method: &str, user: Option<&str>) -> Result<Answer, NoAnswer> {
     let headers = user.map(|user| ("end-user".to_owned(), user.to_owned())).into_iter().collect();
     let question = Question { from: from.into(), to: "reviews".into(), method: Some(method.into()), path: Some("/reviews/1".into()), headers };
-    hypothetical(&published(MESH), "mesh.local", &question)
+    hypothetical(&published(""), "mesh.local", &question)
 }
 
 #[test]
 fn a_port_that_speaks_tcp_is_asked_for_a_connection_unless_a_request_is_named() {
-    let store = "
+    let store = "---
 apiVersion: v1
 kind: Service
 metadata: {name: store, namespace: default}
 spec: {selector: {app: reviews}, ports: [{name: tcp-store, port: 7000, targetPort: http}]}
 ";
-    let published = published(&format!("{MESH}---{store}"));
+    let published = published(store);
     for (to, method, first) in [
-        ("store:7000", None, "connection from page-1 (default) to store:7000"),
-        ("store:7000", Some("HEAD"), "HEAD / from page-1 (default) to store:7000"),
-        ("reviews", None, "GET / from page-1 (default) to reviews:9080"),
-        ("nosuch", None, "GET / from page-1 (default) to nosuch:80"),
+        ("store:7000", None, "connection from page-v1 (default) to store:7000"),
+        ("store:7000", Some("HEAD"), "HEAD / from page-v1 (default) to store:7000"),
+        ("reviews", None, "GET / from page-v1 (default) to reviews:9080"),
+        ("nosuch", None, "GET / from page-v1 (default) to nosuch:80"),
     ] {
-        let question = Question { from: "page-1".into(), to: to.into(), method: method.map(str::to_owned), path: None, headers: BTreeMap::new() };
+        let question = Question { from: "page-v1".into(), to: to.into(), method: method.map(str::to_owned), path: None, headers: BTreeMap::new() };
         let answer = hypothetical(&published, "mesh.local", &question).unwrap();
         assert!(answer.text.starts_with(first), "{}", answer.text);
     }
@@ -99,8 +67,8 @@ fn halves_come_in_the_order_of_the_request() {
 #[test]
 fn both_halves_are_explained_and_the_header_decides() {
     for (user, workload) in [(None, "default/reviews-v1"), (Some("jason"), "default/reviews-v2")] {
-        let answer = ask("productpage", "GET", user).unwrap();
-        assert_eq!(answer.from, "default/page-1");
+        let answer = ask("page", "GET", user).unwrap();
+        assert_eq!(answer.from, "default/page-v1");
         let inbound = answer.inbound.unwrap();
         assert_eq!(inbound.workload, workload);
         assert!(answer.text.contains("VirtualService default/reviews"), "{}", answer.text);
@@ -110,8 +78,8 @@ fn both_halves_are_explained_and_the_header_decides() {
 
 #[test]
 fn what_the_destination_refuses_is_told() {
-    let refused = ask("page-1", "DELETE", None).unwrap().inbound.unwrap().explanation;
-    let carried = ask("page-1", "GET", None).unwrap().inbound.unwrap().explanation;
+    let refused = ask("page-v1", "DELETE", None).unwrap().inbound.unwrap().explanation;
+    let carried = ask("page-v1", "GET", None).unwrap().inbound.unwrap().explanation;
     assert_ne!(refused.outcome, carried.outcome);
     assert!(
         refused.to_string().contains("authorization_denied") || refused.outcome.contains("denied") || refused.outcome.contains("403"),
@@ -121,14 +89,14 @@ fn what_the_destination_refuses_is_told() {
 
 #[test]
 fn who_asks_may_be_named_in_several_ways_and_strangers_are_told_who_is_there() {
-    for from in ["default/page-1", "page-1", "productpage", "productpage.default", "default/productpage"] {
-        assert_eq!(ask(from, "GET", None).unwrap().from, "default/page-1", "{from}");
+    for from in ["default/page-v1", "page-v1", "page", "page.default", "default/page"] {
+        assert_eq!(ask(from, "GET", None).unwrap().from, "default/page-v1", "{from}");
     }
     let unknown = ask("nobody", "GET", None).unwrap_err().to_string();
-    assert!(unknown.contains("default/page-1"), "{unknown}");
+    assert!(unknown.contains("default/page-v1"), "{unknown}");
 }
 
-const OUTSIDE: &str = "
+const OUTSIDE: &str = "---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: pay, namespace: default}
@@ -143,11 +111,9 @@ spec: {host: pay.example, trafficPolicy: {tls: {mode: MODE}, outlierDetection: {
 #[test]
 fn a_refused_rule_never_turns_tls_into_plain_text() {
     for (resolution, mode, says) in [("DNS", "SIMPLE", "TLS"), ("DNS", "MUTUAL", "mutual_tls_required"), ("NONE", "SIMPLE", "mutual_tls_required")] {
-        let mesh = format!("{MESH}---{}", OUTSIDE.replace("MODE", mode).replace("RESOLUTION", resolution));
-        let objects: Vec<_> = taut_model::read::yaml(&mesh, "mesh.yaml").objects.into_iter().map(Arc::new).collect();
-        let published = Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into(), ..Settings::default() }, &Published::default());
+        let published = published(&OUTSIDE.replace("MODE", mode).replace("RESOLUTION", resolution));
         let (method, path, headers) = (Some("GET".to_owned()), Some("/".to_owned()), BTreeMap::new());
-        let question = Question { from: "page-1".into(), to: "pay.example:443".into(), method, path, headers };
+        let question = Question { from: "page-v1".into(), to: "pay.example:443".into(), method, path, headers };
         let text = hypothetical(&published, "mesh.local", &question).unwrap().text;
         assert!(text.contains(says) && text.contains("DestinationRule default/pay (not accepted"), "{mode}: {text}");
         assert!(!text.to_lowercase().contains("plain text"), "{mode}: {text}");

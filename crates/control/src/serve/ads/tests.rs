@@ -1,7 +1,7 @@
 //! The order of delivery: no plan in between may lack what it builds on.
 
 use super::*;
-use crate::translate::Settings;
+use crate::fixture::published;
 use taut_wire::session::ClientSession;
 
 const MESH: &str = "
@@ -22,11 +22,6 @@ spec: {hosts: [reviews], http: [{route: [{destination: {host: reviews}}]}]}
 ";
 
 const REVIEWS: &str = "reviews.default.svc.cluster.local";
-
-fn published(yaml: &str) -> Published {
-    let objects: Vec<_> = taut_model::read::yaml(yaml, "-").objects.into_iter().map(Arc::new).collect();
-    Published::new(&objects, 1, &Settings { trust_domain: "mesh.local".into(), ..Settings::default() }, &Published::default())
-}
 
 fn types(responses: &[DeltaDiscoveryResponse]) -> Vec<ResourceType> {
     responses.iter().filter_map(|response| ResourceType::from_type_url(&response.type_url)).collect()
