@@ -130,10 +130,13 @@ fn another_ca_signs_for_whoever_the_control_plane_lets_in() {
     request(&upstream.mesh, 10, "shop").unwrap();
 
     // Another root: named beside the old one, then it signs, then it is the only one that is named.
-    let both = std::fs::read_to_string(upstream.directory.join("root.pem")).unwrap() + &std::fs::read_to_string(upstream.directory.join("next.pem")).unwrap();
+    let both = std::fs::read_to_string(upstream.directory.join("root.pem")).unwrap()
+        + &std::fs::read_to_string(upstream.directory.join("next.pem")).unwrap();
     std::fs::write(upstream.directory.join("roots.pem"), both).unwrap();
     eventually(PATIENCE, "both are believed", || match trust(&upstream.mesh) {
-        now if now["roots"].as_array().unwrap().len() == 2 && now["proxies"].as_array().unwrap().iter().all(|one| one["bundle"] == "current") => Ok(()),
+        now if now["roots"].as_array().unwrap().len() == 2 && now["proxies"].as_array().unwrap().iter().all(|one| one["bundle"] == "current") => {
+            Ok(())
+        }
         now => Err(now.to_string()),
     });
     upstream.mode("next");
@@ -249,7 +252,9 @@ fn a_workload_api_gives_everybody_their_identity_over_renewals_and_over_another_
     });
     mesh.run(&server("other", 31, &["--identity-from", &web]));
     eventually(PATIENCE, "it is refused by name", || match mesh.log("other-v1") {
-        log if log.contains("gives spiffe://cluster.local/ns/default/sa/web, and this workload is spiffe://TRUST-DOMAIN/ns/default/sa/other") => Ok(()),
+        log if log.contains("gives spiffe://cluster.local/ns/default/sa/web, and this workload is spiffe://TRUST-DOMAIN/ns/default/sa/other") => {
+            Ok(())
+        }
         log => Err(log),
     });
 }

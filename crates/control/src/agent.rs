@@ -59,7 +59,8 @@ impl Agent {
 
     fn hear(&self, said: Result<AgentSays, String>) {
         let now = self.world.wall();
-        let taken = said.and_then(|said| self.take(said, now).map_err(|why| format!("what the SPIFFE Workload API at {} says is not used: {why}", self.address)));
+        let taken = said
+            .and_then(|said| self.take(said, now).map_err(|why| format!("what the SPIFFE Workload API at {} says is not used: {why}", self.address)));
         let mut state = self.state.lock();
         match taken {
             Ok(until) => {
@@ -112,9 +113,9 @@ impl Agent {
 
 fn chosen(said: AgentSays, wanted: &Identity) -> Result<AgentSvid, String> {
     let given: Vec<String> = said.iter().map(|svid| svid.id.clone()).collect();
-    said.into_iter().find(|svid| svid.id == wanted.to_string()).ok_or_else(|| {
-        format!("it gives {}, and the control plane is {wanted}: register an entry of that id for it", given.join(" and "))
-    })
+    said.into_iter()
+        .find(|svid| svid.id == wanted.to_string())
+        .ok_or_else(|| format!("it gives {}, and the control plane is {wanted}: register an entry of that id for it", given.join(" and ")))
 }
 
 /// The leaf must be what the answer says it is: one name, and good now.

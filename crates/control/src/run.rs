@@ -155,8 +155,6 @@ pub struct Running {
     stop: Stop,
     serving: JoinSet<()>,
     tending: JoinSet<()>,
-    /// What follows another authority.
-    foreign: JoinSet<()>,
 }
 
 /// Runs until `shutdown` completes, then stops cleanly.
@@ -182,8 +180,7 @@ pub async fn run(world: World, options: Options, shutdown: impl Future<Output = 
 /// keys that do not fit: each as one line that says what to do.
 pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let store = open_store(&options)?;
-    let authority = trusted::authority(&options, &world)?;
-    let (signing, shown_to_proxies, foreign) = trusted::signing(&options, &authority, &world).await?;
+    let (authority, signing) = trusted::open(&options, &world).await?;
     let grpc = bind(&world, options.grpc, "--grpc").await?;
     let http = bind(&world, options.api, "--api").await?;
     let (grpc_at, api_at, site) = (address(&grpc)?, address(&http)?, site::open(&world, &options).await?);
@@ -202,7 +199,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let signals = open_signals(&options)?;
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
-    let trust = trusted::trust(&options, &authority, &proxies, &published, &world, signing)?;
+    let trust = trusted::trust(&options, &authority, &proxies, &published, &world, signing.signing.clone())?;
     let (incidents, watching) = Incidents::begin(signals.clone(), store.clone(), published.clone(), world.clone(), options.webhook.clone());
     let side = Arc::new(Side {
         authority: authority.clone(),
@@ -221,17 +218,13 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         incidents,
     });
     let router = behind::routes(side.clone(), api, &store, &signals);
-    let tls = match shown_to_proxies {
-        Some(held) => certificate.showing(&held, &[b"h2"])?,
-        None => certificate.server_config(&[b"h2"])?,
-    };
-    let mut serving = serve_proxies(grpc, tls, services(&side, &registry, &stopping, options.kubernetes.clone()));
+    let mut serving = serve_proxies(grpc, signing.tls(&certificate)?, services(&side, &registry, &stopping, options.kubernetes.clone()));
     serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router.clone(), stopping.clone()));
     let dashboard = site.map(|site| site.serve(&mut serving, &options, access.clone(), &certificate, router, stopping)).transpose()?;
     let shown = slices::keep(store.clone(), published.clone(), world.clone());
     let mut tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown);
     let kept = options.state.map(|state| keys::keep_kubeconfig(state, api_at, authority.clone(), admin_token.clone()));
-    trusted::tend(&mut tending, &side, &store, kept);
+    trusted::tend(&mut tending, &side, &store, kept, signing);
     tending.spawn(fetching);
     tending.spawn(watching);
     Ok(Running {
@@ -253,7 +246,6 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         stop,
         serving,
         tending,
-        foreign,
     })
 }
 
@@ -324,7 +316,6 @@ impl Running {
         let _ = tokio::time::timeout(FAREWELL, all).await;
         self.serving.shutdown().await;
         self.tending.shutdown().await;
-        self.foreign.shutdown().await;
     }
 }
 

@@ -18,13 +18,7 @@ use tokio_rustls::client::TlsStream;
 ///
 /// # Errors
 /// There are no roots, or it does not prove it: as a sentence.
-pub async fn outside(
-    world: &World,
-    trusted: Option<&Path>,
-    host: &str,
-    protocols: &[&[u8]],
-    stream: Stream,
-) -> Result<TlsStream<Stream>, String> {
+pub async fn outside(world: &World, trusted: Option<&Path>, host: &str, protocols: &[&[u8]], stream: Stream) -> Result<TlsStream<Stream>, String> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} is no name that a certificate can have"))?;
     let mut roots = RootCertStore::empty();
     let read = |file: &Path| CertificateDer::pem_file_iter(file).ok();

@@ -51,9 +51,8 @@ pub async fn keep(world: &World, current: &Current, address: &AgentAddress) {
 fn chosen(said: AgentSays, world: &World, current: &Current) -> Result<(), Refused> {
     let own = current.workload();
     let given: Vec<String> = said.iter().map(|svid| svid.id.clone()).collect();
-    let is_own = |id: &str| {
-        Identity::parse(id).is_ok_and(|identity| identity.namespace == own.namespace && identity.service_account == own.service_account)
-    };
+    let is_own =
+        |id: &str| Identity::parse(id).is_ok_and(|identity| identity.namespace == own.namespace && identity.service_account == own.service_account);
     let Some(svid) = said.into_iter().find(|svid| is_own(&svid.id)) else {
         return Err(Refused(format!(
             "the SPIFFE Workload API gives {}, and this workload is spiffe://TRUST-DOMAIN/ns/{}/sa/{}: register an entry of that id for it, or start with the --namespace and --service-account of the entry",
@@ -65,7 +64,8 @@ fn chosen(said: AgentSays, world: &World, current: &Current) -> Result<(), Refus
     let certificates = |all: Vec<Vec<u8>>| all.into_iter().map(CertificateDer::from).collect::<Vec<_>>();
     let (chain, roots) = (certificates(svid.chain), certificates(svid.bundle));
     for root in &roots {
-        webpki::anchor_from_trusted_cert(root).map_err(|error| Refused(format!("a root of the SPIFFE Workload API's bundle cannot be used: {error}")))?;
+        webpki::anchor_from_trusted_cert(root)
+            .map_err(|error| Refused(format!("a root of the SPIFFE Workload API's bundle cannot be used: {error}")))?;
     }
     let held = renewal::given(chain, roots, &svid.key, current, world.wall())?;
     if held.identity.to_string() != svid.id {

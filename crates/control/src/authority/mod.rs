@@ -15,8 +15,8 @@ mod token_keys;
 pub mod tokens;
 
 pub use chest::{keep_private, private_directory, warn_if_shared, write_private};
-pub(crate) use leaf::pem;
 pub use foreign::Foreign;
+pub(crate) use leaf::pem;
 pub use leaf::{CertificateFault, Issued, Requested, requested};
 pub use revoked::{Lists, Named};
 pub use rotation::{Rotation, Stage};

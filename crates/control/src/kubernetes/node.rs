@@ -63,7 +63,9 @@ impl Reviewer {
             ));
         }
         let Some(pod) = &agent.pod else {
-            return refused(format!("the token of the node agent {agent} is bound to no pod, so nothing says which node it is on: project it into its pod"));
+            return refused(format!(
+                "the token of the node agent {agent} is bound to no pod, so nothing says which node it is on: project it into its pod"
+            ));
         };
         let node = self.node_of(agent, pod).await?;
         let (namespace, account) = (&wanted.namespace, &wanted.service_account);
@@ -106,9 +108,9 @@ impl Reviewer {
         match self.ask(Request::get(self.uri(path)), String::new()).await? {
             (StatusCode::OK, text) => serde_json::from_str(&text).map(Some).map_err(|error| format!("its answer about pods cannot be read: {error}")),
             (StatusCode::NOT_FOUND, _) => Ok(None),
-            (status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), _) => {
-                Err(format!("it answered {status}: let the control plane's service account get and list pods, and name its token with --kube-token-file"))
-            }
+            (status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), _) => Err(format!(
+                "it answered {status}: let the control plane's service account get and list pods, and name its token with --kube-token-file"
+            )),
             (status, _) => Err(format!("it answered {status}")),
         }
     }

@@ -46,7 +46,13 @@ pub async fn cluster(answer: impl Fn(&str) -> (&'static str, serde_json::Value) 
 }
 
 fn reviewer(address: SocketAddr, token: Option<PathBuf>) -> Reviewer {
-    let kubernetes = Kubernetes { api: format!("http://{address}/"), roots: None, token, audiences: vec!["istio-ca".to_owned()], node_agents: vec!["kube-system/ztunnel".to_owned()] };
+    let kubernetes = Kubernetes {
+        api: format!("http://{address}/"),
+        roots: None,
+        token,
+        audiences: vec!["istio-ca".to_owned()],
+        node_agents: vec!["kube-system/ztunnel".to_owned()],
+    };
     Reviewer::new(kubernetes, World::os())
 }
 

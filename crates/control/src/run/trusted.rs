@@ -7,6 +7,7 @@ use crate::authority::{Authority, AuthoritySettings};
 use crate::fault::Fault;
 use crate::proxies::Proxies;
 use crate::publish::Published;
+use crate::serve::tls::OwnCertificate;
 use crate::side::Side;
 use crate::signals;
 use crate::signing::Signing;
@@ -23,7 +24,14 @@ use tokio::task::JoinSet;
 /// How long the first answer of an agent is waited for at the start.
 const AGENT_LIMIT: Duration = Duration::from_secs(30);
 
-pub(super) fn authority(options: &Options, world: &World) -> Result<Arc<Authority>, Fault> {
+/// The authority, and who signs.
+pub(super) async fn open(options: &Options, world: &World) -> Result<(Arc<Authority>, Signs), Fault> {
+    let authority = authority(options, world)?;
+    let signing = signing(options, &authority, world).await?;
+    Ok((authority, signing))
+}
+
+fn authority(options: &Options, world: &World) -> Result<Arc<Authority>, Fault> {
     if let (Some(foreign), Some(_)) = (&options.foreign, &options.ca_directory) {
         return Err(Fault::new(
             format!("--ca-dir and {} are given together, and only one can sign for the mesh", foreign.option()),
@@ -35,22 +43,39 @@ pub(super) fn authority(options: &Options, world: &World) -> Result<Arc<Authorit
     Authority::open(options.state.as_deref(), options.ca_directory.as_deref(), settings, world.wall()).map(Arc::new)
 }
 
-/// Who signs for the mesh instead of the authority here, if so it is wanted, with the tasks that tend it. Where it is an agent, its first
-/// answer is waited for: without it nothing could be believed.
-pub(super) async fn signing(
-    options: &Options,
-    authority: &Arc<Authority>,
-    world: &World,
-) -> Result<(Signing, Option<Held>, JoinSet<()>), Fault> {
+/// Who signs for the mesh, what the listener for proxies shows where that is not the authority here, and the tasks that tend it.
+pub(super) struct Signs {
+    pub signing: Signing,
+    shown: Option<Held>,
+    tending: JoinSet<()>,
+}
+
+impl Signs {
+    /// TLS of the listener for proxies.
+    pub fn tls(&self, own: &OwnCertificate) -> Result<Arc<rustls::ServerConfig>, Fault> {
+        match &self.shown {
+            Some(shown) => own.showing(shown, &[b"h2"]),
+            None => own.server_config(&[b"h2"]),
+        }
+    }
+
+    /// Runs as long as its tasks do; they end with it.
+    async fn tend(mut self) {
+        while self.tending.join_next().await.is_some() {}
+    }
+}
+
+/// Who is wanted to sign. Where it is an agent, its first answer is waited for: without it nothing could be believed.
+async fn signing(options: &Options, authority: &Arc<Authority>, world: &World) -> Result<Signs, Fault> {
     let mut tending = JoinSet::new();
     match &options.foreign {
-        None => Ok((Signing::Own, None, tending)),
+        None => Ok(Signs { signing: Signing::Own, shown: None, tending }),
         Some(Foreign::Upstream(wanted)) => {
             let upstream = Arc::new(Upstream::open(wanted.clone(), authority.clone(), world.clone())?);
             let held = Held::default();
             tending.spawn(upstream.clone().keep_own(held.clone()));
             tending.spawn(upstream.clone().tend());
-            Ok((Signing::Upstream(upstream), Some(held), tending))
+            Ok(Signs { signing: Signing::Upstream(upstream), shown: Some(held), tending })
         }
         Some(Foreign::Agent(address)) => {
             let agent = Arc::new(Agent::new(address.clone(), authority.clone(), world.clone()));
@@ -63,7 +88,7 @@ pub(super) async fn signing(
                 ));
             }
             let held = agent.held().clone();
-            Ok((Signing::Agent(agent), Some(held), tending))
+            Ok(Signs { signing: Signing::Agent(agent), shown: Some(held), tending })
         }
     }
 }
@@ -88,7 +113,14 @@ pub(super) fn trust(
 }
 
 /// What is kept for a long time: signals, trust, the audit log. `kubeconfig`: keeps it up to date.
-pub(super) fn tend(tending: &mut JoinSet<()>, side: &Side, store: &Store, kubeconfig: Option<impl Future<Output = ()> + Send + 'static>) {
+pub(super) fn tend(
+    tending: &mut JoinSet<()>,
+    side: &Side,
+    store: &Store,
+    kubeconfig: Option<impl Future<Output = ()> + Send + 'static>,
+    signing: Signs,
+) {
+    tending.spawn(signing.tend());
     tending.spawn(signals::keep(side.signals.clone(), side.world.clone()));
     tending.spawn(side.trust.clone().tend(side.audit.clone()));
     tending.spawn(audit::follow(side.audit.clone(), store.clone(), side.world.clone()));

@@ -97,9 +97,7 @@ impl CertificateService {
 
     async fn asker(&self, request: &Request<IstioCertificateRequest>, asked: &Requested) -> Result<Asker, Status> {
         match authorization(request)?.and_then(|value| value.strip_prefix("Bearer ")) {
-            Some(bearer) if bearer.starts_with(token::PREFIX) => {
-                Ok(Asker { identity: self.redeem(bearer, asked)?, by: JOIN_TOKEN, account: None })
-            }
+            Some(bearer) if bearer.starts_with(token::PREFIX) => Ok(Asker { identity: self.redeem(bearer, asked)?, by: JOIN_TOKEN, account: None }),
             Some(bearer) => match &self.reviewer {
                 Some(reviewer) => self.reviewed(reviewer, bearer).await,
                 None => Err(Status::unauthenticated(

@@ -77,7 +77,8 @@ impl Issuance {
         if asked.wish.as_ref() == Some(identity) {
             return Ok(());
         }
-        let mut status = Status::failed_precondition(format!("another CA signs for this mesh, so the certificate request itself must name {identity}"));
+        let mut status =
+            Status::failed_precondition(format!("another CA signs for this mesh, so the certificate request itself must name {identity}"));
         if let Ok(trust_domain) = self.authority.trust_domain().parse() {
             status.metadata_mut().insert(TRUST_DOMAIN, trust_domain);
         }

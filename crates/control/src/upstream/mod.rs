@@ -304,7 +304,8 @@ impl Upstream {
         let state = self.state.lock();
         let named = |what, trouble: &Option<Trouble>| trouble.clone().map(|trouble| (what, trouble));
         let signing = named("upstream-ca", &state.trouble).map(|(what, trouble)| {
-            let text = format!("the upstream CA {} {} (since {:.0}; the certificates that are held stay)", self.wanted.address, trouble.text, trouble.since);
+            let text =
+                format!("the upstream CA {} {} (since {:.0}; the certificates that are held stay)", self.wanted.address, trouble.text, trouble.since);
             (what, Trouble { text, ..trouble })
         });
         signing.into_iter().chain(named("upstream-ca-roots", &state.roots)).chain(named("control-certificate", &state.own)).collect()

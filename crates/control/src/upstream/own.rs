@@ -41,7 +41,8 @@ impl Upstream {
 
     /// A new certificate; for how long it is good.
     async fn own(&self, held: &Held) -> Result<Duration, NotSigned> {
-        let broken = |error: &dyn std::fmt::Display| NotSigned::Refused(format!("was not asked: the control plane's own request cannot be made: {error}"));
+        let broken =
+            |error: &dyn std::fmt::Display| NotSigned::Refused(format!("was not asked: the control plane's own request cannot be made: {error}"));
         let identity = self.authority.control_identity();
         let pair = KeyPair::generate().map_err(|error| broken(&error))?;
         let mut params = CertificateParams::default();

@@ -23,7 +23,10 @@ pub(super) fn mark(path: &Path) -> Mark {
 /// It cannot be read, or holds what is no root: nothing of it counts then.
 pub(super) fn read(file: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let unusable = |why: &dyn std::fmt::Display| {
-        Fault::new(format!("cannot use the roots of the upstream CA in {}: {why}", file.display()), "Name a PEM file of its roots with --upstream-ca-roots")
+        Fault::new(
+            format!("cannot use the roots of the upstream CA in {}: {why}", file.display()),
+            "Name a PEM file of its roots with --upstream-ca-roots",
+        )
     };
     let facts = std::fs::metadata(file).map_err(|error| unusable(&error))?;
     if facts.len() > LARGEST {

@@ -48,7 +48,10 @@ async fn a_ca_that_is_away_is_told_of_and_not_asked_without_end() {
         assert!(matches!(upstream.sign(&csr, &requested(&csr).unwrap(), &identity, None).await, Err(NotSigned::Request(_))));
     }
     // Nor does the authority here sign any more, or change its root.
-    assert!(matches!(upstream.authority.issue(&csr, &Identity::new("cluster.local", "a", "b"), None, Timestamp::now()), Err(CertificateFault::Foreign)));
+    assert!(matches!(
+        upstream.authority.issue(&csr, &Identity::new("cluster.local", "a", "b"), None, Timestamp::now()),
+        Err(CertificateFault::Foreign)
+    ));
     let refused = upstream.authority.rotate(None, Timestamp::now()).unwrap_err().to_string();
     assert!(refused.contains("another authority signs"), "{refused}");
 }

@@ -26,7 +26,11 @@ fn the_workloads_own_identity_is_taken_up_and_followed_and_no_other() {
         let refused = |said: AgentSays| chosen(said, &world, &current).unwrap_err().0;
         let web = "spiffe://mesh.local/ns/default/sa/web";
         let no_shape = refused(vec![svid(&authority, "spiffe://mesh.local/spire/agent/x", "web"), svid(&authority, web, "web")]);
-        assert!(no_shape.contains("gives spiffe://mesh.local/spire/agent/x and spiffe://mesh.local/ns/default/sa/web") && no_shape.contains("/ns/default/sa/reviews"), "{no_shape}");
+        assert!(
+            no_shape.contains("gives spiffe://mesh.local/spire/agent/x and spiffe://mesh.local/ns/default/sa/web")
+                && no_shape.contains("/ns/default/sa/reviews"),
+            "{no_shape}"
+        );
         assert!(refused(vec![svid(&authority, OWN, "web")]).contains("says spiffe://mesh.local/ns/default/sa/web"));
         let other_key = AgentSvid { key: svid(&authority, OWN, "reviews").key, ..svid(&authority, OWN, "reviews") };
         assert!(refused(vec![other_key]).contains("for another key"));

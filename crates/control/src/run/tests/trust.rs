@@ -96,7 +96,8 @@ async fn who_asks_too_often_is_told_so_and_others_are_not_hurt() {
 #[tokio::test]
 async fn a_pod_gets_in_by_its_service_account_token_as_istios_clients_ask() {
     let (api, seen) = kubernetes::api_server("201 Created", kubernetes::vouches("system:serviceaccount:shop:reviews", &["istio-ca"])).await;
-    let wanted = Kubernetes { api: format!("http://{api}"), roots: None, token: None, audiences: vec!["istio-ca".to_owned()], node_agents: Vec::new() };
+    let wanted =
+        Kubernetes { api: format!("http://{api}"), roots: None, token: None, audiences: vec!["istio-ca".to_owned()], node_agents: Vec::new() };
     let running = start(World::os(), Options { kubernetes: Some(wanted), ..options() }).await.unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     // Istio's agents name themselves in the request, and what node they are on beside it.
@@ -111,7 +112,9 @@ async fn a_pod_gets_in_by_its_service_account_token_as_istios_clients_ask() {
     assert_eq!(crate::serve::tls::identity_of(&held.0[0]).unwrap().to_string(), "spiffe://cluster.local/ns/shop/sa/reviews");
     assert!(ask("spiffe://cluster.local/ns/shop/sa/admin", &[]).await.unwrap_err().message().contains("and the request is for"));
     let node = ask("spiffe://cluster.local/ns/shop/sa/reviews", &[("ImpersonatedIdentity", "spiffe://cluster.local/ns/shop/sa/web")]).await;
-    assert!(node.unwrap_err().message().contains("shop/reviews asks for a certificate of spiffe://cluster.local/ns/shop/sa/web, and is no node agent"));
+    assert!(
+        node.unwrap_err().message().contains("shop/reviews asks for a certificate of spiffe://cluster.local/ns/shop/sa/web, and is no node agent")
+    );
     assert_eq!(seen.count.load(std::sync::atomic::Ordering::SeqCst), 1, "the answer is kept for a while");
     assert_eq!(audit(&running, "certificate.issued").await[0]["details"]["by"], "service account token");
     // Without an API server such a token proves nothing.
@@ -125,7 +128,9 @@ async fn a_pod_gets_in_by_its_service_account_token_as_istios_clients_ask() {
 async fn a_nodes_agent_gets_certificates_for_the_workloads_of_its_node_alone() {
     let (api, _) = kubernetes::cluster(|line| match () {
         () if line.contains("tokenreviews") => ("201 Created", kubernetes::agent(kubernetes::bound("ztunnel-x", Some("node-1")))),
-        () if line.contains("spec.serviceAccountName%3Dreviews,") => ("200 OK", json!({"items": [kubernetes::pod("shop", "reviews", "node-1", "Running")]})),
+        () if line.contains("spec.serviceAccountName%3Dreviews,") => {
+            ("200 OK", json!({"items": [kubernetes::pod("shop", "reviews", "node-1", "Running")]}))
+        }
         () => ("200 OK", json!({"items": []})),
     })
     .await;
