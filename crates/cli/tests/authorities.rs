@@ -115,6 +115,7 @@ fn another_ca_signs_for_whoever_the_control_plane_lets_in() {
     eventually(PATIENCE, "requests pass", || request(&upstream.mesh, 10, "shop"));
     let seen = upstream.seen();
     let asked = seen.iter().find(|one| one["impersonated"] == "spiffe://cluster.local/ns/default/sa/shop").expect("the shop's request");
+    assert!(!upstream.mesh.log("shop-v1").contains("no new certificate"), "that it had to name the trust domain is no trouble");
     assert_eq!((&asked["wished"][0], asked["seconds"].as_u64()), (&asked["impersonated"], Some(20)), "{asked}");
     let shown = upstream.mesh.taut_ok(&["trust"]);
     assert!(shown.contains(&format!("signed by the upstream CA {}", upstream.address)) && !shown.contains("intermediate"), "{shown}");
@@ -178,9 +179,11 @@ fn a_ca_that_lies_or_is_away_is_told_of_and_traffic_goes_on() {
             shown if shown.contains(why) => Ok(()),
             shown => Err(format!("{mode}: {shown}")),
         });
-        eventually(PATIENCE, "the refusal is written down", || match upstream.mesh.taut_ok(&["audit", "--what", "certificate.refused"]) {
-            shown if shown.contains(why) => Ok(()),
-            shown => Err(format!("{mode}: {shown}")),
+        eventually(PATIENCE, "the refusal is written down", || {
+            match upstream.mesh.taut_ok(&["audit", "--what", "certificate.refused", "-o", "json"]) {
+                shown if shown.contains(why) => Ok(()),
+                shown => Err(format!("{mode}: {shown}")),
+            }
         });
         request(&upstream.mesh, 10, "shop").unwrap();
         assert_eq!(upstream.mesh.terminate(&format!("{name}-v1")), Some(0));

@@ -132,6 +132,7 @@ async fn obtain(world: &World, current: &Current, signer: &impl Signer, holder: 
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), world.dice(SALT.wrapping_add(serial)));
     let mut request: Option<Request> = None;
     let mut told: Option<(Duration, String)> = None;
+    let mut renamed = false;
     loop {
         let tried = async {
             let request = match &mut request {
@@ -146,6 +147,11 @@ async fn obtain(world: &World, current: &Current, signer: &impl Signer, holder: 
         };
         match tried.await {
             Ok(obtained) => return obtained,
+            // A refusal may have told what the request has to say: that is no trouble yet.
+            Err(_) if !renamed && request.as_mut().is_some_and(|request| request.names(current).is_ok_and(|changed| changed)) => {
+                renamed = true;
+                continue;
+            }
             Err(refused) => {
                 let now = world.now();
                 // The same trouble is told once, then every 30 s.

@@ -117,6 +117,10 @@ impl Issuance {
                 about["from"] = from.into();
                 self.audit.note(self.world.wall(), &identity.to_string(), &what("issued"), about);
             }
+            // The sender asks again at once, by the name that it has been told.
+            Err(status) if status.metadata().contains_key(TRUST_DOMAIN) => {
+                tracing::info!(from, why = status.message(), "a request is to be made anew")
+            }
             Err(status) => {
                 self.authority.limits.refused(kind);
                 let who = client.and_then(|client| client.identity.as_ref()).map(ToString::to_string).unwrap_or_default();
