@@ -17,6 +17,7 @@ use std::time::Duration;
 use taut_model::service::AppProtocol;
 use taut_proxy::options::{AccessLog, AccessLogFormat, ListenerKind, Options, OwnPort, OwnWorkload, Secret, Signals, Upstream, WorkloadApi};
 use taut_proxy::{Fault, Proxy, World};
+use taut_wire::agent::AgentAddress;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -25,6 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
   taut run --service hello --port 8080 -- python3 -m http.server 8080
   taut run --service shop -- curl http://hello:8080/
   taut run --service shop --workload-api ./shop.sock -- ./shop     the program has its own X.509-SVID, by the SPIFFE Workload API
+  taut run --service shop --service-account shop --identity-from unix:///run/spire/agent.sock -- ./shop
   taut run --service ratings --port 9080/http --upstream store:7000 -l version=v2 -- ./ratings
 
 The program finds the mesh through HTTP_PROXY; every --upstream HOST:PORT is also a plain listener, whose address is in
@@ -75,6 +77,9 @@ pub struct Arguments {
     /// Join token [default: one is made with the kubeconfig]
     #[arg(long, env = "TAUT_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Take the sidecar's certificates from this SPIFFE Workload API (SPIRE's agent), in the place of a join token; the program can ask it too
+    #[arg(long, value_name = "unix:///PATH", conflicts_with_all = ["token", "workload_api"], env = "TAUT_IDENTITY_FROM")]
+    identity_from: Option<AgentAddress>,
     /// Write one line per request
     #[arg(long, value_enum, default_value_t = Log::Off)]
     access_log: Log,
@@ -128,11 +133,13 @@ pub async fn run(place: &Place, arguments: Arguments) -> Outcome<ExitCode> {
             }
         })
     });
-    options.token = Some(tokio::select! {
-        biased;
-        () = &mut stop => return Ok(ExitCode::SUCCESS),
-        secret = join_token(place, &arguments) => secret?,
-    });
+    if arguments.identity_from.is_none() {
+        options.token = Some(tokio::select! {
+            biased;
+            () = &mut stop => return Ok(ExitCode::SUCCESS),
+            secret = join_token(place, &arguments) => secret?,
+        });
+    }
     let environment = environment(&arguments, &options);
     let (asked_to_stop, told_to_stop) = tokio::sync::oneshot::channel::<()>();
     let proxy = Proxy::start(World::os(), options).await.map_err(|fault| Failure::cannot(fault.to_string()))?;
@@ -217,6 +224,7 @@ fn options(arguments: &Arguments, sidecar: IpAddr) -> Options {
         drain: arguments.drain,
         access_log: AccessLog { format, file: arguments.access_log_file.clone() },
         signals: arguments.signals,
+        identity_from: arguments.identity_from.clone(),
         workload_api: arguments
             .workload_api
             .as_deref()

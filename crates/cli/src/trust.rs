@@ -216,9 +216,13 @@ fn render(status: &Value) -> String {
     if out.is_empty() {
         out += "✓ nothing is near its end\n";
     }
-    let key = text(&status["rootKey"]);
+    let (key, elsewhere) = (text(&status["rootKey"]), !status["signedBy"].is_null());
     let root = |root: &Value| {
-        let state = if root["signing"] == true { format!("signs; its key is {key}") } else { "believed".to_owned() };
+        let state = match (root["signing"] == true, &root["until"]) {
+            (true, _) => format!("signs; its key is {key}"),
+            (false, Value::Null) => "believed".to_owned(),
+            (false, until) => format!("named no more; believed until {}", text(until)),
+        };
         vec!["root".to_owned(), short(&root["fingerprint"]), text(&root["notAfter"]), state]
     };
     let intermediate = &status["intermediate"];
@@ -226,8 +230,13 @@ fn render(status: &Value) -> String {
     let state =
         if plugged.is_empty() || status["plugged"]["inForce"] != true { "signs leaves".to_owned() } else { format!("signs leaves; from {plugged}") };
     let signer = vec!["intermediate".to_owned(), short(&intermediate["fingerprint"]), text(&intermediate["notAfter"]), state];
-    let rows = list(&status["roots"]).iter().map(root).chain([signer]);
+    let rows = list(&status["roots"]).iter().map(root).chain((!elsewhere).then_some(signer));
     out += &format!("\ntrust domain {}\n", text(&status["trustDomain"]));
+    if elsewhere {
+        let (by, last) = (&status["signedBy"], text(&status["signedBy"]["lastSigned"]));
+        let last = if last.is_empty() { "nothing yet".to_owned() } else { format!("last at {last}") };
+        out += &format!("signed by the {} {} ({last})\n", text(&by["kind"]), text(&by["address"]));
+    }
     for other in list(&status["federated"]) {
         let tokens = if other["signsTokens"] == true { ", and its tokens" } else { "" };
         out += &format!("believes members of {} by {} of its own roots{tokens}\n", text(&other["trustDomain"]), other["roots"]);
@@ -244,7 +253,11 @@ fn render(status: &Value) -> String {
     }
     let row = |proxy: &Value| {
         let leaf = &proxy["leaf"];
-        let signer = if leaf["signer"] == "other" { "another" } else { "this one" };
+        let signer = match text(&leaf["signer"]).as_str() {
+            "other" => "another",
+            "elsewhere" => "another CA",
+            _ => "this one",
+        };
         vec![text(&proxy["uid"]), text(&proxy["bundle"]), text(&leaf["serial"]), text(&leaf["notAfter"]), signer.to_owned()]
     };
     out + "\n" + &output::table(&["proxy", "bundle", "certificate", "until", "signed by"], proxies.iter().map(row))

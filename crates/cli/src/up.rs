@@ -9,14 +9,21 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use taut_control::{IssuanceLimits, Kubernetes, Options, World};
+use taut_control::{Foreign, IssuanceLimits, Kubernetes, Options, UpstreamCa, World};
+use taut_wire::agent::AgentAddress;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   taut up
   taut up --config ./mesh                       load and watch a directory of YAML
   taut up --ca-dir /etc/taut/ca                 sign with an intermediate of your own authority
+  taut up --upstream-ca cert-manager-istio-csr.cert-manager.svc:443 --upstream-ca-roots /etc/taut/roots.pem --upstream-ca-token /var/run/secrets/tokens/ca
+                                                another CA signs what the control plane lets through
+  taut up --identity-from unix:///run/spire/agent.sock
+                                                SPIRE gives everybody their identity, the control plane too
   taut up --kube-api https://10.96.0.1          let pods in by their service account tokens
+  taut up --kube-api https://10.96.0.1 --trusted-node-account istio-system/ztunnel
+                                                a node's proxy asks for the pods of its node
   kubectl --kubeconfig ~/.local/state/tautline/kubeconfig get services -A")]
 pub struct Arguments {
     /// Load and watch the *.yaml, *.yml and *.json of this directory
@@ -44,6 +51,18 @@ pub struct Arguments {
     /// secret; watched
     #[arg(long, value_name = "DIR")]
     ca_dir: Option<PathBuf>,
+    /// Have another CA sign: a server of Istio's certificate service (istio-csr, istiod), asked over TLS for whoever the control plane lets in
+    #[arg(long, value_name = "HOST:PORT", requires = "upstream_ca_roots", conflicts_with_all = ["ca_dir", "identity_from"], value_parser = host_and_port)]
+    upstream_ca: Option<String>,
+    /// Roots of that CA (PEM), which become the mesh's; watched
+    #[arg(long, value_name = "FILE", requires = "upstream_ca")]
+    upstream_ca_roots: Option<PathBuf>,
+    /// The control plane's own token for that CA; read anew each time
+    #[arg(long, value_name = "FILE", requires = "upstream_ca")]
+    upstream_ca_token: Option<PathBuf>,
+    /// Take the control plane's certificate and the mesh's roots from this SPIFFE Workload API (SPIRE's agent); sidecars do the same
+    #[arg(long, value_name = "unix:///PATH", conflicts_with = "ca_dir")]
+    identity_from: Option<AgentAddress>,
     /// Refuse what the revocation lists of this file name (PEM or DER); watched
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
@@ -75,6 +94,34 @@ pub struct Arguments {
     /// Write the Events of incidents to the API server, too: it must let the control plane create and patch events, and get services
     #[arg(long, requires = "kube_api")]
     kube_events: bool,
+    /// Service account whose pods may ask for certificates of the pods of their own node, such as istio-system/ztunnel; may be given several times
+    #[arg(
+        long,
+        value_name = "NAMESPACE/NAME",
+        requires = "kube_api",
+        value_delimiter = ',',
+        value_parser = account
+    )]
+    trusted_node_account: Vec<String>,
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    let is_right = text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok());
+    if is_right { Ok(text.to_owned()) } else { Err("expected HOST:PORT, such as istiod.istio-system.svc:15012".to_owned()) }
+}
+
+fn account(text: &str) -> Result<String, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => Ok(text.to_owned()),
+        _ => Err("expected NAMESPACE/NAME, such as istio-system/ztunnel".to_owned()),
+    }
+}
+
+/// Who signs in the place of the control plane, if somebody does.
+fn foreign(arguments: &Arguments) -> Option<Foreign> {
+    let (address, roots) = (arguments.upstream_ca.clone(), arguments.upstream_ca_roots.clone());
+    let upstream = address.zip(roots).map(|(address, roots)| UpstreamCa { address, roots, token: arguments.upstream_ca_token.clone() });
+    upstream.map(Foreign::Upstream).or_else(|| arguments.identity_from.clone().map(Foreign::Agent))
 }
 
 /// Where the kubelet puts what a pod needs to speak to the API server.
@@ -87,6 +134,7 @@ fn kubernetes(arguments: &Arguments) -> Option<Kubernetes> {
         roots: arguments.kube_ca.clone().or_else(|| of_pod("ca.crt")),
         token: arguments.kube_token_file.clone().or_else(|| of_pod("token")),
         audiences: arguments.kube_audience.clone(),
+        node_agents: arguments.trusted_node_account.clone(),
     })
 }
 
@@ -112,7 +160,7 @@ pub fn dashboard(text: &str) -> Result<Dashboard, String> {
 }
 
 pub async fn up(place: &Place, arguments: Arguments) -> Outcome {
-    let kubernetes = kubernetes(&arguments);
+    let (kubernetes, foreign) = (kubernetes(&arguments), foreign(&arguments));
     let options = Options {
         state: Some(place.state.clone()),
         config: arguments.config,
@@ -129,6 +177,7 @@ pub async fn up(place: &Place, arguments: Arguments) -> Outcome {
         events: arguments.kube_events,
         issuance_limits: IssuanceLimits { each: arguments.issue_limit, all: arguments.issue_limit_all },
         kubernetes,
+        foreign,
         names: arguments.certificate_name,
         ..Options::default()
     };

@@ -57,6 +57,11 @@ fn trust() {
 }
 
 #[test]
+fn other_authorities() {
+    page("other-authorities");
+}
+
+#[test]
 fn least() {
     page("least");
 }

@@ -1,4 +1,7 @@
-//! Who a Kubernetes service account token proves somebody to be, as the cluster's API server says (TokenReview, authentication.k8s.io/v1).
+//! Who a Kubernetes service account token proves somebody to be, as the cluster's API server says (TokenReview, authentication.k8s.io/v1). For
+//! whom a node's agent may ask is in `node`.
+
+mod node;
 
 use crate::outside::Outside;
 use crate::world::World;
@@ -7,6 +10,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -30,6 +34,8 @@ pub struct Kubernetes {
     pub token: Option<PathBuf>,
     /// A token must be meant for one of these.
     pub audiences: Vec<String>,
+    /// Service accounts, as `namespace/name`, whose pods may ask for the workloads of the node that they run on.
+    pub node_agents: Vec<String>,
 }
 
 impl Kubernetes {
@@ -49,6 +55,23 @@ impl Kubernetes {
 pub struct Account {
     pub namespace: String,
     pub name: String,
+    /// What the token is bound to; `None` for a token of no pod.
+    pub pod: Option<Pod>,
+}
+
+/// The pod that a token was made for: it is good as long as the pod is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    pub name: String,
+    pub uid: String,
+    /// Clusters before 1.30 do not say it.
+    pub node: Option<String>,
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
 
 /// Why it is not proven.
@@ -90,6 +113,21 @@ struct ReviewStatus {
 #[serde(default)]
 struct ReviewUser {
     username: String,
+    extra: BTreeMap<String, Vec<String>>,
+}
+
+impl ReviewUser {
+    /// What the API server says beside the name (`authentication.kubernetes.io/…`), if it says one thing.
+    fn said(&self, what: &str) -> Option<String> {
+        match self.extra.get(&format!("authentication.kubernetes.io/{what}")).map(Vec::as_slice) {
+            Some([one]) => Some(one.clone()),
+            _ => None,
+        }
+    }
+
+    fn pod(&self) -> Option<Pod> {
+        Some(Pod { name: self.said("pod-name")?, uid: self.said("pod-uid")?, node: self.said("node-name") })
+    }
 }
 
 impl Reviewer {
@@ -109,26 +147,22 @@ impl Reviewer {
         if let Some(answer) = known {
             return answer.map_err(NotProven::Refused);
         }
-        let asked = tokio::time::timeout(PATIENCE, self.ask(token)).await;
-        let answer = asked.unwrap_or_else(|_| Err("it did not answer in 5 s".to_owned()));
-        let answer = answer.map_err(|why| NotProven::Unknown(format!("the Kubernetes API server {} was not asked: {why}", self.kubernetes.api)))?;
-        let answer = self.judge(answer);
+        let answer = self.judge(self.in_time(self.review(token)).await?);
         self.keep(digest, answer.clone());
         answer.map_err(NotProven::Refused)
     }
 
-    async fn ask(&self, token: &str) -> Result<ReviewStatus, String> {
-        // Nobody closes the semaphore.
-        let _place = self.room.acquire().await.map_err(|error| error.to_string())?;
+    /// An answer of the API server, or that there was none.
+    async fn in_time<T>(&self, asking: impl Future<Output = Result<T, String>>) -> Result<T, NotProven> {
+        let answer = tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| Err("it did not answer in 5 s".to_owned()));
+        answer.map_err(|why| NotProven::Unknown(format!("the Kubernetes API server {} was not asked: {why}", self.kubernetes.api)))
+    }
+
+    async fn review(&self, token: &str) -> Result<ReviewStatus, String> {
         let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
             "spec": {"token": token, "audiences": self.kubernetes.audiences}});
-        let uri = format!("{}/apis/authentication.k8s.io/v1/tokenreviews", self.kubernetes.api.trim_end_matches('/'));
-        let mut request = Request::post(uri).header(header::CONTENT_TYPE, "application/json");
-        if let Some(bearer) = self.kubernetes.bearer()? {
-            request = request.header(header::AUTHORIZATION, bearer);
-        }
-        let request = request.body(review.to_string()).map_err(|error| error.to_string())?;
-        match self.outside.ask(request).await? {
+        let uri = self.uri("/apis/authentication.k8s.io/v1/tokenreviews");
+        match self.ask(Request::post(uri).header(header::CONTENT_TYPE, "application/json"), review.to_string()).await? {
             (StatusCode::OK | StatusCode::CREATED, text) => {
                 let review: Review = serde_json::from_str(&text).map_err(|error| format!("its answer is no TokenReview: {error}"))?;
                 Ok(review.status)
@@ -138,6 +172,20 @@ impl Reviewer {
             )),
             (status, _) => Err(format!("it answered {status}")),
         }
+    }
+
+    fn uri(&self, path: &str) -> String {
+        format!("{}{path}", self.kubernetes.api.trim_end_matches('/'))
+    }
+
+    async fn ask(&self, request: http::request::Builder, body: String) -> Result<(StatusCode, String), String> {
+        // Nobody closes the semaphore.
+        let _place = self.room.acquire().await.map_err(|error| error.to_string())?;
+        let mut request = request;
+        if let Some(bearer) = self.kubernetes.bearer()? {
+            request = request.header(header::AUTHORIZATION, bearer);
+        }
+        self.outside.ask(request.body(body).map_err(|error| error.to_string())?).await
     }
 
     fn judge(&self, status: ReviewStatus) -> Result<Account, String> {
@@ -155,7 +203,7 @@ impl Reviewer {
         }
         let account = status.user.username.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
         let (namespace, name) = account.ok_or_else(|| format!("{:?} is no service account", status.user.username))?;
-        Ok(Account { namespace: namespace.to_owned(), name: name.to_owned() })
+        Ok(Account { namespace: namespace.to_owned(), name: name.to_owned(), pod: status.user.pod() })
     }
 
     fn keep(&self, digest: [u8; 32], answer: Result<Account, String>) {

@@ -1,6 +1,7 @@
 //! The control plane: API, sources, translation, authority, delivery.
 
 pub mod access;
+pub mod agent;
 pub mod api;
 pub mod audit;
 pub mod authority;
@@ -34,6 +35,7 @@ pub mod serve;
 pub mod side;
 pub mod signal_routes;
 pub mod signals;
+pub mod signing;
 pub mod slices;
 pub mod source;
 pub mod status;
@@ -44,6 +46,7 @@ mod tls;
 pub mod translate;
 pub mod trial;
 pub mod trust;
+pub mod upstream;
 pub mod view;
 pub mod why;
 pub mod world;
@@ -51,5 +54,6 @@ pub mod world;
 pub use authority::limits::IssuanceLimits;
 pub use fault::Fault;
 pub use kubernetes::Kubernetes;
-pub use run::{Options, Running, run, start};
+pub use run::{Foreign, Options, Running, run, start};
+pub use upstream::UpstreamCa;
 pub use world::World;

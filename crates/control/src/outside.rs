@@ -50,7 +50,7 @@ impl Outside {
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
         let stream = self.dial(&host, uri.port_u16().unwrap_or(if secure { 443 } else { 80 })).await?;
         if secure {
-            exchange(tls::outside(&self.world, self.roots.as_deref(), &host, stream).await?, request).await
+            exchange(tls::outside(&self.world, self.roots.as_deref(), &host, &[], stream).await?, request).await
         } else {
             exchange(stream, request).await
         }

@@ -29,12 +29,14 @@ use crate::status::Board;
 use crate::stopping::{Stop, Stopping, stopping};
 use crate::store::{Store, StoreError};
 use crate::translate::{self, Settings};
+use crate::upstream::UpstreamCa;
 use crate::world::World;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use taut_wire::agent::AgentAddress;
 use taut_wire::net::Listener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -71,6 +73,8 @@ pub struct Options {
     pub kubernetes: Option<Kubernetes>,
     /// Directory of a plugged-in authority, in the layout of Istio's `cacerts`, to use and watch.
     pub ca_directory: Option<PathBuf>,
+    /// Who signs for the mesh instead of the control plane; `None`: nobody.
+    pub foreign: Option<Foreign>,
     /// File of revocation lists to take up and watch.
     pub revocation_lists: Option<PathBuf>,
     /// What the store of signals may use.
@@ -79,6 +83,25 @@ pub struct Options {
     pub webhook: Option<String>,
     /// The API server of `kubernetes` is given the Events of incidents.
     pub events: bool,
+}
+
+/// Another authority in the place of the control plane's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// It signs what the control plane lets through.
+    Upstream(UpstreamCa),
+    /// Everybody gets theirs from it, the control plane too.
+    Agent(AgentAddress),
+}
+
+impl Foreign {
+    /// What it is wanted by.
+    fn option(&self) -> &'static str {
+        match self {
+            Self::Upstream(_) => "--upstream-ca",
+            Self::Agent(_) => "--identity-from",
+        }
+    }
 }
 
 impl Default for Options {
@@ -100,6 +123,7 @@ impl Default for Options {
             issuance_limits: IssuanceLimits::default(),
             kubernetes: None,
             ca_directory: None,
+            foreign: None,
             revocation_lists: None,
             signals: signals::Limits::default(),
             webhook: None,
@@ -159,7 +183,7 @@ pub async fn run(world: World, options: Options, shutdown: impl Future<Output = 
 /// keys that do not fit: each as one line that says what to do.
 pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let store = open_store(&options)?;
-    let authority = trusted::authority(&options, &world)?;
+    let (authority, signing) = trusted::open(&options, &world).await?;
     let grpc = bind(&world, options.grpc, "--grpc").await?;
     let http = bind(&world, options.api, "--api").await?;
     let (grpc_at, api_at, site) = (address(&grpc)?, address(&http)?, site::open(&world, &options).await?);
@@ -177,7 +201,7 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
     let signals = open_signals(&options)?;
     let (stop, stopping) = stopping();
     let advertised = options.advertised.clone().unwrap_or_else(|| dialled(grpc_at).to_string());
-    let trust = trusted::trust(&options, &authority, &proxies, &published, &world)?;
+    let trust = trusted::trust(&options, &authority, &proxies, &published, &world, signing.signing.clone())?;
     let (incidents, watching) = incidents(&signals, &store, &published, &world, &options);
     let api = api(&store, &world, &access, incidents::external(incidents.clone()))?;
     let side = Arc::new(Side {
@@ -197,13 +221,13 @@ pub async fn start(world: World, options: Options) -> Result<Running, Fault> {
         incidents,
     });
     let router = behind::routes(side.clone(), api, &store, &signals);
-    let mut serving = serve_proxies(grpc, &certificate, services(&side, &registry, &stopping, options.kubernetes.clone()))?;
+    let mut serving = serve_proxies(grpc, signing.tls(&certificate)?, services(&side, &registry, &stopping, options.kubernetes.clone()));
     serving.spawn(https::serve(http, certificate.server_config(&https::ALPN)?, router.clone(), stopping.clone()));
     let dashboard = site.map(|site| site.serve(&mut serving, &options, access.clone(), &certificate, router, stopping)).transpose()?;
     let shown = slices::keep(store.clone(), published.clone(), world.clone());
     let mut tending = tend(world, publisher, registry.clone(), board.clone(), certificate, directory, shown);
     let kept = options.state.map(|state| keys::keep_kubeconfig(state, api_at, authority.clone(), admin_token.clone()));
-    trusted::tend(&mut tending, &side, &store, kept);
+    trusted::tend(&mut tending, &side, &store, kept, signing);
     tending.spawn(fetching);
     tending.spawn(watching);
     Ok(Running {
@@ -260,20 +284,20 @@ fn services(side: &Side, registry: &Registry, stopping: &Stopping, kubernetes: O
         stopping: stopping.clone(),
         signals: side.signals.clone(),
         audit: side.audit.clone(),
+        signing: side.trust.signing.clone(),
         reviewer: kubernetes.map(|kubernetes| Arc::new(Reviewer::new(kubernetes, side.world.clone()))),
     }
 }
 
 /// The first of the servers.
-fn serve_proxies(listener: Listener, certificate: &OwnCertificate, services: Services) -> Result<JoinSet<()>, Fault> {
+fn serve_proxies(listener: Listener, tls: Arc<rustls::ServerConfig>, services: Services) -> JoinSet<()> {
     let mut serving = JoinSet::new();
-    let tls = certificate.server_config(&[b"h2"])?;
     serving.spawn(async move {
         if let Err(fault) = serve::serve(listener, tls, services).await {
             tracing::error!(%fault, "proxies are not served any more");
         }
     });
-    Ok(serving)
+    serving
 }
 
 /// The tasks that run for ever beside the servers.

@@ -256,7 +256,7 @@ fn trust_metrics(trust: &Trust) -> String {
     for (name, help, value) in rows {
         text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"));
     }
-    text
+    text + &trust.signing.metrics()
 }
 
 async fn metrics(State(side): State<Arc<Side>>) -> Response {

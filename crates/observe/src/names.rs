@@ -51,6 +51,9 @@ pub const CONTROL_PROBLEMS: &str = "taut_control_problems";
 pub const CONTROL_ROTATING: &str = "taut_control_root_rotating";
 pub const CONTROL_ROTATION_WAITING: &str = "taut_control_root_rotation_waiting";
 pub const CONTROL_ALARMS: &str = "taut_control_certificate_alarms";
+/// What another CA was asked for, by outcome: `signed`, `refused`, `untrue` or `away`.
+pub const CONTROL_UPSTREAM_REQUESTS: &str = "taut_control_upstream_ca_requests_total";
+pub const CONTROL_UPSTREAM_UP: &str = "taut_control_upstream_ca_up";
 /// What the authority issues, by kind: `certificate` or `jwt`.
 pub const CONTROL_ISSUED: &str = "taut_control_issued_total";
 pub const CONTROL_ISSUANCE_REFUSED: &str = "taut_control_issuance_refused_total";

@@ -43,6 +43,8 @@ pub struct Current {
     stage: watch::Sender<Stage>,
     /// Once replaced: who takes connections that can move, and how long the others may stay.
     heir: OnceLock<(Heir, Duration)>,
+    /// As the control plane or the proxy before this one has said it.
+    trust_domain: Mutex<Option<String>>,
     connected: AtomicBool,
     workers: AtomicUsize,
     wanted: mpsc::UnboundedSender<Vec<String>>,
@@ -74,6 +76,7 @@ impl Current {
             renewed: watch::Sender::new(0),
             stage: watch::Sender::default(),
             heir: OnceLock::new(),
+            trust_domain: Mutex::default(),
             connected: AtomicBool::new(false),
             workers: AtomicUsize::new(0),
             wanted,
@@ -103,6 +106,17 @@ impl Current {
     /// `None` until the first certificate.
     pub fn identity(&self) -> Option<Arc<HeldIdentity>> {
         self.identity.load_full()
+    }
+
+    /// The trust domain of this mesh, as far as it is known: before the first certificate, by what was said.
+    pub fn trust_domain(&self) -> Option<String> {
+        let said = || self.trust_domain.lock().clone();
+        self.identity().map(|held| held.identity.trust_domain.clone()).or_else(said)
+    }
+
+    /// Whoever says it has proven to be the control plane, or is the proxy before this one.
+    pub(crate) fn hear_trust_domain(&self, said: &str) {
+        *self.trust_domain.lock() = Some(said.to_owned());
     }
 
     pub fn workload(&self) -> &OwnWorkload {

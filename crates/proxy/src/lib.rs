@@ -13,6 +13,7 @@
 //! [`exchange::serve`] is steps 3 to 7 in a row; [`tunnel::carry`] is the same for a TCP connection.
 
 pub mod admin;
+mod agent;
 mod ahead;
 mod authorizer;
 mod backoff;

@@ -13,6 +13,7 @@ use taut_proxy::options::{
     Upstream, WorkloadApi,
 };
 use taut_proxy::world::World;
+use taut_wire::agent::AgentAddress;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -80,6 +81,15 @@ struct Arguments {
     /// Roots of the mesh (PEM), by which the control plane proves itself to a pod
     #[arg(long, value_name = "FILE", requires = "service_account_token")]
     root_cert: Option<PathBuf>,
+    /// Take the sidecar's certificates from this SPIFFE Workload API (SPIRE's agent), as SPIFFE_ENDPOINT_SOCKET names it, in the place of a token
+    #[arg(
+        long,
+        value_name = "unix:///PATH",
+        requires = "control",
+        conflicts_with_all = ["token", "token_file", "service_account_token", "workload_api"],
+        env = "TAUT_IDENTITY_FROM"
+    )]
+    identity_from: Option<AgentAddress>,
     #[arg(long, value_enum, default_value = "off")]
     access_log: LogFormat,
     /// [default: standard output]
@@ -129,6 +139,9 @@ const EXAMPLES: &str = "Examples:
   taut-proxy --name laptop --control mesh.example.com:15012 --token-file my.token --access-log text
   curl --proxy http://127.0.0.1:15001 http://reviews:9080/reviews/1
       a client of the mesh
+
+  taut-proxy --service reviews --port 9080/http --control mesh.example.com:15012 --identity-from unix:///run/spire/agent.sock
+      no token: SPIRE's agent gives the sidecar its certificate, which must be spiffe://TRUST-DOMAIN/ns/default/sa/default
 
   taut-proxy --service reviews --port 9080/http --label version=v1 --replace
       the same sidecar in its next version: started while the other runs, with the same options, it takes over and the other one ends
@@ -240,6 +253,7 @@ impl Arguments {
             admin: self.admin,
             token: token.map(Secret::new),
             pod: self.service_account_token.zip(self.root_cert).map(|(token, roots)| ServiceAccount { token, roots }),
+            identity_from: self.identity_from,
             workers: self.workers.max(1),
             drain: Duration::from_secs(self.drain),
             handover,

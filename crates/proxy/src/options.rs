@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
+use taut_wire::agent::AgentAddress;
 use zeroize::Zeroizing;
 
 /// Filled by `taut-proxy`'s command line and by `taut run`.
@@ -35,6 +36,8 @@ pub struct Options {
     pub token: Option<Secret>,
     /// In a pod, in the place of a join token.
     pub pod: Option<ServiceAccount>,
+    /// A SPIFFE Workload API that gives this proxy its certificates, in the place of the control plane.
+    pub identity_from: Option<AgentAddress>,
     pub workers: usize,
     /// How long exchanges in flight may go on after a stop was asked for.
     pub drain: Duration,
@@ -106,6 +109,7 @@ impl Options {
             control: control.into(),
             token: None,
             pod: None,
+            identity_from: None,
             workers: 1,
             drain: Duration::from_secs(30),
             learn: Duration::from_secs(5),

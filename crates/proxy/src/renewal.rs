@@ -96,9 +96,28 @@ pub async fn keep_for(world: &World, current: &Current, signer: &impl Signer, ho
 /// The signer gave none that can be used.
 pub async fn obtain_once(world: &World, current: &Current, signer: &impl Signer) -> Result<HeldIdentity, Refused> {
     let serial = current.identity().map_or(0, |held| held.serial) + 1;
-    let request = Request::new(current)?;
-    let chain = signer.sign(&request.text, LIFETIME).await?;
-    issued::accept(&chain, &request, current, world.wall(), serial)
+    let mut request = Request::new(current)?;
+    let mut signed = signer.sign(&request.text, LIFETIME).await;
+    // A refusal may have told what the request has to say.
+    if signed.is_err() && request.names(current)? {
+        signed = signer.sign(&request.text, LIFETIME).await;
+    }
+    issued::accept(&signed?, &request, current, world.wall(), serial)
+}
+
+/// What an agent gave in the place of a control plane: for this workload, good now, with its own key.
+///
+/// # Errors
+/// It cannot be used: why.
+pub(crate) fn given(
+    chain: Vec<rustls_pki_types::CertificateDer<'static>>,
+    roots: Vec<rustls_pki_types::CertificateDer<'static>>,
+    key: &[u8],
+    current: &Current,
+    now: Timestamp,
+) -> Result<HeldIdentity, Refused> {
+    let serial = current.identity().map_or(0, |held| held.serial) + 1;
+    issued::usable(chain, roots, key, current, now, serial)
 }
 
 /// Whose certificate it is, as what the authority sends is read.
@@ -113,10 +132,14 @@ async fn obtain(world: &World, current: &Current, signer: &impl Signer, holder: 
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5), world.dice(SALT.wrapping_add(serial)));
     let mut request: Option<Request> = None;
     let mut told: Option<(Duration, String)> = None;
+    let mut renamed = false;
     loop {
         let tried = async {
             let request = match &mut request {
-                Some(request) => request,
+                Some(request) => {
+                    request.names(current)?;
+                    request
+                }
                 None => request.insert(Request::new(current)?),
             };
             let chain = signer.sign(&request.text, LIFETIME).await?;
@@ -124,6 +147,11 @@ async fn obtain(world: &World, current: &Current, signer: &impl Signer, holder: 
         };
         match tried.await {
             Ok(obtained) => return obtained,
+            // A refusal may have told what the request has to say: that is no trouble yet.
+            Err(_) if !renamed && request.as_mut().is_some_and(|request| request.names(current).is_ok_and(|changed| changed)) => {
+                renamed = true;
+                continue;
+            }
             Err(refused) => {
                 let now = world.now();
                 // The same trouble is told once, then every 30 s.
@@ -163,9 +191,8 @@ impl HeldIdentity {
 pub(super) struct Request {
     pub text: String,
     pair: KeyPair,
-    /// The identity that is asked for; without its trust domain before the first certificate.
-    pub namespace: String,
-    pub service_account: String,
+    /// The identity that is asked for; before the first certificate, its trust domain may be a guess.
+    identity: Identity,
 }
 
 impl Drop for Request {
@@ -176,22 +203,42 @@ impl Drop for Request {
 
 impl Request {
     pub(super) fn new(current: &Current) -> Result<Self, Refused> {
-        let failed =
-            |error: rcgen::Error| Refused(format!("no certificate request could be made: {error}; this is a fault of the program, please report it"));
-        let own = current.workload();
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name.remove(DnType::CommonName);
-        // The authority takes names from what is proven; this one says which service account a token is used for.
-        let trust_domain = current.identity().map_or("mesh.local".to_owned(), |held| held.identity.trust_domain.clone());
-        let uri = Identity::new(trust_domain, &own.namespace, &own.service_account).to_string();
-        params.subject_alt_names = vec![SanType::URI(uri.try_into().map_err(failed)?)];
-        let text = params.serialize_request(&pair).and_then(|request| request.pem()).map_err(failed)?;
-        Ok(Self { text, pair, namespace: own.namespace.clone(), service_account: own.service_account.clone() })
+        let identity = wished(current);
+        let text = written(&identity, &pair)?;
+        Ok(Self { text, pair, identity })
+    }
+
+    /// Writes the request again, for the same key, if more is known of the trust domain by now. Whether it was.
+    pub(super) fn names(&mut self, current: &Current) -> Result<bool, Refused> {
+        let identity = wished(current);
+        let changed = identity != self.identity;
+        if changed {
+            (self.text, self.identity) = (written(&identity, &self.pair)?, identity);
+        }
+        Ok(changed)
     }
 
     /// PKCS #8, wiped when dropped.
     pub fn key(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(self.pair.serialize_der())
     }
+}
+
+/// The authority takes names from what is proven; these say which service account a token is used for, and what another authority has to sign.
+fn wished(current: &Current) -> Identity {
+    let own = current.workload();
+    let trust_domain = current.trust_domain().unwrap_or_else(|| "mesh.local".to_owned());
+    Identity::new(trust_domain, &own.namespace, &own.service_account)
+}
+
+fn written(identity: &Identity, pair: &KeyPair) -> Result<String, Refused> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.remove(DnType::CommonName);
+    params.subject_alt_names = vec![SanType::URI(identity.to_string().try_into().map_err(failed)?)];
+    params.serialize_request(pair).and_then(|request| request.pem()).map_err(failed)
+}
+
+fn failed(error: rcgen::Error) -> Refused {
+    Refused(format!("no certificate request could be made: {error}; this is a fault of the program, please report it"))
 }

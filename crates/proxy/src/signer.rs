@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use taut_wire::certificate::IstioCertificateRequest;
 use taut_wire::certificate::istio_certificate_service_client::IstioCertificateServiceClient;
+use taut_wire::istio::TRUST_DOMAIN;
 use taut_wire::svid::SignTokenRequest;
 use taut_wire::svid::svids_client::SvidsClient;
 use taut_wire::token::JoinToken;
@@ -109,6 +110,9 @@ impl Signer for ControlSigner {
         let answer = timeout(ANSWER_LIMIT, client.create_certificate(message)).await;
         let answer = answer.map_err(|_| Refused("the control plane did not answer the certificate request in 10 s".to_owned()))?;
         answer.map(|response| response.into_inner().cert_chain).map_err(|status| {
+            if let Some(said) = status.metadata().get(TRUST_DOMAIN).and_then(|said| said.to_str().ok()) {
+                self.current.hear_trust_domain(said);
+            }
             let expired =
                 self.proof.as_ref().filter(|proof| live.is_none() && matches!(proof, Proof::Token(token) if token.expires <= now.as_second()));
             let hint = expired.map_or("", |_| " (by this machine's clock the join token has expired)");

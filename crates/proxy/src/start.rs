@@ -2,6 +2,7 @@
 //! to move away, then it finishes what it has.
 
 use crate::admin::{self, Admin};
+use crate::agent;
 use crate::bequest::Bequest;
 use crate::channel::Control;
 use crate::current::{Current, Stage, Wanted};
@@ -121,6 +122,7 @@ impl Proxy {
             _ => options.control.as_str().into(),
         };
         let proof = token.map(Proof::Token).or_else(|| options.pod.clone().map(Proof::ServiceAccount));
+        agent::may_be_followed(&options).map_err(|(what, help)| Fault::new(what, help))?;
         if address.is_empty() {
             return Err(Fault::new("no control plane is named", "give --control HOST:PORT, or a join token, which names it"));
         }
@@ -246,9 +248,14 @@ impl Proxy {
         let Some(mut inheritance) = inheritance else { return Ok((self.background(tasks, wanted), None)) };
         let refused = |error: NotReplaced| Fault::new("did not take over", error.to_string());
         self.status.attend(AtDesk::Away);
-        let held = inheritance.certificate(&self.world, &self.current).await.map_err(refused)?;
-        let vouched = held.map(|held| self.current.hold(held)).is_some();
-        let desk = self.background(tasks, wanted);
+        let (desk, vouched) = if self.options.identity_from.is_some() {
+            // The agent gives the successor what it gave the proxy before; the take-over waits for it.
+            (self.background(tasks, wanted), true)
+        } else {
+            let held = inheritance.certificate(&self.world, &self.current).await.map_err(refused)?;
+            let vouched = held.map(|held| self.current.hold(held)).is_some();
+            (self.background(tasks, wanted), vouched)
+        };
         let linger = self.options.handover.as_ref().map_or(Duration::ZERO, |handover| handover.linger);
         let before = match vouched {
             true => inheritance.take_over(&self.status, linger).await.map_err(refused)?,
@@ -265,9 +272,14 @@ impl Proxy {
 
     /// Certificates, readiness, what the control plane says. Gives the task that speaks to the control plane.
     fn background(&self, tasks: &mut JoinSet<()>, wanted: Option<Wanted>) -> Option<Desk> {
-        let signer = ControlSigner { control: self.control.clone(), current: self.current.clone(), proof: self.proof.clone() };
         let (world, current) = (self.world.clone(), self.current.clone());
-        tasks.spawn_local(async move { renewal::keep(&world, &current, &signer).await });
+        match self.options.identity_from.clone() {
+            Some(address) => tasks.spawn_local(async move { agent::keep(&world, &current, &address).await }),
+            None => {
+                let signer = ControlSigner { control: self.control.clone(), current: current.clone(), proof: self.proof.clone() };
+                tasks.spawn_local(async move { renewal::keep(&world, &current, &signer).await })
+            }
+        };
         let (world, status, probe) = (self.world.clone(), self.status.clone(), self.options.probe.clone());
         tasks.spawn_local(async move { ready::watch(&world, &status, &probe).await });
         tasks.spawn_local(expire_series(self.world.clone(), self.sink.registry().clone()));

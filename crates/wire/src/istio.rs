@@ -4,6 +4,9 @@ use crate::certificate::IstioCertificateRequest;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 
+/// Metadata of a refusal: the trust domain that the names in a certificate request must be of.
+pub const TRUST_DOMAIN: &str = "taut-trust-domain";
+
 /// The identity for which a node's proxy asks on behalf of a workload of its node.
 pub fn impersonated(request: &IstioCertificateRequest) -> Option<&str> {
     match &request.metadata.as_ref()?.fields.get("ImpersonatedIdentity")?.kind {

@@ -1,5 +1,6 @@
 //! How it is said between processes: protobuf schema, model to proto and back, delta sessions, and the network seam.
 
+pub mod agent;
 pub mod authz;
 mod convert;
 #[allow(clippy::all, missing_docs, rust_2018_idioms, reason = "not written by hand")]

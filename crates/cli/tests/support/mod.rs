@@ -182,6 +182,11 @@ impl Mesh {
     }
 
     pub fn up(&mut self) {
+        self.up_with(&[]);
+    }
+
+    /// The same, with more options.
+    pub fn up_with(&mut self, more: &[&str]) {
         let mut command = self.command();
         command.args(["up", "--grpc", &self.grpc(), "--api", &format!("{}:15443", self.address(250))]);
         command.args(["--dashboard", &format!("{}:15080", self.address(250))]);
@@ -194,6 +199,7 @@ impl Mesh {
         if let Some(domain) = self.trust_domain {
             command.args(["--trust-domain", domain]);
         }
+        command.args(more);
         self.spawn("control-plane", command);
         eventually(PATIENCE, "the control plane answers", || {
             let status = self.taut(&["status", "-o", "json"]);

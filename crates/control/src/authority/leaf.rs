@@ -39,6 +39,8 @@ pub enum CertificateFault {
     },
     /// The identity is the control plane's own.
     Reserved,
+    /// Another authority signs for the mesh.
+    Foreign,
     /// A token for nobody, or for more than can be meant.
     Audience,
     Signing(String),
@@ -51,6 +53,7 @@ impl fmt::Display for CertificateFault {
             Self::UnsupportedKey => write!(f, "the certificate request has a key of an unsupported kind; use ECDSA P-256"),
             Self::OtherTrustDomain { ours } => write!(f, "this authority issues only for trust domain {ours:?}"),
             Self::Reserved => write!(f, "that identity is the control plane's own and no workload's; run as another service account"),
+            Self::Foreign => write!(f, "another authority signs for this mesh, and this one signs nothing"),
             Self::Audience => write!(f, "a token needs 1 to 16 audiences, each of 1 to 2048 bytes; name whom it is for"),
             Self::Signing(why) => write!(f, "the authority could not sign: {why}"),
         }
@@ -124,6 +127,13 @@ pub struct Requested {
     pub key: [u8; 32],
     /// The identity that the sender would like, if it names exactly one.
     pub wish: Option<Identity>,
+}
+
+impl Requested {
+    /// Whether these bytes of a certificate are the key that the request is signed by.
+    pub fn is_for(&self, public_key: &[u8]) -> bool {
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, public_key).as_ref() == self.key
+    }
 }
 
 /// # Errors

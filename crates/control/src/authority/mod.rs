@@ -4,6 +4,7 @@
 //! never outlives the intermediate. Who may ask is `serve/certificate`'s decision; join tokens are kept in [`tokens`].
 
 mod chest;
+mod foreign;
 mod leaf;
 pub mod limits;
 mod plugged;
@@ -14,6 +15,7 @@ mod token_keys;
 pub mod tokens;
 
 pub use chest::{keep_private, private_directory, warn_if_shared, write_private};
+pub use foreign::Foreign;
 pub(crate) use leaf::pem;
 pub use leaf::{CertificateFault, Issued, Requested, requested};
 pub use revoked::{Lists, Named};
@@ -87,6 +89,8 @@ pub struct Standing {
     /// What operators have revoked by name.
     pub named: Vec<Named>,
     pub listed: Arc<Lists>,
+    /// Who is believed in the place of what is signed here.
+    pub foreign: Option<Arc<Foreign>>,
     token_keys: Arc<TokenKeys>,
     all_revoked: Arc<BTreeSet<Revoked>>,
 }
@@ -94,7 +98,7 @@ pub struct Standing {
 impl Standing {
     fn new(signing: Arc<Signer>, token_keys: TokenKeys) -> Self {
         let (listed, all_revoked) = (Arc::default(), Arc::default());
-        Self { signing, rotation: None, named: Vec::new(), listed, token_keys: Arc::new(token_keys), all_revoked }
+        Self { signing, rotation: None, named: Vec::new(), listed, foreign: None, token_keys: Arc::new(token_keys), all_revoked }
     }
 
     /// The one that signs first.
@@ -102,8 +106,14 @@ impl Standing {
         [&self.signing].into_iter().chain(self.rotation.as_ref().map(Rotation::other))
     }
 
-    /// All that are believed, the one that is signed with first.
+    /// All that the mesh believes, the one that is signed with first.
     pub fn roots(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        let own = self.foreign.is_none().then(|| self.own_roots());
+        self.foreign.iter().flat_map(|foreign| &foreign.roots).chain(own.into_iter().flatten())
+    }
+
+    /// Those of what is signed here, by which the API's listeners are recognised whoever signs for the mesh.
+    pub fn own_roots(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
         self.signers().map(|signer| &signer.root)
     }
 
@@ -116,7 +126,8 @@ impl Standing {
             origin: Origin::built_in("the mesh's authority"),
             trust_domain: trust_domain.to_owned(),
             roots: self.roots().map(|root| root.to_vec()).collect(),
-            signer: self.signing.fingerprint().to_vec(),
+            // Another authority may sign with any of its own.
+            signer: if self.foreign.is_none() { self.signing.fingerprint().to_vec() } else { Vec::new() },
             revoked: self.revoked_now().clone(),
             token_keys: self.token_keys.published(),
         }
@@ -319,7 +330,8 @@ impl Authority {
 
     /// The root that is signed with.
     pub fn root(&self) -> CertificateDer<'static> {
-        self.standing().signing.root.clone()
+        let standing = self.standing();
+        standing.roots().next().unwrap_or(&standing.signing.root).clone()
     }
 
     /// When the root itself ends; `None` if that cannot be read.
@@ -327,9 +339,9 @@ impl Authority {
         signer::validity("the root certificate", &self.root()).ok().map(|(_, until)| until)
     }
 
-    /// All roots that are believed.
+    /// All roots that the API's listeners may lead to.
     pub fn roots_pem(&self) -> String {
-        self.standing().roots().map(|root| leaf::pem("CERTIFICATE", root)).collect()
+        self.standing().own_roots().map(|root| leaf::pem("CERTIFICATE", root)).collect()
     }
 
     /// The control plane's own identity.
@@ -395,6 +407,9 @@ impl Authority {
     pub fn issue(&self, request: &str, identity: &Identity, lifetime: Option<Duration>, now: Timestamp) -> Result<Issued, CertificateFault> {
         self.may_have(identity)?;
         let standing = self.standing();
+        if standing.foreign.is_some() {
+            return Err(CertificateFault::Foreign);
+        }
         let signer = &standing.signing;
         let lifetime = lifetime.unwrap_or(self.settings.leaf_lifetime).min(self.settings.leaf_lifetime);
         let validity = leaf::Validity::new(now, lifetime, signer.not_after);
@@ -405,7 +420,10 @@ impl Authority {
     }
 
     /// Whether anything is issued for an identity at all.
-    fn may_have(&self, identity: &Identity) -> Result<(), CertificateFault> {
+    ///
+    /// # Errors
+    /// It is of another trust domain, or the control plane's own.
+    pub fn may_have(&self, identity: &Identity) -> Result<(), CertificateFault> {
         match () {
             () if identity.trust_domain != self.settings.trust_domain => {
                 Err(CertificateFault::OtherTrustDomain { ours: self.settings.trust_domain.clone() })

@@ -64,7 +64,9 @@ impl Authority {
                 Fault::new(format!("{serial:?} is no serial number"), "Write it in hexadecimal, as `taut trust` and `openssl x509 -serial` do")
             })?;
             let serial = serial_text(&bytes);
-            if standing.signers().any(|signer| super::signer::serial(&signer.certificate) == serial) {
+            let foreign = standing.foreign.iter().flat_map(|foreign| foreign.roots.iter().chain(&foreign.issuers));
+            let mut authorities = standing.signers().map(|signer| &signer.certificate).chain(foreign);
+            if authorities.any(|certificate| super::signer::serial(certificate) == serial) {
                 return Err(Fault::new(
                     format!("{serial} is the authority's own certificate: without it nobody would be believed"),
                     "Replace the authority with `taut trust rotate`",
@@ -140,7 +142,10 @@ fn read(file: &Path, standing: &Standing) -> Result<Lists, Fault> {
 
 /// A list says something only about certificates of the authority that signed it.
 fn signed_by_us(list: &CertificateRevocationList<'_>, standing: &Standing) -> Result<(), String> {
-    let ours = standing.signers().flat_map(|signer| [&signer.certificate, &signer.root].into_iter().chain(&signer.above));
+    let own = standing.signers().flat_map(|signer| [&signer.certificate, &signer.root].into_iter().chain(&signer.above));
+    let foreign = standing.foreign.iter().flat_map(|foreign| foreign.roots.iter().chain(&foreign.issuers));
+    // What is signed here is believed by nobody while another authority signs.
+    let ours = own.filter(|_| standing.foreign.is_none()).chain(foreign);
     let mut named = false;
     for certificate in ours {
         let authority = parsed("an authority's certificate", certificate).map_err(|fault| fault.to_string())?;
@@ -171,8 +176,10 @@ impl Standing {
     /// All that is revoked, as proxies are told it.
     pub(super) fn revoked(&self) -> BTreeSet<Revoked> {
         let mut all = self.listed.revoked.clone();
-        for signer in self.signers() {
-            let Ok(authority) = webpki::EndEntityCert::try_from(&signer.certificate) else { continue };
+        let own = self.signers().map(|signer| &signer.certificate);
+        let foreign = self.foreign.iter().flat_map(|foreign| foreign.roots.iter().chain(&foreign.issuers));
+        for certificate in own.chain(foreign) {
+            let Ok(authority) = webpki::EndEntityCert::try_from(certificate) else { continue };
             all.extend(self.named.iter().filter_map(|one| Some(Revoked::new(authority.subject(), &serial_of(&one.serial)?))));
         }
         all

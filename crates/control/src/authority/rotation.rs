@@ -66,6 +66,12 @@ impl Authority {
     pub fn rotate(&self, to: Option<&Path>, now: Timestamp) -> Result<(), Fault> {
         let _one_at_a_time = self.steps.lock();
         let standing = self.standing();
+        if standing.foreign.is_some() {
+            return Err(Fault::new(
+                "another authority signs for this mesh, so its root cannot be replaced here",
+                "Replace it there: proxies are told of what --upstream-ca-roots holds, or of what the SPIFFE Workload API says, by themselves",
+            ));
+        }
         if let Some(rotation) = &standing.rotation {
             return Err(Fault::new(
                 format!("a rotation of the root is under way since {} ({})", rotation.since, rotation.stage.words()),

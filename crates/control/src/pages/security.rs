@@ -163,6 +163,11 @@ fn certificates(told: &[(String, Value)]) -> Vec<Value> {
 
 fn authority(authority: &Authority) -> Value {
     let standing = authority.standing();
+    if standing.foreign.is_some() {
+        let detail = "another authority signs for the mesh (`taut trust`)";
+        return json!({"trustDomain": authority.trust_domain(), "rootNotAfter": authority.root_not_after().map(|end| end.to_string()),
+            "intermediateNotAfter": null, "rotation": {"state": "steady", "detail": detail}});
+    }
     let (state, detail) = match &standing.rotation {
         Some(rotation) => ("rotating", format!("{} (since {})", rotation.stage.words(), rotation.since)),
         None => ("steady", "one root; its intermediate is renewed 60 days before its end".to_owned()),

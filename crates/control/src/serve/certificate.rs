@@ -4,7 +4,7 @@ use super::accept::Client;
 use super::issuance::Issuance;
 use crate::authority::limits::Kind;
 use crate::authority::tokens::{Grant, TokenFault};
-use crate::authority::{CertificateFault, Issued, Requested, requested, serial};
+use crate::authority::{Issued, Requested, requested, serial};
 use crate::kubernetes::{Account, NotProven, Reviewer};
 use serde_json::json;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status};
 
 /// What a workload runs as when nobody says.
 const DEFAULT_SERVICE_ACCOUNT: &str = "default";
+const JOIN_TOKEN: &str = "join token";
 
 #[derive(Clone)]
 pub struct CertificateService {
@@ -46,38 +47,59 @@ impl IstioCertificateService for CertificateService {
 struct Given {
     identity: Identity,
     issued: Issued,
+    by: String,
+}
+
+/// Who asks, and what proves it.
+struct Asker {
+    identity: Identity,
     by: &'static str,
+    /// Where it was a service account token.
+    account: Option<Account>,
 }
 
 impl CertificateService {
     async fn issue(&self, request: &Request<IstioCertificateRequest>) -> Result<Given, Status> {
         let message = request.get_ref();
         let asked = requested(&message.csr).map_err(|fault| Status::invalid_argument(fault.to_string()))?;
-        let (identity, by) = self.asker(request, &asked).await?;
-        if let Some(other) = impersonated(message).filter(|other| *other != identity.to_string()) {
-            return Err(Status::permission_denied(format!(
-                "{identity} asks for a certificate of {other}: nodes do not get certificates for their workloads here; let each workload ask for its own"
-            )));
+        let asker = self.asker(request, &asked).await?;
+        let (identity, by) = match impersonated(message).filter(|other| *other != asker.identity.to_string()) {
+            Some(other) => self.for_a_workload(&asker, other).await?,
+            None => (asker.identity, asker.by.to_owned()),
+        };
+        // What a join token grants was compared with the wish when it was taken.
+        if asker.by != JOIN_TOKEN {
+            only_for(&identity, &asked)?;
         }
         self.issuance.room(Kind::Certificate, &identity)?;
         let seconds = u64::try_from(message.validity_duration).unwrap_or(0);
         let lifetime = (seconds > 0).then(|| Duration::from_secs(seconds));
-        let issued = self.issuance.authority.issue(&message.csr, &identity, lifetime, self.issuance.world.wall());
-        let issued = issued.map_err(|fault| match fault {
-            CertificateFault::Reserved => Status::permission_denied(fault.to_string()),
-            CertificateFault::Signing(_) => Status::internal(fault.to_string()),
-            fault => Status::invalid_argument(fault.to_string()),
-        })?;
+        let issued = self.issuance.sign(&message.csr, &asked, &identity, lifetime).await?;
         tracing::info!(%identity, until = %issued.not_after, by, "issued a certificate");
         Ok(Given { identity, issued, by })
     }
 
-    /// Who asks, and what proves it.
-    async fn asker(&self, request: &Request<IstioCertificateRequest>, asked: &Requested) -> Result<(Identity, &'static str), Status> {
+    /// For whom a node's agent asks, if it may.
+    async fn for_a_workload(&self, asker: &Asker, wanted: &str) -> Result<(Identity, String), Status> {
+        let (Some(reviewer), Some(account)) = (&self.reviewer, &asker.account) else {
+            return Err(Status::permission_denied(format!(
+                "{} asks for a certificate of {wanted} by a {}: a node agent shows the service account token of its pod, which says where it runs",
+                asker.identity, asker.by
+            )));
+        };
+        let wanted = Identity::parse(wanted).map_err(|fault| Status::invalid_argument(format!("ImpersonatedIdentity: {fault}")))?;
+        let node = reviewer.runs(account, &wanted).await.map_err(|fault| match fault {
+            NotProven::Unknown(why) => Status::unavailable(why),
+            NotProven::Refused(why) => Status::permission_denied(why),
+        })?;
+        Ok((wanted, format!("node agent {account} on {node}")))
+    }
+
+    async fn asker(&self, request: &Request<IstioCertificateRequest>, asked: &Requested) -> Result<Asker, Status> {
         match authorization(request)?.and_then(|value| value.strip_prefix("Bearer ")) {
-            Some(bearer) if bearer.starts_with(token::PREFIX) => Ok((self.redeem(bearer, asked)?, "join token")),
+            Some(bearer) if bearer.starts_with(token::PREFIX) => Ok(Asker { identity: self.redeem(bearer, asked)?, by: JOIN_TOKEN, account: None }),
             Some(bearer) => match &self.reviewer {
-                Some(reviewer) => Ok((self.reviewed(reviewer, bearer, asked).await?, "service account token")),
+                Some(reviewer) => self.reviewed(reviewer, bearer).await,
                 None => Err(Status::unauthenticated(
                     "the bearer token is no join token (make one with `taut token`), and this control plane asks no Kubernetes API server (`taut up --kube-api`)",
                 )),
@@ -86,20 +108,19 @@ impl CertificateService {
                 let identity = self.issuance.proven(request)?.ok_or_else(|| {
                     Status::unauthenticated("a certificate needs a join token (make one with `taut token`) or a certificate that is still valid")
                 })?;
-                only_for(&identity, asked)?;
-                Ok((identity, "renewal"))
+                Ok(Asker { identity, by: "renewal", account: None })
             }
         }
     }
 
-    async fn reviewed(&self, reviewer: &Reviewer, bearer: &str, asked: &Requested) -> Result<Identity, Status> {
-        let Account { namespace, name } = reviewer.account(bearer).await.map_err(|fault| match fault {
+    async fn reviewed(&self, reviewer: &Reviewer, bearer: &str) -> Result<Asker, Status> {
+        let account = reviewer.account(bearer).await.map_err(|fault| match fault {
             NotProven::Unknown(why) => Status::unavailable(why),
             NotProven::Refused(why) => Status::unauthenticated(why),
         })?;
-        let identity = Identity::new(self.issuance.authority.trust_domain(), namespace, name);
-        only_for(&identity, asked)?;
-        Identity::parse(&identity.to_string()).map_err(|fault| Status::invalid_argument(fault.to_string()))
+        let identity = Identity::new(self.issuance.authority.trust_domain(), &account.namespace, &account.name);
+        let identity = Identity::parse(&identity.to_string()).map_err(|fault| Status::invalid_argument(fault.to_string()))?;
+        Ok(Asker { identity, by: "service account token", account: Some(account) })
     }
 
     /// The token says what is granted; what the request wishes for is looked at only where the token leaves it open.

@@ -17,6 +17,7 @@ use crate::proxies::Proxies;
 use crate::publish::Published;
 use crate::registry::Registry;
 use crate::signals;
+use crate::signing::Signing;
 use crate::stopping::Stopping;
 use crate::world::World;
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub struct Services {
     pub signals: signals::Store,
     pub audit: Audit,
     pub reviewer: Option<Arc<Reviewer>>,
+    pub signing: Signing,
 }
 
 /// Serves until `stopping` is true and all streams have ended.
@@ -58,8 +60,8 @@ pub struct Services {
 /// # Errors
 /// The server itself failed; a client's failure ends only its own connection.
 pub async fn serve(listener: Listener, tls: Arc<rustls::ServerConfig>, services: Services) -> Result<(), Fault> {
-    let Services { authority, registry, proxies, published, world, mut stopping, signals, audit, reviewer } = services;
-    let issuance = issuance::Issuance::new(authority.clone(), world.clone(), audit);
+    let Services { authority, registry, proxies, published, world, mut stopping, signals, audit, reviewer, signing } = services;
+    let issuance = issuance::Issuance::new(authority.clone(), signing, world.clone(), audit);
     let certificates = certificate::CertificateService { issuance: issuance.clone(), reviewer };
     let delivery =
         ads::AdsService { published: published.clone(), proxies: proxies.clone(), stopping: stopping.clone(), authority: authority.clone() };

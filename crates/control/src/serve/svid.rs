@@ -29,6 +29,7 @@ impl Svids for SvidService {
 
 impl SvidService {
     fn sign(&self, request: &Request<SignTokenRequest>) -> Result<(Identity, Signed), Status> {
+        self.0.signs_tokens()?;
         let proven = self.0.proven(request)?;
         let identity = proven.ok_or_else(|| Status::unauthenticated("a JWT-SVID needs a certificate of the mesh that is still valid"))?;
         self.0.room(Kind::Token, &identity)?;

@@ -2,13 +2,10 @@
 
 use crate::authority::Authority;
 use crate::fault::Fault;
-use crate::tls::WorldTime;
+use crate::tls::{Held, WorldTime};
 use crate::world::World;
-use parking_lot::RwLock;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -33,27 +30,13 @@ pub struct Names {
     pub dns: Vec<String>,
 }
 
-#[derive(Clone)]
-struct Held(Arc<RwLock<Arc<CertifiedKey>>>);
-
-impl std::fmt::Debug for Held {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Held")
-    }
-}
-
-impl ResolvesServerCert for Held {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.read().clone())
-    }
-}
-
 impl OwnCertificate {
     /// # Errors
     /// The authority could not sign.
     pub fn new(authority: Arc<Authority>, world: World, names: Names) -> Result<Self, Fault> {
-        let (key, _) = make(&authority, &world, &names)?;
-        Ok(Self { authority, world, names, held: Held(Arc::new(RwLock::new(Arc::new(key)))) })
+        let held = Held::default();
+        make(&authority, &world, &names, &held)?;
+        Ok(Self { authority, world, names, held })
     }
 
     /// Renews the certificate when half of its life has passed or another intermediate signs, and the authority's intermediate in time.
@@ -71,11 +54,8 @@ impl OwnCertificate {
             if let Err(fault) = self.authority.maintain(self.world.wall()) {
                 tracing::error!(%fault, "the authority's intermediate was not renewed");
             }
-            match make(&self.authority, &self.world, &self.names) {
-                Ok((key, lifetime)) => {
-                    *self.held.0.write() = Arc::new(key);
-                    wait = lifetime / 2;
-                }
+            match make(&self.authority, &self.world, &self.names, &self.held) {
+                Ok(lifetime) => wait = lifetime / 2,
                 Err(fault) => {
                     tracing::error!(%fault, "the control plane's own certificate was not renewed; it is tried again");
                     wait = Duration::from_secs(10);
@@ -90,6 +70,14 @@ impl OwnCertificate {
     /// # Errors
     /// The cryptography provider lacks TLS 1.3.
     pub fn server_config(&self, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, Fault> {
+        self.showing(&self.held, alpn)
+    }
+
+    /// The same, with a certificate that is kept elsewhere.
+    ///
+    /// # Errors
+    /// As for `server_config`.
+    pub fn showing(&self, held: &Held, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, Fault> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier = MeshClients { authority: self.authority.clone(), algorithms: provider.signature_verification_algorithms };
         let broken = |error: rustls::Error| Fault::new(format!("TLS cannot be set up: {error}"), "Please report it");
@@ -97,7 +85,7 @@ impl OwnCertificate {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(broken)?
             .with_client_cert_verifier(Arc::new(verifier))
-            .with_cert_resolver(Arc::new(self.held.clone()));
+            .with_cert_resolver(Arc::new(held.clone()));
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
@@ -105,7 +93,8 @@ impl OwnCertificate {
     }
 }
 
-fn make(authority: &Authority, world: &World, names: &Names) -> Result<(CertifiedKey, Duration), Fault> {
+/// Puts a new certificate of the own authority there; for how long it is good.
+fn make(authority: &Authority, world: &World, names: &Names, held: &Held) -> Result<Duration, Fault> {
     let identity = authority.control_identity();
     let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let addresses: Vec<IpAddr> = names.addresses.iter().copied().filter(|address| !address.is_unspecified()).chain(loopback).collect();
@@ -115,8 +104,8 @@ fn make(authority: &Authority, world: &World, names: &Names) -> Result<(Certifie
     let dns: Vec<&str> = ["localhost"].into_iter().chain(names.dns.iter().map(String::as_str)).collect();
     let server = authority.server(&identity, &dns, &addresses, now).map_err(|error| failed(error.to_string()))?;
     let lifetime = Duration::try_from(server.not_after.duration_since(now)).unwrap_or_default();
-    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&server.key).map_err(|error| failed(error.to_string()))?;
-    Ok((CertifiedKey::new(server.chain, key), lifetime))
+    held.put(server.chain, &server.key).map_err(|error| failed(error.to_string()))?;
+    Ok(lifetime)
 }
 
 /// Accepts clients without a certificate, and clients with exactly one identity of our trust domain, by the roots that are believed at the

@@ -85,8 +85,10 @@ impl Trust {
     pub fn expiries(&self) -> Vec<(&'static str, f64)> {
         let standing = self.authority.standing();
         let left = |until: Timestamp| until.duration_since(self.world.wall()).as_secs_f64();
-        let root = self.root_ends(&standing.signing.root).map(|until| ("root", left(until)));
-        [("intermediate", left(standing.signing.not_after))].into_iter().chain(root).collect()
+        // What is signed with here says nothing about the mesh where another authority signs.
+        let intermediate = standing.foreign.is_none().then(|| ("intermediate", left(standing.signing.not_after)));
+        let root = standing.roots().filter_map(|root| self.root_ends(root)).min().map(|until| ("root", left(until)));
+        intermediate.into_iter().chain(root).collect()
     }
 
     /// What needs care now, the authority's own certificates first.
@@ -94,6 +96,8 @@ impl Trust {
         let standing = self.authority.standing();
         let now = self.world.wall();
         let mut alarms = self.sources.alarms();
+        let troubles = self.signing.troubles().into_iter();
+        alarms.extend(troubles.map(|(of, trouble)| Alarm { severity: Severity::Error, of: of.to_owned(), text: trouble.text }));
         let mut note = |of: String, (from, until): (Timestamp, Timestamp), widest: Duration, what: String, help: &str| {
             let life = Duration::try_from(until.duration_since(from)).unwrap_or_default().saturating_sub(CLOCK_SKEW);
             let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();
@@ -102,7 +106,14 @@ impl Trust {
                 alarms.push(Alarm { severity, of, text });
             }
         };
-        if let Some(span) = span(&standing.signing.root) {
+        // Those that are believed no more go by themselves.
+        let foreign = standing.foreign.iter().flat_map(|foreign| foreign.named()).filter_map(span);
+        for span in foreign {
+            note("root".to_owned(), span, ROOT, "a root of the authority that signs for the mesh".to_owned(), "replace it there");
+        }
+        if standing.foreign.is_none()
+            && let Some(span) = span(&standing.signing.root)
+        {
             note("root".to_owned(), span, ROOT, "the root certificate".to_owned(), "replace it with `taut trust rotate`");
         }
         let signing = (standing.signing.not_before, standing.signing.not_after);

@@ -12,6 +12,7 @@ use crate::audit::Audit;
 use crate::authority::{Authority, Rotation, Stage, fingerprint, serial};
 use crate::proxies::{Proxies, Proxy};
 use crate::publish::Published;
+use crate::signing::Signing;
 use crate::world::World;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub struct Trust {
     pub published: watch::Receiver<Arc<Published>>,
     pub world: World,
     pub sources: Arc<Sources>,
+    pub signing: Signing,
     /// From this time of the world on, proxies have had time to come back since the control plane's start.
     pub back_by: Duration,
 }
@@ -164,9 +166,15 @@ impl Trust {
     pub fn status(&self) -> Value {
         let standing = self.authority.standing();
         let root = |root: &rustls_pki_types::CertificateDer<'static>| {
-            let ends = self.root_ends(root);
-            json!({"fingerprint": hexadecimal(&fingerprint(root)), "serial": serial(root), "notAfter": ends.map(|end| end.to_string()), "signing": *root == standing.signing.root})
+            let (ends, fades) = (self.root_ends(root), standing.foreign.as_ref().and_then(|foreign| foreign.fades(root)));
+            let signing = standing.foreign.is_none() && *root == standing.signing.root;
+            json!({"fingerprint": hexadecimal(&fingerprint(root)), "serial": serial(root), "notAfter": ends.map(|end| end.to_string()),
+                "signing": signing, "until": fades.map(|end| end.to_string())})
         };
+        let intermediate = standing.foreign.is_none().then(|| {
+            json!({"fingerprint": hexadecimal(&standing.signing.fingerprint()), "serial": serial(&standing.signing.certificate),
+                "notAfter": standing.signing.not_after.to_string(), "crossSigned": standing.signing.cross.is_some()})
+        });
         let rotation = standing.rotation.as_ref().map(|rotation| {
             let waiting: Vec<Value> = self.waiting(rotation).iter().map(|one| json!({"uid": one.uid, "why": one.why})).collect();
             json!({"stage": rotation.stage, "since": rotation.since.to_string(), "detail": rotation.stage.words(), "waitingFor": waiting,
@@ -178,10 +186,10 @@ impl Trust {
             "trustDomain": self.authority.trust_domain(),
             "federated": self.federated(),
             "roots": standing.roots().map(root).collect::<Vec<_>>(),
-            "rootKey": if self.authority.has_root_key() { "here" } else { "offline" },
-            "intermediate": {"fingerprint": hexadecimal(&standing.signing.fingerprint()), "serial": serial(&standing.signing.certificate),
-                "notAfter": standing.signing.not_after.to_string(), "crossSigned": standing.signing.cross.is_some()},
+            "rootKey": if standing.foreign.is_some() { "elsewhere" } else if self.authority.has_root_key() { "here" } else { "offline" },
+            "intermediate": intermediate,
             "plugged": self.sources.shown(),
+            "signedBy": self.signing.shown(),
             "leafLifetimeSeconds": self.authority.leaf_lifetime().as_secs(),
             "rotation": rotation,
             "revoked": {"named": standing.named, "listed": standing.listed.revoked.len()},
@@ -205,7 +213,11 @@ impl Trust {
             BundleAt::Behind => ("behind", None),
             BundleAt::Refused(why) => ("refused", Some(why)),
         };
-        let signer = if self.holds_current(proxy) { "current" } else { "other" };
+        let signer = match self.holds_current(proxy) {
+            _ if self.authority.standing().foreign.is_some() => "elsewhere",
+            true => "current",
+            false => "other",
+        };
         let until = |seconds: i64| jiff::Timestamp::from_second(seconds).ok().map(|at| at.to_string());
         let leaf = proxy
             .holding

@@ -4,6 +4,7 @@ use super::Trust;
 use crate::access::Visitor;
 use crate::audit::Audit;
 use crate::fault::Fault;
+use crate::signing::Signing;
 use crate::translate::published;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -112,6 +113,10 @@ async fn revoke(State(Audited { trust, audit }): State<Audited>, visitor: Visito
         Ok(wanted) => wanted,
         Err(refused) => return refused,
     };
+    if matches!(trust.signing, Signing::Agent(_)) {
+        let why = "certificates of this mesh come from a SPIFFE Workload API, which alone can take them back: delete the workload's entry there";
+        return refuse(StatusCode::CONFLICT, why);
+    }
     let (serials, workload) = match (wanted.serial, wanted.workload) {
         (Some(serial), None) => (vec![serial], None),
         (None, Some(uid)) => match trust.serials_of(&uid) {

@@ -22,7 +22,7 @@ impl Mesh {
         let publisher =
             Publisher::new(Store::open(None).unwrap(), Settings { trust_domain: DOMAIN.into(), ..Settings::default() }).trusting(authority.bundle());
         let (published, sources) = (publisher.subscribe(), Arc::new(Sources::new(None, None)));
-        let trust = Trust { authority, proxies: Proxies::default(), published, world, sources, back_by: Duration::ZERO };
+        let trust = Trust { authority, proxies: Proxies::default(), published, world, sources, signing: Signing::Own, back_by: Duration::ZERO };
         Self { trust, publisher }
     }
 

@@ -67,6 +67,9 @@ pub struct Will {
     pub listeners: Vec<Listening>,
     /// Services that the predecessor's plan holds, so that the successor's does too before it is asked.
     pub hosts: Vec<String>,
+    /// Of the mesh, so that the successor's first request can name it.
+    #[serde(default)]
+    pub trust_domain: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

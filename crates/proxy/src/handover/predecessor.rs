@@ -186,7 +186,13 @@ impl<S: Signer + 'static> Predecessor<S> {
     fn will(&self) -> Will {
         let listening = self.estate.listeners.iter().map(|(listening, _)| listening.clone());
         let own = Listening { what: "handover".to_owned(), at: super::Door::Handover };
-        Will { version: env!("CARGO_PKG_VERSION").to_owned(), listeners: listening.chain([own]).collect(), hosts: hosts(self.status.current()) }
+        let current = self.status.current();
+        Will {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            listeners: listening.chain([own]).collect(),
+            hosts: hosts(current),
+            trust_domain: current.trust_domain(),
+        }
     }
 
     /// Makes room at the control plane's desk, where only one proxy of a workload may be, then says so. A successor that is gone by

@@ -49,6 +49,7 @@ pub struct Inheritance {
     line: Line,
     sockets: Vec<(Listening, OwnedFd)>,
     hosts: Vec<String>,
+    trust_domain: Option<String>,
 }
 
 impl Inheritance {
@@ -76,9 +77,9 @@ impl Inheritance {
         // One that refuses at once does not wait for the hello; what it said is there to be read.
         let said = line.say(&FromSuccessor::Hello(hello), &[]).await;
         match timeout(ANSWER_LIMIT, line.hear()).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map_err(cannot)? {
-            Some((FromPredecessor::Estate(Will { version, listeners, hosts }), sockets)) => {
+            Some((FromPredecessor::Estate(Will { version, listeners, hosts, trust_domain }), sockets)) => {
                 tracing::info!(version, listeners = listeners.len(), "prepares to take over from the proxy that runs");
-                Ok(Some(Self { line, sockets: listeners.into_iter().zip(sockets).collect(), hosts }))
+                Ok(Some(Self { line, sockets: listeners.into_iter().zip(sockets).collect(), hosts, trust_domain }))
             }
             Some((FromPredecessor::Refused { why }, _)) => Err(NotReplaced(why)),
             _ => {
@@ -118,6 +119,9 @@ impl Inheritance {
     /// # Errors
     /// The control plane gave none, or could not be asked.
     pub async fn certificate(&mut self, world: &World, current: &Current) -> Result<Option<Arc<HeldIdentity>>, NotReplaced> {
+        if let Some(said) = &self.trust_domain {
+            current.hear_trust_domain(said);
+        }
         let signer = Vouched { line: Mutex::new(&mut self.line), lost: AtomicBool::new(false) };
         let obtained = timeout(CERTIFICATE_LIMIT, renewal::obtain_once(world, current, &signer)).await;
         match obtained.unwrap_or_else(|_| Err(Refused(format!("no answer within {CERTIFICATE_LIMIT:?}")))) {

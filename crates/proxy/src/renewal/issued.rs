@@ -15,18 +15,29 @@ pub(super) fn accept(chain: &[String], request: &Request, current: &Current, now
     let Some(root) = certificates.pop().filter(|_| !certificates.is_empty()) else {
         return Err(Refused(format!("the authority sent {} certificates; expected a leaf, intermediates, and the root last", chain.len())));
     };
-    let leaf = Leaf::read(&certificates[0])?;
-    let pkcs8 = request.key();
-    let key = rustls::crypto::aws_lc_rs::sign::any_ecdsa_type(&PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8.as_slice())))
+    usable(certificates, vec![root], &request.key(), current, now, serial)
+}
+
+/// The leaf of `chain` must be for this key (PKCS #8), for this workload, and valid now by our clock.
+pub(super) fn usable(
+    chain: Vec<CertificateDer<'static>>,
+    roots: Vec<CertificateDer<'static>>,
+    key: &[u8],
+    current: &Current,
+    now: Timestamp,
+    serial: u64,
+) -> Result<HeldIdentity, Refused> {
+    let leaf = Leaf::read(chain.first().ok_or_else(|| Refused("the authority sent no certificate".to_owned()))?)?;
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key)))
         .map_err(|error| Refused(format!("the key cannot be used: {error}")))?;
     if key.public_key().is_none_or(|public| public.as_ref() != leaf.public_key) {
         return Err(Refused("the authority's certificate is for another key than the one in the request".to_owned()));
     }
-    let identity = leaf.identity;
-    if identity.namespace != request.namespace || identity.service_account != request.service_account {
+    let (identity, own) = (leaf.identity, current.workload());
+    if identity.namespace != own.namespace || identity.service_account != own.service_account {
         return Err(Refused(format!(
             "the authority's certificate says {identity}; this workload is namespace {:?}, service account {:?}: was the token made for another workload?",
-            request.namespace, request.service_account
+            own.namespace, own.service_account
         )));
     }
     let before = current.identity();
@@ -39,9 +50,9 @@ pub(super) fn accept(chain: &[String], request: &Request, current: &Current, now
     valid_now(leaf.not_before, leaf.not_after, now)?;
     Ok(HeldIdentity {
         serial,
-        chain: certificates,
+        chain,
         key,
-        roots: vec![root],
+        roots,
         revoked: std::sync::Arc::default(),
         federated: std::sync::Arc::default(),
         identity,

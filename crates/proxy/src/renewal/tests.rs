@@ -189,3 +189,40 @@ async fn rubbish_from_the_authority_is_refused() {
         assert!(issued::accept(&chain, &request, &current, world.wall(), 1).is_err(), "{chain:?}");
     }
 }
+
+/// A control plane that passes requests on, and so needs them to name the identity.
+struct PassesOn<'a> {
+    authority: Authority,
+    current: &'a Current,
+}
+
+const WEST: &str = "spiffe://west.example/ns/default/sa/reviews";
+
+impl Signer for PassesOn<'_> {
+    async fn sign(&self, request: &str, lifetime: Duration) -> Result<Vec<String>, Refused> {
+        let chain = self.authority.certificate(request, lifetime, Some(Next::ForIdentity(WEST)));
+        let names = CertificateSigningRequestParams::from_pem(request).unwrap().params.subject_alt_names;
+        if names == [SanType::URI(WEST.try_into().unwrap())] {
+            return Ok(chain);
+        }
+        self.current.hear_trust_domain("west.example");
+        Err(Refused("the request must name west.example".to_owned()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_written_again_for_the_same_key_when_the_trust_domain_is_told() {
+    let (world, once) = (world(), current());
+    let signer = PassesOn { authority: Authority::new(&world, &[]), current: &once };
+    assert_eq!(obtain_once(&world, &once, &signer).await.unwrap().identity.to_string(), WEST);
+    let keys = signer.authority.asked.lock().clone();
+    assert!(keys.len() == 2 && keys[0] == keys[1]);
+    let kept = current();
+    let signer = PassesOn { authority: Authority::new(&world, &[]), current: &kept };
+    tokio::select! {
+        biased;
+        () = super::keep(&world, &kept, &signer) => {}
+        held = serial(&kept, 1) => assert_eq!(held.identity.to_string(), WEST),
+    }
+    assert_eq!(signer.authority.asked.lock().len(), 2);
+}

@@ -169,6 +169,14 @@ impl Authority {
         self.held(identity, &key, vec![certificate.der().clone()])
     }
 
+    /// A certificate, and its key as PKCS #8.
+    pub fn issue_with_key(&self, account: &str) -> (HeldIdentity, Vec<u8>) {
+        let identity = Identity::new(&self.trust_domain, "default", account);
+        let key = KeyPair::generate().unwrap();
+        let certificate = leaf(&[identity.to_string()]).signed_by(&key, &self.issuer).unwrap();
+        (self.held(identity, &key, vec![certificate.der().clone()]), key.serialize_der())
+    }
+
     /// A certificate below so many intermediates, each of which says this about those below it.
     pub fn issue_below(&self, identity: Identity, depth: usize, constraint: BasicConstraints) -> HeldIdentity {
         let intermediate = |number: usize| {

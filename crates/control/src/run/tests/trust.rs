@@ -96,7 +96,8 @@ async fn who_asks_too_often_is_told_so_and_others_are_not_hurt() {
 #[tokio::test]
 async fn a_pod_gets_in_by_its_service_account_token_as_istios_clients_ask() {
     let (api, seen) = kubernetes::api_server("201 Created", kubernetes::vouches("system:serviceaccount:shop:reviews", &["istio-ca"])).await;
-    let wanted = Kubernetes { api: format!("http://{api}"), roots: None, token: None, audiences: vec!["istio-ca".to_owned()] };
+    let wanted =
+        Kubernetes { api: format!("http://{api}"), roots: None, token: None, audiences: vec!["istio-ca".to_owned()], node_agents: Vec::new() };
     let running = start(World::os(), Options { kubernetes: Some(wanted), ..options() }).await.unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     // Istio's agents name themselves in the request, and what node they are on beside it.
@@ -111,12 +112,58 @@ async fn a_pod_gets_in_by_its_service_account_token_as_istios_clients_ask() {
     assert_eq!(crate::serve::tls::identity_of(&held.0[0]).unwrap().to_string(), "spiffe://cluster.local/ns/shop/sa/reviews");
     assert!(ask("spiffe://cluster.local/ns/shop/sa/admin", &[]).await.unwrap_err().message().contains("and the request is for"));
     let node = ask("spiffe://cluster.local/ns/shop/sa/reviews", &[("ImpersonatedIdentity", "spiffe://cluster.local/ns/shop/sa/web")]).await;
-    assert!(node.unwrap_err().message().contains("nodes do not get certificates for their workloads"));
+    assert!(
+        node.unwrap_err().message().contains("shop/reviews asks for a certificate of spiffe://cluster.local/ns/shop/sa/web, and is no node agent")
+    );
     assert_eq!(seen.count.load(std::sync::atomic::Ordering::SeqCst), 1, "the answer is kept for a while");
     assert_eq!(audit(&running, "certificate.issued").await[0]["details"]["by"], "service account token");
     // Without an API server such a token proves nothing.
     let other = up().await;
     assert!(certificate(&other, Some("eyJ.pod.token"), None).await.unwrap_err().message().contains("--kube-api"));
     other.stop().await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_nodes_agent_gets_certificates_for_the_workloads_of_its_node_alone() {
+    let (api, _) = kubernetes::cluster(|line| match () {
+        () if line.contains("tokenreviews") => ("201 Created", kubernetes::agent(kubernetes::bound("ztunnel-x", Some("node-1")))),
+        () if line.contains("spec.serviceAccountName%3Dreviews,") => {
+            ("200 OK", json!({"items": [kubernetes::pod("shop", "reviews", "node-1", "Running")]}))
+        }
+        () => ("200 OK", json!({"items": []})),
+    })
+    .await;
+    let node_agents = vec!["kube-system/ztunnel".to_owned()];
+    let wanted = Kubernetes { api: format!("http://{api}"), roots: None, token: None, audiences: vec!["istio-ca".to_owned()], node_agents };
+    let running = start(World::os(), Options { kubernetes: Some(wanted), ..options() }).await.unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let of = |account: &str| format!("spiffe://cluster.local/ns/shop/sa/{account}");
+    let ask = async |csr_for: &str, impersonated: &str, bearer: Option<&str>, held: Option<&Identity>| {
+        let mut params = rcgen::CertificateParams::default();
+        params.subject_alt_names = vec![rcgen::SanType::URI(csr_for.try_into().unwrap())];
+        let csr = params.serialize_request(&key).unwrap().pem().unwrap();
+        let metadata = Some(taut_wire::istio::metadata(&[("ImpersonatedIdentity", impersonated)]));
+        certificate_as(&running, IstioCertificateRequest { csr, validity_duration: 0, metadata }, &key, bearer, held).await
+    };
+    let (reviews, own) = (of("reviews"), "spiffe://cluster.local/ns/kube-system/sa/ztunnel".to_owned());
+    let token = Some("eyJ.ztunnel.token");
+    let held = ask(&reviews, &reviews, token, None).await.unwrap();
+    assert_eq!(crate::serve::tls::identity_of(&held.0[0]).unwrap().to_string(), reviews);
+    assert_eq!(audit(&running, "certificate.issued").await[0]["details"]["by"], "node agent kube-system/ztunnel on node-1");
+    let agent = ask(&own, &own, token, None).await.unwrap();
+    let control = "spiffe://cluster.local/ns/istio-system/sa/taut-control";
+    for (csr_for, wanted, bearer, held, why) in [
+        (of("web"), of("web"), token, None, "no pod of spiffe://cluster.local/ns/shop/sa/web runs on node node-1"),
+        (of("web"), reviews.clone(), token, None, "and the request is for spiffe://cluster.local/ns/shop/sa/web"),
+        (reviews.clone(), reviews.clone(), None, Some(&agent), "shows the service account token of its pod"),
+        (reviews.clone(), "reviews".to_owned(), token, None, "ImpersonatedIdentity"),
+        (control.to_owned(), control.to_owned(), token, None, "no pod of"),
+    ] {
+        let refused = ask(&csr_for, &wanted, bearer, held).await.unwrap_err();
+        assert!(refused.message().contains(why), "{refused}, expected {why}");
+    }
+    let refusals = audit(&running, "certificate.refused").await;
+    assert!(refusals[0]["details"]["why"].as_str().unwrap().contains("runs on node node-1"), "{refusals:?}");
     running.stop().await;
 }
