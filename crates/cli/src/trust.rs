@@ -228,6 +228,10 @@ fn render(status: &Value) -> String {
     let signer = vec!["intermediate".to_owned(), short(&intermediate["fingerprint"]), text(&intermediate["notAfter"]), state];
     let rows = list(&status["roots"]).iter().map(root).chain([signer]);
     out += &format!("\ntrust domain {}\n", text(&status["trustDomain"]));
+    let aliases: Vec<String> = list(&status["aliases"]).iter().map(text).collect();
+    if !aliases.is_empty() {
+        out += &format!("also called {}\n", aliases.join(", "));
+    }
     for other in list(&status["federated"]) {
         let tokens = if other["signsTokens"] == true { ", and its tokens" } else { "" };
         out += &format!("believes members of {} by {} of its own roots{tokens}\n", text(&other["trustDomain"]), other["roots"]);

@@ -7,6 +7,7 @@ pub mod authority;
 mod calls;
 pub mod changes;
 mod condition;
+mod crl;
 pub mod dashboard;
 pub mod fault;
 #[doc(hidden)]

@@ -30,7 +30,7 @@ pub(super) fn accept(chain: &[String], request: &Request, current: &Current, now
         )));
     }
     let before = current.identity();
-    if let Some(before) = before.filter(|before| before.identity.trust_domain != identity.trust_domain) {
+    if let Some(before) = before.filter(|before| !before.is_ours(&identity.trust_domain)) {
         return Err(Refused(format!(
             "the authority's certificate is of trust domain {}, expected {}",
             identity.trust_domain, before.identity.trust_domain
@@ -44,6 +44,7 @@ pub(super) fn accept(chain: &[String], request: &Request, current: &Current, now
         roots: vec![root],
         revoked: std::sync::Arc::default(),
         federated: std::sync::Arc::default(),
+        names: std::sync::Arc::default(),
         identity,
         not_before: leaf.not_before,
         not_after: leaf.not_after,
