@@ -287,6 +287,26 @@ fn bundle(mesh: &Mesh) -> String {
     reply.body
 }
 
+/// A list with a workload's certificate on it, signed by the mesh's own intermediate, whose certificate comes along; the file that it is in.
+fn list(mesh: &Mesh, uid: &str) -> String {
+    let trust: Value = serde_json::from_str(&mesh.taut_ok(&["trust", "-o", "json"])).unwrap();
+    let of = |proxy: &&Value| proxy["uid"] == uid;
+    let serial = trust["proxies"].as_array().unwrap().iter().find(of).unwrap()["leaf"]["serial"].as_str().unwrap().to_uppercase();
+    let directory = mesh.directory.path();
+    let write = |name: &str, text: &str| std::fs::write(directory.join(name), text).unwrap();
+    write("ca.conf", "[ca]\ndefault_ca=mesh\n[mesh]\ndatabase=index.txt\ncrlnumber=number\ndefault_md=sha256\n");
+    write("number", "01\n");
+    write("index.txt", &format!("R\t400101000000Z\t260101000000Z\t{serial}\tunknown\t/CN=gone\n"));
+    let intermediate = mesh.state().join("ca/intermediate.pem");
+    let mut command = Command::new("openssl");
+    command.current_dir(directory).args(["ca", "-config", "ca.conf", "-gencrl", "-crldays", "7", "-out", "list.pem", "-cert"]).arg(&intermediate);
+    let done = command.arg("-keyfile").arg(mesh.state().join("ca/intermediate.key")).output().unwrap();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let both = std::fs::read_to_string(directory.join("list.pem")).unwrap() + &std::fs::read_to_string(intermediate).unwrap();
+    write("crl.pem", &both);
+    directory.join("crl.pem").display().to_string()
+}
+
 fn federate(mesh: &Mesh, with: &str, bundle: &str) {
     mesh.apply_text(&format!(
         "apiVersion: tautline.dev/v1alpha1\nkind: MeshSettings\nmetadata: {{ name: mesh }}\nspec:\n  federation:\n  - trustDomain: {with}\n    {bundle}\n"
@@ -344,6 +364,23 @@ fn members_of_two_meshes_call_each_other_when_both_are_federated_and_not_before(
         (client.fetch_x509_bundles().await.unwrap().len(), client.fetch_jwt_bundles().await.unwrap().len())
     });
     assert_eq!(bundles, (2, 2));
+    if has("openssl") {
+        // What each one's own authority revokes is refused by the other, who calls and who is called, by name.
+        let named = |mesh: &Mesh, last: u8| mesh.admin(last, "/records").body.contains("is revoked (serial number");
+        federate(&west, "east.example", &format!("bundle: '{}'\n    crlUrl: file://{}", bundle(&east), list(&east, "default/web-v1")));
+        eventually(PATIENCE, "the west refuses the east's certificate", || match (call(), named(&west, 20)) {
+            (Ok((status, _)), true) if status != 200 => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        federate(&west, "east.example", &format!("bundle: '{}'", bundle(&east)));
+        until("without the list both believe each other", (200, ""));
+        let told = format!("bundleUrl: file://{}\n    crlUrl: file://{}", file.display(), list(&west, "default/shop-v1"));
+        federate(&east, "west.example", &told);
+        until("the east does not speak to the west's", (503, "peer_untrusted"));
+        assert!(named(&east, 10), "{}", east.admin(10, "/records").body);
+        federate(&east, "west.example", &format!("bundleUrl: file://{}", file.display()));
+        until("both believe each other again", (200, ""));
+    }
     federate(&west, "elsewhere.example", &format!("bundle: '{}'", bundle(&east)));
     eventually(PATIENCE, "the east is a stranger again", || match call() {
         Ok((200, _)) => Err("let in".to_owned()),
