@@ -237,6 +237,10 @@ fn render(status: &Value) -> String {
         let last = if last.is_empty() { "nothing yet".to_owned() } else { format!("last at {last}") };
         out += &format!("signed by the {} {} ({last})\n", text(&by["kind"]), text(&by["address"]));
     }
+    let aliases: Vec<String> = list(&status["aliases"]).iter().map(text).collect();
+    if !aliases.is_empty() {
+        out += &format!("also called {}\n", aliases.join(", "));
+    }
     for other in list(&status["federated"]) {
         let tokens = if other["signsTokens"] == true { ", and its tokens" } else { "" };
         out += &format!("believes members of {} by {} of its own roots{tokens}\n", text(&other["trustDomain"]), other["roots"]);

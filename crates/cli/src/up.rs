@@ -41,7 +41,7 @@ pub struct Arguments {
     /// A name by which browsers may call the dashboard, beside addresses and localhost; may be given several times
     #[arg(long, value_name = "NAME")]
     dashboard_name: Vec<String>,
-    /// Trust domain of the identities issued; fixed once the state exists
+    /// Trust domain of the identities issued; a mesh that has another one is renamed, which needs both as trustDomainAliases in MeshSettings
     #[arg(long, value_name = "NAME", default_value = "cluster.local")]
     trust_domain: String,
     /// Lifetime of workload certificates

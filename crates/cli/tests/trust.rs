@@ -8,6 +8,8 @@ mod support;
 
 use load::{Apps, Http1, Http2, Load, Ping};
 use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -271,6 +273,85 @@ fn a_revoked_workload_is_cut_off_and_needs_a_new_token() {
     assert!(!nobody.status.success() && said(&nobody).contains("no connected workload default/nobody"), "{}", said(&nobody));
 }
 
+/// Nobody goes on with a server that is not believed any more: neither by a tunnel nor with a request that waits for its answer.
+#[test]
+fn what_is_under_way_to_a_revoked_server_ends_and_the_records_say_why() {
+    let mut pair = Pair::start(Mesh::start());
+    let silent = TcpListener::bind(pair.at(40, 8083)).unwrap();
+    pair.proxy("silent", 40, &["--service", "silent", "--port", "8083/http"]);
+    pair.mesh.wait_ready(3);
+    let load = Load::start(&[("TCP, mutual TLS between the proxies", 2, Box::new(Ping::new(&pair.at(10, 7000))))]);
+    load.settle();
+    let mut waiting = TcpStream::connect(pair.at(10, 15001)).unwrap();
+    waiting.set_read_timeout(Some(PATIENCE)).unwrap();
+    waiting.write_all(b"POST /slow HTTP/1.1\r\nhost: silent:8083\r\ncontent-length: 0\r\n\r\n").unwrap();
+    // The one with the request, not one that only looks whether somebody is there.
+    let mut head = [0; 4];
+    let _asked = silent.incoming().map(Result::unwrap).find_map(|mut asked| asked.read_exact(&mut head).is_ok().then_some(asked));
+    assert_eq!(&head, b"POST");
+    for name in ["default/silent", "default/shop"] {
+        let revoked = pair.mesh.taut(&["trust", "revoke", name]);
+        assert!(revoked.status.success(), "{}", said(&revoked));
+    }
+    let since = Instant::now();
+    let mut answer = [0; 4096];
+    let count = waiting.read(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("x-taut-reason: peer_disowned"), "{answer}");
+    let counts = load.ends();
+    assert_eq!(counts.failed(), 2, "both tunnels end: {counts}");
+    println!("revoked, and {:.0} ms later nothing was under way to them", since.elapsed().as_secs_f64() * 1000.0);
+    eventually(PATIENCE, "the records name it", || {
+        let records = pair.mesh.admin(10, "/records").body;
+        if records.matches("\"peer_disowned\"").count() >= 3 { Ok(()) } else { Err(records) }
+    });
+    eventually(PATIENCE, "nobody speaks to it any more", || match pair.request() {
+        503 => Ok(()),
+        status => Err(status.to_string()),
+    });
+}
+
+/// From one name of the trust domain to another while everybody calls everybody, held to a policy that names the old one.
+#[test]
+fn a_trust_domain_is_renamed_under_load_and_nothing_fails() {
+    let mut mesh = Mesh::new();
+    mesh.trust_domain = Some("old.example");
+    mesh.up();
+    let mut pair = Pair::start(mesh);
+    let identity = |pair: &Pair, last: u8| pair.mesh.admin(last, "/config").json()["certificate"]["identity"].as_str().unwrap_or_default().to_owned();
+    pair.mesh.apply_text(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: shop }\nspec:\n  selector: { matchLabels: { app: shop } }\n  rules:\n  - from: [{ source: { principals: [old.example/ns/default/sa/web] } }]\n---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: { name: default }\nspec: { mtls: { mode: STRICT } }\n",
+    );
+    let load = pair.load();
+    // Both names, before and after: whoever comes first to the new one is known by then.
+    pair.mesh.apply_text(
+        "apiVersion: tautline.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh }\nspec: { trustDomainAliases: [old.example, new.example] }\n",
+    );
+    pair.mesh.taut_ok(&["wait", "--for=live", "--timeout", "20s"]);
+    pair.mesh.kill9("control-plane");
+    pair.mesh.trust_domain = Some("new.example");
+    pair.mesh.up();
+    eventually(LONG, "everybody has a certificate of the new name", || {
+        let (shop, web) = (identity(&pair, 20), identity(&pair, 10));
+        let renamed =
+            [(&shop, "shop"), (&web, "web")].iter().all(|(found, account)| **found == format!("spiffe://new.example/ns/default/sa/{account}"));
+        if renamed { Ok(()) } else { Err(format!("{shop} {web}\n{}", pair.mesh.log("web"))) }
+    });
+    load.settle();
+    let counts = load.stop();
+    println!("from old.example to new.example\n{counts}");
+    assert_eq!(counts.failed(), 0, "{counts}");
+    let trust = pair.mesh.taut_ok(&["trust"]);
+    assert!(trust.contains("trust domain new.example\nalso called old.example\n"), "{trust}");
+    // The old name is given up: the policy that names it lets in nobody any more.
+    assert_eq!(pair.request(), 200);
+    pair.mesh.apply_text("apiVersion: tautline.dev/v1alpha1\nkind: MeshSettings\nmetadata: { name: mesh }\nspec: { trustDomainAliases: [] }\n");
+    eventually(PATIENCE, "the old name means nobody", || match pair.request() {
+        403 => Ok(()),
+        status => Err(status.to_string()),
+    });
+}
+
 /// Runs `openssl` and gives what it says; it must succeed.
 fn openssl(directory: &Path, arguments: &str) {
     let done = Command::new("openssl").current_dir(directory).args(arguments.split(' ')).output().unwrap();
@@ -307,6 +388,104 @@ fn a_mesh_goes_over_to_an_authority_made_with_openssl() {
     assert_eq!(counts.failed(), 0, "{counts}");
     assert_eq!(pair.trust()["rootKey"], "offline");
     assert_eq!(pair.request(), 200);
+}
+
+/// The operator's own authority, which nobody has renewed in time: the control plane is up, and says so itself.
+#[test]
+fn a_certificate_near_its_end_is_told_by_status_and_metric_until_it_is_renewed() {
+    if !has("openssl") {
+        return eprintln!("skipped: openssl is not installed");
+    }
+    let mut mesh = Mesh::new();
+    let directory = mesh.directory.path().join("bank");
+    std::fs::create_dir(&directory).unwrap();
+    bank(&directory, "300");
+    let renewed = std::fs::read(directory.join("ca-cert.pem")).unwrap();
+    // Years old, with a month left of it.
+    let names = "[any]\norganizationName=optional\norganizationalUnitName=optional\ncommonName=optional\n";
+    let config = format!("[ca]\ndefault_ca=mesh\n[mesh]\ndatabase=index.txt\nserial=number\nnew_certs_dir=.\ndefault_md=sha256\npolicy=any\n{names}");
+    for (name, text) in [("ca.conf", config.as_str()), ("index.txt", ""), ("number", "0a\n")] {
+        std::fs::write(directory.join(name), text).unwrap();
+    }
+    let end = text(&Command::new("date").args(["-u", "-d", "+30 days", "+%Y%m%d%H%M%SZ"]).output().unwrap().stdout);
+    openssl(
+        &directory,
+        &format!(
+            "ca -batch -notext -config ca.conf -cert root-cert.pem -keyfile root.key -in ca.csr -extfile ca.ext -startdate 20200101000000Z -enddate {} -out ca-cert.pem",
+            end.trim()
+        ),
+    );
+    let chain = |certificate: &[u8]| {
+        std::fs::write(directory.join("ca-cert.pem"), certificate).unwrap();
+        std::fs::write(directory.join("cert-chain.pem"), certificate).unwrap();
+    };
+    chain(&std::fs::read(directory.join("ca-cert.pem")).unwrap());
+    mesh.authority = Some(directory.clone());
+    mesh.up();
+    let kubeconfig = std::fs::read_to_string(mesh.kubeconfig()).unwrap();
+    let bearer = kubeconfig.lines().find_map(|line| line.trim().strip_prefix("token: ")).map(|token| format!("Bearer {}", token.trim_matches('"')));
+    let alarms = || {
+        let address = format!("{}:15080", mesh.address(250));
+        let headers = [("authorization", bearer.as_deref().unwrap_or_default())];
+        let metrics = Connection::open(&address).unwrap().get("/metrics", &address, &headers).unwrap().body;
+        let found = metrics.lines().find_map(|line| line.strip_prefix("taut_control_certificate_alarms ")?.parse::<f64>().ok());
+        found.unwrap_or_else(|| panic!("{metrics}"))
+    };
+    let told = "the intermediate certificate expires at";
+    let (status, trust) = (said(&mesh.taut(&["status"])), said(&mesh.taut(&["trust"])));
+    assert!(status.contains(told) && trust.contains(told), "{status}\n{trust}");
+    assert_eq!(alarms(), 1.0);
+    chain(&renewed);
+    eventually(PATIENCE, "it was renewed", || match (said(&mesh.taut(&["status"])), alarms()) {
+        (status, 0.0) if !status.contains(told) => Ok(()),
+        (status, alarms) => Err(format!("{alarms} {status}")),
+    });
+}
+
+/// A list beside the plugged-in authority, as Istio's secret has it: taken up when it comes, and told of when it is too old.
+#[test]
+fn a_list_beside_a_plugged_in_authority_revokes_and_one_past_its_time_is_told_of() {
+    if !has("openssl") {
+        return eprintln!("skipped: openssl is not installed");
+    }
+    let mut mesh = Mesh::new();
+    let directory = mesh.directory.path().join("bank");
+    std::fs::create_dir(&directory).unwrap();
+    bank(&directory, "300");
+    mesh.authority = Some(directory.clone());
+    mesh.up();
+    let pair = Pair::start(mesh);
+    assert_eq!(pair.request(), 200);
+    let config = "[ca]\ndefault_ca=mesh\n[mesh]\ndatabase=index.txt\ncrlnumber=number\ndefault_md=sha256\n";
+    std::fs::write(directory.join("ca.conf"), config).unwrap();
+    std::fs::write(directory.join("number"), "01\n").unwrap();
+    let list = |serial: &str, how: &str| {
+        std::fs::write(directory.join("index.txt"), format!("R\t400101000000Z\t260101000000Z\t{}\tunknown\t/CN=web\n", serial.to_uppercase()))
+            .unwrap();
+        openssl(&directory, &format!("ca -config ca.conf -gencrl -keyfile ca-key.pem -cert ca-cert.pem -out new.pem {how}"));
+        std::fs::rename(directory.join("new.pem"), directory.join("ca-crl.pem")).unwrap();
+    };
+    let serial = pair.leaf("default/web");
+    list(&serial, "-crldays 30");
+    eventually(PATIENCE, "the list counts", || match pair.request() {
+        503 => Ok(()),
+        status => Err(format!("{status}\n{}", pair.mesh.log("control-plane"))),
+    });
+    let refused = pair.mesh.admin(20, "/records").body;
+    assert!(refused.contains("the peer's certificate was revoked") || refused.contains("is revoked (serial number"), "{refused}");
+    let trust = || said(&pair.mesh.taut(&["trust"]));
+    list(&serial, "-crlsec 1");
+    eventually(PATIENCE, "it is told that the list is too old", || match trust() {
+        text if text.contains("should have been followed by a newer one") && text.contains("ca-crl.pem") => Ok(()),
+        text => Err(text),
+    });
+    assert_eq!(pair.request(), 503, "what it revokes stays revoked");
+    std::fs::write(directory.join("ca-crl.pem"), "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n").unwrap();
+    eventually(PATIENCE, "it is told that the list cannot be read", || match trust() {
+        text if text.contains("holds a list that cannot be read") && text.contains("stays revoked") => Ok(()),
+        text => Err(text),
+    });
+    assert_eq!(pair.request(), 503);
 }
 
 /// A certificate of `shop`'s own mesh would be needed to get in; to look at the handshake it is not.

@@ -2,7 +2,10 @@
 //! the kept corpus are in `fuzz/`, beside those of the proxy's own `fuzzing`. Public for `fuzz/` alone.
 
 use crate::authority::requested;
+use crate::crl::{MOST, lists};
 use crate::translate::authorities;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
 /// A certificate request: PKCS#10, as PEM or as the DER within.
 pub fn certificate_request(bytes: &[u8]) {
@@ -30,9 +33,19 @@ pub fn bundle(bytes: &[u8]) {
     }
 }
 
+/// The revocation lists of another trust domain, whose root is the first certificate among them.
+pub fn revocation_lists(bytes: &[u8]) {
+    let root = CertificateDer::pem_slice_iter(bytes).find_map(Result::ok);
+    let believed: Vec<CertificateDer<'_>> = root.into_iter().collect();
+    if let Ok(found) = lists(bytes, &believed) {
+        assert!(!believed.is_empty(), "a list that nobody has signed counts");
+        assert!(found.revoked.len() <= MOST, "more is kept than proxies are to keep");
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{bundle, certificate_request};
+    use super::{bundle, certificate_request, revocation_lists};
     use std::path::Path;
 
     type Target = (&'static str, fn(&[u8]));
@@ -41,7 +54,7 @@ mod tests {
     #[test]
     fn the_kept_corpus_does_no_harm() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
-        let targets: [Target; 2] = [("bundle", bundle), ("certificate_request", certificate_request)];
+        let targets: [Target; 3] = [("bundle", bundle), ("certificate_request", certificate_request), ("revocation_lists", revocation_lists)];
         let mut dice = fastrand::Rng::with_seed(7);
         for (name, target) in targets {
             let inputs: Vec<_> = std::fs::read_dir(corpus.join(name)).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();

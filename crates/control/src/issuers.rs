@@ -1,10 +1,12 @@
-//! The keys of token issuers (RequestAuthentication, `jwksUri`) and the bundles of other trust domains (MeshSettings): fetched, kept, fetched
+//! The keys of token issuers (RequestAuthentication, `jwksUri`), and the bundles and revocation lists of other trust domains (MeshSettings): fetched, kept, fetched
 //! again. A server that hangs, lies or is gone changes nothing about what is known; the object's status says what is the matter with it.
 
+use crate::crl;
 use crate::outside::Outside;
 use crate::publish::Published;
 use crate::translate::{Fetched, authorities, key_set};
 use crate::world::World;
+use rustls_pki_types::CertificateDer;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use tokio::time::Instant;
 const EVERY: Duration = Duration::from_secs(20 * 60);
 /// Who rotates a root publishes the new one long before it signs; SPIFFE's own default hint is five minutes.
 const BUNDLES_EVERY: Duration = Duration::from_secs(5 * 60);
+/// However often somebody wants to be asked.
+const NOT_BEFORE: Duration = Duration::from_secs(2);
 const FILES_EVERY: Duration = Duration::from_secs(5);
 const BUNDLE_PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST_FILE: u64 = 256 << 10;
@@ -40,12 +44,21 @@ pub struct Issuers {
     running: JoinSet<(String, Result<String, String>)>,
 }
 
-/// What is to be found at a URI; both, if it is named for both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is to be found at a URI; several things, if it is named for several.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Wanted {
     keys: bool,
     bundle: bool,
+    /// Revocation lists that are proven by these roots (DER).
+    lists: Option<Arc<Vec<Vec<u8>>>>,
     timeout: Duration,
+}
+
+impl Wanted {
+    /// What is asked of other trust domains; nothing yet.
+    fn of_others() -> Self {
+        Self { keys: false, bundle: false, lists: None, timeout: BUNDLE_PATIENCE }
+    }
 }
 
 /// One server, by its URI.
@@ -54,6 +67,8 @@ struct Asked {
     /// `None` while it is being asked.
     next: Option<Instant>,
     failures: u32,
+    /// How often the last good bundle says that it should be looked at.
+    hint: Option<Duration>,
 }
 
 /// What is known of earlier runs.
@@ -99,7 +114,7 @@ impl Issuers {
             if let Some(asked) = self.asked.get_mut(uri) {
                 asked.wanted = wanted;
             } else if self.asked.len() < MOST {
-                self.asked.insert(uri.clone(), Asked { wanted, next: Some(Instant::now()), failures: 0 });
+                self.asked.insert(uri.clone(), Asked { wanted, next: Some(Instant::now()), failures: 0, hint: None });
             } else {
                 self.note(uri, |known| known.problem = Some(format!("keys are fetched from {MOST} servers at most, and this is one more")));
             }
@@ -116,9 +131,9 @@ impl Issuers {
                 continue;
             }
             asked.next = None;
-            let (outside, uri, wanted) = (Outside::new(self.world.clone()), uri.clone(), asked.wanted);
+            let (outside, uri, wanted) = (Outside::new(self.world.clone()), uri.clone(), asked.wanted.clone());
             self.running.spawn(async move {
-                let answer = tokio::time::timeout(wanted.timeout, fetch(&outside, &uri, wanted)).await;
+                let answer = tokio::time::timeout(wanted.timeout, fetch(&outside, &uri, &wanted)).await;
                 let answer = answer.unwrap_or_else(|_| Err(format!("{uri} did not answer within {:?}", wanted.timeout)));
                 (uri, answer)
             });
@@ -127,6 +142,9 @@ impl Issuers {
 
     fn heard(&mut self, uri: &str, answer: Result<String, String>) {
         let Some(asked) = self.asked.get_mut(uri) else { return };
+        if let Some(found) = answer.as_ref().ok().filter(|_| asked.wanted.bundle).and_then(|text| authorities(text).ok()) {
+            asked.hint = found.refresh_hint.map(Duration::from_secs);
+        }
         asked.failures = if answer.is_ok() { 0 } else { asked.failures.saturating_add(1) };
         let wait = match asked.failures {
             0 => asked.every(uri),
@@ -176,7 +194,8 @@ impl Asked {
     fn every(&self, uri: &str) -> Duration {
         match () {
             () if uri.starts_with(FILE_SCHEME) => FILES_EVERY,
-            () if self.wanted.bundle => BUNDLES_EVERY,
+            () if self.wanted.bundle => self.hint.unwrap_or(BUNDLES_EVERY).clamp(NOT_BEFORE, BUNDLES_EVERY),
+            () if self.wanted.lists.is_some() => BUNDLES_EVERY,
             () => EVERY,
         }
     }
@@ -189,19 +208,21 @@ fn named(published: &Published) -> BTreeMap<&String, Wanted> {
     let rules = published.translation.tokens.values().flat_map(|policy| &policy.rules);
     let mut named: BTreeMap<&String, Wanted> = rules
         .filter_map(|rule| match &rule.keys {
-            TokenKeys::Fetched { uri, timeout, .. } => Some((uri, Wanted { keys: true, bundle: false, timeout: *timeout })),
+            TokenKeys::Fetched { uri, timeout, .. } => Some((uri, Wanted { keys: true, timeout: *timeout, ..Wanted::of_others() })),
             TokenKeys::Inline(_) => None,
         })
         .collect();
     for url in &published.translation.bundle_urls {
-        let wanted = named.entry(url).or_insert(Wanted { keys: false, bundle: true, timeout: BUNDLE_PATIENCE });
-        wanted.bundle = true;
+        named.entry(url).or_insert(Wanted::of_others()).bundle = true;
+    }
+    for (url, roots) in &published.translation.list_urls {
+        named.entry(url).or_insert(Wanted::of_others()).lists = Some(roots.clone());
     }
     named
 }
 
 /// What is there, if it is what is wanted.
-async fn fetch(outside: &Outside, uri: &str, wanted: Wanted) -> Result<String, String> {
+async fn fetch(outside: &Outside, uri: &str, wanted: &Wanted) -> Result<String, String> {
     let text = match uri.strip_prefix(FILE_SCHEME) {
         Some(path) => read(path).map_err(|error| format!("{uri}: {error}"))?,
         None => outside.get(uri).await?,
@@ -212,6 +233,10 @@ async fn fetch(outside: &Outside, uri: &str, wanted: Wanted) -> Result<String, S
     }
     if wanted.bundle {
         authorities(&text).map_err(refused)?;
+    }
+    if let Some(roots) = &wanted.lists {
+        let roots: Vec<_> = roots.iter().map(|root| CertificateDer::from(root.as_slice())).collect();
+        crl::lists(text.as_bytes(), &roots).map_err(refused)?;
     }
     Ok(text)
 }

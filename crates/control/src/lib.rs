@@ -8,6 +8,7 @@ pub mod authority;
 mod calls;
 pub mod changes;
 mod condition;
+mod crl;
 pub mod dashboard;
 pub mod fault;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What is true for the whole mesh (MeshSettings): how it keeps applications from being overrun, how it balances and retries where nobody
-//! says how, whether safe requests are hedged and responses compressed, whether programs may reach what is not of the mesh, and where what
-//! is seen is sent.
+//! says how, whether safe requests are hedged and responses compressed, whether programs may reach what is not of the mesh, what else
+//! its trust domain is called, and where what is seen is sent.
 
 use crate::destination::{Balancer, RetryBudget};
 use crate::origin::Origin;
@@ -26,6 +26,16 @@ pub struct MeshSettings {
     /// `None`: nothing is compressed.
     pub compression: Option<Compression>,
     pub outside: Outside,
+    /// Other names that the mesh's own trust domain goes by. The mesh's own may be among them.
+    pub aliases: Vec<TrustDomainAlias>,
+}
+
+/// Members of the mesh may prove themselves under such a name, and count as if it were the mesh's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustDomainAlias {
+    pub trust_domain: String,
+    /// It has a bundle of its own, by which alone its members are believed. Else the mesh's own authority vouches for them.
+    pub federated: bool,
 }
 
 /// Which responses the proxy of the workload that answers compresses, for clients that take it.
@@ -62,6 +72,7 @@ impl Default for MeshSettings {
             retry_budget: RetryBudget::default(),
             compression: None,
             outside: Outside::Reachable,
+            aliases: Vec::new(),
         }
     }
 }

@@ -37,6 +37,7 @@ const TABLE: &[(&str, &str)] = &[
     ("reset", "UC"),
     ("reset_before_request", "UC"),
     ("response_broken", "UC"),
+    ("peer_disowned", "UC"),
     // UR: upstream remote reset.
     ("refused_stream", "UR"),
     // UPE: upstream protocol error.

@@ -4,7 +4,7 @@ use crate::authorization::{Visit, client};
 use crate::facts::Facts;
 use crate::path::normalise;
 use crate::plan::Plan;
-use crate::principal::Principal;
+use crate::principal::Principals;
 use crate::rate::Due;
 use crate::token::{Claims, Token};
 use crate::trace::{Mark, Trace};
@@ -67,7 +67,7 @@ impl Plan {
         let path = facts.http.map_or(Default::default(), |http| normalise(http.path));
         let visit = Visit {
             identity: facts.peer.identity,
-            principal: facts.peer.identity.map(Principal::of),
+            principals: facts.peer.identity.map(|identity| Principals::of(identity, &self.inbound.domains)),
             address: facts.peer.address,
             client: client(facts),
             port,

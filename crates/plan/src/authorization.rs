@@ -6,10 +6,11 @@
 
 mod mismatch;
 
+use crate::domains::Domains;
 use crate::facts::{Facts, HttpFacts};
 use crate::index::{AnyOf, Demand};
 use crate::path::{fits_template, lower, split_authority, undotted};
-use crate::principal::Principal;
+use crate::principal::{Principal, Principals};
 use crate::rules::bare_plan;
 use crate::token::Claims;
 use crate::verdict::RulePlan;
@@ -21,7 +22,7 @@ use taut_model::identity::Identity;
 use taut_model::origin::Origin;
 use taut_model::policy::{AuthorizationAction, AuthorizationPolicy, AuthorizationRule, Condition, ConditionKey, OperationMatch, SourceMatch};
 
-/// Istio reads this trust domain in a policy as the mesh's own, whatever that is called.
+/// Istio reads this trust domain in a policy as the mesh's own, whatever that is called, and all its aliases.
 const LOCAL_TRUST_DOMAIN: &str = "cluster.local";
 
 /// Where proxies of HTTP write the addresses that they have requests from.
@@ -37,7 +38,7 @@ pub(crate) fn client(facts: &Facts<'_>) -> Option<IpAddr> {
 /// What rules are held against.
 pub(crate) struct Visit<'a> {
     pub(crate) identity: Option<&'a Identity>,
-    pub(crate) principal: Option<Principal<'a>>,
+    pub(crate) principals: Option<Principals<'a>>,
     pub(crate) address: Option<IpAddr>,
     /// The client behind what stands before the workload; `None` if that cannot be told.
     pub(crate) client: Option<IpAddr>,
@@ -166,8 +167,8 @@ enum PathGlob {
 
 impl Policy {
     /// Values that cannot be read are told in `problems`, and unknown in the sense of the module.
-    pub(crate) fn compile(said: &AuthorizationPolicy, trust_domain: &str, problems: &mut Vec<(Origin, String)>) -> Self {
-        let mut reader = Reader { trust_domain, problems, origin: &said.origin };
+    pub(crate) fn compile(said: &AuthorizationPolicy, domains: &Domains, problems: &mut Vec<(Origin, String)>) -> Self {
+        let mut reader = Reader { domains, problems, origin: &said.origin };
         let rules = said.rules.iter().map(|rule| reader.rule(rule)).collect();
         Self {
             origin: said.origin.clone(),
@@ -210,7 +211,7 @@ impl Policy {
 }
 
 struct Reader<'a> {
-    trust_domain: &'a str,
+    domains: &'a Domains,
     problems: &'a mut Vec<(Origin, String)>,
     origin: &'a Origin,
 }
@@ -257,20 +258,29 @@ impl Reader<'_> {
         }
     }
 
+    /// Those under the mesh's other names need not be written out: members of the mesh come with a principal under each.
     fn principals(&self, said: &[String]) -> Vec<Glob> {
+        let own = self.domains.own();
         let local = |text: &String| {
             let text = text.strip_prefix("spiffe://").unwrap_or(text);
-            match text.strip_prefix(LOCAL_TRUST_DOMAIN).filter(|rest| rest.starts_with('/') && !self.trust_domain.is_empty()) {
-                Some(rest) => Glob::parse(&format!("{}{rest}", self.trust_domain)),
+            match text.strip_prefix(LOCAL_TRUST_DOMAIN).filter(|rest| rest.starts_with('/') && !own.is_empty()) {
+                Some(rest) => Glob::parse(&format!("{own}{rest}")),
                 None => Glob::parse(text),
             }
         };
         said.iter().map(local).collect()
     }
 
+    /// As certificates have them: who names one means that one. Only the word for the mesh's own stands for all of its names.
     fn trust_domains(&self, said: &[String]) -> Vec<Glob> {
-        let is_local = |text: &String| text == LOCAL_TRUST_DOMAIN && !self.trust_domain.is_empty();
-        said.iter().map(|text| Glob::parse(if is_local(text) { self.trust_domain } else { text })).collect()
+        let mut globs = Vec::new();
+        for text in said {
+            match text == LOCAL_TRUST_DOMAIN && !self.domains.own().is_empty() {
+                true => globs.extend(self.domains.all().map(Glob::parse)),
+                false => globs.push(Glob::parse(text)),
+            }
+        }
+        globs
     }
 
     fn blocks(&mut self, said: &[String]) -> Vec<Option<IpNet>> {
@@ -356,8 +366,8 @@ fn holds_text<T>(lists: &Lists<T>, value: Option<&str>, matches: impl Fn(&T, &st
     holds(lists, false, |want| Some(value.is_some_and(|value| matches(want, value))))
 }
 
-fn holds_principal(lists: &Lists<Glob>, principal: Option<Principal<'_>>) -> bool {
-    holds(lists, false, |want| Some(principal.is_some_and(|principal| want.matches_principal(principal))))
+fn holds_principal(lists: &Lists<Glob>, principals: Option<Principals<'_>>) -> bool {
+    holds(lists, false, |want| Some(principals.is_some_and(|principals| principals.any(|principal| want.matches_principal(principal)))))
 }
 
 fn holds_account(lists: &Lists<String>, identity: Option<&Identity>) -> bool {
@@ -410,7 +420,7 @@ impl Source {
     fn matches(&self, visit: &Visit<'_>, unknown: bool) -> bool {
         let namespace = visit.identity.map(|identity| identity.namespace.as_str());
         let trust_domain = visit.identity.map(|identity| identity.trust_domain.as_str());
-        holds_principal(&self.principals, visit.principal)
+        holds_principal(&self.principals, visit.principals)
             && holds_text(&self.namespaces, namespace, Glob::matches)
             && holds_account(&self.accounts, visit.identity)
             && holds_requester(&self.requesters, unknown, visit)
@@ -499,7 +509,7 @@ impl When {
             Self::RemoteIp(blocks) => holds_address(blocks, unknown, visit.client),
             Self::DestinationIp(blocks) => holds_address(blocks, unknown, visit.own_address),
             Self::Namespace(lists) => holds_text(lists, visit.identity.map(|identity| identity.namespace.as_str()), Glob::matches),
-            Self::Principal(lists) => holds_principal(lists, visit.principal),
+            Self::Principal(lists) => holds_principal(lists, visit.principals),
             Self::Account(lists) => holds_account(lists, visit.identity),
             Self::TrustDomain(lists) => holds_text(lists, visit.identity.map(|identity| identity.trust_domain.as_str()), Glob::matches),
             Self::Port(lists) => holds(lists, unknown, |port| port.map(|port| port == visit.port)),

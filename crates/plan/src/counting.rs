@@ -2,6 +2,7 @@
 
 use crate::authorization::{Policy, Visit};
 use crate::dice::stable_hash;
+use crate::domains::Domains;
 use crate::rate::{Due, Limit};
 use crate::snapshot::Snapshot;
 use std::collections::BTreeSet;
@@ -35,17 +36,17 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn compile(snapshot: &Snapshot, problems: &mut Vec<(Origin, String)>) -> Self {
+    pub(crate) fn compile(snapshot: &Snapshot, domains: &Domains, problems: &mut Vec<(Origin, String)>) -> Self {
         let Some(own) = snapshot.own.as_deref() else { return Self::default() };
         let concerns = |namespace: &str, own: &Workload| namespace == own.namespace || namespace == ROOT_NAMESPACE;
         let mut limits = Self::default();
         for said in snapshot.limits.values().filter(|limit| concerns(&limit.namespace, own) && own.has_labels(&limit.selector)) {
             for one in &said.limits {
-                let matching = matching(&one.origin, &one.matching, &snapshot.trust_domain, problems);
+                let matching = matching(&one.origin, &one.matching, domains, problems);
                 limits.counted.push(Counted { limit: Arc::new(Limit::new(one)), matching });
             }
             for one in &said.sizes {
-                let matching = matching(&one.origin, &one.matching, &snapshot.trust_domain, problems);
+                let matching = matching(&one.origin, &one.matching, domains, problems);
                 limits.sized.push(Sized { limit: one.clone(), matching });
             }
         }
@@ -64,7 +65,7 @@ impl Limits {
 }
 
 /// What cannot be read matches: a limit never lets more through than it reads.
-fn matching(origin: &Origin, said: &AuthorizationRule, trust_domain: &str, problems: &mut Vec<(Origin, String)>) -> Policy {
+fn matching(origin: &Origin, said: &AuthorizationRule, domains: &Domains, problems: &mut Vec<(Origin, String)>) -> Policy {
     let policy = AuthorizationPolicy {
         origin: origin.clone(),
         namespace: String::new(),
@@ -75,7 +76,7 @@ fn matching(origin: &Origin, said: &AuthorizationRule, trust_domain: &str, probl
         dry_run: false,
         rules: vec![said.clone()],
     };
-    Policy::compile(&policy, trust_domain, problems)
+    Policy::compile(&policy, domains, problems)
 }
 
 fn matches(matching: &Policy, visit: &Visit<'_>) -> bool {

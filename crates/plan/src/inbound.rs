@@ -2,6 +2,7 @@
 
 use crate::authorization::Policy;
 use crate::counting::Limits;
+use crate::domains::Domains;
 use crate::policies::Policies;
 use crate::rules::bare_plan;
 use crate::snapshot::Snapshot;
@@ -17,6 +18,7 @@ use taut_model::workload::Workload;
 #[derive(Debug)]
 pub(crate) struct InboundPlan {
     pub(crate) complete: bool,
+    pub(crate) domains: Domains,
     pub(crate) mode: (MtlsMode, Origin),
     /// Where a port differs: the workload's own port.
     pub(crate) port_modes: BTreeMap<u16, (MtlsMode, Origin)>,
@@ -42,11 +44,12 @@ pub(crate) struct InboundPlan {
 impl InboundPlan {
     pub(crate) fn compile(snapshot: &Snapshot, problems: &mut Vec<(Origin, String)>) -> Self {
         let (mode, port_modes) = modes(snapshot);
+        let domains = Domains::of(snapshot);
         let concerns = |namespace: &str, own: &Workload| namespace == own.namespace || namespace == ROOT_NAMESPACE;
         let own = snapshot.own.as_deref();
         let policies = snapshot.authorizations.values();
         let policies = policies.filter(|policy| own.is_some_and(|own| concerns(&policy.namespace, own) && own.has_labels(&policy.selector)));
-        let policies: Vec<Policy> = policies.map(|policy| Policy::compile(policy, &snapshot.trust_domain, problems)).collect();
+        let policies: Vec<Policy> = policies.map(|policy| Policy::compile(policy, &domains, problems)).collect();
         let (dry, enforced): (Vec<_>, Vec<_>) = policies.into_iter().partition(|policy| policy.dry_run);
         let [custom, deny, audit, allow] = by_action(enforced);
         // AUDIT changes nothing to begin with, and a dry run asks nobody.
@@ -62,11 +65,12 @@ impl InboundPlan {
             allow,
             would_deny,
             would_allow,
-            limits: Limits::compile(snapshot, problems),
+            limits: Limits::compile(snapshot, &domains, problems),
             served: own.iter().flat_map(|own| &own.serves).map(|serves| serves.host.as_str().into()).collect(),
             own_address: own.and_then(|own| own.address.parse().ok()),
             meshed: meshed(snapshot),
             open: Arc::new(bare_plan(Origin::built_in("no ALLOW policy, so everybody may call"))),
+            domains,
         }
     }
 

@@ -18,6 +18,7 @@ mod cors;
 mod counting;
 mod decide;
 mod dice;
+mod domains;
 mod explain;
 pub mod facts;
 pub mod health;

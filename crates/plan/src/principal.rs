@@ -1,13 +1,33 @@
-//! A principal (`Identity::principal`) to compare with, in the pieces it is made of: nothing is put together for a comparison.
+//! The principals (`Identity::principal`) of a peer to compare with, in the pieces they are made of: nothing is put together for a comparison.
 
+use crate::domains::Domains;
 use taut_model::identity::Identity;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Principal<'a>([&'a str; 5]);
 
+/// A peer's principals: its own, and for a member of the mesh the same under each of the mesh's names.
+#[derive(Clone, Copy)]
+pub(crate) struct Principals<'a> {
+    identity: &'a Identity,
+    domains: &'a Domains,
+}
+
+impl<'a> Principals<'a> {
+    pub(crate) fn of(identity: &'a Identity, domains: &'a Domains) -> Self {
+        Self { identity, domains }
+    }
+
+    pub(crate) fn any(self, fits: impl Fn(Principal<'a>) -> bool) -> bool {
+        let own = &self.identity.trust_domain;
+        fits(Principal::called(own, self.identity)) || self.domains.others(own).any(|name| fits(Principal::called(name, self.identity)))
+    }
+}
+
 impl<'a> Principal<'a> {
-    pub(crate) fn of(identity: &'a Identity) -> Self {
-        Self([&identity.trust_domain, "/ns/", &identity.namespace, "/sa/", &identity.service_account])
+    /// The principal of an identity, were it of this trust domain.
+    fn called(trust_domain: &'a str, identity: &'a Identity) -> Self {
+        Self([trust_domain, "/ns/", &identity.namespace, "/sa/", &identity.service_account])
     }
 
     pub(crate) fn is(self, text: &str) -> bool {
@@ -47,7 +67,7 @@ mod tests {
         fn it_compares_as_the_whole_text_does(parts in ["[as/é]{0,2}", "[as/é]{0,2}", "[as/é]{0,2}"], cut in 0_usize..20, other in "[as/én]{0,6}") {
             let [trust_domain, namespace, account] = parts;
             let identity = Identity::new(trust_domain, namespace, account);
-            let (whole, principal) = (identity.principal(), Principal::of(&identity));
+            let (whole, principal) = (identity.principal(), Principal::called(&identity.trust_domain, &identity));
             let head = whole.get(..cut).unwrap_or(&whole);
             let tail = whole.get(cut..).unwrap_or(&whole);
             for text in [&whole, head, tail, &other, &format!("{head}{other}"), &format!("{other}{tail}")] {

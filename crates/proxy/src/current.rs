@@ -54,6 +54,14 @@ pub struct Current {
     buckets: Mutex<Buckets>,
 }
 
+/// Who signs certificates now, and for which trust domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signs {
+    /// SHA-256 of its certificate.
+    signer: [u8; 32],
+    trust_domain: String,
+}
+
 /// A workload (by uid) that a worker has taken out of a cluster's balancing, until this time since the start of the world.
 pub type Ejected = (ClusterKey, Arc<str>, Duration);
 
@@ -272,8 +280,9 @@ impl Current {
             return;
         }
         // Connections are pooled by what they were checked by: they stay while that does.
-        let checked_otherwise =
-            |held: &Arc<HeldIdentity>| held.roots != trust.roots || held.revoked != trust.revoked || held.federated != trust.federated;
+        let checked_otherwise = |held: &Arc<HeldIdentity>| {
+            held.roots != trust.roots || held.revoked != trust.revoked || held.federated != trust.federated || held.names != trust.names
+        };
         if let Some(held) = self.identity.load_full().filter(checked_otherwise) {
             self.replace_identity(held, Some(&trust));
         }
@@ -288,7 +297,8 @@ impl Current {
         let newest = self.identity.load().as_ref().map_or(0, |held| held.serial);
         let mut held = (*identity).clone();
         if let Some(trust) = trust {
-            (held.roots, held.revoked, held.federated) = (trust.roots.clone(), trust.revoked.clone(), trust.federated.clone());
+            (held.roots, held.revoked) = (trust.roots.clone(), trust.revoked.clone());
+            (held.federated, held.names) = (trust.federated.clone(), trust.names.clone());
         }
         held.serial = held.serial.max(newest + 1);
         let serial = held.serial;
@@ -296,13 +306,16 @@ impl Current {
         self.renewed.send_replace(serial);
     }
 
-    /// Resolves when another authority signs than the one that signed the certificate that is `held`, and it is not `known`. Says which.
-    pub async fn superseded(&self, held: impl Fn() -> Option<Arc<HeldIdentity>>, known: Option<[u8; 32]>) -> [u8; 32] {
+    /// Resolves when another authority signs than the one that signed the certificate that is `held`, or the trust domain is called otherwise,
+    /// and that is not `known`. Says what is now.
+    pub async fn superseded(&self, held: impl Fn() -> Option<Arc<HeldIdentity>>, known: Option<&Signs>) -> Signs {
         let mut renewed = self.renewed.subscribe();
         loop {
-            let signs = self.trust.lock().as_ref().and_then(|trust| trust.signer);
-            let signed = held().and_then(|held| held.signer());
-            if let Some(signs) = signs.filter(|signs| signed.is_some_and(|signed| signed != *signs) && known != Some(*signs)) {
+            let signs = self.trust.lock().as_ref().and_then(|trust| Some(Signs { signer: trust.signer?, trust_domain: trust.trust_domain.clone() }));
+            let held = held().filter(|held| held.signer().is_some());
+            let differs =
+                |signs: &Signs| held.is_some_and(|held| held.signer() != Some(signs.signer) || held.identity.trust_domain != signs.trust_domain);
+            if let Some(signs) = signs.filter(|signs| known != Some(signs) && differs(signs)) {
                 return signs;
             }
             // The sender lives as long as `self`.

@@ -5,8 +5,10 @@ use crate::eyeballs;
 use crate::fault::{Fault, Kind};
 use crate::identity::HeldIdentity;
 use crate::io::Io;
+use crate::leash::Leashes;
 use crate::proxy_protocol::{Ends, Preface};
 use crate::tls::{Spoken, Tls};
+use crate::trust::Shown;
 use crate::world::World;
 use rustls_pki_types::ServerName;
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +20,7 @@ use taut_wire::net::Stream;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// How long a connection that only one client can use is kept idle for it: clients come and go.
 const ONE_CLIENT_IDLE: Duration = Duration::from_secs(60);
@@ -53,6 +56,8 @@ pub struct Dialer {
     pub tls: Tls,
     /// Addresses that this proxy takes plain outbound traffic on: dialling them would loop.
     pub own: Vec<SocketAddr>,
+    /// Of the connections to peers.
+    pub leashes: Leashes,
 }
 
 impl Dialer {
@@ -74,7 +79,9 @@ impl Dialer {
                     return Err(Fault::new(Kind::NoIdentity, why));
                 };
                 let config = self.tls.client(&held, expect, target.spoken).map_err(|error| untrusted(target, &error))?;
-                self.secure(target, config, server_name).await
+                let stream = self.secure(target, config, server_name).await?;
+                let shown = Shown::of(stream.get_ref().1.peer_certificates().unwrap_or_default());
+                Ok(Io::leashed(stream, self.leashes.add(shown)))
             }
             Transport::Tls { server_name, origination } => {
                 let config = self.tls.outside(target.spoken, origination).map_err(|error| untrusted(target, &error))?;
@@ -82,19 +89,18 @@ impl Dialer {
                     let why = "no system roots found to check the server's certificate against: install ca-certificates or set SSL_CERT_FILE";
                     return Err(Fault::new(Kind::NoSystemRoots, why));
                 };
-                self.secure(target, config, server_name).await
+                Ok(self.secure(target, config, server_name).await?.into())
             }
         }
     }
 
-    async fn secure(&self, target: &Target, config: Arc<rustls::ClientConfig>, name: &str) -> Result<Io, Fault> {
+    async fn secure(&self, target: &Target, config: Arc<rustls::ClientConfig>, name: &str) -> Result<TlsStream<Ahead>, Fault> {
         let name = ServerName::try_from(name.to_owned()).map_err(|error| untrusted(target, &error))?;
         let stream = self.connect(target).await?;
-        let stream = TlsConnector::from(config).connect(name, Ahead::new(stream)).await.map_err(|error| match error.get_ref() {
+        TlsConnector::from(config).connect(name, Ahead::new(stream)).await.map_err(|error| match error.get_ref() {
             Some(inner) if inner.is::<rustls::Error>() => untrusted(target, &error),
             _ => Fault::new(Kind::ConnectFailed, format!("TLS handshake with {}: {error}", shown(&target.address))),
-        })?;
-        Ok(stream.into())
+        })
     }
 
     async fn connect(&self, target: &Target) -> Result<Stream, Fault> {

@@ -7,6 +7,7 @@ use crate::doors::Doors;
 use crate::flows::Flows;
 use crate::hbone::Tunnels;
 use crate::learned::Learned;
+use crate::leash::Leashes;
 use crate::metadata::{self, Introductions};
 use crate::naming::Names;
 use crate::options::{Options, Signals};
@@ -71,7 +72,7 @@ impl Engine {
             Signals::On => sink.tallied(),
             Signals::Off => sink,
         };
-        let dialer = Rc::new(Dialer { world: world.clone(), tls: Tls::new(world.clone()), own });
+        let dialer = Rc::new(Dialer { world: world.clone(), tls: Tls::new(world.clone()), own, leashes: Leashes::default() });
         let workers = u32::try_from(options.workers).unwrap_or(u32::MAX).max(1);
         let live = Rc::new(RefCell::new(Live::for_workers(workers)));
         let dice = RefCell::new(world.worker_dice(SALT));

@@ -1,6 +1,7 @@
 //! What goes wrong with an exchange or a connection: whose fault it is, its stable name, and whether a retry is safe.
 //! Which status a fault becomes is decided in `respond`, not here.
 
+use crate::leash::DISOWNED;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use std::borrow::Cow;
@@ -38,6 +39,8 @@ pub enum Kind {
     ConnectTimedOut,
     /// The TLS handshake failed: not the expected identity, or not a certificate of the bundle.
     PeerUntrusted,
+    /// The peer was believed when the connection was opened to it, and is not any more: the connection was ended.
+    PeerDisowned,
     /// Inbound: a peer did not prove an identity of the bundle, or did not speak as peers do.
     HandshakeFailed,
     /// Inbound: HTTP on a connection that was taken for another protocol's, where no policy could look at it.
@@ -124,6 +127,12 @@ impl Fault {
         Self { kind, detail: detail.into() }
     }
 
+    /// What broke off on the side of an upstream, by what is said of it. Connections of many carry nothing but words to each of theirs, so
+    /// these tell one that was ended here.
+    pub fn broken_off(kind: Kind, why: String) -> Self {
+        Self::new(if why.contains(DISOWNED) { Kind::PeerDisowned } else { kind }, why)
+    }
+
     pub fn refused(refusal: Refusal) -> Self {
         let Refusal { side, reason, status, origin, detail } = refusal;
         Self::new(Kind::Refused { side, reason, status, origin: origin.map(Box::new) }, detail)
@@ -141,7 +150,9 @@ impl Fault {
             | Kind::BadResponse
             | Kind::Reported { .. }
             | Kind::PeerRefused { .. } => Side::Upstream,
-            Kind::NoEndpoint | Kind::NameNotFound | Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::PeerUntrusted => Side::Upstream,
+            Kind::NoEndpoint | Kind::NameNotFound | Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::PeerUntrusted | Kind::PeerDisowned => {
+                Side::Upstream
+            }
             Kind::Overloaded { .. } | Kind::DeadlineOver => Side::Upstream,
             Kind::AppUnreachable | Kind::RefusedStream | Kind::ResetBeforeRequest | Kind::Reset | Kind::ResponseBroken => Side::Upstream,
             Kind::Denied(_) | Kind::RateLimited(_) | Kind::RequestTooLarge(_) | Kind::BadRequest | Kind::MethodNotAllowed => Side::Client,
@@ -162,6 +173,7 @@ impl Fault {
             Kind::ConnectFailed => "connect_failed",
             Kind::ConnectTimedOut => "connect_timeout",
             Kind::PeerUntrusted => "peer_untrusted",
+            Kind::PeerDisowned => "peer_disowned",
             Kind::HandshakeFailed => "handshake_failed",
             Kind::LateHttp => "late_http",
             Kind::AppUnreachable => "app_unreachable",
@@ -195,6 +207,7 @@ impl Fault {
         !matches!(
             self.kind,
             Kind::Reset
+                | Kind::PeerDisowned
                 | Kind::ResponseBroken
                 | Kind::Timeout
                 | Kind::PerTryTimeout

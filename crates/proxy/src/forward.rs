@@ -193,7 +193,7 @@ fn due_for_retry<'a>(outcome: &'a Result<Response<Incoming>, Fault>, asked: &Hea
             Kind::ConnectFailed | Kind::ConnectTimedOut | Kind::PeerUntrusted | Kind::NameNotFound => Some(retry::Failure::Connect),
             Kind::RefusedStream => Some(retry::Failure::RefusedStream),
             Kind::ResetBeforeRequest => Some(retry::Failure::ResetBeforeRequest),
-            Kind::Reset => Some(retry::Failure::Reset),
+            Kind::Reset | Kind::PeerDisowned => Some(retry::Failure::Reset),
             Kind::PerTryTimeout => Some(retry::Failure::PerTryTimeout),
             _ => None,
         },
@@ -247,7 +247,7 @@ async fn one_attempt(
             Outcome::Status { status: grpc.map_or(response.status().as_u16(), grpc::http_status), latency: started.elapsed() }
         }
         Err(fault) => match fault.kind {
-            Kind::Reset | Kind::ResetBeforeRequest | Kind::RefusedStream | Kind::BadResponse => Outcome::Reset,
+            Kind::Reset | Kind::PeerDisowned | Kind::ResetBeforeRequest | Kind::RefusedStream | Kind::BadResponse => Outcome::Reset,
             Kind::PerTryTimeout => Outcome::TimedOut,
             Kind::ClientBroke | Kind::ClientStalled | Kind::NoIdentity | Kind::Loop | Kind::Overflow => Outcome::Cancelled,
             _ => Outcome::ConnectFailed,

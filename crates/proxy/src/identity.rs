@@ -1,6 +1,6 @@
 //! Who this proxy is: the certificate it holds now. Getting and renewing one is in `renewal.rs`.
 
-use crate::trust::{Federated, Revocations, Shown};
+use crate::trust::{Federated, Names, Revocations, Shown};
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ pub struct HeldIdentity {
     pub roots: Vec<CertificateDer<'static>>,
     pub revoked: Arc<Revocations>,
     pub federated: Arc<Federated>,
+    /// Empty: there is no name but the one of `identity`.
+    pub names: Arc<Names>,
     pub identity: Identity,
     pub not_before: Timestamp,
     pub not_after: Timestamp,
@@ -30,6 +32,12 @@ impl HeldIdentity {
     pub fn alarm(&self, now: Timestamp) -> Option<Severity> {
         let span = |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).unwrap_or_default();
         near_end(span(self.not_before, self.not_after).saturating_sub(CLOCK_SKEW), span(now, self.not_after), LEAF_NOTICE)
+    }
+
+    /// Whether somebody of this trust domain, whom the mesh's own roots prove, is a member of the mesh.
+    pub fn is_ours(&self, trust_domain: &str) -> bool {
+        let of_own_roots = || self.federated.get(trust_domain).is_some_and(|roots| *roots == self.roots);
+        trust_domain == self.identity.trust_domain || self.names.contains(trust_domain) && of_own_roots()
     }
 
     /// Whether a peer that was believed is not any more: what it has shown is revoked, or its trust domain has gone from the federation.

@@ -1,11 +1,13 @@
 //! One byte stream, whatever carries it: a socket, TLS over one, or a stream of HTTP/2; with bytes that were read ahead.
 
 use crate::ahead::Ahead;
+use crate::leash::{Half, Leash};
 use crate::tls::Spoken;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use taut_wire::net::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -25,7 +27,15 @@ enum Carrier {
     Plain(Stream),
     TlsServer(Box<server::TlsStream<Ahead>>),
     TlsClient(Box<client::TlsStream<Ahead>>),
+    /// To a peer of the mesh.
+    Leashed(Box<Leashed>),
     Strand(Box<dyn Strand>),
+}
+
+/// TLS with a peer that must go on being believed.
+struct Leashed {
+    stream: client::TlsStream<Ahead>,
+    leash: Rc<Leash>,
 }
 
 /// A stream of a connection that carries many. What it brings and takes lies in pieces, which need not be copied.
@@ -57,6 +67,12 @@ impl From<client::TlsStream<Ahead>> for Io {
 }
 
 impl Io {
+    /// A connection to a peer, for as long as it is believed.
+    pub fn leashed(mut stream: client::TlsStream<Ahead>, leash: Rc<Leash>) -> Self {
+        stream.get_mut().1.set_buffer_limit(Some(ENCRYPTED));
+        Self { ahead: Bytes::new(), carrier: Carrier::Leashed(Box::new(Leashed { stream, leash })) }
+    }
+
     pub fn over(strand: impl Strand + 'static) -> Self {
         Self { ahead: Bytes::new(), carrier: Carrier::Strand(Box::new(strand)) }
     }
@@ -65,6 +81,7 @@ impl Io {
     pub fn spoken(&self) -> Option<Spoken> {
         match &self.carrier {
             Carrier::TlsClient(stream) => stream.get_ref().1.alpn_protocol().and_then(Spoken::from_alpn),
+            Carrier::Leashed(leashed) => leashed.stream.get_ref().1.alpn_protocol().and_then(Spoken::from_alpn),
             Carrier::Plain(_) | Carrier::TlsServer(_) | Carrier::Strand(_) => None,
         }
     }
@@ -191,12 +208,35 @@ impl AsyncWrite for Io {
     }
 }
 
+impl Leashed {
+    fn read<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: impl FnOnce(Pin<&mut client::TlsStream<Ahead>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        self.leash.holds()?;
+        let outcome = read(Pin::new(&mut self.stream), cx);
+        self.leash.noting(Half::Reads, cx, outcome)
+    }
+
+    fn write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut client::TlsStream<Ahead>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        self.leash.holds()?;
+        let outcome = write(Pin::new(&mut self.stream), cx);
+        self.leash.noting(Half::Writes, cx, outcome)
+    }
+}
+
 impl AsyncRead for Carrier {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::TlsServer(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::TlsClient(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Leashed(leashed) => leashed.read(cx, |stream, cx| stream.poll_read(cx, buf)),
             Self::Strand(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -208,6 +248,7 @@ impl AsyncWrite for Carrier {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::TlsServer(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::TlsClient(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Leashed(leashed) => leashed.write(cx, |stream, cx| stream.poll_write(cx, buf)),
             Self::Strand(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
@@ -217,6 +258,7 @@ impl AsyncWrite for Carrier {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::TlsServer(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::TlsClient(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Leashed(leashed) => leashed.write(cx, |stream, cx| stream.poll_write_vectored(cx, bufs)),
             Self::Strand(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
@@ -226,6 +268,7 @@ impl AsyncWrite for Carrier {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::TlsServer(stream) => stream.is_write_vectored(),
             Self::TlsClient(stream) => stream.is_write_vectored(),
+            Self::Leashed(leashed) => leashed.stream.is_write_vectored(),
             Self::Strand(stream) => stream.is_write_vectored(),
         }
     }
@@ -235,6 +278,7 @@ impl AsyncWrite for Carrier {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::TlsServer(stream) => Pin::new(stream).poll_flush(cx),
             Self::TlsClient(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Leashed(leashed) => leashed.write(cx, |stream, cx| stream.poll_flush(cx)),
             Self::Strand(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -244,6 +288,7 @@ impl AsyncWrite for Carrier {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::TlsServer(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::TlsClient(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Leashed(leashed) => leashed.write(cx, |stream, cx| stream.poll_shutdown(cx)),
             Self::Strand(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

@@ -53,6 +53,7 @@ pub mod incoming;
 pub mod io;
 mod learn;
 pub mod learned;
+pub mod leash;
 mod limiter;
 pub mod listen;
 pub mod metadata;

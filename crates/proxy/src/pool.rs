@@ -435,7 +435,7 @@ fn unanswered_fault(unanswered: &Unanswered, body: &Source) -> Fault {
         Why::NotHttp(_) => Kind::BadResponse,
         Why::Broken(_) | Why::Body(_) => Kind::Reset,
     };
-    Fault::new(body.broken().unwrap_or(kind), unanswered.why.to_string())
+    Fault::broken_off(body.broken().unwrap_or(kind), unanswered.why.to_string())
 }
 
 /// Why no response head came over a connection that others share.
@@ -447,5 +447,5 @@ fn unanswered_shared(unanswered: &http2::client::Unanswered, body: &Source) -> F
         Why::Stream(Failure::Malformed(_)) | Why::NoExtendedConnect => Kind::BadResponse,
         Why::Stream(_) | Why::Body(_) => Kind::Reset,
     };
-    Fault::new(body.broken().unwrap_or(kind), unanswered.why.to_string())
+    Fault::broken_off(body.broken().unwrap_or(kind), unanswered.why.to_string())
 }

@@ -75,9 +75,9 @@ pub async fn keep_for(world: &World, current: &Current, signer: &impl Signer, ho
             tokio::select! {
                 biased;
                 // Once for each: an authority that goes on signing with the other one is not asked without end.
-                signer = current.superseded(|| holder.held(), asked_of) => {
-                    asked_of = Some(signer);
-                    tracing::info!("the authority signs with another certificate: asking for a new one");
+                signs = current.superseded(|| holder.held(), asked_of.as_ref()) => {
+                    asked_of = Some(signs);
+                    tracing::info!("the authority signs with another certificate, or for another trust domain: asking for a new one");
                     tokio::time::sleep(SPREAD.mul_f64(dice.f64())).await;
                 }
                 () = nap_until(world, held.renew_at(from, &mut world.dice(SALT ^ serial))) => {}

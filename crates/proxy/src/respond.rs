@@ -386,7 +386,7 @@ impl Body for ResponseBody {
                 })))
             }
             Some(Err(error)) => {
-                body.failed(&Fault::new(Kind::ResponseBroken, format!("the upstream broke off its response: {error}")));
+                body.failed(&Fault::broken_off(Kind::ResponseBroken, format!("the upstream broke off its response: {error}")));
                 Poll::Ready(Some(Err(error)))
             }
             None => {

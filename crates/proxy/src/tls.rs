@@ -7,7 +7,7 @@
 pub mod control;
 
 use crate::identity::HeldIdentity;
-use crate::trust::Revocations;
+use crate::trust::{Names, Revocations};
 use crate::world::World;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -259,6 +259,7 @@ struct PeerVerifier {
     anchors: Anchors,
     algorithms: WebPkiSupportedAlgorithms,
     own: String,
+    names: Arc<Names>,
     /// `None`: any identity of the trust domains; policies say what it may do.
     expect: Option<Identity>,
     revoked: Arc<Revocations>,
@@ -267,7 +268,8 @@ struct PeerVerifier {
 impl PeerVerifier {
     fn new(provider: &CryptoProvider, held: &HeldIdentity, expect: Option<Identity>) -> Result<Self, Error> {
         let (anchors, own) = (anchors(held)?, held.identity.trust_domain.clone());
-        Ok(Self { anchors, algorithms: provider.signature_verification_algorithms, own, expect, revoked: held.revoked.clone() })
+        let (names, revoked) = (held.names.clone(), held.revoked.clone());
+        Ok(Self { anchors, algorithms: provider.signature_verification_algorithms, own, names, expect, revoked })
     }
 
     fn verify(&self, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], now: UnixTime, usage: webpki::KeyUsage) -> Result<(), Error> {
@@ -283,13 +285,29 @@ impl PeerVerifier {
         let path = leaf
             .verify_for_usage(self.algorithms.all, anchors, rest, now, usage, None, None)
             .map_err(|error| Error::General(format!("peer's certificate {}", unproven(&error))))?;
-        if let Some(serial) = self.revoked.of(&leaf).or_else(|| path.intermediate_certificates().find_map(|above| self.revoked.of(above))) {
+        if let Some(serial) = self.revoked_in(&found, &leaf, &path) {
             return Err(Error::General(format!("peer's certificate is revoked (serial number {serial})")));
         }
         match &self.expect {
-            Some(expect) if *expect != found => Err(Error::General(format!("peer is {found}, expected {expect}"))),
+            Some(expect) if !self.is(expect, &found) => Err(Error::General(format!("peer is {found}, expected {expect}"))),
             _ => Ok(()),
         }
+    }
+}
+
+impl PeerVerifier {
+    /// The serial number of the first certificate that is revoked, of those by which somebody is proven.
+    fn revoked_in(&self, found: &Identity, leaf: &webpki::Cert<'_>, path: &webpki::VerifiedPath<'_>) -> Option<String> {
+        let domain = &found.trust_domain;
+        let above = || path.intermediate_certificates().find_map(|above| self.revoked.of(domain, above));
+        self.revoked.of(domain, leaf).or_else(above)
+    }
+
+    /// Whether somebody is who was expected. A member of the mesh is the same under each of the mesh's names.
+    fn is(&self, expect: &Identity, found: &Identity) -> bool {
+        let same_member = expect.namespace == found.namespace && expect.service_account == found.service_account;
+        let ours = |identity: &Identity| self.names.contains(&identity.trust_domain);
+        expect == found || same_member && ours(expect) && ours(found)
     }
 }
 

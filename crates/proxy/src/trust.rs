@@ -2,9 +2,10 @@
 
 use aws_lc_rs::digest;
 use rustls_pki_types::CertificateDer;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use taut_model::identity::Identity;
+use taut_model::settings::MeshSettings;
 use taut_model::trust::{Revoked, TrustBundle, serial_text};
 
 /// A bundle of which every root can be used.
@@ -15,19 +16,55 @@ pub struct Trust {
     /// SHA-256 of the certificate that signs leaves now, if it is said.
     pub signer: Option<[u8; 32]>,
     pub federated: Arc<Federated>,
+    /// The mesh's own trust domain.
+    pub trust_domain: String,
+    pub names: Arc<Names>,
 }
 
 /// Other trust domains whose members are believed, and the roots of each: nobody of one is vouched for by another's, nor by the mesh's own.
 pub type Federated = BTreeMap<String, Vec<CertificateDer<'static>>>;
+
+/// All that the mesh's own trust domain is called. A member is the same under each of them.
+pub type Names = BTreeSet<String>;
 
 impl Trust {
     /// # Errors
     /// What cannot be used, in a sentence for the control plane's operator.
     pub fn read(bundle: &TrustBundle) -> Result<Self, String> {
         let roots = roots(bundle)?;
-        let revoked = Arc::new(Revocations(bundle.revoked.iter().map(mark).collect()));
-        Ok(Self { roots, revoked, signer: bundle.signer.as_slice().try_into().ok(), federated: Arc::default() })
+        let revoked = Arc::new(Revocations { own: marks(&bundle.revoked), others: BTreeMap::new() });
+        Ok(Self {
+            roots,
+            revoked,
+            signer: bundle.signer.as_slice().try_into().ok(),
+            federated: Arc::default(),
+            trust_domain: bundle.trust_domain.clone(),
+            names: Arc::default(),
+        })
     }
+}
+
+/// Trust with what other trust domains' bundles say, under all names of the mesh: its own authority vouches for those that have no bundle of
+/// their own. `revoked`: by trust domain, which speaks of its own certificates alone.
+pub fn with_others<'a>(
+    own: Trust,
+    mut federated: Federated,
+    revoked: impl Iterator<Item = (&'a String, &'a BTreeSet<Revoked>)>,
+    settings: &MeshSettings,
+) -> Trust {
+    let others = revoked.map(|(domain, revoked)| (domain.clone(), marks(revoked))).collect();
+    let own = Trust { revoked: Arc::new(Revocations { own: own.revoked.own.clone(), others }), ..own };
+    let names: Names = settings.aliases.iter().map(|alias| alias.trust_domain.clone()).chain([own.trust_domain.clone()]).collect();
+    let vouched = settings.aliases.iter().filter(|alias| !alias.federated).map(|alias| &alias.trust_domain);
+    for name in vouched.chain([&own.trust_domain]) {
+        federated.insert(name.clone(), own.roots.clone());
+    }
+    // Without another name, nothing is to be said that was not said before.
+    if names.len() == 1 {
+        federated.remove(&own.trust_domain);
+        return Trust { federated: federated.into(), ..own };
+    }
+    Trust { federated: federated.into(), names: names.into(), ..own }
 }
 
 /// The roots of a bundle, every one of which can be used.
@@ -58,26 +95,33 @@ fn mark(one: &Revoked) -> Mark {
     mark
 }
 
-/// The certificates that are not believed any more.
+fn marks(revoked: &BTreeSet<Revoked>) -> HashSet<Mark> {
+    revoked.iter().map(mark).collect()
+}
+
+/// The certificates that are not believed any more. No trust domain can revoke another one's.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Revocations(HashSet<Mark>);
+pub struct Revocations {
+    /// Of those that the mesh's own authority vouches for.
+    own: HashSet<Mark>,
+    /// Of those that have a bundle of their own.
+    others: BTreeMap<String, HashSet<Mark>>,
+}
 
 impl Revocations {
+    fn of_domain(&self, trust_domain: Option<&str>) -> &HashSet<Mark> {
+        trust_domain.and_then(|domain| self.others.get(domain)).unwrap_or(&self.own)
+    }
+
     pub fn holds(&self, shown: &Shown) -> bool {
-        !self.0.is_empty() && shown.marks.iter().any(|one| self.0.contains(one))
+        let revoked = self.of_domain(shown.trust_domain());
+        !revoked.is_empty() && shown.marks.iter().any(|one| revoked.contains(one))
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The serial number of a certificate, if it is revoked.
-    pub fn of(&self, certificate: &webpki::Cert<'_>) -> Option<String> {
-        let revoked = !self.0.is_empty() && self.0.contains(&mark(&Revoked::new(certificate.issuer(), certificate.serial())));
+    /// The serial number of a certificate by which somebody of this trust domain proves itself, if it is revoked.
+    pub fn of(&self, trust_domain: &str, certificate: &webpki::Cert<'_>) -> Option<String> {
+        let revoked = self.of_domain(Some(trust_domain));
+        let revoked = !revoked.is_empty() && revoked.contains(&mark(&Revoked::new(certificate.issuer(), certificate.serial())));
         revoked.then(|| serial_text(certificate.serial()))
     }
 }

@@ -48,6 +48,7 @@ pub async fn serve(
         biased;
         () = working => {}
         () = sweep(&engine, number) => {}
+        () = judge(&engine) => {}
         () = probe::run(&engine, number) => {}
         () = adopt(&engine, bequests) => {}
     }
@@ -68,6 +69,23 @@ async fn adopt(engine: &Rc<Engine>, mut bequests: mpsc::UnboundedReceiver<Beques
         engine.spawn(tunnel::adopt(engine.clone(), bequest));
     }
     std::future::pending().await
+}
+
+/// Ends the connections to peers that are not believed any more, at once when that is learned. Never ends.
+async fn judge(engine: &Engine) {
+    let mut renewed = engine.current.renewed();
+    loop {
+        if let Some(held) = engine.current.identity() {
+            let ended = engine.dialer.leashes.judge(&held);
+            if ended > 0 {
+                tracing::info!(ended, "connections to peers were ended that are not believed any more");
+            }
+        }
+        // The sender lives as long as `engine`.
+        if renewed.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
 }
 
 /// Never ends.

@@ -44,6 +44,10 @@ pub struct Mesh {
     pub config: Option<PathBuf>,
     pub leaf_lifetime: Option<&'static str>,
     pub trust_domain: Option<&'static str>,
+    /// A plugged-in authority.
+    pub authority: Option<PathBuf>,
+    /// By what servers outside prove themselves to the control plane.
+    pub web_roots: Option<PathBuf>,
     /// Where proxies tell a service manager that they serve.
     pub notify: Option<PathBuf>,
 }
@@ -117,7 +121,18 @@ impl Mesh {
         let net = 128 + (std::process::id() % 100) as u8;
         let second = MESHES.fetch_add(1, Ordering::Relaxed);
         let directory = tempfile::Builder::new().prefix("taut-e2e-").tempdir().expect("temporary directory");
-        Self { directory, net, second, children: BTreeMap::new(), config: None, leaf_lifetime: None, trust_domain: None, notify: None }
+        Self {
+            directory,
+            net,
+            second,
+            children: BTreeMap::new(),
+            config: None,
+            leaf_lifetime: None,
+            trust_domain: None,
+            authority: None,
+            web_roots: None,
+            notify: None,
+        }
     }
 
     /// A control plane that answers.
@@ -198,6 +213,12 @@ impl Mesh {
         }
         if let Some(domain) = self.trust_domain {
             command.args(["--trust-domain", domain]);
+        }
+        if let Some(authority) = &self.authority {
+            command.arg("--ca-dir").arg(authority);
+        }
+        if let Some(roots) = &self.web_roots {
+            command.env("SSL_CERT_FILE", roots);
         }
         command.args(more);
         self.spawn("control-plane", command);

@@ -18,12 +18,13 @@ pub use chest::{keep_private, private_directory, warn_if_shared, write_private};
 pub use foreign::Foreign;
 pub(crate) use leaf::pem;
 pub use leaf::{CertificateFault, Issued, Requested, requested};
-pub use revoked::{Lists, Named};
+pub use revoked::Named;
 pub use rotation::{Rotation, Stage};
 pub use signer::{Signer, fingerprint, serial};
 pub use token_keys::Signed;
 pub use tokens::random_text;
 
+use crate::crl::Lists;
 use crate::fault::Fault;
 use chest::{Chest, Shelf};
 use jiff::Timestamp;
@@ -33,7 +34,7 @@ use rustls_pki_types::CertificateDer;
 use signer::Names;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::identity::Identity;
@@ -75,6 +76,8 @@ pub struct Authority {
     chest: Option<Chest>,
     /// Without a state directory: keys of roots, by fingerprint.
     root_keys: Mutex<BTreeMap<[u8; 32], Arc<SecretKey>>>,
+    /// Other names of the trust domain, whose members this authority vouches for as for its own.
+    aliases: RwLock<Arc<BTreeSet<String>>>,
     /// Held by whoever changes what stands.
     steps: Mutex<()>,
     pub tokens: tokens::Tokens,
@@ -88,7 +91,8 @@ pub struct Standing {
     pub rotation: Option<Rotation>,
     /// What operators have revoked by name.
     pub named: Vec<Named>,
-    pub listed: Arc<Lists>,
+    /// What the files say that are followed.
+    pub listed: Arc<BTreeMap<PathBuf, Lists>>,
     /// Who is believed in the place of what is signed here.
     pub foreign: Option<Arc<Foreign>>,
     token_keys: Arc<TokenKeys>,
@@ -221,8 +225,8 @@ impl Authority {
         let standing = Standing::new(Arc::new(signing), TokenKeys::open(chest.as_ref(), now)?);
         let limits = limits::Limits::new(settings.limits);
         let bundle = watch::Sender::new(Arc::new(standing.bundle(&settings.trust_domain)));
-        let (root_keys, steps) = (Mutex::default(), Mutex::default());
-        let authority = Self { settings, standing: RwLock::new(Arc::new(standing)), bundle, chest, root_keys, steps, tokens, limits };
+        let (root_keys, aliases, steps) = (Mutex::default(), RwLock::default(), Mutex::default());
+        let authority = Self { settings, standing: RwLock::new(Arc::new(standing)), bundle, chest, root_keys, aliases, steps, tokens, limits };
         if let Some((root, key)) = made_key {
             authority.remember_root_key(&root, key);
         }
@@ -322,6 +326,24 @@ impl Authority {
 
     pub fn trust_domain(&self) -> &str {
         &self.settings.trust_domain
+    }
+
+    /// The other names of the trust domain are these from now on.
+    pub fn go_by(&self, aliases: BTreeSet<String>) {
+        *self.aliases.write() = Arc::new(aliases);
+    }
+
+    /// Whether somebody of this trust domain, whom our roots prove, is a member of the mesh.
+    pub fn is_ours(&self, trust_domain: &str) -> bool {
+        trust_domain == self.trust_domain() || self.aliases.read().contains(trust_domain)
+    }
+
+    /// The same member under the name that the trust domain has now.
+    pub fn renamed(&self, identity: Identity) -> Identity {
+        match self.is_ours(&identity.trust_domain) {
+            true => Identity { trust_domain: self.trust_domain().to_owned(), ..identity },
+            false => identity,
+        }
     }
 
     pub fn leaf_lifetime(&self) -> Duration {

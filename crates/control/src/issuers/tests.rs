@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
-const KEYS_ALONE: Wanted = Wanted { keys: true, bundle: false, timeout: Duration::from_secs(5) };
+const KEYS_ALONE: Wanted = Wanted { keys: true, bundle: false, lists: None, timeout: Duration::from_secs(5) };
 
 /// A server that gives these answers one after another, the last one for ever. `None`: it says nothing at all.
 async fn server(answers: Vec<Option<String>>) -> (SocketAddr, Arc<AtomicUsize>) {
@@ -44,7 +44,7 @@ async fn fetched(answer: Option<String>) -> Result<String, String> {
     let (address, _) = server(vec![answer]).await;
     let outside = Outside::new(World::os());
     let uri = format!("http://{address}/keys");
-    tokio::time::timeout(Duration::from_millis(300), fetch(&outside, &uri, KEYS_ALONE)).await.unwrap_or_else(|_| Err("hangs".to_owned()))
+    tokio::time::timeout(Duration::from_millis(300), fetch(&outside, &uri, &KEYS_ALONE)).await.unwrap_or_else(|_| Err("hangs".to_owned()))
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn only_a_key_set_is_taken() {
         assert!(refused.contains(why) || why == "http", "{answer:?}: {refused}");
     }
     for secret in ["http://169.254.169.254/latest/meta-data", "http://[fe80::1]/", "http://[fd00:ec2::254]/"] {
-        let refused = fetch(&Outside::new(World::os()), secret, KEYS_ALONE).await.unwrap_err();
+        let refused = fetch(&Outside::new(World::os()), secret, &KEYS_ALONE).await.unwrap_err();
         assert!(refused.contains("secrets"), "{refused}");
     }
 }

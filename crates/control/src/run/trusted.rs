@@ -103,10 +103,10 @@ pub(super) fn trust(
     world: &World,
     signing: Signing,
 ) -> Result<Trust, Fault> {
-    if let Some(lists) = &options.revocation_lists {
-        authority.take_lists(lists, world.wall())?;
-    }
     let sources = Sources::new(options.ca_directory.clone(), options.revocation_lists.clone());
+    for lists in sources.needed(authority, world.wall()) {
+        authority.take_lists(lists)?;
+    }
     sources.look(authority, world.wall());
     let (authority, proxies, published, back_by) = (authority.clone(), proxies.clone(), published.clone(), world.now() + COMING_BACK);
     Ok(Trust { authority, proxies, published, world: world.clone(), sources: Arc::new(sources), signing, back_by })

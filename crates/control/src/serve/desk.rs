@@ -62,7 +62,13 @@ impl desk_server::Desk for DeskService {
     async fn report(&self, request: Request<Streaming<Report>>) -> Result<Response<Self::ReportStream>, Status> {
         let identity = proven(&request)?;
         let (outgoing, stream) = mpsc::channel(4);
-        let reports = Reports { store: self.signals.clone(), world: self.world.clone(), stopping: self.stopping.clone(), identity };
+        let reports = Reports {
+            store: self.signals.clone(),
+            world: self.world.clone(),
+            stopping: self.stopping.clone(),
+            identity,
+            authority: self.authority.clone(),
+        };
         let incoming = request.into_inner();
         tokio::spawn(async move {
             if let Err(status) = reports.take(incoming, &outgoing).await {

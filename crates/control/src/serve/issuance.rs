@@ -94,12 +94,12 @@ impl Issuance {
         }
     }
 
-    /// Who the caller's certificate proves it to be. A connection may have been opened before the certificate was revoked.
+    /// Who the caller's certificate proves it to be, under the trust domain's name of now. A connection may have been opened before the certificate was revoked.
     pub fn proven<T>(&self, request: &Request<T>) -> Result<Option<Identity>, Status> {
         let Some(client) = request.extensions().get::<Client>() else { return Ok(None) };
         match client.leaf.as_ref().is_some_and(|leaf| self.authority.standing().is_revoked(std::slice::from_ref(&**leaf))) {
             true => Err(Status::permission_denied("the certificate is revoked: join again with a new token (`taut token`)")),
-            false => Ok(client.identity.clone()),
+            false => Ok(client.identity.clone().map(|identity| self.authority.renamed(identity))),
         }
     }
 

@@ -1,8 +1,10 @@
 //! Signals on their way in: what proxies report, second by second, and what they may forget of it.
 
+use crate::authority::Authority;
 use crate::signals::Store;
 use crate::stopping::Stopping;
 use crate::world::World;
+use std::sync::Arc;
 use taut_model::identity::Identity;
 use taut_model::signal::{Batch, Second, UNKNOWN};
 use taut_wire::desk::{Kept, Report};
@@ -22,6 +24,7 @@ pub(super) struct Reports {
     pub stopping: Stopping,
     /// Whom the proxy's certificate proves it to be.
     pub identity: Identity,
+    pub authority: Arc<Authority>,
 }
 
 impl Reports {
@@ -74,11 +77,14 @@ impl Reports {
 
     /// A proxy reports what passed its own workload, under its own identity. How many entries of a report are another's.
     fn drop_foreign(&self, batch: &mut Batch) -> u64 {
-        let (before, principal) = (batch.entries.len(), self.identity.to_string());
+        let before = batch.entries.len();
+        // Under whichever name the mesh had when the one or the other was issued.
+        let member = self.authority.renamed(self.identity.clone());
+        let is_own = |principal: &str| Identity::parse(principal).is_ok_and(|found| self.authority.renamed(found) == member);
         batch.entries.retain(|(edge, _)| {
             let own = edge.own();
             let is_here = own.namespace == self.identity.namespace || own.namespace == UNKNOWN;
-            let is_itself = own.principal == principal || own.principal == UNKNOWN;
+            let is_itself = own.principal == UNKNOWN || is_own(&own.principal);
             (is_here && is_itself) || edge.is_other()
         });
         (before - batch.entries.len()) as u64

@@ -150,7 +150,7 @@ impl ClientCertVerifier for MeshClients {
             return Err(refuse("the client's certificate is revoked".to_owned()));
         }
         match identity_of(leaf) {
-            Some(identity) if identity.trust_domain == self.authority.trust_domain() => Ok(ClientCertVerified::assertion()),
+            Some(identity) if self.authority.is_ours(&identity.trust_domain) => Ok(ClientCertVerified::assertion()),
             Some(_) => Err(refuse("the client's certificate is of another trust domain".to_owned())),
             None => Err(refuse("the client's certificate does not carry exactly one identity".to_owned())),
         }

@@ -19,6 +19,8 @@ pub struct Authorities {
     pub roots: Vec<Vec<u8>>,
     /// A JSON Web Key Set, or empty.
     pub token_keys: String,
+    /// In seconds: how often it should be looked at, if that is said.
+    pub refresh_hint: Option<u64>,
 }
 
 /// # Errors
@@ -43,7 +45,7 @@ fn pem(text: &str) -> Result<Authorities, String> {
     let roots: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     // The parser's own error could quote what was written.
     let roots = roots.map_err(|_| "is neither PEM nor a SPIFFE bundle (JSON)".to_owned())?;
-    Ok(Authorities { roots: roots.iter().map(|root| root.to_vec()).collect(), token_keys: String::new() })
+    Ok(Authorities { roots: roots.iter().map(|root| root.to_vec()).collect(), token_keys: String::new(), refresh_hint: None })
 }
 
 fn document(text: &str) -> Result<Authorities, String> {
@@ -68,7 +70,8 @@ fn document(text: &str) -> Result<Authorities, String> {
         }
     }
     let token_keys = if token_keys.is_empty() { String::new() } else { json!({"keys": token_keys}).to_string() };
-    Ok(Authorities { roots, token_keys })
+    // Section 4.1.2.
+    Ok(Authorities { roots, token_keys, refresh_hint: document["spiffe_refresh_hint"].as_u64() })
 }
 
 /// As other trust domains may fetch it.
@@ -116,7 +119,7 @@ mod tests {
         };
         let document = published(&bundle);
         assert_eq!(document["keys"][0]["kty"], "EC");
-        assert_eq!(authorities(&document.to_string()), Ok(Authorities { roots: bundle.roots, token_keys }));
+        assert_eq!(authorities(&document.to_string()), Ok(Authorities { roots: bundle.roots, token_keys, refresh_hint: Some(300) }));
         let pem = format!("{}{}", one.pem(), other.pem());
         assert_eq!(authorities(&pem).unwrap().roots.len(), 2);
     }

@@ -219,6 +219,8 @@ impl<'a> Assembly<'a> {
             Meaning::RequestAuthentication(policy) => drop(self.translation.tokens.insert(key(&object.reference()), Arc::new(policy))),
             Meaning::MeshSettings(settings, federation) => {
                 self.translation.bundle_urls.extend(federation.urls);
+                self.translation.list_urls.extend(federation.list_urls);
+                self.translation.lists_due.extend(federation.lists_due);
                 self.translation.trust.extend(federation.bundles.into_iter().map(|bundle| (bundle.trust_domain.clone(), Arc::new(bundle))));
                 self.translation.settings.insert(key(&object.reference()), Arc::new(settings));
             }

@@ -5,7 +5,7 @@ use super::federation;
 use super::hedging::MOST_PERCENT;
 use super::istio::api::WorkloadSelector;
 use super::meaning::Meaning;
-use super::reader::Reader;
+use super::reader::{Reader, code};
 use super::telemetry;
 use super::values;
 use serde::Deserialize;
@@ -36,6 +36,7 @@ const CONTENT_TYPES: [&str; 8] = [
 #[serde(rename_all = "camelCase", default)]
 struct Spec {
     trust_domain: Option<String>,
+    trust_domain_aliases: Vec<String>,
     overload: Overload,
     balancing: Balancing,
     hedging: Hedging,
@@ -102,9 +103,15 @@ pub fn mesh_settings(reader: &mut Reader<'_>, known: &Settings) -> Meaning {
         return Meaning::Idle(format!("the mesh's settings are those of the object named {NAME:?}"));
     }
     let running = known.trust_domain.as_str();
+    let aliases = federation::aliases(reader, spec.trust_domain_aliases, &spec.federation);
     if let Some(other) = spec.trust_domain.filter(|named| !running.is_empty() && named != running) {
-        let help = "give it to `taut up --trust-domain` before the first start";
-        reader.unsupported_value("spec.trustDomain", format_args!("{other:?} (this mesh is {running:?})"), help);
+        match aliases.iter().any(|alias| alias.trust_domain == other) {
+            true => reader.warn(code::NO_EFFECT, "spec.trustDomain", format_args!("{other:?} is an alias now: this mesh is {running:?}")),
+            false => {
+                let help = "give it to `taut up --trust-domain`, after both names were aliases (spec.trustDomainAliases)";
+                reader.unsupported_value("spec.trustDomain", format_args!("{other:?} (this mesh is {running:?})"), help);
+            }
+        }
     }
     let defaults = MeshSettings::default();
     let on = |text: &str| (text == "Enabled").then_some(true).or((text == "Disabled").then_some(false));
@@ -129,6 +136,7 @@ pub fn mesh_settings(reader: &mut Reader<'_>, known: &Settings) -> Meaning {
         default_providers: telemetry::default_providers(reader, spec.default_providers, &providers),
         providers,
         tracing: telemetry::tracing_defaults(reader, spec.tracing),
+        aliases,
     };
     Meaning::MeshSettings(settings, federation)
 }

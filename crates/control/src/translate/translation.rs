@@ -1,6 +1,7 @@
 //! What a translation is given and what it hands back; no rules of any dialect.
 
 use super::tautline::Promised;
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use taut_model::destination::Destination;
@@ -24,7 +25,7 @@ pub struct Settings {
     pub keys: Arc<BTreeMap<String, Fetched>>,
 }
 
-/// What came of fetching an issuer's keys, or the bundle of another trust domain.
+/// What came of fetching an issuer's keys, or the bundle or the revocation lists of another trust domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
     /// The last that was good.
@@ -53,6 +54,10 @@ pub struct Translation {
     pub trust: BTreeMap<String, Arc<TrustBundle>>,
     /// Where bundles of other trust domains are fetched.
     pub bundle_urls: BTreeSet<String>,
+    /// Where their revocation lists are, and the roots (DER) that these must be proven by.
+    pub list_urls: BTreeMap<String, Arc<Vec<Vec<u8>>>>,
+    /// By trust domain: when its revocation lists should be followed by newer ones.
+    pub lists_due: BTreeMap<String, Timestamp>,
     /// What is wrong, per object. With an `Error` among them the object is not accepted and nothing of it is in the maps
     /// above, but for policies, which then refuse instead, and DestinationRules, whose demand for TLS stays (nothing is ever
     /// weaker than it reads).

@@ -81,14 +81,24 @@ impl Trust {
         span(root).map(|(_, until)| until)
     }
 
-    /// `root`, `intermediate` -> seconds until it ends.
+    /// `root`, `intermediate`, the first of the revocation lists that are followed -> seconds until it ends.
     pub fn expiries(&self) -> Vec<(&'static str, f64)> {
         let standing = self.authority.standing();
         let left = |until: Timestamp| until.duration_since(self.world.wall()).as_secs_f64();
         // What is signed with here says nothing about the mesh where another authority signs.
         let intermediate = standing.foreign.is_none().then(|| ("intermediate", left(standing.signing.not_after)));
         let root = standing.roots().filter_map(|root| self.root_ends(root)).min().map(|until| ("root", left(until)));
-        intermediate.into_iter().chain(root).collect()
+        let list = self.lists_due().into_iter().map(|(_, due)| due).min().map(|due| ("revocation list", left(due)));
+        intermediate.into_iter().chain(root).chain(list).collect()
+    }
+
+    /// Until when the revocation lists are good, by what they are of: a file, or another trust domain.
+    pub(super) fn lists_due(&self) -> Vec<(String, Timestamp)> {
+        let standing = self.authority.standing();
+        let own = standing.listed.iter().filter_map(|(file, lists)| Some((file.display().to_string(), lists.next_update?)));
+        let published = self.published.borrow();
+        let others = published.translation.lists_due.iter().map(|(domain, due)| (domain.clone(), *due));
+        own.chain(others).collect()
     }
 
     /// What needs care now, the authority's own certificates first.
@@ -98,6 +108,10 @@ impl Trust {
         let mut alarms = self.sources.alarms();
         let troubles = self.signing.troubles().into_iter();
         alarms.extend(troubles.map(|(of, trouble)| Alarm { severity: Severity::Error, of: of.to_owned(), text: trouble.text }));
+        alarms.extend(self.lists_due().into_iter().filter(|(_, due)| *due <= now).map(|(of, due)| {
+            let text = format!("the revocation list of {of} should have been followed by a newer one at {due}: what it revokes stays revoked, what was revoked since is not known");
+            Alarm { severity: Severity::Warning, of: "crl".to_owned(), text }
+        }));
         let mut note = |of: String, (from, until): (Timestamp, Timestamp), widest: Duration, what: String, help: &str| {
             let life = Duration::try_from(until.duration_since(from)).unwrap_or_default().saturating_sub(CLOCK_SKEW);
             let left = Duration::try_from(until.duration_since(now)).unwrap_or_default();

@@ -15,6 +15,7 @@ use crate::publish::Published;
 use crate::signing::Signing;
 use crate::world::World;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use taut_model::trust::serial_text;
@@ -53,7 +54,7 @@ impl Trust {
         let (mut published, mut proxies, mut bundle) = (self.published.clone(), self.proxies.changes(), self.authority.bundle());
         let (mut told, mut look_at) = (Vec::new(), Instant::now());
         loop {
-            published.borrow_and_update();
+            self.authority.go_by(aliases(&published.borrow_and_update()));
             proxies.borrow_and_update();
             bundle.borrow_and_update();
             if Instant::now() >= look_at {
@@ -184,6 +185,7 @@ impl Trust {
         let alarms: Vec<Value> = self.alarms().iter().map(Alarm::to_json).collect();
         json!({
             "trustDomain": self.authority.trust_domain(),
+            "aliases": self.aliases(),
             "federated": self.federated(),
             "roots": standing.roots().map(root).collect::<Vec<_>>(),
             "rootKey": if standing.foreign.is_some() { "elsewhere" } else if self.authority.has_root_key() { "here" } else { "offline" },
@@ -192,10 +194,22 @@ impl Trust {
             "signedBy": self.signing.shown(),
             "leafLifetimeSeconds": self.authority.leaf_lifetime().as_secs(),
             "rotation": rotation,
-            "revoked": {"named": standing.named, "listed": standing.listed.revoked.len()},
+            "revoked": {"named": standing.named, "listed": standing.listed_count(), "lists": self.lists()},
             "proxies": self.proxies.all().iter().map(|proxy| self.shown(proxy, is_published)).collect::<Vec<_>>(),
             "problems": alarms,
         })
+    }
+
+    /// What else the mesh's trust domain is called.
+    fn aliases(&self) -> Vec<String> {
+        let published = self.published.borrow();
+        let aliases = published.translation.settings.values().flat_map(|settings| &settings.aliases);
+        aliases.map(|alias| alias.trust_domain.clone()).filter(|alias| alias != self.authority.trust_domain()).collect()
+    }
+
+    /// The revocation lists that are followed, and until when they are good.
+    fn lists(&self) -> Vec<Value> {
+        self.lists_due().into_iter().map(|(of, due)| json!({"of": of, "nextUpdate": due.to_string()})).collect()
     }
 
     /// Other trust domains whose members are believed.
@@ -203,7 +217,7 @@ impl Trust {
         let published = self.published.borrow();
         let others = published.translation.trust.iter().filter(|(domain, _)| *domain != self.authority.trust_domain());
         others
-            .map(|(domain, bundle)| json!({"trustDomain": domain, "roots": bundle.roots.len(), "signsTokens": !bundle.token_keys.is_empty()}))
+            .map(|(domain, bundle)| json!({"trustDomain": domain, "roots": bundle.roots.len(), "signsTokens": !bundle.token_keys.is_empty(), "revoked": bundle.revoked.len()}))
             .collect()
     }
 
@@ -225,6 +239,12 @@ impl Trust {
             .map(|holding| json!({"serial": serial_text(&holding.serial), "notAfter": until(holding.not_after), "signer": signer, "roots": holding.roots.len()}));
         json!({"uid": proxy.uid, "serviceAccount": proxy.hello.service_account, "bundle": bundle, "why": why, "leaf": leaf})
     }
+}
+
+/// The names whose members our own authority vouches for.
+fn aliases(published: &Published) -> BTreeSet<String> {
+    let aliases = published.translation.settings.values().flat_map(|settings| &settings.aliases);
+    aliases.filter(|alias| !alias.federated).map(|alias| alias.trust_domain.clone()).collect()
 }
 
 enum BundleAt {

@@ -37,7 +37,7 @@ pub(super) fn class(reason: &str) -> Option<Class> {
         "overloaded" | "overflow" | "rate_limited" => Class::Limited,
         "bad_request" | "method_not_allowed" | "client_body_broken" | "client_body_stalled" | "late_http" => return None,
         "authorization_denied" | "authorizer_denied" | "authorizer_failed" | "policies_not_received" | "mutual_tls_required" => Class::Refused,
-        "peer_untrusted" | "handshake_failed" | "no_identity" | "no_system_roots" => Class::Refused,
+        "peer_untrusted" | "peer_disowned" | "handshake_failed" | "no_identity" | "no_system_roots" => Class::Refused,
         "no_route_matched" | "origin_not_allowed" | "backend_unresolved" | "subset_undefined" | "loop_detected" => Class::Refused,
         "unknown_service" | "unknown_port" | "not_of_the_mesh" | "not_served_here" | "service_not_learned" => Class::Refused,
         "fault_injected" | "request_too_large" | "response_too_large" => Class::Refused,

@@ -42,7 +42,22 @@ fn missing(key: &str, value: &Value) -> Box<Problem> {
     problem("MissingField", "", format!("this object has no {key}"), help)
 }
 
+/// Identity-based authorization as Gateway API proposes it (GEP-3779). No release of Gateway API has the kind, so what it means may still
+/// change, and nobody could say that it is enforced as it reads.
+fn proposed(group: &str, kind: &str) -> Option<Box<Problem>> {
+    let group_fits = matches!(group, "gateway.networking.k8s.io" | "gateway.networking.x-k8s.io");
+    (group_fits && matches!(kind, "AuthorizationPolicy" | "XAuthorizationPolicy")).then(|| {
+        let help = "write an AuthorizationPolicy of security.istio.io/v1: its sources as from[].source.principals or serviceAccounts, its ports as to[].operation.ports, its target as selector";
+        let message = format!("{kind} of {group} is a proposal (GEP-3779) that no release of Gateway API has, and is not supported");
+        problem("UnsupportedValue", "kind", message, Some(help.to_owned()))
+    })
+}
+
 fn unknown(api_version: &str, kind: &str) -> Box<Problem> {
+    let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    if let Some(proposed) = proposed(group, kind) {
+        return proposed;
+    }
     let served: Vec<String> = KINDS
         .iter()
         .filter(|known| known.kind == kind)
@@ -56,7 +71,6 @@ fn unknown(api_version: &str, kind: &str) -> Box<Problem> {
         };
         return problem("UnknownKind", "apiVersion", format!("{kind} is not known as {api_version:?}"), Some(help));
     }
-    let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
     let in_group = nearest(kind, KINDS.iter().filter(|known| known.group == group).map(|known| known.kind));
     let near = in_group.or_else(|| nearest(kind, KINDS.iter().map(|known| known.kind)));
     let help = match near {

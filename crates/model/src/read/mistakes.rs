@@ -112,6 +112,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     (
         "",
+        "apiVersion: gateway.networking.x-k8s.io/v1alpha1\nkind: XAuthorizationPolicy\nmetadata: {name: a}\n",
+        "2:1 UnsupportedValue: XAuthorizationPolicy of gateway.networking.x-k8s.io is a proposal (GEP-3779) that no release of Gateway API has, and is not supported | write an AuthorizationPolicy of security.istio.io/v1: its sources as from[].source.principals or serviceAccounts, its ports as to[].operation.ports, its target as selector",
+    ),
+    (
+        "",
         "apiVersion: v1\nkind: Deployment\nmetadata: {name: a}\n",
         r#"1:13 UnknownKind: Deployment is not known as "v1" | Deployment is known as apps/v1"#,
     ),

@@ -97,7 +97,7 @@ impl Source {
     fn misfit(&self, visit: &Visit<'_>, unknown: bool) -> Option<Misfit> {
         let namespace = visit.identity.map(|identity| identity.namespace.as_str());
         let trust_domain = visit.identity.map(|identity| identity.trust_domain.as_str());
-        if !super::holds_principal(&self.principals, visit.principal) {
+        if !super::holds_principal(&self.principals, visit.principals) {
             return Some(misfit("source.principal", principal(visit)));
         }
         if !super::holds_text(&self.namespaces, namespace, super::Glob::matches) {

@@ -45,7 +45,14 @@ fn the_workloads_own_identity_is_taken_up_and_followed_and_no_other() {
         let second = current.identity().unwrap();
         assert!(second.serial > first.serial && second.chain != first.chain);
         // The mesh's roots are the control plane's to say: what the agent believes beside them counts for nothing.
-        let mesh = crate::trust::Trust { roots: first.roots.clone(), revoked: Arc::default(), signer: None, federated: Arc::default() };
+        let mesh = crate::trust::Trust {
+            roots: first.roots.clone(),
+            revoked: Arc::default(),
+            signer: None,
+            federated: Arc::default(),
+            trust_domain: "mesh.local".into(),
+            names: Arc::default(),
+        };
         current.trust(Arc::new(mesh));
         let stranger = Authority::new("mesh.local");
         let mut wider = svid(&authority, OWN, "reviews");

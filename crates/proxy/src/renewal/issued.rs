@@ -41,7 +41,7 @@ pub(super) fn usable(
         )));
     }
     let before = current.identity();
-    if let Some(before) = before.filter(|before| before.identity.trust_domain != identity.trust_domain) {
+    if let Some(before) = before.filter(|before| !before.is_ours(&identity.trust_domain)) {
         return Err(Refused(format!(
             "the authority's certificate is of trust domain {}, expected {}",
             identity.trust_domain, before.identity.trust_domain
@@ -55,6 +55,7 @@ pub(super) fn usable(
         roots,
         revoked: std::sync::Arc::default(),
         federated: std::sync::Arc::default(),
+        names: std::sync::Arc::default(),
         identity,
         not_before: leaf.not_before,
         not_after: leaf.not_after,

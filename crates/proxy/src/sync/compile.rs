@@ -61,8 +61,13 @@ pub(super) fn candidate(known: &mut Known, workload: &OwnWorkload) -> Snapshot {
 /// takes the others with it. A policy that has no good version stays, refused: without it more would be allowed.
 pub(super) fn compile(mut candidate: Snapshot, good: &Snapshot) -> Compiled {
     let mut refused = BTreeMap::new();
-    let trust =
-        own_trust(&mut candidate, good, &mut refused).map(|own| Trust { federated: federated(&mut candidate, good, &mut refused).into(), ..own });
+    let trust = own_trust(&mut candidate, good, &mut refused).map(|own| {
+        let others = federated(&mut candidate, good, &mut refused);
+        let settings = candidate.settings.values().next().cloned().unwrap_or_default();
+        let revoked = candidate.trust.iter().filter(|(name, _)| others.contains_key(*name)).map(|(name, bundle)| (name, &bundle.revoked));
+        let revoked: Vec<_> = revoked.collect();
+        trust::with_others(own, others, revoked.into_iter(), &settings)
+    });
     loop {
         let plan = Plan::compile(&candidate);
         let mut changed = false;

@@ -311,7 +311,7 @@ fn a_connection_that_breaks_off_does_not_look_as_if_it_had_ended() {
 
 /// What `web`'s proxy needs to connect to `peer`, which stands for `reviews`.
 fn as_web(pair: &Pair, peer: SocketAddr, spoken: Spoken) -> (Rc<Dialer>, Target, Arc<HeldIdentity>) {
-    let dialer = Rc::new(Dialer { world: World::os(), tls: Tls::new(World::os()), own: vec![] });
+    let dialer = Rc::new(Dialer { world: World::os(), tls: Tls::new(World::os()), own: vec![], leashes: crate::leash::Leashes::default() });
     let expect = Arc::new(Identity::new("mesh.local", "default", "reviews"));
     let transport = Transport::Mesh { expect, server_name: "9080.reviews.default.svc.cluster.local".into() };
     let target = Target { transport, ..crate::forward::plain(Dial::Address(peer), spoken) };

@@ -207,6 +207,7 @@ impl Authority {
             roots: vec![self.root()],
             revoked: Arc::default(),
             federated: Arc::default(),
+            names: Arc::default(),
             identity,
             not_before: jiff::Timestamp::MIN,
             not_after: jiff::Timestamp::MAX,

@@ -126,7 +126,8 @@ fn an_application_that_is_down_is_told_from_a_proxy_that_is_down() {
 /// Opens a connection to the peer's port as `web`'s proxy would, announcing `alpn`, and says `bytes`; what comes back.
 async fn as_peer(pair: &Pair, bytes: &[u8]) -> String {
     let held = Arc::new(pair.authority.issue("web"));
-    let dialer = crate::dial::Dialer { world: World::os(), tls: crate::tls::Tls::new(World::os()), own: vec![] };
+    let dialer =
+        crate::dial::Dialer { world: World::os(), tls: crate::tls::Tls::new(World::os()), own: vec![], leashes: crate::leash::Leashes::default() };
     let transport = taut_plan::cluster::Transport::Mesh {
         expect: Arc::new(Identity::new("mesh.local", "default", "reviews")),
         server_name: "9080.reviews.default.svc.cluster.local".into(),

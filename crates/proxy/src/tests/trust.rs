@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::tls::{Spoken, Tls};
-use crate::trust::Trust;
+use crate::trust::{Trust, with_others};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa};
 use std::time::Duration;
 use taut_model::origin::Origin;
+use taut_model::settings::{MeshSettings, TrustDomainAlias};
 use taut_model::trust::{Revoked, TrustBundle};
 use tokio_rustls::TlsConnector;
 
@@ -43,7 +44,7 @@ fn client(held: &HeldIdentity) -> Arc<rustls::ClientConfig> {
     Tls::new(World::os()).client(held, &reviews(), Spoken::Http1).unwrap()
 }
 
-fn of(roots: &[CertificateDer<'static>], revoked: &[&HeldIdentity]) -> Trust {
+pub fn of(roots: &[CertificateDer<'static>], revoked: &[&HeldIdentity]) -> Trust {
     let revoked = revoked.iter().map(|held| {
         let leaf = webpki::EndEntityCert::try_from(&held.chain[0]).unwrap();
         Revoked::new(leaf.issuer(), leaf.serial())
@@ -296,4 +297,95 @@ fn a_bundle_that_nobody_could_be_believed_by_is_refused() {
     };
     assert!(Trust::read(&bundle(vec![])).unwrap_err().contains("holds no root"));
     assert!(Trust::read(&bundle(vec![Authority::new("mesh.local").root().to_vec(), vec![1, 2]])).unwrap_err().contains("roots[1] cannot be used"));
+}
+
+/// The mesh's own bundle, with these other names; those that are federated have a bundle of their own, or none yet.
+fn called(own: &Authority, aliases: &[(&str, bool)], others: &[(&str, &Authority)]) -> Arc<Trust> {
+    let aliases = aliases.iter().map(|(name, federated)| TrustDomainAlias { trust_domain: (*name).to_owned(), federated: *federated });
+    let settings = MeshSettings { aliases: aliases.collect(), ..MeshSettings::default() };
+    let Trust { federated, .. } = federated(own, others);
+    Arc::new(with_others(of(&[own.root()], &[]), (*federated).clone(), std::iter::empty(), &settings))
+}
+
+#[test]
+fn a_member_of_an_alias_is_one_of_the_mesh_as_long_as_it_is_proven_by_the_right_bundle() {
+    run(async {
+        let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        let (mesh, west) = (&pair.authority, Authority::new("west.example"));
+        let (client_of, server) = (&pair.client.current, &pair.server.current);
+        // The server still shows the old name, the client expects the new one.
+        let renamed = Identity::new("old.example", "default", "reviews");
+        server.hold(Arc::new(mesh.issue_names(renamed.clone(), &[renamed.to_string()])));
+        server.trust(called(mesh, &[("mesh.local", false), ("old.example", false)], &[]));
+        let refused = async |what: &str| {
+            let answer = get(pair.client.outbound, what).await;
+            assert!(answer.contains("x-taut-reason: peer_untrusted"), "{answer}");
+        };
+        refused("/stranger").await;
+        client_of.trust(called(mesh, &[("old.example", false)], &[]));
+        assert!(get(pair.client.outbound, "/alias").await.starts_with("HTTP/1.1 200"));
+        // The name alone is not enough: another member of the alias is not who was expected.
+        let other = Identity::new("old.example", "default", "impostor");
+        server.hold(Arc::new(mesh.issue_names(other.clone(), &[other.to_string()])));
+        client_of.trust(called(mesh, &[("old.example", false), ("older.example", false)], &[]));
+        refused("/impostor").await;
+        // Of an alias with a bundle of its own, nobody is believed by the mesh's: not before that is there, and not after.
+        server.hold(Arc::new(mesh.issue_names(renamed.clone(), &[renamed.to_string()])));
+        client_of.trust(called(mesh, &[("old.example", true)], &[]));
+        refused("/without_its_bundle").await;
+        client_of.trust(called(mesh, &[("old.example", true)], &[("old.example", &west)]));
+        refused("/by_the_wrong_bundle").await;
+        let proven = HeldIdentity { roots: vec![mesh.root()], ..west.issue_names(renamed.clone(), &[renamed.to_string()]) };
+        server.hold(Arc::new(proven));
+        client_of.trust(called(mesh, &[("old.example", true), ("older.example", false)], &[("old.example", &west)]));
+        assert!(get(pair.client.outbound, "/by_its_own").await.starts_with("HTTP/1.1 200"));
+        client_of.trust(Arc::new(of(&[mesh.root()], &[])));
+        refused("/no_alias_any_more").await;
+    });
+}
+
+#[test]
+fn a_mesh_that_is_called_otherwise_vouches_for_the_names_without_a_bundle_and_for_no_other() {
+    let (mesh, west) = (Authority::new("mesh.local"), Authority::new("west.example"));
+    let held = |trust: &Trust| HeldIdentity { federated: trust.federated.clone(), names: trust.names.clone(), ..mesh.issue("web") };
+    let trust = called(&mesh, &[("old.example", false), ("west.example", true), ("north.example", true)], &[("west.example", &west)]);
+    let held = held(&trust);
+    for (name, ours) in [("mesh.local", true), ("old.example", true), ("west.example", false), ("north.example", false), ("east.example", false)] {
+        assert_eq!(held.is_ours(name), ours, "{name}");
+    }
+    let plain = called(&mesh, &[("mesh.local", false)], &[]);
+    assert!(plain.names.is_empty() && plain.federated.is_empty(), "one name is none other");
+}
+
+#[test]
+fn a_trust_domain_revokes_certificates_of_its_own_and_of_nobody_else() {
+    run(async {
+        let pair = Pair::new(echo_app().await, AppProtocol::Http).await;
+        let (mesh, west) = (&pair.authority, Authority::new("west.example"));
+        let (theirs, ours) = (stranger(&west, mesh), mesh.issue("web"));
+        let named = |held: &HeldIdentity| {
+            let leaf = webpki::EndEntityCert::try_from(&held.chain[0]).unwrap();
+            Revoked::new(leaf.issuer(), leaf.serial())
+        };
+        let saying = |revoked: &[&HeldIdentity]| {
+            let revoked = [("west.example".to_owned(), revoked.iter().map(|held| named(held)).collect::<std::collections::BTreeSet<_>>())];
+            let Trust { federated, .. } = federated(mesh, &[("west.example", &west)]);
+            let all = revoked.iter().map(|(domain, revoked)| (domain, revoked));
+            Arc::new(with_others(of(&[mesh.root()], &[]), (*federated).clone(), all, &MeshSettings::default()))
+        };
+        pair.server.current.trust(saying(&[]));
+        let mut open = knock(pair.server.peer, client(&theirs)).await.unwrap();
+        let mut others = knock(pair.server.peer, client(&ours)).await.unwrap();
+        pair.server.current.trust(saying(&[&theirs, &ours]));
+        let mut rest = Vec::new();
+        let _ = open.read_to_end(&mut rest).await;
+        assert!(ask(&mut open).await.is_err(), "what it had open ends");
+        let before = pair.server.connections().len();
+        assert!(knock(pair.server.peer, client(&theirs)).await.is_err());
+        let refused = eventually(|| pair.server.connections().into_iter().nth(before)).await.failure.unwrap();
+        assert!(refused.detail.contains("is revoked (serial number "), "{refused:?}");
+        // What the west says of ours counts for nothing.
+        assert_eq!(ask(&mut others).await, Ok(()));
+        assert!(knock(pair.server.peer, client(&ours)).await.is_ok());
+    });
 }

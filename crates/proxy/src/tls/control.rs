@@ -9,6 +9,7 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use taut_model::identity::Identity;
@@ -35,7 +36,7 @@ pub fn joining(world: &World, known: Anchor) -> Result<ClientConfig, Error> {
     let (provider, builder) = builder(world)?;
     let trust = match known {
         Anchor::Pinned(pin) => Trust::Pinned(pin),
-        Anchor::Roots(roots) => Trust::Bundle { anchors: roots.iter().map(anchor).collect::<Result<_, _>>()?, trust_domain: None },
+        Anchor::Roots(roots) => Trust::Bundle { anchors: roots.iter().map(anchor).collect::<Result<_, _>>()?, trust_domains: None },
     };
     let verifier = ControlVerifier { algorithms: provider.signature_verification_algorithms, trust };
     let mut config = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth();
@@ -50,7 +51,8 @@ pub fn joining(world: &World, known: Anchor) -> Result<ClientConfig, Error> {
 pub fn live(world: &World, held: &HeldIdentity) -> Result<ClientConfig, Error> {
     let (provider, builder) = builder(world)?;
     let anchors = held.roots.iter().map(anchor).collect::<Result<_, _>>()?;
-    let trust = Trust::Bundle { anchors, trust_domain: Some(held.identity.trust_domain.clone()) };
+    let names = held.names.iter().filter(|name| held.is_ours(name)).chain([&held.identity.trust_domain]);
+    let trust = Trust::Bundle { anchors, trust_domains: Some(names.cloned().collect()) };
     let verifier = ControlVerifier { algorithms: provider.signature_verification_algorithms, trust };
     let own = CertifiedKey::new(held.chain.clone(), held.key.clone());
     let mut config =
@@ -88,8 +90,8 @@ enum Trust {
     Pinned(Pin),
     Bundle {
         anchors: Vec<TrustAnchor<'static>>,
-        /// `None`: the one that the first certificate will be of.
-        trust_domain: Option<String>,
+        /// The names of the mesh's own. `None`: the one that the first certificate will be of.
+        trust_domains: Option<BTreeSet<String>>,
     },
 }
 
@@ -112,7 +114,7 @@ impl ControlVerifier {
                 .map(drop)
                 .map_err(|error| Error::General(format!("the control plane's certificate does not lead to the trusted authority: {error}")))
         };
-        let trust_domain = match &self.trust {
+        let trust_domains = match &self.trust {
             Trust::Pinned(pin) => {
                 let root = rest.iter().find(|certificate| fingerprint(certificate) == *pin).ok_or_else(|| {
                     Error::General(
@@ -122,16 +124,16 @@ impl ControlVerifier {
                 chained(&[anchor(root)?])?;
                 None
             }
-            Trust::Bundle { anchors, trust_domain } => {
+            Trust::Bundle { anchors, trust_domains } => {
                 chained(anchors)?;
-                trust_domain.as_deref()
+                trust_domains.as_ref()
             }
         };
-        is_control_plane(&leaf, trust_domain)
+        is_control_plane(&leaf, trust_domains)
     }
 }
 
-fn is_control_plane(leaf: &webpki::EndEntityCert<'_>, trust_domain: Option<&str>) -> Result<(), Error> {
+fn is_control_plane(leaf: &webpki::EndEntityCert<'_>, trust_domains: Option<&BTreeSet<String>>) -> Result<(), Error> {
     let mut names = leaf.valid_uri_names();
     let (Some(uri), None) = (names.next(), names.next()) else {
         return Err(Error::General("the server's certificate does not carry exactly one SPIFFE id".to_owned()));
@@ -139,7 +141,7 @@ fn is_control_plane(leaf: &webpki::EndEntityCert<'_>, trust_domain: Option<&str>
     let found = Identity::parse(uri).map_err(|error| Error::General(error.to_string()))?;
     let right = found.namespace == ROOT_NAMESPACE
         && found.service_account == CONTROL_ACCOUNT
-        && trust_domain.is_none_or(|domain| domain == found.trust_domain);
+        && trust_domains.is_none_or(|names| names.contains(&found.trust_domain));
     match right {
         true => Ok(()),
         false => Err(Error::General(format!("the server is {found}, which is not the control plane"))),

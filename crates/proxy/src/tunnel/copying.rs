@@ -121,7 +121,9 @@ impl Broken {
                 Fault::new(Kind::LateHttp, why)
             }
             (Self::Source(error), true) | (Self::Sink(error), false) => Fault::new(Kind::ClientLeft, format!("the client's side broke off: {error}")),
-            (Self::Source(error), false) | (Self::Sink(error), true) => Fault::new(Kind::Reset, format!("the upstream's side broke off: {error}")),
+            (Self::Source(error), false) | (Self::Sink(error), true) => {
+                Fault::broken_off(Kind::Reset, format!("the upstream's side broke off: {error}"))
+            }
         }
     }
 }

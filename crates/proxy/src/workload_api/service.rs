@@ -146,7 +146,8 @@ impl Inner {
     fn x509(&self) -> Option<X509svidResponse> {
         let svid = self.api.application.svid().borrow().clone().filter(|svid| self.api.world.wall() < svid.held.not_after)?;
         let own = self.api.signer.current.identity()?;
-        let of_others = own.federated.iter().map(|(domain, roots)| (bundle_name(domain), concatenated(roots)));
+        let others = own.federated.iter().filter(|(domain, _)| **domain != own.identity.trust_domain);
+        let of_others = others.map(|(domain, roots)| (bundle_name(domain), concatenated(roots)));
         let told = X509svid {
             spiffe_id: svid.held.identity.to_string(),
             x509_svid: concatenated(&svid.held.chain),

@@ -150,7 +150,14 @@ fn an_application_has_a_certificate_and_a_key_of_its_own_and_hears_of_changes() 
         let (next, west) = (Authority::new("mesh.local"), Authority::new("west.example"));
         let federated = Arc::new([("west.example".to_owned(), vec![west.root()])].into());
         let roots = vec![own.roots[0].clone(), next.root()];
-        sidecar.current.trust(Arc::new(Trust { roots, revoked: Arc::default(), signer: None, federated }));
+        sidecar.current.trust(Arc::new(Trust {
+            roots,
+            revoked: Arc::default(),
+            signer: None,
+            federated,
+            trust_domain: "mesh.local".to_owned(),
+            names: Arc::default(),
+        }));
         let second = svids.message().await.unwrap().unwrap();
         assert_eq!(leaf(&second), (certificate, [own.roots[0].to_vec(), next.root().to_vec()].concat()));
         assert_eq!(second.federated_bundles, [("spiffe://west.example".to_owned(), west.root().to_vec())].into());

@@ -30,6 +30,11 @@ impl From<&model::MeshSettings> for proto::MeshSettings {
             retry_budget: Some((&settings.retry_budget).into()),
             compression,
             outside_refused: settings.outside == model::Outside::Refused,
+            aliases: settings
+                .aliases
+                .iter()
+                .map(|alias| proto::TrustDomainAlias { trust_domain: alias.trust_domain.clone(), federated: alias.federated })
+                .collect(),
         }
     }
 }
@@ -55,6 +60,11 @@ impl TryFrom<proto::MeshSettings> for model::MeshSettings {
                 min_length: compression.min_length,
             }),
             outside: if settings.outside_refused { model::Outside::Refused } else { model::Outside::Reachable },
+            aliases: settings.aliases.into_iter().map(alias).collect(),
         })
     }
+}
+
+fn alias(alias: proto::TrustDomainAlias) -> model::TrustDomainAlias {
+    model::TrustDomainAlias { trust_domain: alias.trust_domain, federated: alias.federated }
 }

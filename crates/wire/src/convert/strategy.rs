@@ -18,7 +18,7 @@ use taut_model::policy::*;
 use taut_model::rate_limit::*;
 use taut_model::route::*;
 use taut_model::service::*;
-use taut_model::settings::{Compression, MeshSettings, Outside};
+use taut_model::settings::{Compression, MeshSettings, Outside, TrustDomainAlias};
 use taut_model::telemetry::*;
 use taut_model::trust::{Revoked, TrustBundle};
 use taut_model::workload::*;
@@ -387,6 +387,8 @@ fn mesh_settings() -> BoxedStrategy<MeshSettings> {
     let tracing =
         (percent(), any::<bool>(), of(duration())).prop_map(|(sampling, failures, slower_than)| TracingDefaults { sampling, failures, slower_than });
     let observed = (vec(provider(), 0..3), defaults, tracing);
+    let alias = (text(), any::<bool>()).prop_map(|(trust_domain, federated)| TrustDomainAlias { trust_domain, federated });
+    let outside = (outside, vec(alias, 0..3));
     (origin(), any::<bool>(), balancer, of(percent()), retry_budget(), of(compression), outside, observed)
         .prop_map(|(origin, protection, balancer, hedging, retry_budget, compression, outside, observed)| MeshSettings {
             origin,
@@ -395,7 +397,8 @@ fn mesh_settings() -> BoxedStrategy<MeshSettings> {
             hedging,
             retry_budget,
             compression,
-            outside,
+            outside: outside.0,
+            aliases: outside.1,
             providers: observed.0,
             default_providers: observed.1,
             tracing: observed.2,

@@ -1187,6 +1187,17 @@ pub struct MeshSettings {
     /// Hosts that are not of the mesh cannot be reached.
     #[prost(bool, tag = "52")]
     pub outside_refused: bool,
+    /// Other names of the mesh's own trust domain.
+    #[prost(message, repeated, tag = "63")]
+    pub aliases: ::prost::alloc::vec::Vec<TrustDomainAlias>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrustDomainAlias {
+    #[prost(string, tag = "1")]
+    pub trust_domain: ::prost::alloc::string::String,
+    /// Its members are believed by the bundle of that trust domain alone, not by the mesh's own authority.
+    #[prost(bool, tag = "2")]
+    pub federated: bool,
 }
 /// Of one trust domain: by what peers' certificates are checked.
 #[derive(Clone, PartialEq, ::prost::Message)]

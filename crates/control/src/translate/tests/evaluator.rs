@@ -125,6 +125,7 @@ fn plan(said: Vec<Object>) -> Plan {
         routes: translation.routes,
         authorizations: translation.authorizations,
         tokens: translation.tokens,
+        settings: translation.settings,
         policies_complete: true,
         ..Snapshot::default()
     });
@@ -246,9 +247,12 @@ fn authorization_policies_are_read_as_their_text_says() {
         let mut said: Vec<Object> = specs.iter().enumerate().map(named).collect();
         let issuer = json!({"issuer": "https://a", "jwks": r#"{"keys": [{"kty": "OKP"}]}"#});
         said.push(super::named("RequestAuthentication", "tokens", json!({"jwtRules": [issuer]})));
+        // Half of the meshes were renamed.
+        let names: &[&str] = if seed % 2 == 0 { &[authorization::TRUST_DOMAIN] } else { &[authorization::TRUST_DOMAIN, authorization::ALIAS] };
+        said.push(super::named("MeshSettings", "mesh", json!({"trustDomainAliases": names[1..]})));
         let plan = plan(said);
         for _ in 0..REQUESTS {
-            let visit = authorization::Visit::any(&mut dice);
+            let visit = authorization::Visit::any(&mut dice, names);
             let decided = lets_in(&plan, &visit);
             let text = || serde_json::to_string_pretty(&specs).unwrap();
             assert_eq!(decided, authorization::read(&specs, &visit), "seed {seed}: {visit:?}\n{}", text());

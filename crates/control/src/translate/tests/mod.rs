@@ -55,7 +55,7 @@ pub fn named(kind: &str, name: &str, spec: Value) -> Object {
     let api = match kind {
         "VirtualService" | "DestinationRule" | "ServiceEntry" | "WorkloadEntry" | "Sidecar" => "networking.istio.io/v1",
         "PeerAuthentication" | "AuthorizationPolicy" | "RequestAuthentication" => "security.istio.io/v1",
-        "RateLimit" | "HealthCheck" | "ServiceLevelObjective" | "Incident" => "tautline.dev/v1alpha1",
+        "MeshSettings" | "RateLimit" | "HealthCheck" | "ServiceLevelObjective" | "Incident" => "tautline.dev/v1alpha1",
         "XBackendTrafficPolicy" => "gateway.networking.x-k8s.io/v1alpha1",
         "Telemetry" => "telemetry.istio.io/v1",
         "Deployment" => "apps/v1",

@@ -1,6 +1,7 @@
 //! MeshSettings, and what of it is refused.
 
 use super::*;
+use crate::crl::tests::Signs;
 use crate::translate::Fetched;
 use std::time::Duration;
 use taut_model::destination::{Balancer, RetryBudget};
@@ -158,4 +159,67 @@ fn a_workload_of_another_trust_domain_is_expected_to_prove_it() {
     let west = "spiffe://west.example/ns/bank/sa/teller";
     assert_eq!(entry(west).as_deref(), Some(west));
     assert_eq!((entry("spiffe://mesh.local/ns/bank/sa/teller"), entry("teller")), (None, None));
+}
+
+#[test]
+fn the_mesh_may_go_by_other_names_and_a_federated_one_is_believed_by_its_own_bundle() {
+    let aliases = |spec: Value| {
+        let settings = Settings { trust_domain: "new.example".to_owned(), ..Settings::default() };
+        let translation = translate(&[Arc::new(mesh("mesh", spec))], &settings);
+        let said = translation.findings.values().flatten().map(|problem| problem.to_string()).collect::<String>();
+        let settings = translation.settings.values().next().cloned();
+        (settings.map(|settings| settings.aliases.iter().map(|alias| (alias.trust_domain.clone(), alias.federated)).collect::<Vec<_>>()), said)
+    };
+    let federation = json!([{"trustDomain": "west.example", "bundle": bundle()}]);
+    let (named, said) = aliases(json!({"trustDomainAliases": ["old.example", "new.example", "west.example"], "federation": federation}));
+    let all = [("old.example", false), ("new.example", false), ("west.example", true)];
+    assert_eq!((named, said.as_str()), (Some(all.map(|(name, federated)| (name.to_owned(), federated)).to_vec()), ""));
+    // A bundle that was never fetched makes nobody of that name the own authority's to vouch for.
+    let (named, _) =
+        aliases(json!({"trustDomainAliases": ["west.example"], "federation": [{"trustDomain": "west.example", "bundleUrl": "https://a/"}]}));
+    assert_eq!(named, Some(vec![("west.example".to_owned(), true)]));
+    // What was written before the mesh was renamed does no harm then.
+    let (named, said) = aliases(json!({"trustDomain": "old.example", "trustDomainAliases": ["old.example"]}));
+    assert!(named.is_some_and(|named| named.len() == 1) && said.contains("is an alias now"), "{said}");
+    for (spec, why) in [
+        (json!({"trustDomainAliases": ["Old"]}), "is no trust domain"),
+        (json!({"trustDomainAliases": ["*.example"]}), "is no trust domain"),
+        (json!({"trustDomainAliases": ["old.example", "old.example"]}), "named twice"),
+        (json!({"trustDomain": "old.example"}), "taut up --trust-domain"),
+        (json!({"trustDomainAliases": (0..65).map(|number| format!("d{number}")).collect::<Vec<_>>()}), "at most 64"),
+    ] {
+        let (named, said) = aliases(spec);
+        assert!(named.is_none() && said.contains(why), "{said}");
+    }
+}
+
+#[test]
+fn the_lists_of_another_trust_domain_are_proven_by_its_roots_and_without_those_asked_for_nobody_of_it_is_believed() {
+    let (root, forger) = (Signs::root("west"), Signs::root("west"));
+    let url = "https://west.example/crl.pem";
+    let west = |lists: Value, keys: &[(&str, Fetched)]| {
+        let mut one = json!({"trustDomain": "west.example", "bundle": root.certificate.pem()});
+        one.as_object_mut().unwrap().extend(lists.as_object().unwrap().clone());
+        let translation = federated(json!([one]), keys);
+        let said = translation.findings.values().flatten().map(|problem| problem.to_string()).collect::<String>();
+        let revoked = translation.trust.get("west.example").map(|bundle| bundle.revoked.len());
+        (revoked, translation.lists_due.len(), translation.list_urls.len(), said)
+    };
+    let fetched = |text: Option<String>, problem: Option<&str>| [(url, Fetched { text, problem: problem.map(str::to_owned) })];
+    let at_url = json!({"crlUrl": url});
+    assert_eq!(west(json!({"crl": root.revoking(&[1, 2])}), &[]), (Some(2), 1, 0, String::new()));
+    assert_eq!(west(at_url.clone(), &[]), (None, 0, 1, String::new()), "it is still to be fetched");
+    assert_eq!(west(at_url.clone(), &fetched(Some(root.revoking(&[3])), None)), (Some(1), 1, 1, String::new()));
+    for (lists, known, believed, why) in [
+        (at_url.clone(), fetched(Some(root.revoking(&[3])), Some("it hangs")), Some(1), "it hangs; the last good lists are used"),
+        (at_url.clone(), fetched(None, Some("it hangs")), None, "nobody of it is believed"),
+        (at_url.clone(), fetched(Some(forger.revoking(&[3])), None), None, "is not signed by the authority of that name"),
+        (json!({"crl": forger.revoking(&[])}), fetched(None, None), None, "is not signed by the authority of that name"),
+        (json!({"crl": "hello"}), fetched(None, None), None, "cannot be read"),
+        (json!({"crl": root.revoking(&[]), "crlUrl": url}), fetched(None, None), None, "takes one of"),
+        (json!({"crlUrl": "http://west.example/"}), fetched(None, None), None, "neither https"),
+    ] {
+        let (revoked, _, _, said) = west(lists, &known);
+        assert!(revoked == believed && said.contains(why), "{why}: {revoked:?} {said}");
+    }
 }

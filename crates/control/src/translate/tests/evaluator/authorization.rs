@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use taut_model::identity::Identity;
 
 pub const TRUST_DOMAIN: &str = "mesh.local";
+/// What the mesh was called before.
+pub const ALIAS: &str = "old.local";
 pub const OWN_ADDRESS: &str = "10.0.0.1";
 
 /// Whoever comes to productpage, and what for.
@@ -19,6 +21,8 @@ pub struct Visit {
     /// Whom a load balancer named; else `address`.
     pub client: &'static str,
     pub port: u16,
+    /// What the mesh is called: its trust domain and the aliases of that.
+    pub names: &'static [&'static str],
     /// `None`: the hop sees a connection, and no HTTP.
     pub request: Option<Asked>,
 }
@@ -36,10 +40,10 @@ pub struct Asked {
 const ADDRESSES: &[&str] = &["192.168.0.9", "192.168.1.9", "203.0.113.7", "2001:db8::7"];
 
 impl Visit {
-    pub fn any(dice: &mut Rng) -> Self {
+    pub fn any(dice: &mut Rng, names: &'static [&'static str]) -> Self {
         let address = any(dice, ADDRESSES);
         let identity = (dice.u8(..4) > 0).then(|| {
-            Identity::new(any(dice, &[TRUST_DOMAIN, TRUST_DOMAIN, "old.local"]), any(dice, &["default", "shop"]), any(dice, &["web", "cart"]))
+            Identity::new(any(dice, &[TRUST_DOMAIN, TRUST_DOMAIN, ALIAS, "west.local"]), any(dice, &["default", "shop"]), any(dice, &["web", "cart"]))
         });
         let mut headers = Vec::new();
         for (name, values) in [("x-team", &["a", "ab", ""][..]), ("x-team", &["b"]), ("x-forwarded-for", &["203.0.113.7"])] {
@@ -55,7 +59,7 @@ impl Visit {
             token: (dice.u8(..3) > 0).then(|| claims(dice)),
         });
         let client = if dice.u8(..4) == 0 { any(dice, ADDRESSES) } else { address };
-        Self { identity, address, client, port: any(dice, &[9080, 9090]), request }
+        Self { identity, address, client, port: any(dice, &[9080, 9090]), names, request }
     }
 
     pub fn sni(&self) -> Option<&'static str> {
@@ -69,7 +73,18 @@ type Choices = &'static [(&'static str, &'static [&'static str])];
 const SOURCE: Choices = &[
     (
         "principals",
-        &["mesh.local/ns/default/sa/web", "cluster.local/ns/shop/sa/cart", "old.local/*", "*/sa/cart", "*", "spiffe://mesh.local/ns/shop/*"],
+        &[
+            "mesh.local/ns/default/sa/web",
+            "cluster.local/ns/shop/sa/cart",
+            "old.local/*",
+            "*/sa/cart",
+            "*",
+            "spiffe://mesh.local/ns/shop/*",
+            "old.local/ns/shop/sa/web",
+            "*h.local/ns/shop/sa/cart",
+            "old*",
+            "west.local/*",
+        ],
     ),
     ("namespaces", &["default", "shop", "sh*", "*ault", "*"]),
     ("trustDomains", &["mesh.local", "cluster.local", "old*", "*.local", "*"]),
@@ -89,7 +104,7 @@ const CONDITIONS: Choices = &[
     ("source.ip", &["192.168.0.9", "203.0.113.0/24"]),
     ("remote.ip", &["192.168.0.0/24", "203.0.113.7"]),
     ("source.namespace", &["default", "s*"]),
-    ("source.principal", &["*", "cluster.local/ns/default/sa/web"]),
+    ("source.principal", &["*", "cluster.local/ns/default/sa/web", "old.local/ns/shop/*"]),
     ("source.serviceAccount", &["web", "shop/cart"]),
     ("source.trustDomain", &["cluster.local", "old.local"]),
     ("destination.ip", &["10.0.0.1", "10.0.1.0/24"]),
@@ -251,12 +266,21 @@ fn seen<'a>(field: &str, visit: &'a Visit) -> Option<Match<'a>> {
                 Some(rest) => format!("{TRUST_DOMAIN}/{rest}"),
                 None => value.trim_start_matches("spiffe://").to_owned(),
             };
-            Box::new(move |value| identity.is_some_and(|identity| text(&local(value), &identity.principal())))
+            // Written out as the API's text has it: an identity of one of the mesh's names is treated as one of each.
+            let known = identity.map(|identity| {
+                let ours = visit.names.contains(&identity.trust_domain.as_str());
+                let names = if ours { visit.names.to_vec() } else { vec![identity.trust_domain.as_str()] };
+                names.iter().map(|name| format!("{name}/ns/{}/sa/{}", identity.namespace, identity.service_account)).collect::<Vec<_>>()
+            });
+            Box::new(move |value| known.iter().flatten().any(|principal| text(&local(value), principal)))
         }
         "namespaces" | "source.namespace" => Box::new(move |value| identity.is_some_and(|identity| text(value, &identity.namespace))),
         "trustDomains" | "source.trustDomain" => Box::new(move |value| {
-            let value = if value == "cluster.local" { TRUST_DOMAIN } else { value };
-            identity.is_some_and(|identity| text(value, &identity.trust_domain))
+            let is = |identity: &Identity| match value {
+                "cluster.local" => visit.names.contains(&identity.trust_domain.as_str()),
+                value => text(value, &identity.trust_domain),
+            };
+            identity.is_some_and(is)
         }),
         "serviceAccounts" | "source.serviceAccount" => Box::new(move |value| {
             let value = if value.contains('/') { value.to_owned() } else { format!("default/{value}") };

@@ -99,7 +99,7 @@ fn visit() -> Visit {
     let headers = vec![("x-team", "blue")];
     let identity = Some(Identity::new(authorization::TRUST_DOMAIN, "default", "web"));
     let request = Some(Asked { method: "GET", authority: "productpage:9080", path: "/a/b", headers, token: Some(token) });
-    Visit { identity, address: "192.168.0.9", client: "192.168.0.9", port: 9080, request }
+    Visit { identity, address: "192.168.0.9", client: "192.168.0.9", port: 9080, names: &[super::authorization::TRUST_DOMAIN], request }
 }
 
 fn rule(field: &Field, value: &str, negated: bool) -> Value {
