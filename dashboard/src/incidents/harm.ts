@@ -2,7 +2,7 @@
 
 import type { Incident, Symptom } from '../api/shapes.ts';
 import { count, milliseconds, percent, plural, rate } from '../text/units.ts';
-import { nodeName } from './words.ts';
+import { nodeName, signalName } from './words.ts';
 
 export interface Harm {
   /** Who feels it, and where they come in. */
@@ -11,7 +11,7 @@ export interface Harm {
   felt: string[];
 }
 
-const ORDER = ['errorRatio', 'latencyP99', 'latencyP50', 'saturation', 'rate'];
+const ORDER = ['errorRatio', 'latencyP99', 'latencyP50', 'covered', 'saturation', 'rate'];
 
 export function harm(incident: Incident): Harm {
   const over = incident.closed !== null;
@@ -52,5 +52,10 @@ function feels({ signal, baseline, now, worst, until }: Symptom, over: boolean):
       return `${rate(value)} come${then}, ${rate(baseline)} before`;
     case 'saturation':
       return `${count(value)} requests wait at the same time${then}, ${count(baseline)} before`;
+    case 'covered':
+      return `${percent(value)} of tries fail and are made again${then}, ${percent(baseline)} before: users wait for it`;
+    default:
+      // A newer control plane may know more than this page.
+      return `${signalName(signal)} ${count(value)}${then}, ${count(baseline)} before`;
   }
 }

@@ -120,6 +120,8 @@ describe('how users are hurt', () => {
     expect(of({ objective: 'shop/web' })).toBe('the budget of objective shop/web burns 3 times as fast as it lasts');
     expect(of('rate')).toBe('3/s come, 2/s before');
     expect(of('saturation')).toContain('3 requests wait');
+    expect(of('covered')).toContain('of tries fail and are made again');
+    expect(of('moonPhase' as Symptom['signal'])).toBe('moonPhase 3, 2 before');
     expect(of('latencyP99')).toContain('one request in 100');
   });
 });

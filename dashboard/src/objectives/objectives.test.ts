@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Forecast, Objective } from '../api/shapes.ts';
-import { drawn, misses } from '../service/forecast.ts';
+import { drawn, full, misses } from '../service/forecast.ts';
 import { left, ordered, promise, windows } from './order.ts';
 
 const objective = (name: string, alert: Objective['alert'], budgetLeft: number): Objective => ({
@@ -82,6 +82,13 @@ describe('forecasts', () => {
   it('stand alone where nothing was measured', () => {
     expect(drawn(forecast([], [point(30, 8)])).expected).toEqual([8]);
     expect(drawn(forecast([{ at: 0, rate: 5 }], [])).expected).toEqual([null]);
+  });
+
+  it('say when a service is full', () => {
+    expect(full({ reachedIn: 1500, mayBeReachedIn: 60 })).toBe('in 25 min');
+    expect(full({ reachedIn: 0, mayBeReachedIn: 0 })).toBe('now');
+    expect(full({ reachedIn: null, mayBeReachedIn: 60 })).toBe('maybe in 1 min');
+    expect(full({ reachedIn: null, mayBeReachedIn: null })).toBe('not foreseen');
   });
 
   it('are counted when they were wrong', () => {

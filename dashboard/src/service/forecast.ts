@@ -1,6 +1,7 @@
 /** A forecast as a chart's lines and bands: one time axis for what came and what is expected. */
 
-import type { Forecast } from '../api/shapes.ts';
+import type { Capacity, Forecast } from '../api/shapes.ts';
+import { span } from '../text/time.ts';
 
 type Values = (number | null)[];
 
@@ -12,6 +13,13 @@ export interface Drawn {
   high80: Values;
   low95: Values;
   high95: Values;
+}
+
+/** When a service is full, by the forecast: in words. */
+export function full(of: Pick<Capacity, 'reachedIn' | 'mayBeReachedIn'>): string {
+  if (of.reachedIn !== null) return of.reachedIn <= 0 ? 'now' : `in ${span(of.reachedIn * 1000)}`;
+  if (of.mayBeReachedIn !== null) return of.mayBeReachedIn <= 0 ? 'maybe now' : `maybe in ${span(of.mayBeReachedIn * 1000)}`;
+  return 'not foreseen';
 }
 
 /** What is expected begins where what came ends, so that the lines meet. */
