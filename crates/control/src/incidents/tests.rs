@@ -353,7 +353,7 @@ async fn a_cluster_is_given_the_events() {
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "control-plane\n").unwrap();
     let api = format!("http://{}/", listener.local_addr().unwrap());
-    let kubernetes = Kubernetes { api, roots: None, token: Some(token.path().to_owned()), audiences: Vec::new() };
+    let kubernetes = Kubernetes { api, roots: None, token: Some(token.path().to_owned()), audiences: Vec::new(), node_agents: Vec::new() };
     let (heard, mut asked) = mpsc::unbounded_channel();
     let answer = move |request: axum::extract::Request| async move {
         let (parts, body) = request.into_parts();
