@@ -314,6 +314,24 @@ fn federate(mesh: &Mesh, with: &str, bundle: &str) {
     mesh.taut_ok(&["wait", "--for=live", "--timeout", "20s"]);
 }
 
+/// What each one's own authority revokes is refused by the other, who calls and who is called, by name.
+fn revoke_each_other(east: &Mesh, west: &Mesh, file: &Path, call: &dyn Fn() -> std::io::Result<(u16, String)>, until: &dyn Fn(&str, (u16, &str))) {
+    let named = |mesh: &Mesh, last: u8| mesh.admin(last, "/records").body.contains("is revoked (serial number");
+    federate(west, "east.example", &format!("bundle: '{}'\n    crlUrl: file://{}", bundle(east), list(east, "default/web-v1")));
+    eventually(PATIENCE, "the west refuses the east's certificate", || match (call(), named(west, 20)) {
+        (Ok((status, _)), true) if status != 200 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    federate(west, "east.example", &format!("bundle: '{}'", bundle(east)));
+    until("without the list both believe each other", (200, ""));
+    let told = format!("bundleUrl: file://{}\n    crlUrl: file://{}", file.display(), list(west, "default/shop-v1"));
+    federate(east, "west.example", &told);
+    until("the east does not speak to the west's", (503, "peer_untrusted"));
+    assert!(named(east, 10), "{}", east.admin(10, "/records").body);
+    federate(east, "west.example", &format!("bundleUrl: file://{}", file.display()));
+    until("both believe each other again", (200, ""));
+}
+
 #[test]
 fn members_of_two_meshes_call_each_other_when_both_are_federated_and_not_before() {
     let mut east = Mesh::new();
@@ -365,21 +383,7 @@ fn members_of_two_meshes_call_each_other_when_both_are_federated_and_not_before(
     });
     assert_eq!(bundles, (2, 2));
     if has("openssl") {
-        // What each one's own authority revokes is refused by the other, who calls and who is called, by name.
-        let named = |mesh: &Mesh, last: u8| mesh.admin(last, "/records").body.contains("is revoked (serial number");
-        federate(&west, "east.example", &format!("bundle: '{}'\n    crlUrl: file://{}", bundle(&east), list(&east, "default/web-v1")));
-        eventually(PATIENCE, "the west refuses the east's certificate", || match (call(), named(&west, 20)) {
-            (Ok((status, _)), true) if status != 200 => Ok(()),
-            other => Err(format!("{other:?}")),
-        });
-        federate(&west, "east.example", &format!("bundle: '{}'", bundle(&east)));
-        until("without the list both believe each other", (200, ""));
-        let told = format!("bundleUrl: file://{}\n    crlUrl: file://{}", file.display(), list(&west, "default/shop-v1"));
-        federate(&east, "west.example", &told);
-        until("the east does not speak to the west's", (503, "peer_untrusted"));
-        assert!(named(&east, 10), "{}", east.admin(10, "/records").body);
-        federate(&east, "west.example", &format!("bundleUrl: file://{}", file.display()));
-        until("both believe each other again", (200, ""));
+        revoke_each_other(&east, &west, &file, &call, &until);
     }
     federate(&west, "elsewhere.example", &format!("bundle: '{}'", bundle(&east)));
     eventually(PATIENCE, "the east is a stranger again", || match call() {
