@@ -23,12 +23,14 @@ pub struct Measured {
     pub value: f64,
 }
 
+/// All values of the services of a namespace.
+pub type Measure = dyn Fn(&str) -> Vec<Measured> + Send + Sync;
+
 /// What there is to measure, and how it stands.
 pub struct External {
     /// The names of all metrics.
     pub metrics: &'static [&'static str],
-    /// All values of the services of a namespace.
-    pub measure: Box<dyn Fn(&str) -> Vec<Measured> + Send + Sync>,
+    pub measure: Box<Measure>,
 }
 
 impl Default for External {
