@@ -108,7 +108,10 @@ impl Inner {
     /// leaves seconds in its future: these are over as well.
     pub fn seal(&mut self, now: Second) -> Vec<Record> {
         let over = now.saturating_sub(GRACE);
-        if self.latest > 0 && self.latest < over {
+        if self.latest == 0 && self.open.is_empty() {
+            // From now on it is known that nothing passes.
+            self.latest = over;
+        } else if self.latest > 0 && self.latest < over {
             for second in (self.latest + 1).max(over.saturating_sub(GRACE))..=over {
                 self.open.entry(second).or_default();
             }

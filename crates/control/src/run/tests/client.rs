@@ -14,6 +14,7 @@ use taut_wire::desk::desk_client::DeskClient;
 use taut_wire::desk::{Acknowledge, FromProxy, Hello, Port, Readiness, ResourceAck, ToProxy, from_proxy, readiness};
 use taut_wire::discovery::DeltaDiscoveryRequest;
 use taut_wire::discovery::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use taut_wire::resource::ResourceType;
 use taut_wire::session::{ClientSession, Received};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -117,8 +118,8 @@ pub struct Proxy {
     pub told: Streaming<ToProxy>,
     pub requests: mpsc::Sender<DeltaDiscoveryRequest>,
     responses: Streaming<taut_wire::discovery::DeltaDiscoveryResponse>,
-    /// How many resources came, in all.
-    pub received: usize,
+    /// The resources that came, in all.
+    pub received: Vec<(ResourceType, String)>,
     plan: u64,
 }
 
@@ -141,7 +142,7 @@ impl Proxy {
             requests.send(request).await.unwrap();
         }
         let responses = AggregatedDiscoveryServiceClient::new(channel).delta_aggregated_resources(ReceiverStream::new(asked)).await?.into_inner();
-        Ok(Self { session, desk, told, requests, responses, received: 0, plan: 0 })
+        Ok(Self { session, desk, told, requests, responses, received: Vec::new(), plan: 0 })
     }
 
     /// Takes in one response, answers it, and acknowledges its resources at the desk.
@@ -149,7 +150,7 @@ impl Proxy {
         let response = soon(self.responses.message()).await.expect("a response").expect("the stream goes on");
         let mut received = self.session.response(response);
         self.requests.send(std::mem::take(&mut received.ack)).await.unwrap();
-        self.received += received.changed.len();
+        self.received.extend(received.changed.iter().map(|change| (change.of_type, change.name.clone())));
         self.plan += 1;
         let changed = received.changed.iter().map(|change| ResourceAck {
             type_url: change.of_type.type_url().into(),

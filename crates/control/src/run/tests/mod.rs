@@ -235,7 +235,10 @@ async fn a_reconnect_brings_only_what_changed() {
     );
     let hello = hello("page-v1", "page", "page", 15009);
     let mut proxy = Proxy::connect(&running, &identity, hello.clone(), &[DETAILS]).await.unwrap();
-    proxy.until(|session| session.complete() && session.held(ResourceType::Route).count() == 1).await;
+    let whole = |session: &taut_wire::session::ClientSession| {
+        session.complete() && session.holds(ResourceType::Service, DETAILS) && session.held(ResourceType::Route).count() == 1
+    };
+    proxy.until(whole).await;
     let ready = |session: &taut_wire::session::ClientSession| {
         session
             .held(ResourceType::Workload)
@@ -249,7 +252,7 @@ async fn a_reconnect_brings_only_what_changed() {
     soon(published.wait_for(|published| published.generations.values().any(|generation| *generation == 2))).await.unwrap();
     let mut proxy = Proxy::resume(&running, &identity, hello, session).await.unwrap();
     proxy.until(|session| session.complete()).await;
-    assert_eq!(proxy.received, 1, "the route and nothing else");
+    assert_eq!(proxy.received.len(), 1, "the route and nothing else: {:?}", proxy.received);
     running.stop().await;
 }
 
