@@ -111,10 +111,10 @@ impl Engine {
                 // Somebody new who is refused is refused rightly, as far as anybody can tell.
                 let errors = if known || flow.source.is_outside() { flow.signals.errors() } else { 0 };
                 passed.add(&flow.signals, errors);
-                if flow.reporter == Reporter::Source {
+                if known && flow.reporter == Reporter::Source {
                     passed.add_asked(&flow.signals, errors);
                 }
-            } else {
+            } else if known {
                 passed.add_attempts(&flow.signals);
             }
         }

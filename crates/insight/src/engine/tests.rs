@@ -152,6 +152,9 @@ fn a_stranger_who_is_refused_is_no_incident() {
     let events = run(&mut engine, 0..200, &|second| {
         let mut flows = shop(WELL, WELL, WELL);
         flows.extend((second > 90).then(|| flow("probe", "stock", refused)));
+        // The proxy of the service sees the same.
+        let calls: Vec<Flow> = flows.iter().filter(|flow| !flow.source.is_outside()).cloned().collect();
+        flows.extend(calls.into_iter().map(|flow| Flow { reporter: Reporter::Destination, ..flow }));
         flows
     });
     assert_eq!(events, []);
