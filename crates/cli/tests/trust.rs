@@ -10,7 +10,7 @@ use load::{Apps, Http1, Http2, Load, Ping};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use support::{Connection, Mesh, PATIENCE, eventually, has, text};
@@ -358,6 +358,14 @@ fn openssl(directory: &Path, arguments: &str) {
     assert!(done.status.success(), "openssl {arguments}: {}", said(&done));
 }
 
+/// A directory of the mesh's with [`bank`] in it.
+fn bank_of(mesh: &Mesh, days: &str) -> PathBuf {
+    let directory = mesh.directory.path().join("bank");
+    std::fs::create_dir(&directory).unwrap();
+    bank(&directory, days);
+    directory
+}
+
 /// An authority as an operator makes one with openssl: RSA, since that is what many have.
 fn bank(directory: &Path, days: &str) {
     let write = |name: &str, text: &str| std::fs::write(directory.join(name), text).unwrap();
@@ -377,9 +385,7 @@ fn a_mesh_goes_over_to_an_authority_made_with_openssl() {
         return eprintln!("skipped: openssl is not installed");
     }
     let pair = Pair::start(Mesh::start());
-    let directory = pair.mesh.directory.path().join("bank");
-    std::fs::create_dir(&directory).unwrap();
-    bank(&directory, "30");
+    let directory = bank_of(&pair.mesh, "30");
     let load = pair.load();
     let rotated = pair.mesh.taut(&["trust", "rotate", "--wait", "60s", "--to", directory.to_str().unwrap()]);
     assert!(rotated.status.success(), "{}\n{}", said(&rotated), pair.mesh.log("control-plane"));
@@ -397,9 +403,7 @@ fn a_certificate_near_its_end_is_told_by_status_and_metric_until_it_is_renewed()
         return eprintln!("skipped: openssl is not installed");
     }
     let mut mesh = Mesh::new();
-    let directory = mesh.directory.path().join("bank");
-    std::fs::create_dir(&directory).unwrap();
-    bank(&directory, "300");
+    let directory = bank_of(&mesh, "300");
     let renewed = std::fs::read(directory.join("ca-cert.pem")).unwrap();
     // Years old, with a month left of it.
     let names = "[any]\norganizationName=optional\norganizationalUnitName=optional\ncommonName=optional\n";
@@ -449,9 +453,7 @@ fn a_list_beside_a_plugged_in_authority_revokes_and_one_past_its_time_is_told_of
         return eprintln!("skipped: openssl is not installed");
     }
     let mut mesh = Mesh::new();
-    let directory = mesh.directory.path().join("bank");
-    std::fs::create_dir(&directory).unwrap();
-    bank(&directory, "300");
+    let directory = bank_of(&mesh, "300");
     mesh.authority = Some(directory.clone());
     mesh.up();
     let pair = Pair::start(mesh);

@@ -12,6 +12,7 @@ mod detector;
 pub(crate) mod dice;
 mod estimate;
 mod known;
+mod lag;
 mod peaks;
 mod season;
 mod tail;

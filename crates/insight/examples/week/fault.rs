@@ -3,11 +3,10 @@
 use super::dice::Dice;
 use super::mesh::Mesh;
 
-/// Seconds before the first, between two at least and at most, and that one lasts.
+/// Seconds before the first, and that one lasts.
 const FIRST: u64 = 3600;
-const BETWEEN: (f64, f64) = (600.0, 1200.0);
-const LASTS: u64 = 180;
-/// A service that is asked less than this, per second, is not broken: within three minutes too little comes to it.
+const LASTS: u64 = 30;
+/// A service that is asked less than this, per second, is not broken: in that time too little comes to it.
 const FEWEST: f64 = 1.0;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,11 +19,16 @@ pub enum Kind {
     /// One process of it.
     OneFails,
     OneSlow,
+    /// One request in ten takes 500 ms more.
+    SlowInPart,
     /// The way to it takes 200 ms.
     Network,
+    /// The same of one request in six.
+    Loss,
 }
 
-const KINDS: [Kind; 6] = [Kind::Slow, Kind::Fails, Kind::FailsInPart, Kind::OneFails, Kind::OneSlow, Kind::Network];
+const KINDS: [Kind; 8] =
+    [Kind::Slow, Kind::Fails, Kind::FailsInPart, Kind::OneFails, Kind::OneSlow, Kind::SlowInPart, Kind::Network, Kind::Loss];
 
 impl Kind {
     pub fn name(self) -> &'static str {
@@ -34,7 +38,9 @@ impl Kind {
             Self::FailsInPart => "every fifth fails",
             Self::OneFails => "one process fails",
             Self::OneSlow => "one process is slow",
+            Self::SlowInPart => "every tenth is slow",
             Self::Network => "network",
+            Self::Loss => "network loss",
         }
     }
 }
@@ -42,6 +48,8 @@ impl Kind {
 pub struct Fault {
     pub kind: Kind,
     pub service: usize,
+    /// Requests that usually come to the service, per second.
+    pub rate: f64,
     pub begin: u64,
     pub end: u64,
     failing: f64,
@@ -52,16 +60,17 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// As many as have room.
-    pub fn new(seconds: u64, mesh: &Mesh, dice: &mut Dice) -> Self {
+    /// As many as have room, with at least `between` seconds between two, and twice as many at most.
+    pub fn new(seconds: u64, between: f64, mesh: &Mesh, dice: &mut Dice) -> Self {
         let rates = rates(mesh);
         let busy: Vec<usize> = (0..rates.len()).filter(|at| rates[*at] >= FEWEST).collect();
         let (mut all, mut begin) = (Vec::new(), FIRST);
         while begin + LASTS < seconds {
             if let (Some(kind), Some(service)) = (dice.pick(&KINDS), dice.pick(&busy)) {
-                all.push(Fault { kind, service, begin, end: begin + LASTS, failing: mesh.services[service].failing });
+                let (rate, failing) = (rates[service], mesh.services[service].failing);
+                all.push(Fault { kind, service, rate, begin, end: begin + LASTS, failing });
             }
-            begin += LASTS + dice.between(BETWEEN.0, BETWEEN.1) as u64;
+            begin += LASTS + dice.between(between, 2.0 * between) as u64;
         }
         Self { all }
     }
@@ -79,7 +88,9 @@ impl Faults {
                 Kind::Fails => service.failing = if over { fault.failing } else { 1.0 },
                 Kind::FailsInPart => service.failing = if over { fault.failing } else { 0.2 },
                 Kind::OneFails => service.replicas[host].failing = set(1.0),
-                Kind::Network => service.network = set(200_000.0),
+                Kind::SlowInPart => service.hiccups = set(0.1),
+                Kind::Network => service.network = set(1.0),
+                Kind::Loss => service.network = set(1.0 / 6.0),
             }
         }
     }

@@ -216,9 +216,14 @@ impl Life {
         told.join(", ")
     }
 
-    /// What went on around a second: at these services, and how much in all.
-    pub fn around(&self, second: u64, services: &[usize]) -> String {
-        let near = |(begin, end, service, _): &&(u64, u64, usize, Event)| *begin <= second && second < end + 120 && services.contains(service);
+    /// What went on around a second: at these services, at all below them, and on the machines of these.
+    pub fn around(&self, second: u64, services: &[usize], mesh: &Mesh) -> String {
+        let below = mesh.below(services);
+        let there = |service: usize, what: Event| match what {
+            Event::Neighbour => below.iter().any(|at| mesh.services[*at].host == mesh.services[service].host),
+            _ => below.contains(&service),
+        };
+        let near = |(begin, end, service, what): &&(u64, u64, usize, Event)| *begin <= second && second < end + 120 && there(*service, *what);
         let told: Vec<String> = self.log.iter().filter(near).map(|(_, _, service, what)| format!("{} of s{service:02}", what.name())).collect();
         if told.is_empty() { "nothing".to_owned() } else { told.join(", ") }
     }

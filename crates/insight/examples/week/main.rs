@@ -1,4 +1,4 @@
-//! A long time without a fault, accelerated: `cargo run --release -p taut-insight --example week -- [--seed N] [--days D] [--faults]`. A hundred
+//! A long time without a fault, accelerated: `cargo run --release -p taut-insight --example week -- [--seed N] [--days D] [--surprise S] [--faults [--between S]]`. A hundred
 //! services live second by second through the engine that runs in the mesh: days and nights, surges, deploys, restarts, noisy neighbours, jobs,
 //! pauses. Whatever the engine calls an incident is false, and printed with what went on there. With `--faults`, faults are drawn, too.
 
@@ -31,6 +31,8 @@ struct Wanted {
     seed: u64,
     days: f64,
     faults: bool,
+    between: f64,
+    settings: Settings,
 }
 
 impl Wanted {
@@ -40,7 +42,9 @@ impl Wanted {
             let at = words.iter().position(|word| word == name);
             at.and_then(|at| words.get(at + 1)?.parse().ok()).unwrap_or(usual)
         };
-        Self { seed: number("--seed", 1.0) as u64, days: number("--days", 1.0), faults: words.iter().any(|word| word == "--faults") }
+        let faults = words.iter().any(|word| word == "--faults");
+        let settings = Settings { surprise: number("--surprise", Settings::default().surprise), ..Settings::default() };
+        Self { seed: number("--seed", 1.0) as u64, days: number("--days", 1.0), faults, between: number("--between", 300.0), settings }
     }
 }
 
@@ -56,9 +60,9 @@ fn main() {
     let mut dice = Dice::new(wanted.seed);
     let mut mesh = Mesh::new(SERVICES, &mut dice);
     let mut life = Life::new(&mesh, &mut dice);
-    let faults = Faults::new(if wanted.faults { seconds } else { 0 }, &mesh, &mut dice);
-    let mut engine = Engine::new(Settings::default());
-    let mut told: BTreeMap<String, Told> = BTreeMap::new();
+    let faults = Faults::new(if wanted.faults { seconds } else { 0 }, wanted.between, &mesh, &mut dice);
+    let mut engine = Engine::new(wanted.settings.clone());
+    let mut found: Vec<Told> = Vec::new();
     let (mut flows, mut requests, mut thinking) = (0_u64, 0_u64, 0.0);
     for second in 0..seconds {
         let changes: Vec<Change> = life.live(second, START, &mut mesh, &mut dice);
@@ -71,8 +75,10 @@ fn main() {
         thinking += begun.elapsed().as_secs_f64();
         for event in events {
             let (Event::Opened(incident) | Event::Updated(incident) | Event::Closed(incident)) = event;
-            let known = told.entry(incident.id.clone()).or_insert_with(|| Told { opened: second, incident: incident.clone() });
-            known.incident = incident;
+            match found.iter_mut().rev().find(|told| told.incident.id == incident.id && told.incident.closed.is_none()) {
+                Some(known) => known.incident = incident,
+                None => found.push(Told { opened: second, incident }),
+            }
         }
     }
     println!(
@@ -84,8 +90,6 @@ fn main() {
         thinking * 1e3 / seconds as f64
     );
     println!("What went on: {}.\n", life.summary());
-    let mut found: Vec<Told> = told.into_values().collect();
-    found.sort_by_key(|told| told.opened);
     report(&found, &faults, &life, &mesh, wanted.days);
 }
 
@@ -96,7 +100,7 @@ fn report(found: &[Told], faults: &Faults, life: &Life, mesh: &Mesh, days: f64) 
         let signals: Vec<String> = told.incident.symptoms.iter().map(symptom).collect();
         let lasted = told.incident.closed.map_or_else(|| "open".to_owned(), |closed| format!("{} s", closed - START - told.opened));
         let about: Vec<usize> = told.incident.symptoms.iter().filter_map(|symptom| mesh.find(symptom.node.name())).collect();
-        println!("- after {:.2} h, {lasted}: {}; there: {}", told.opened as f64 / 3600.0, signals.join(", "), life.around(told.opened, &about));
+        println!("- after {:.2} h, {lasted}: {}; there: {}", told.opened as f64 / 3600.0, signals.join(", "), life.around(told.opened, &about, mesh));
     }
     let week = stray.len() as f64 / days * 7.0;
     // Nothing in that time: fewer than three with 95 % (Poisson); some: the upper bound by the normal law is close enough.
@@ -112,11 +116,10 @@ fn symptom(symptom: &taut_insight::incident::Symptom) -> String {
         Signal::ErrorRatio | Signal::Covered => format!("{:.1} % of {:.1} %", 100.0 * symptom.worst, 100.0 * symptom.baseline),
         _ => format!("{:.0} of {:.0}", symptom.worst, symptom.baseline),
     };
-    format!("{} {:?} {unit}", symptom.node.name(), symptom.signal)
+    format!("{} {:?} {unit} (surprise {:.1})", symptom.node.name(), symptom.signal, symptom.surprise)
 }
 
 fn seen(found: &[Told], faults: &Faults, mesh: &Mesh) {
-    println!("\n| fault | n | noticed | after s: median | worst | cause first |\n|---|--:|--:|--:|--:|--:|");
     let mut kinds: BTreeMap<&str, Vec<(Option<u64>, bool)>> = BTreeMap::new();
     for fault in &faults.all {
         let first = found.iter().find(|told| (fault.begin..fault.end + AFTER).contains(&told.opened));
@@ -130,9 +133,14 @@ fn seen(found: &[Told], faults: &Faults, mesh: &Mesh) {
             node.name() == name
         });
         let row = (first.map(|told| told.opened - fault.begin), right);
+        if !right {
+            let said = first.map_or_else(|| "nothing".to_owned(), |told| format!("{:?}", told.incident.causes.first().map(|cause| (&cause.place, cause.kind))));
+            println!("- {} of {} ({:.1} requests a second): {said}", fault.kind.name(), mesh.name(fault.service), fault.rate);
+        }
         kinds.entry("all").or_default().push(row);
         kinds.entry(fault.kind.name()).or_default().push(row);
     }
+    println!("\n| fault | n | noticed | after s: median | worst | cause first |\n|---|--:|--:|--:|--:|--:|");
     for (kind, rows) in kinds {
         let mut after: Vec<u64> = rows.iter().filter_map(|(after, _)| *after).collect();
         after.sort_unstable();

@@ -3,6 +3,7 @@
 
 use super::dice::Dice;
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use taut_insight::tick::{Flow, Node, Part};
 use taut_model::signal::{Protocol, Reporter, Security, Signals};
@@ -11,8 +12,10 @@ use taut_model::signal::{Protocol, Reporter, Security, Signals};
 const MOST_DRAWN: u64 = 250;
 /// Durations of a second from which callers draw what they wait.
 const KEPT: usize = 1000;
-/// The longest that anything takes, in microseconds.
+/// The longest that anything takes, and what faults add, in microseconds.
 const LONGEST: f64 = 30e6;
+const HICCUP: f64 = 500e3;
+const DELAY: f64 = 200e3;
 
 /// One process of a service.
 pub struct Replica {
@@ -44,7 +47,9 @@ pub struct Service {
     pub slow: f64,
     /// Share of requests that fail by themselves.
     pub failing: f64,
-    /// What lies between it and its callers takes so much longer, in microseconds.
+    /// Share of requests that take [`HICCUP`] more.
+    pub hiccups: f64,
+    /// Share of requests that wait [`DELAY`] more on their way.
     pub network: f64,
     /// Share of the tries that reach nobody, which callers try again.
     pub lost: f64,
@@ -94,6 +99,17 @@ impl Mesh {
 
     pub fn find(&self, name: &str) -> Option<usize> {
         self.services.iter().position(|service| service.node.name() == name)
+    }
+
+    /// These services, and all that they need.
+    pub fn below(&self, services: &[usize]) -> BTreeSet<usize> {
+        let mut reached: BTreeSet<usize> = services.iter().copied().collect();
+        let mut waiting: Vec<usize> = services.to_vec();
+        while let Some(at) = waiting.pop() {
+            let callees = self.services[at].callees.iter().map(|callee| callee.service);
+            waiting.extend(callees.filter(|callee| reached.insert(*callee)));
+        }
+        reached
     }
 
     /// All that both proxies of each call report of a second.
@@ -236,6 +252,7 @@ impl Service {
             slow: 1.0,
             // One in ten always fails a little.
             failing: if dice.chance(0.1) { dice.scale(1e-4, 1e-2) } else { 1e-5 },
+            hiccups: 0.0,
             network: 0.0,
             lost: 0.0,
             durations: Vec::new(),
@@ -248,7 +265,9 @@ impl Service {
     /// How long a request takes by itself: log-normal, with a tail that falls with the square.
     fn draw(&self, dice: &mut Dice) -> f64 {
         let tail = if dice.chance(self.tail) { dice.between(1e-4, 1.0).powf(-0.5) } else { 1.0 };
-        self.own * self.slow * (self.spread * dice.normal()).exp() * tail
+        // Nothing is drawn for what is not there: faults change nothing before they begin.
+        let hiccup = if self.hiccups > 0.0 && dice.chance(self.hiccups) { HICCUP } else { 0.0 };
+        self.own * self.slow * (self.spread * dice.normal()).exp() * tail + hiccup
     }
 
     /// One of the latest second's; what nobody asked for now takes what it takes.
@@ -261,7 +280,8 @@ impl Service {
     /// What a request costs on its way, in microseconds. Who reaches nobody tries again, a little later.
     fn between(&self, dice: &mut Dice) -> f64 {
         let again = if dice.chance(self.lost) { dice.scale(1e3, 30e3) } else { 0.0 };
-        300.0 + self.network + again
+        let delayed = if self.network > 0.0 && dice.chance(self.network) { DELAY } else { 0.0 };
+        300.0 + delayed + again
     }
 
     /// What a caller waits.

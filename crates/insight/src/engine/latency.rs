@@ -70,7 +70,7 @@ impl Latency {
         let (Some(p50), Some(p99)) = (usual.quantile(0.5), usual.quantile(0.99)) else { return };
         // Some requests are always that slow; how many is learnt, and it is about many more of them.
         let slow = (2.5 * p50).max(p50 + 50.0 * MILLISECOND);
-        let stuck = (4.0 * p99).max(p99 + 250.0 * MILLISECOND);
+        let stuck = (3.0 * p99).max(p99 + 150.0 * MILLISECOND);
         self.bounds = Some(Bounds { slow: slow as u64, stuck: stuck as u64, p50, p99 });
     }
 

@@ -58,6 +58,8 @@ struct Link {
     last: Second,
     /// Up to when `before` tells.
     learnt_to: Second,
+    /// When somebody was last hurt there.
+    hurt: Second,
 }
 
 /// Only looked up in: what is told does not depend on its order.
@@ -137,7 +139,7 @@ impl Links {
         place
     }
 
-    /// Lets time pass: what left the last half minute is learnt from, unless somebody is hurt there.
+    /// Lets time pass: what left the last half minute is learnt from, unless somebody was hurt there then.
     pub fn pass(&mut self, at: Second, hurt: &dyn Fn(&Node) -> bool) {
         if !at.is_multiple_of(CELL) {
             return;
@@ -225,20 +227,23 @@ impl Link {
     fn new(key: Key, pair: usize) -> Self {
         let (before, recent) = Default::default();
         let (mean_ms, deviation_ms, cells) = (0.0, 0.0, 0.0);
-        Self { key, pair, next: 0, external: false, before, recent, mean_ms, deviation_ms, cells, heard: 0, last: 0, learnt_to: 0 }
+        Self { key, pair, next: 0, external: false, before, recent, mean_ms, deviation_ms, cells, heard: 0, last: 0, learnt_to: 0, hurt: 0 }
     }
 
-    /// Lets time pass: what is older than `oldest` is learnt, or left out.
+    /// Lets time pass: what is older than `oldest` is learnt, or left out. What came while somebody was hurt is left out also when it is
+    /// that old only after the hurt has ended.
     fn pass(&mut self, oldest: Second, end: Second, learn: bool) {
         if self.learnt_to == 0 {
             self.learnt_to = self.recent.front().map_or(oldest, |(begin, _)| *begin);
         }
         if learn {
-            self.fade(oldest.saturating_sub(self.learnt_to));
+            self.fade(oldest.saturating_sub(self.learnt_to.max(self.hurt)));
+        } else {
+            self.hurt = end;
         }
         self.learnt_to = self.learnt_to.max(oldest);
         while let Some((begin, cell)) = self.recent.pop_front_if(|(begin, _)| *begin < oldest || *begin > end) {
-            if learn && begin < oldest {
+            if learn && begin < oldest && begin > self.hurt {
                 self.learn(&cell);
             }
         }

@@ -13,7 +13,7 @@ pub struct Settings {
     pub errors: f64,
     /// So many more must be slow (two and a half times the usual median, and 50 ms more than it): share, 0 to 1.
     pub slow: f64,
-    /// So many more must be very slow (four times the usual 99th percentile and 250 ms): share, 0 to 1.
+    /// So many more must be very slow (three times the usual 99th percentile, and 150 ms more than it): share, 0 to 1.
     pub stuck: f64,
     /// So many more of the tries must fail that callers' retries make good for: share, 0 to 1.
     pub covered: f64,

@@ -230,3 +230,48 @@ fn what_is_over_does_not_come_back_by_itself() {
     assert_eq!(whole.timeline.iter().filter(|entry| matches!(entry.what, Happening::Symptom { .. })).count(), 1, "{whole:#?}");
     assert_eq!(opened(&events).len(), 1);
 }
+
+/// So many more requests, which take this long.
+fn and_slow(flow: Flow, requests: u64, micros: u64) -> Flow {
+    let mut flow = flow;
+    flow.signals.requests += requests;
+    flow.signals.outcomes.count(200, None, None, requests);
+    flow.signals.latency.record_many(micros, requests);
+    flow
+}
+
+#[test]
+fn what_only_a_few_feel_is_found_where_it_is() {
+    let few = Answers { requests: 8, ..WELL };
+    let mut engine = Engine::default();
+    let events = run(&mut engine, 0..200, &|second| {
+        // One request a second is slow, of those that come by way of cart; web and cart only wait for it.
+        let slow = u64::from((120..140).contains(&second));
+        let took = if slow > 0 { [520_000, 510_000, 505_000] } else { [5_000; 3] };
+        let flows = shop(few, Answers { requests: 5, ..WELL }, Answers { requests: 2, ..WELL });
+        flows.into_iter().zip(took).map(|(flow, micros)| and_slow(flow, 1, micros)).collect()
+    });
+    let [(at, _)] = opened(&events)[..] else { panic!("{events:#?}") };
+    assert!((120..130).contains(&at), "{at}");
+    let [(_, whole)] = closed(&events)[..] else { panic!("{events:#?}") };
+    let cause = whole.causes.first().expect("a cause");
+    assert_eq!((&cause.place, cause.kind), (&Place::Service(Node::new("shop", "stock")), CauseKind::Slow), "{whole:#?}");
+}
+
+#[test]
+fn what_was_wrong_is_not_taken_for_usual_when_it_was_short() {
+    let slow = Answers { micros: 900_000, ..WELL };
+    let mut engine = Engine::default();
+    let events = run(&mut engine, 0..260, &|second| match second {
+        120..132 => shop(slow, slow, slow),
+        // Long enough after it that what came then is half a minute old.
+        190..202 => {
+            let took = [120_000, 115_000, 5_000].map(|micros| Answers { micros, ..WELL });
+            shop(took[0], took[1], took[2])
+        }
+        _ => shop(WELL, WELL, WELL),
+    });
+    let causes: Vec<_> = closed(&events).iter().map(|(_, incident)| incident.causes.first().map(|cause| cause.place.clone())).collect();
+    let service = |name: &str| Some(Place::Service(Node::new("shop", name)));
+    assert_eq!(causes, [service("stock"), service("cart")]);
+}

@@ -2,6 +2,7 @@
 
 use super::Surprise;
 use super::estimate::{Assumed, Estimate};
+use super::lag::Lag;
 use super::season::{Period, Season};
 use super::tail::{Law, Tail};
 use super::window::{KEPT, Reading, SCALES, Window};
@@ -85,6 +86,8 @@ pub struct Detector {
     usual: Estimate,
     /// What is usual since it is strange.
     candidate: Estimate,
+    /// Of ratios: what is not learnt yet.
+    lag: Lag,
     strange_since: Option<Second>,
     calm: u8,
     turn: u8,
@@ -104,6 +107,7 @@ impl Detector {
             kind: None,
             usual: Estimate::default(),
             candidate: Estimate::default(),
+            lag: Lag::default(),
             strange_since: None,
             calm: 0,
             turn: 0,
@@ -272,9 +276,12 @@ impl Detector {
         // Fewer errors than usual are no reason not to learn.
         let strange = surprise.value >= STRANGE && (surprise.above || !ratio);
         let most = expected + 10.0 * (expected + dispersion * expected * expected).sqrt() + 10.0;
+        let due = if ratio { self.lag.pass(count.min(most), exposure) } else { Some((count.min(most), exposure)) };
         self.settle(at, strange, |estimate| {
-            let expected = estimate.rate(assumed) * exposure;
-            estimate.learn_count(count.min(most), exposure, expected, kept);
+            if let Some((count, exposure)) = due {
+                let expected = estimate.rate(assumed) * exposure;
+                estimate.learn_count(count, exposure, expected, kept);
+            }
         });
         if let Some(season) = self.season.as_mut().filter(|_| !ratio) {
             season.learn(at, count);
