@@ -27,8 +27,7 @@ pub enum Kind {
     Loss,
 }
 
-const KINDS: [Kind; 8] =
-    [Kind::Slow, Kind::Fails, Kind::FailsInPart, Kind::OneFails, Kind::OneSlow, Kind::SlowInPart, Kind::Network, Kind::Loss];
+const KINDS: [Kind; 8] = [Kind::Slow, Kind::Fails, Kind::FailsInPart, Kind::OneFails, Kind::OneSlow, Kind::SlowInPart, Kind::Network, Kind::Loss];
 
 impl Kind {
     pub fn name(self) -> &'static str {

@@ -151,8 +151,7 @@ impl Life {
     /// All is as on a quiet day, before what goes on is laid over it.
     fn calm(&mut self, second: u64, mesh: &mut Mesh) {
         for service in &mut mesh.services {
-            let day = ((second as f64 / DAY + service.host as f64 / 200.0) * std::f64::consts::TAU).sin().max(0.0);
-            (service.load, service.slow, service.lost) = (1.0, 1.0 + CROWDED * day, 0.0);
+            (service.load, service.slow, service.lost) = (1.0, crowded(second, service.host), 0.0);
             service.replicas.iter_mut().for_each(|replica| (replica.up, replica.slow) = (true, 1.0));
         }
     }
@@ -172,7 +171,8 @@ impl Life {
             }
             Event::Neighbour => {
                 let (host, much) = (service.host, going.much);
-                mesh.services.iter_mut().filter(|service| service.host == host).for_each(|service| service.slow *= much);
+                let slow = crowded(second, host) * much;
+                mesh.services.iter_mut().filter(|service| service.host == host).for_each(|service| service.slow = service.slow.max(slow));
             }
             Event::Pause => service.replicas[going.replica].slow = 1.5,
             Event::Restart => {
@@ -227,6 +227,11 @@ impl Life {
         let told: Vec<String> = self.log.iter().filter(near).map(|(_, _, service, what)| format!("{} of s{service:02}", what.name())).collect();
         if told.is_empty() { "nothing".to_owned() } else { told.join(", ") }
     }
+}
+
+/// How slow the hour makes all on a machine. A neighbour comes on top of it; of several, the noisiest.
+fn crowded(second: u64, host: usize) -> f64 {
+    1.0 + CROWDED * ((second as f64 / DAY + host as f64 / 200.0) * std::f64::consts::TAU).sin().max(0.0)
 }
 
 fn endpoints(at: u64, node: &taut_insight::tick::Node, before: usize, after: usize) -> Change {

@@ -134,7 +134,8 @@ fn seen(found: &[Told], faults: &Faults, mesh: &Mesh) {
         });
         let row = (first.map(|told| told.opened - fault.begin), right);
         if !right {
-            let said = first.map_or_else(|| "nothing".to_owned(), |told| format!("{:?}", told.incident.causes.first().map(|cause| (&cause.place, cause.kind))));
+            let said = first
+                .map_or_else(|| "nothing".to_owned(), |told| format!("{:?}", told.incident.causes.first().map(|cause| (&cause.place, cause.kind))));
             println!("- {} of {} ({:.1} requests a second): {said}", fault.kind.name(), mesh.name(fault.service), fault.rate);
         }
         kinds.entry("all").or_default().push(row);

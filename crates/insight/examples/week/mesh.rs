@@ -115,6 +115,7 @@ impl Mesh {
     /// All that both proxies of each call report of a second.
     pub fn second(&mut self, second: u64, dice: &mut Dice) -> Vec<Flow> {
         let mut asks: Vec<Vec<(Option<usize>, u64)>> = self.services.iter().map(|_| Vec::new()).collect();
+        let mut calls_of: Vec<Vec<u64>> = self.services.iter().map(|_| Vec::new()).collect();
         for at in self.order.iter().rev().copied() {
             let service = &self.services[at];
             let day = 1.0 + 0.7 * ((second as f64 / 86_400.0 + service.host as f64 / 200.0) * std::f64::consts::TAU).sin();
@@ -126,6 +127,7 @@ impl Mesh {
             self.services[at].asked = asked;
             for callee in &self.services[at].callees {
                 let calls = dice.poisson(asked as f64 * callee.calls) as u64;
+                calls_of[at].push(calls);
                 if calls > 0 {
                     asks[callee.service].push((Some(at), calls));
                 }
@@ -133,7 +135,7 @@ impl Mesh {
         }
         let mut flows = Vec::new();
         for at in self.order.clone() {
-            self.serve(at, dice);
+            self.serve(at, &calls_of[at], dice);
             for (caller, requests) in &asks[at] {
                 self.report(at, *caller, *requests, dice, &mut flows);
             }
@@ -141,24 +143,23 @@ impl Mesh {
         flows
     }
 
-    /// Draws how long the requests of a second take, and how many fail.
-    fn serve(&mut self, at: usize, dice: &mut Dice) {
+    /// Draws how long the requests of a second take, and how many fail. `calls`: what it has asked of each of its callees for them.
+    fn serve(&mut self, at: usize, calls: &[u64], dice: &mut Dice) {
         let service = &self.services[at];
-        let callees: Vec<(&Service, f64)> = service.callees.iter().map(|callee| (&self.services[callee.service], callee.calls)).collect();
+        let callees = || service.callees.iter().map(|callee| (&self.services[callee.service], callee.calls));
         // Half of the failures below are passed on; the others have something to fall back on.
-        let below: f64 = callees.iter().map(|(callee, calls)| 0.5 * callee.fails() * calls.min(1.0)).sum();
-        let drawn: Vec<f64> = (0..service.asked.min(KEPT as u64))
-            .map(|_| {
-                let mut time = service.draw(dice);
-                for (callee, calls) in &callees {
-                    time += if dice.chance(calls.min(1.0)) { callee.waited_for(dice) } else { 0.0 };
-                }
-                time.min(LONGEST)
-            })
-            .collect();
+        let below: f64 = callees().map(|(callee, calls)| 0.5 * callee.fails() * calls.min(1.0)).sum();
+        let drawn = service.asked.min(KEPT as u64);
+        let mut times: Vec<f64> = (0..drawn).map(|_| service.draw(dice)).collect();
+        for ((callee, _), calls) in callees().zip(calls).filter(|_| drawn > 0) {
+            // Each call is waited for by one request, so that one that is slow below makes one slow above.
+            for _ in 0..calls * drawn / service.asked {
+                times[dice.below(drawn as usize)] += callee.waited_for(dice);
+            }
+        }
         let failed = (service.failing + below).min(1.0);
         let service = &mut self.services[at];
-        service.durations = drawn;
+        service.durations = times.into_iter().map(|time| time.min(LONGEST)).collect();
         service.next.set(0);
         service.failed = failed;
     }

@@ -111,10 +111,11 @@ impl Ratio {
         }
     }
 
-    /// What is known, of windows in which at least `margin` more of the requests are bad than usual.
-    pub fn read(&self, margin: f64) -> Reading {
+    /// What is known, of windows in which at least `margin` more of the requests are bad than usual, and at least `least` of all.
+    pub fn read(&self, margin: f64, least: f64) -> Reading {
         let short = self.windows[0].sum().ratio();
-        let sums = self.windows.iter().map(Window::sum).filter(|sum| sum.bad >= FEWEST && sum.ratio() >= self.usual + margin);
+        let enough = (self.usual + margin).max(least);
+        let sums = self.windows.iter().map(Window::sum).filter(|sum| sum.bad >= FEWEST && sum.ratio() >= enough);
         let most = sums.map(Count::ratio).max_by(f64::total_cmp);
         Reading { surprise: if most.is_some() { self.surprise } else { 0.0 }, ratio: most.unwrap_or(short), usual: self.usual }
     }
@@ -159,23 +160,23 @@ mod tests {
     fn failures_surprise_within_seconds() {
         let mut ratio = new();
         steady(&mut ratio, 1000, 120, 0, 10);
-        assert!(ratio.read(0.02).surprise < 0.1);
+        assert!(ratio.read(0.02, 0.0).surprise < 0.1);
         steady(&mut ratio, 1120, 2, 5, 10);
-        assert!(ratio.read(0.02).surprise > 8.0, "{:?}", ratio.read(0.02));
+        assert!(ratio.read(0.02, 0.0).surprise > 8.0, "{:?}", ratio.read(0.02, 0.0));
     }
 
     #[test]
     fn what_always_failed_does_not_surprise() {
         let mut ratio = new();
         (1000..4000).for_each(|at| ratio.observe(at, u64::from(at % 3 == 0), 10));
-        assert!(ratio.read(0.02).surprise < 3.0, "{:?}", ratio.read(0.02));
+        assert!(ratio.read(0.02, 0.0).surprise < 3.0, "{:?}", ratio.read(0.02, 0.0));
     }
 
     #[test]
     fn one_failure_of_a_quiet_service_says_nothing() {
         let mut ratio = new();
         (0..600).for_each(|minute| ratio.observe(1000 + minute * 60, u64::from(minute == 599), 1));
-        assert_eq!(ratio.read(0.02).surprise, 0.0);
+        assert_eq!(ratio.read(0.02, 0.0).surprise, 0.0);
     }
 
     #[test]
@@ -201,7 +202,7 @@ mod tests {
         let mut ratio = new();
         for at in [0, 5, u64::MAX, 3, u64::MAX - 1, 0] {
             ratio.observe(at, 9, 3);
-            assert!(ratio.read(0.0).surprise.is_finite());
+            assert!(ratio.read(0.0, 0.0).surprise.is_finite());
         }
     }
 }

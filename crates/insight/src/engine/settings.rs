@@ -11,7 +11,7 @@ pub struct Settings {
     pub surprise: f64,
     /// So many more of the requests must fail than usual: share, 0 to 1.
     pub errors: f64,
-    /// So many more must be slow (two and a half times the usual median, and 50 ms more than it): share, 0 to 1.
+    /// So many more must be slow (two and a half times the usual median, and 50 ms more than it), and half of all: share, 0 to 1.
     pub slow: f64,
     /// So many more must be very slow (three times the usual 99th percentile, and 150 ms more than it): share, 0 to 1.
     pub stuck: f64,

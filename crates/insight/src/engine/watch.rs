@@ -19,6 +19,8 @@ const COVERED_CONFIRMED: u32 = 5;
 const SURE: f64 = 7.0;
 /// Of what was wrong, so much may be left when it is none of an alarm's beginning.
 const LEFT: f64 = 0.3;
+/// The median is told of when it is one of the slow.
+const HALF: f64 = 0.5;
 /// When nobody asks any more, what was wrong is over after this.
 const SILENCE: Second = 120;
 /// After how many seconds what was learnt of the load counts half.
@@ -204,11 +206,11 @@ impl Watch {
     }
 
     fn judge(&mut self, at: Second, settings: &Settings) {
-        self.ratio(at, Signal::ErrorRatio, self.errors.read(settings.errors), settings);
-        self.ratio(at, Signal::Covered, self.covered.read(settings.covered), settings);
+        self.ratio(at, Signal::ErrorRatio, self.errors.read(settings.errors, 0.0), settings);
+        self.ratio(at, Signal::Covered, self.covered.read(settings.covered, 0.0), settings);
         if self.latency.bounds().is_some() {
-            self.ratio(at, Signal::LatencyP50, self.slow.read(settings.slow), settings);
-            self.ratio(at, Signal::LatencyP99, self.stuck.read(settings.stuck), settings);
+            self.ratio(at, Signal::LatencyP50, self.slow.read(settings.slow, HALF), settings);
+            self.ratio(at, Signal::LatencyP99, self.stuck.read(settings.stuck, 0.0), settings);
         }
         self.stalled(at, settings);
         let patience = settings.patience_seconds;

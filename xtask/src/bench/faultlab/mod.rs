@@ -14,10 +14,11 @@ use clap::Args;
 use kinds::{BENIGN, FAULTS, Kind};
 use load::Load;
 use mesh::{MEMBERS, Mesh};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use trial::{Lab, Times, Trial};
@@ -40,6 +41,9 @@ pub struct Options {
     /// Visits a second; each is about five requests in the mesh
     #[arg(long, default_value_t = 10.0)]
     rate: f64,
+    /// So many meshes of the same kind beside each other, which share the trials
+    #[arg(long, default_value_t = 1)]
+    meshes: usize,
     /// Seconds before the first trial
     #[arg(long, default_value_t = 60)]
     warm: u64,
@@ -71,9 +75,45 @@ pub fn run(options: &Options) -> Result<(), String> {
         None => build()?,
     };
     let runtime = aside()?;
-    eprintln!("starting the mesh under test …");
-    let mut mesh = Mesh::start(&taut, &runtime)?;
-    let load = Load::start(&runtime, mesh.site(), options.rate);
+    let queue = Mutex::new(drawn(options, &kinds));
+    let told = Told::new(options);
+    // One after the other: each looks for addresses that are free.
+    let mut meshes = Vec::new();
+    for number in 1..=options.meshes.max(1) {
+        eprintln!("starting the mesh under test, {number} of {} …", options.meshes.max(1));
+        let mesh = Mesh::start(&taut, &runtime)?;
+        let load = Load::start(&runtime, mesh.site(), options.rate);
+        meshes.push((mesh, load));
+    }
+    eprintln!("warming up for {} s …", options.warm);
+    let ended: Vec<Result<(), String>> = std::thread::scope(|scope| {
+        let start = |(mesh, load)| scope.spawn(|| one(options, mesh, load, &queue, &told));
+        let threads: Vec<_> = meshes.into_iter().map(start).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a thread of the lab has panicked".to_owned()))).collect()
+    });
+    ended.into_iter().collect::<Result<Vec<()>, String>>()?;
+    eprintln!("every trial is in {}", told.file.display());
+    println!("{}", told.page());
+    Ok(())
+}
+
+/// A case that is to be tried: what, with whom, and the lot for what is left open.
+type Case = (&'static Kind, &'static str, usize);
+
+/// All that are wanted, in an order by lot.
+fn drawn(options: &Options, kinds: &[&'static Kind]) -> VecDeque<Case> {
+    let mut dice = fastrand::Rng::with_seed(options.seed);
+    let mut cases = VecDeque::new();
+    for _ in 0..options.rounds {
+        let mut order = kinds.to_vec();
+        dice.shuffle(&mut order);
+        cases.extend(order.into_iter().map(|kind| (kind, kind.services[dice.usize(..kind.services.len())], dice.usize(..64))));
+    }
+    cases
+}
+
+/// One mesh, which takes case after case until none is left.
+fn one(options: &Options, mut mesh: Mesh, load: Load, queue: &Mutex<VecDeque<Case>>, told: &Told<'_>) -> Result<(), String> {
     let watch = match options.dry {
         true => None,
         false => Some(judge(&mesh)?),
@@ -81,40 +121,49 @@ pub fn run(options: &Options) -> Result<(), String> {
     let seconds = Duration::from_secs;
     let times = Times { hold: seconds(options.hold), calm: seconds(options.calm), close: seconds(120) };
     let mut lab = Lab::new(&mut mesh, &load, watch, times);
-    eprintln!("warming up for {} s …", options.warm);
     // What it says before it knows the mesh is seen by users too, so it is told.
     let (early, _) = lab.calm(seconds(options.warm));
     if !early.is_empty() {
         eprintln!("{} incidents while it warmed up", early.len());
     }
-    let trials = all(options, &kinds, &mut lab)?;
-    println!("{}", report::page(&head(options), &trials, services()));
-    Ok(())
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let Some((kind, service, lot)) = next else { return Ok(()) };
+        told.add(lab.run(kind, service, lot).map_err(|why| format!("{} of {service}: {why}", kind.name))?)?;
+    }
 }
 
-fn all(options: &Options, kinds: &[&'static Kind], lab: &mut Lab<'_>) -> Result<Vec<Trial>, String> {
-    let mut dice = fastrand::Rng::with_seed(options.seed);
-    let (mut trials, mut told): (Vec<Trial>, Vec<serde_json::Value>) = (Vec::new(), Vec::new());
-    let file = options.trials.clone().unwrap_or_else(|| crate::target_directory(root()).join("faultlab.json"));
-    let keeps_page = !options.dry && options.kinds.is_empty() && !options.benign_only;
-    for round in 0..options.rounds {
-        let mut order = kinds.to_vec();
-        dice.shuffle(&mut order);
-        for (turn, kind) in order.iter().enumerate() {
-            let service = kind.services[dice.usize(..kind.services.len())];
-            let trial = lab.run(kind, service, dice.usize(..64)).map_err(|why| format!("{} of {service}: {why}", kind.name))?;
-            eprintln!("{:3}/{} {}", round * order.len() + turn + 1, options.rounds * order.len(), report::line(&trial));
-            told.push(trial.json());
-            trials.push(trial);
-            // A run that is cut short has shown something too.
-            write(&file, &serde_json::to_string_pretty(&told).map_err(|error| error.to_string())?)?;
-            if keeps_page {
-                write(&root().join(&options.page).join("faultlab.md"), &report::page(&head(options), &trials, services()))?;
-            }
-        }
+/// The trials so far, and where they are written.
+struct Told<'o> {
+    options: &'o Options,
+    file: PathBuf,
+    trials: Mutex<Vec<Trial>>,
+}
+
+impl<'o> Told<'o> {
+    fn new(options: &'o Options) -> Self {
+        let file = options.trials.clone().unwrap_or_else(|| crate::target_directory(root()).join("faultlab.json"));
+        Self { options, file, trials: Mutex::default() }
     }
-    eprintln!("every trial is in {}", file.display());
-    Ok(trials)
+
+    /// A run that is cut short has shown something too: everything is written after each trial.
+    fn add(&self, trial: Trial) -> Result<(), String> {
+        let mut trials = self.trials.lock().unwrap_or_else(PoisonError::into_inner);
+        trials.push(trial);
+        if let Some(trial) = trials.last() {
+            eprintln!("{:3} {}", trials.len(), report::line(trial));
+        }
+        let all: Vec<serde_json::Value> = trials.iter().map(Trial::json).collect();
+        write(&self.file, &serde_json::to_string_pretty(&all).map_err(|error| error.to_string())?)?;
+        if !self.options.dry && self.options.kinds.is_empty() && !self.options.benign_only {
+            write(&root().join(&self.options.page).join("faultlab.md"), &report::page(&head(self.options), &trials, services()))?;
+        }
+        Ok(())
+    }
+
+    fn page(&self) -> String {
+        report::page(&head(self.options), &self.trials.lock().unwrap_or_else(PoisonError::into_inner), services())
+    }
 }
 
 fn write(file: &Path, text: &str) -> Result<(), String> {
@@ -168,10 +217,13 @@ fn services() -> usize {
 fn head(options: &Options) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
-        "`cargo xtask bench insight faultlab --rounds {} --seed {}`: {} services in {} processes with sidecars, {} visits a second, {cores} cores for all of it; {} s of \
-         warming up, then each case for {} s, after {} s of calm.",
+        "`cargo xtask bench insight faultlab --rounds {} --seed {} --meshes {} --hold {} --calm {}`: {} services in {} processes with sidecars, {} visits a second, each of the meshes, \
+         {cores} cores for all of it; {} s of warming up, then each case for {} s, after {} s of calm.",
         options.rounds,
         options.seed,
+        options.meshes,
+        options.hold,
+        options.calm,
         services(),
         MEMBERS.len(),
         options.rate,
