@@ -6,7 +6,7 @@ use taut_model::signal::Second;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Settings {
-    /// How surprising a symptom must be to count: -log10 of its probability. At 8, a hundred services that are looked at three ways each
+    /// How surprising a symptom must be to count: -log10 of its probability. At 9, a hundred services that are looked at four ways each
     /// second would be wrong about once in a month if counts were as independent as the model says.
     pub surprise: f64,
     /// So many more of the requests must fail than usual: share, 0 to 1.
@@ -44,7 +44,7 @@ const LONGEST: Second = 31_536_000;
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            surprise: 8.0,
+            surprise: 9.0,
             errors: 0.02,
             slow: 0.3,
             stuck: 0.02,

@@ -152,10 +152,11 @@ impl<'a> Graph<'a> {
         late
     }
 
-    /// Failures in a node's own words, less all failures of those it called, which it may only have passed on. What callers' retries cover,
-    /// only its own proxy has seen.
+    /// Failures in a node's own words, and answers that its own proxy saw break, less all failures of those it called, which it may only have
+    /// passed on. What callers' retries cover, only its own proxy has seen.
     pub fn own_failures(&self, node: usize) -> Weight {
-        let words = self.sum(&self.into[node], |weights| weights.class(Class::Words).at_least(weights.served_class(Class::Words)));
+        let mut words = self.sum(&self.into[node], |weights| weights.class(Class::Words).at_least(weights.served_class(Class::Words)));
+        words.add(self.sum(&self.into[node], |weights| weights.served_class(Class::Broken)));
         ALL.into_iter().fold(words, |own, class| own.less(self.sum(&self.out[node], |weights| weights.passed_on(class))))
     }
 

@@ -134,7 +134,15 @@ fn is_saturated(situation: &Situation, graph: &Graph<'_>, node: usize) -> bool {
     let full = |pressure: &Pressure| [pressure.cpu, pressure.memory, pressure.concurrency].into_iter().flatten().any(|share| share >= FULL);
     let pressed = situation.pressures.iter().any(|pressed| &pressed.node == graph.nodes[node] && full(&pressed.now) && !full(&pressed.before));
     let (before, now) = graph.load(node);
-    pressed || (before > 0.0 && now >= MORE_LOAD * before && grown(before, now, graph, node))
+    let wanted = now - graph.into[node].iter().map(|link| tried_again(graph, *link)).sum::<f64>();
+    pressed || (before > 0.0 && wanted >= MORE_LOAD * before && grown(before, wanted, graph, node))
+}
+
+/// Calls per second that failed, beyond those before: whoever gets a failure, or does not wait for the answer, may only try again. What there
+/// was no room for is not among them.
+fn tried_again(graph: &Graph<'_>, link: usize) -> f64 {
+    let failures = [Class::Words, Class::Late, Class::Left, Class::Unreachable, Class::Broken, Class::Refused];
+    failures.into_iter().map(|class| graph.weights(link).class(class)).filter(|weight| weight.counted() > 0.0).map(|weight| weight.excess).sum()
 }
 
 /// Whether a rate has grown by more than chance.
@@ -176,17 +184,14 @@ fn pusher(graph: &Graph<'_>, node: usize) -> Option<(usize, usize)> {
         }
         let more = |link: usize| graph.felt(link).map_or(0.0, |side| side.now.rate() - side.before.rate());
         let link = *graph.into[at].iter().max_by(|a, b| more(**a).total_cmp(&more(**b)))?;
-        let (source, added) = (graph.links[link].source, more(link));
-        // Whoever gets failures may only try again.
-        let failures = [Class::Words, Class::Late, Class::Unreachable, Class::Broken, Class::Refused];
-        let tries_again = failures.into_iter().any(|class| graph.weights(link).class(class).counted() > 0.0);
-        if added < MOSTLY * (now - before) || graph.nodes[source].is_outside() || tries_again {
+        let (source, again) = (graph.links[link].source, tried_again(graph, link));
+        if more(link) - again < MOSTLY * (now - before) || graph.nodes[source].is_outside() {
             return None;
         }
         let side = graph.felt(link)?;
         let (asked_before, asked) = graph.load(source);
         let as_asked = if asked_before > 0.0 { (asked / asked_before).max(1.0) } else { 1.0 };
-        if side.now.rate() >= MULTIPLIED * as_asked * side.before.rate() {
+        if side.now.rate() - again >= MULTIPLIED * as_asked * side.before.rate() {
             return Some((source, link));
         }
         at = source;

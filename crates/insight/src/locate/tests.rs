@@ -204,6 +204,16 @@ fn errors_that_were_passed_on_are_not_ones_own() {
 }
 
 #[test]
+fn answers_that_break_before_they_leave_their_service_are_its_own() {
+    let ranking = failing(&[
+        link("outside", "front", 50.0, 40.0).fails("http_502", 10.0, 10.0),
+        link("front", "cart", 50.0, 20.0).fails("response_broken", 20.0, 20.0),
+        link("cart", "stock", 50.0, 5.0),
+    ]);
+    blames(&ranking, &service("cart"), CauseKind::Failing);
+}
+
+#[test]
 fn a_timeout_is_the_fault_of_whoever_was_too_slow() {
     let ranking = failing(&[
         link("outside", "front", 50.0, 40.0).fails("http_5xx", 0.0, 25.0),
@@ -354,12 +364,24 @@ fn who_asks_much_more_than_it_is_asked_runs_others_over() {
 
 #[test]
 fn who_tries_again_after_timeouts_runs_nobody_over() {
+    for reason in ["per_try_timeout", "client_left"] {
+        let ranking = slow(&[
+            link("outside", "front", 50.0, 40.0).slower(2000.0),
+            link("front", "cart", 50.0, 20.0).load(3.0).slower(2000.0).fails(reason, 100.0, 0.0),
+        ]);
+        blames(&ranking, &service("cart"), CauseKind::Slow);
+        assert!(ranking.causes.iter().all(|cause| cause.kind != CauseKind::Surge), "{ranking:#?}");
+    }
+}
+
+#[test]
+fn who_asks_much_more_runs_others_over_though_some_of_it_fails() {
     let ranking = slow(&[
-        link("outside", "front", 50.0, 40.0).slower(2000.0),
-        link("front", "cart", 50.0, 20.0).load(3.0).slower(2000.0).fails("per_try_timeout", 100.0, 0.0),
+        link("outside", "front", 50.0, 40.0).slower(90.0),
+        link("front", "cart", 50.0, 20.0).slower(90.0),
+        link("report", "cart", 10.0, 20.0).load(40.0).slower(90.0).fails("timeout", 100.0, 0.0),
     ]);
-    assert_eq!(ranking.causes.first().map(|cause| &cause.place), Some(&service("cart")), "{ranking:#?}");
-    assert!(ranking.causes.iter().all(|cause| cause.kind != CauseKind::Surge), "{ranking:#?}");
+    blames(&ranking, &service("report"), CauseKind::Surge);
 }
 
 #[test]

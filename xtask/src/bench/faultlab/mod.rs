@@ -50,9 +50,9 @@ pub struct Options {
     /// Seconds that a fault or a change lasts
     #[arg(long, default_value_t = 25)]
     hold: u64,
-    /// Seconds without an incident before each. What comes back within five minutes is the same incident to the mesh, and stays open longer each
-    /// time: with 310, trials are independent
-    #[arg(long, default_value_t = 310)]
+    /// Seconds without an incident before each. What comes back within two minutes is the same incident to the mesh, and stays open longer each
+    /// time: with 130, trials are independent
+    #[arg(long, default_value_t = 130)]
     calm: u64,
     /// Judge nothing: show what visitors see
     #[arg(long)]
