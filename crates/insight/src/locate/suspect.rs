@@ -94,12 +94,25 @@ fn weight(weights: &Weights, trouble: Trouble) -> Weight {
     weights.class(class)
 }
 
+/// How bad a trouble is for each request of a link.
+fn severity(graph: &Graph<'_>, link: usize, trouble: Trouble) -> f64 {
+    let counted = weight(graph.weights(link), trouble).counted();
+    match (trouble, graph.felt(link).map(|side| side.now.rate())) {
+        (Trouble::Silent, _) | (_, None) => counted,
+        (_, Some(rate)) => counted / rate.max(1e-9),
+    }
+}
+
 /// Which end of a link is at fault shows in the other links of both: whose others have the same trouble is the one.
 fn of_link(graph: &Graph<'_>, at: usize, trouble: Trouble, share: f64) -> Suspect {
     let link = &graph.links[at];
+    let own = severity(graph, at, trouble);
     let troubled = |links: &[usize]| {
         let others = links.iter().filter(|other| **other != at && graph.is_busy(**other));
-        others.fold((0, 0), |(troubled, all), other| (troubled + usize::from(weight(graph.weights(*other), trouble).counted() > 0.0), all + 1))
+        others.fold((0, 0), |(troubled, all), other| {
+            let severity = severity(graph, *other, trouble);
+            (troubled + usize::from(severity > 0.0 && severity >= WELL * own), all + 1)
+        })
     };
     let (callers_troubled, callers) = troubled(&graph.into[link.destination]);
     let (callees_troubled, callees) = troubled(&graph.out[link.source]);
@@ -199,7 +212,7 @@ fn pusher(graph: &Graph<'_>, node: usize) -> Option<(usize, usize)> {
     None
 }
 
-/// What the others of a service may be off by, per request, against the one part that is at fault.
+/// What the others may be off by, per request, against the one part, or link, that is at fault.
 const WELL: f64 = 0.3;
 
 /// One part, where the others are well.

@@ -191,6 +191,16 @@ fn a_network_that_is_bad_to_all_that_are_called_is_the_callers() {
 }
 
 #[test]
+fn a_network_that_is_bad_to_one_and_a_little_off_to_another_is_between_the_two() {
+    let ranking = slow(&[
+        link("outside", "front", 50.0, 80.0).slower(120.0),
+        link("front", "cart", 50.0, 20.0).farther(120.0),
+        link("front", "search", 50.0, 20.0).farther(1.5),
+    ]);
+    blames(&ranking, &between("front", "cart"), CauseKind::Network);
+}
+
+#[test]
 fn errors_that_were_passed_on_are_not_ones_own() {
     let ranking = failing(&[
         link("outside", "front", 50.0, 40.0).fails("http_5xx", 0.0, 10.0),
