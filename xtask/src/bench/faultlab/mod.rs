@@ -87,8 +87,11 @@ pub fn run(options: &Options) -> Result<(), String> {
     }
     eprintln!("warming up for {} s …", options.warm);
     let ended: Vec<Result<(), String>> = std::thread::scope(|scope| {
-        let start = |(mesh, load)| scope.spawn(|| one(options, mesh, load, &queue, &told));
-        let threads: Vec<_> = meshes.into_iter().map(start).collect();
+        let start = |(number, (mesh, load))| {
+            let (queue, told, warm) = (&queue, &told, warm(options, number));
+            scope.spawn(move || one(options, warm, mesh, load, queue, told))
+        };
+        let threads: Vec<_> = meshes.into_iter().enumerate().map(start).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a thread of the lab has panicked".to_owned()))).collect()
     });
     ended.into_iter().collect::<Result<Vec<()>, String>>()?;
@@ -112,8 +115,14 @@ fn drawn(options: &Options, kinds: &[&'static Kind]) -> VecDeque<Case> {
     cases
 }
 
+/// Meshes begin one after the other: what all of them do at the same moment would be felt by each.
+fn warm(options: &Options, number: usize) -> Duration {
+    let apart = (options.calm + options.hold) as f64 / options.meshes.max(1) as f64;
+    Duration::from_secs(options.warm) + Duration::from_secs_f64(number as f64 * apart)
+}
+
 /// One mesh, which takes case after case until none is left.
-fn one(options: &Options, mut mesh: Mesh, load: Load, queue: &Mutex<VecDeque<Case>>, told: &Told<'_>) -> Result<(), String> {
+fn one(options: &Options, warm: Duration, mut mesh: Mesh, load: Load, queue: &Mutex<VecDeque<Case>>, told: &Told<'_>) -> Result<(), String> {
     let watch = match options.dry {
         true => None,
         false => Some(judge(&mesh)?),
@@ -122,7 +131,7 @@ fn one(options: &Options, mut mesh: Mesh, load: Load, queue: &Mutex<VecDeque<Cas
     let times = Times { hold: seconds(options.hold), calm: seconds(options.calm), close: seconds(120) };
     let mut lab = Lab::new(&mut mesh, &load, watch, times);
     // What it says before it knows the mesh is seen by users too, so it is told.
-    let (early, _) = lab.calm(seconds(options.warm));
+    let (early, _) = lab.calm(warm);
     if !early.is_empty() {
         eprintln!("{} incidents while it warmed up", early.len());
     }
