@@ -4,7 +4,7 @@
 use super::act::{Act, Of};
 use super::load::{Manner, Rate};
 use super::mesh::clock_library;
-use super::watch::Place;
+use super::watch::{Cause, Place};
 
 #[derive(Debug)]
 pub struct Kind {
@@ -49,9 +49,10 @@ impl Kind {
 }
 
 impl Truth {
-    /// True when the place is where the fault is.
-    pub fn at(&self, place: &Place, service: &str) -> bool {
-        match (self.at, place) {
+    /// True when the cause is where the fault is. A network that is bad for all who call a service is told as that service's network.
+    pub fn at(&self, cause: &Cause, service: &str) -> bool {
+        match (self.at, &cause.place) {
+            (At::Way, Place::Service(name)) => name == service && cause.kind == NETWORK[0],
             (At::Service | At::Reach, Place::Service(name) | Place::Part(name, _)) => name == service,
             (At::Reach | At::Way, Place::Link(_, to)) => to == service,
             (At::Dependency, Place::Outside(name) | Place::Service(name)) => name.starts_with("books"),
@@ -388,13 +389,16 @@ mod tests {
 
     #[test]
     fn a_place_is_right_or_not() {
-        let (service, link) = (Place::Service("ratings".to_owned()), Place::Link("reviews".to_owned(), "ratings".to_owned()));
+        let cause = |place: Place, kind: &str| Cause { place, kind: kind.to_owned(), confidence: 1.0 };
+        let of = |name: &str| Place::Service(name.to_owned());
+        let (service, link) = (cause(of("ratings"), "slow"), cause(Place::Link("reviews".to_owned(), "ratings".to_owned()), "slow"));
         let truth = |at| Truth { at, kinds: SLOW };
         assert!(truth(At::Service).at(&service, "ratings") && !truth(At::Service).at(&link, "ratings"));
         assert!(truth(At::Reach).at(&service, "ratings") && truth(At::Reach).at(&link, "ratings"));
         assert!(!truth(At::Way).at(&service, "ratings") && truth(At::Way).at(&link, "ratings"));
+        assert!(truth(At::Way).at(&cause(of("ratings"), "network"), "ratings") && !truth(At::Way).at(&cause(of("reviews"), "network"), "ratings"));
         assert!(!truth(At::Reach).at(&link, "reviews"), "a way is named for where it leads");
-        assert!(truth(At::Dependency).at(&Place::Outside("books.example".to_owned()), "details"));
-        assert!(!truth(At::Dependency).at(&Place::Service("details".to_owned()), "details"));
+        assert!(truth(At::Dependency).at(&cause(Place::Outside("books.example".to_owned()), "slow"), "details"));
+        assert!(!truth(At::Dependency).at(&cause(of("details"), "slow"), "details"));
     }
 }

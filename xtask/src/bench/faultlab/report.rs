@@ -102,7 +102,7 @@ fn alarms(trials: &[&Trial], services: usize) -> String {
 
 const LEGEND: &str = "`after s` runs from the moment before a fault is begun to the first look at `/taut/v1/incidents` that shows an incident which was not there \
 before; it is looked at four times a second. `cause first` and `in three`: the first incident of the trial names, when the fault ends, the service that was \
-broken (for faults of the network the way to it; where both look alike from the mesh, either). `and its kind`: the first cause is also of a kind that says it. \
+broken (for faults of the network the way to it, or its network where all who call it feel it; where both look alike from the mesh, either). `and its kind`: the first cause is also of a kind that says it. \
 `closed after s` runs from the end of the repair. `visitors failed`: what users saw while it lasted, for judging whether they were hurt. \
 Services, processes and the order are by lot, from the seed. The mesh learns nothing of the lab but what its proxies see. The network is a relay before \
 each sidecar's peer port: delay is added there, and a lost packet is a piece that waits for a retransmission (200 ms, then double), with what follows it.\n";

@@ -256,7 +256,7 @@ impl Trial {
 
     fn ranking(&self, incident: &Incident) -> Ranking {
         let Some(truth) = self.kind.truth else { return Ranking::default() };
-        let right = |cause: &super::watch::Cause| truth.at(&cause.place, self.service);
+        let right = |cause: &super::watch::Cause| truth.at(cause, self.service);
         let place = incident.causes.iter().position(right).map(|at| at + 1);
         let first = incident.causes.first().is_some_and(|cause| right(cause) && truth.kinds.contains(&cause.kind.as_str()));
         Ranking { place, kind: first }
