@@ -18,6 +18,10 @@ const LEAD: Second = 2;
 const MOST: usize = 60_000;
 /// A link of which nothing was heard for so long is forgotten.
 const FORGET: Second = 24 * 3600;
+/// What is noticed may have begun so many seconds before.
+const ONSET: Second = 10;
+/// When less than this is known of the time before, in seconds, the latest of it counts too.
+const SHORT: f64 = 60.0;
 /// Requests that were answered, after which a caller is one that is expected.
 const KNOWN: f64 = 20.0;
 
@@ -40,6 +44,25 @@ fn is_known(part: &Part) -> bool {
     &*part.workload != UNKNOWN
 }
 
+/// How it stands with a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    Well,
+    /// It has a part in an incident that is open still.
+    Concerned,
+    /// Something is wrong with it now.
+    Ill,
+}
+
+/// What passed in [`CELL`] seconds.
+#[derive(Clone, Debug)]
+struct Cell {
+    begin: Second,
+    passed: Span,
+    /// One of the two was ill then: it is no example of what is usual.
+    ill: bool,
+}
+
 #[derive(Clone, Debug)]
 struct Link {
     key: Key,
@@ -48,7 +71,7 @@ struct Link {
     next: usize,
     external: bool,
     before: Span,
-    recent: VecDeque<(Second, Span)>,
+    recent: VecDeque<Cell>,
     /// Mean duration per cell: its usual value and how far cells are from it, in milliseconds.
     mean_ms: f64,
     deviation_ms: f64,
@@ -58,8 +81,8 @@ struct Link {
     last: Second,
     /// Up to when `before` tells.
     learnt_to: Second,
-    /// When somebody was last hurt there.
-    hurt: Second,
+    /// One of the two was ill at the last look.
+    ill: bool,
 }
 
 /// Only looked up in: what is told does not depend on its order.
@@ -93,9 +116,9 @@ impl Links {
         let cell = at / CELL * CELL;
         match link.recent.back_mut() {
             // Several routes of a link in one tick stand beside each other.
-            Some((begin, known)) if *begin >= cell && link.last == at => known.merge(&passed),
-            Some((begin, known)) if *begin >= cell => follow(known, &passed),
-            _ => link.recent.push_back((cell, passed)),
+            Some(newest) if newest.begin >= cell && link.last == at => newest.passed.merge(&passed),
+            Some(newest) if newest.begin >= cell => follow(&mut newest.passed, &passed),
+            _ => link.recent.push_back(Cell { begin: cell, passed, ill: false }),
         }
         link.last = at;
         known
@@ -139,15 +162,15 @@ impl Links {
         place
     }
 
-    /// Lets time pass: what left the last half minute is learnt from, unless somebody was hurt there then.
-    pub fn pass(&mut self, at: Second, hurt: &dyn Fn(&Node) -> bool) {
+    /// Lets time pass: what left the last half minute is learnt from, unless something was wrong there then.
+    pub fn pass(&mut self, at: Second, state: &dyn Fn(&Node) -> State) {
         if !at.is_multiple_of(CELL) {
             return;
         }
         let oldest = at.saturating_sub(CELL * CELLS as Second);
         for link in &mut self.links {
-            let learn = !hurt(&link.key.destination) && !hurt(&link.key.source);
-            link.pass(oldest, at, learn);
+            let state = state(&link.key.destination).max(state(&link.key.source));
+            link.pass(oldest, at, state);
         }
         if at.is_multiple_of(600) || self.links.len() > MOST {
             self.forget(at);
@@ -227,24 +250,29 @@ impl Link {
     fn new(key: Key, pair: usize) -> Self {
         let (before, recent) = Default::default();
         let (mean_ms, deviation_ms, cells) = (0.0, 0.0, 0.0);
-        Self { key, pair, next: 0, external: false, before, recent, mean_ms, deviation_ms, cells, heard: 0, last: 0, learnt_to: 0, hurt: 0 }
+        Self { key, pair, next: 0, external: false, before, recent, mean_ms, deviation_ms, cells, heard: 0, last: 0, learnt_to: 0, ill: false }
     }
 
-    /// Lets time pass: what is older than `oldest` is learnt, or left out. What came while somebody was hurt is left out also when it is
-    /// that old only after the hurt has ended.
-    fn pass(&mut self, oldest: Second, end: Second, learn: bool) {
+    /// Lets time pass: what is older than `oldest` is learnt, or left out. What came while somebody was ill is left out also when it is that
+    /// old only after that has ended.
+    fn pass(&mut self, oldest: Second, end: Second, state: State) {
         if self.learnt_to == 0 {
-            self.learnt_to = self.recent.front().map_or(oldest, |(begin, _)| *begin);
+            self.learnt_to = self.recent.front().map_or(oldest, |cell| cell.begin);
         }
+        if state == State::Ill {
+            let from = end.saturating_sub(if self.ill { CELL } else { ONSET });
+            self.recent.iter_mut().filter(|cell| cell.begin >= from).for_each(|cell| cell.ill = true);
+        }
+        self.ill = state == State::Ill;
+        let learn = state == State::Well;
         if learn {
-            self.fade(oldest.saturating_sub(self.learnt_to.max(self.hurt)));
-        } else {
-            self.hurt = end;
+            let ill = self.recent.iter().filter(|cell| cell.begin < oldest && cell.ill).count();
+            self.fade(oldest.saturating_sub(self.learnt_to).saturating_sub(ill as Second * CELL));
         }
         self.learnt_to = self.learnt_to.max(oldest);
-        while let Some((begin, cell)) = self.recent.pop_front_if(|(begin, _)| *begin < oldest || *begin > end) {
-            if learn && begin < oldest && begin > self.hurt {
-                self.learn(&cell);
+        while let Some(cell) = self.recent.pop_front_if(|cell| cell.begin < oldest || cell.begin > end) {
+            if learn && cell.begin < oldest && !cell.ill {
+                self.learn(&cell.passed);
             }
         }
     }
@@ -276,9 +304,21 @@ impl Link {
         before.in_flight *= 1.0 - (passed as f64 * std::f64::consts::LN_2 / HALF_LIFE).min(1.0);
     }
 
+    /// What passed before `from`. Of a link that is new, or was ill most of the time, what is not learnt yet counts too.
+    fn before(&self, from: Second) -> Span {
+        let mut before = self.before.clone();
+        if before.seconds < SHORT {
+            for cell in self.recent.iter().filter(|cell| cell.begin < from && !cell.ill) {
+                follow(&mut before, &cell.passed);
+                before.seconds += CELL as f64;
+            }
+        }
+        before
+    }
+
     fn seen(&self, from: Second, at: Second) -> Seen {
         let mut now = Span::default();
-        self.recent.iter().filter(|(begin, _)| *begin >= from && *begin <= at).for_each(|(_, cell)| follow(&mut now, cell));
+        self.recent.iter().filter(|cell| (from..=at).contains(&cell.begin)).for_each(|cell| follow(&mut now, &cell.passed));
         now.seconds = (at + 1).saturating_sub(from) as f64;
         Seen {
             source: self.key.source.clone(),
@@ -286,7 +326,7 @@ impl Link {
             part: self.key.part.clone(),
             external: self.external,
             reporter: self.key.reporter,
-            before: self.before.clone(),
+            before: self.before(from),
             now,
             // A mean deviation is 0.8 standard deviations.
             spread: Spread { mean_ms: (self.cells >= 5.0).then_some(1.25 * self.deviation_ms), ..Spread::default() },

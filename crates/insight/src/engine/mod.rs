@@ -21,7 +21,7 @@ use crate::locate::{self, Limits, Ranking, Situation, Target};
 use crate::objective::Standing;
 use crate::tick::{Node, Tick};
 use incidents::{Incidents, Raised, Surroundings};
-use links::Links;
+use links::{Links, State};
 use promises::Promises;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use taut_model::signal::{Reporter, Second};
@@ -72,7 +72,11 @@ impl Engine {
         let events = self.incidents.step(self.at, &raised, &around, &self.settings);
         let concerned: BTreeSet<&Node> = self.incidents.open().flat_map(|incident| incident.symptoms.iter().map(|symptom| &symptom.node)).collect();
         let ill: BTreeSet<&Node> = self.watched.iter().filter(|(_, watch)| !watch.alarms().is_empty()).map(|(node, _)| node).collect();
-        self.links.pass(self.at, &|node| ill.contains(node) || concerned.contains(node));
+        self.links.pass(self.at, &|node| match () {
+            () if ill.contains(node) => State::Ill,
+            () if concerned.contains(node) => State::Concerned,
+            () => State::Well,
+        });
         self.forget();
         events
     }

@@ -275,3 +275,18 @@ fn what_was_wrong_is_not_taken_for_usual_when_it_was_short() {
     let service = |name: &str| Some(Place::Service(Node::new("shop", name)));
     assert_eq!(causes, [service("stock"), service("cart")]);
 }
+
+#[test]
+fn a_mesh_that_was_ill_since_it_is_known_has_causes_too() {
+    let ill = Answers { failures: 15, ..WELL };
+    let mut engine = Engine::default();
+    // Ill once in its first minute, well for a while, and ill again: nothing is half a minute old that was well.
+    let events = run(&mut engine, 0..120, &|second| match second {
+        15..45 | 80..100 => shop(ill, ill, ill),
+        _ => shop(WELL, WELL, WELL),
+    });
+    let over = closed(&events);
+    let last = over.last().expect("an incident");
+    let cause = last.1.causes.first().expect("a cause");
+    assert_eq!((&cause.place, cause.kind), (&Place::Service(Node::new("shop", "stock")), CauseKind::Failing));
+}
